@@ -1,0 +1,287 @@
+"""Where files live and how they are written: atomically, or not at all.
+
+Knows paths and formats (json, csv, parquet, npy, safetensors); knows nothing of what the numbers mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.errors import ArtifactError
+
+READ_BLOCK = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of one competition under `root` (the current folder unless said otherwise)."""
+
+    root: Path
+    competition: str
+
+    @property
+    def folder(self) -> Path:
+        """`data/<competition>`."""
+        return self.root / "data" / self.competition
+
+    @property
+    def spec(self) -> Path:
+        """The competition's `competition.toml`."""
+        return self.folder / "competition.toml"
+
+    @property
+    def raw(self) -> Path:
+        """Raw files, immutable once `source.json` is there."""
+        return self.folder / "raw"
+
+    @property
+    def source(self) -> Path:
+        """`raw/source.json`: where the raw files came from, their sha256."""
+        return self.raw / "source.json"
+
+    @property
+    def solution(self) -> Path:
+        """Hidden targets of a sample competition; read by `pipeline score` alone."""
+        return self.folder / "solution" / "solution.csv"
+
+    @property
+    def features(self) -> Path:
+        """Typed tables, `folds.npy` and `manifest.json`."""
+        return self.folder / "features"
+
+    @property
+    def manifest(self) -> Path:
+        """`features/manifest.json`, written last."""
+        return self.features / "manifest.json"
+
+    @property
+    def runs(self) -> Path:
+        """One folder per run."""
+        return self.folder / "runs"
+
+    def run(self, name: str) -> RunFolder:
+        """The artifacts of the run `name`."""
+        return RunFolder(self.runs / name)
+
+    @property
+    def submissions(self) -> Path:
+        """`submissions/<competition>`."""
+        return self.root / "submissions" / self.competition
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The artifacts of one run. A folder without `report.json` is unfinished and is redone."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.path.name
+
+    @property
+    def oof(self) -> Path:
+        """Ids, targets, folds and out-of-fold predictions of the train rows."""
+        return self.path / "oof.parquet"
+
+    @property
+    def test(self) -> Path:
+        """Ids and averaged fold predictions of the test rows."""
+        return self.path / "test.parquet"
+
+    @property
+    def history(self) -> Path:
+        """Train and valid score by member and epoch."""
+        return self.path / "history.parquet"
+
+    @property
+    def model(self) -> Path:
+        """Weights and fitted encoders of the fold models."""
+        return self.path / "model"
+
+    @property
+    def final_model(self) -> Path:
+        """Weights and fitted encoders of the model refitted on all train rows."""
+        return self.path / "final"
+
+    @property
+    def checkpoints(self) -> Path:
+        """State of unfinished training; removed when the run is finished."""
+        return self.path / "checkpoints"
+
+    @property
+    def report(self) -> Path:
+        """`report.json`, written last."""
+        return self.path / "report.json"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has its report."""
+        return self.report.exists()
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that appears at `path` complete and flushed to disk, or not at all."""
+    partial: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        partial = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.chmod(0o666 & ~_umask())
+        os.replace(partial, path)
+        partial = None
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+
+
+def write_error(path: Path, error: OSError) -> ArtifactError:
+    """The user's words for a file that could not be written."""
+    hints = {
+        errno.ENOSPC: "The disk is full: free some space and run the same command again; nothing was overwritten.",
+        errno.EROFS: "The file system is read-only: choose a folder you may write to with --root.",
+        errno.EACCES: "You may not write there: change the folder's permissions, or choose another with --root.",
+        errno.ENOTDIR: "A file stands where a folder is needed: move it away.",
+    }
+    return ArtifactError(
+        f"cannot be written: {error.strerror or error}", where=str(path), hint=hints.get(error.errno or 0, "")
+    )
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_write(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON atomically; NaN is refused, as JSON has none."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, frame: pd.DataFrame) -> None:
+    """Write a CSV without the index, `\\n` line ends, atomically."""
+    with atomic_write(path) as file, io.TextIOWrapper(file, "utf-8", newline="", write_through=True) as text:
+        frame.to_csv(text, index=False, lineterminator="\n")
+        text.detach()
+
+
+def write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    """Write a parquet file without the index, atomically."""
+    with atomic_write(path) as file:
+        frame.to_parquet(file, index=False)
+
+
+def write_npy(path: Path, array: NDArray[Any]) -> None:
+    """Write one array atomically; objects are refused."""
+    with atomic_write(path) as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def write_tensors(path: Path, tensors: dict[str, NDArray[Any]]) -> None:
+    """Write named arrays as safetensors atomically."""
+    from safetensors.numpy import save
+
+    with atomic_write(path) as file:
+        file.write(save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
+
+
+def _read(path: Path, read: Callable[[Path], Any]) -> Any:
+    """`read(path)`; a missing or broken file becomes an ArtifactError."""
+    try:
+        return read(path)
+    except FileNotFoundError as error:
+        raise ArtifactError("is not there", where=str(path)) from error
+    except Exception as error:  # every reader has its own words for a broken file
+        raise ArtifactError(
+            f"cannot be read: {error}", where=str(path), hint="Delete it and run the same command again."
+        ) from error
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON artifact. Raises ArtifactError."""
+    return _read(path, lambda p: json.loads(p.read_text(encoding="utf-8")))
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Read a parquet artifact. Raises ArtifactError."""
+    frame: pd.DataFrame = _read(path, pd.read_parquet)
+    return frame
+
+
+def read_npy(path: Path) -> NDArray[Any]:
+    """Read one array; pickled objects are refused. Raises ArtifactError."""
+    array: NDArray[Any] = _read(path, lambda p: np.load(p, allow_pickle=False))
+    return array
+
+
+def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
+    """Read named arrays from safetensors. Raises ArtifactError."""
+    from safetensors.numpy import load_file
+
+    tensors: dict[str, NDArray[Any]] = _read(path, load_file)
+    return tensors
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(READ_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_of_json(value: Any) -> str:
+    """Hex sha256 of a value's canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def git_commit(root: Path) -> str | None:
+    """The checkout's commit, with `+` when files differ from it; None outside a checkout or without git."""
+
+    def git(*args: str) -> str:
+        done = subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a number."""
+    packages = ("torch", "numpy", "pandas", "scikit-learn", "pyarrow")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}

@@ -1,0 +1,173 @@
+"""The one table of competition metrics: name -> function, direction, and what kind of prediction it reads.
+
+Knows arrays only. Regression predictions are (n,) or (n, targets); class predictions are probabilities (n, classes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+Task = Literal["regression", "binary", "multiclass"]
+
+SMALLEST_PRICE = 1.0  # log_rmse clamps predictions here, so that a wild one cannot reach log(0)
+
+
+def rmse(y_true: FloatArray, y_pred: FloatArray) -> float:
+    """Root mean squared error."""
+    return float(np.sqrt(np.mean((y_pred - y_true) ** 2)))
+
+
+def log_rmse(y_true: FloatArray, y_pred: FloatArray) -> float:
+    """Root mean squared difference of natural logs; `y_pred` is clamped to >= 1. Lower is better; not RMSLE."""
+    return rmse(np.log(y_true), np.log(np.maximum(y_pred, SMALLEST_PRICE)))
+
+
+def rmsle(y_true: FloatArray, y_pred: FloatArray) -> float:
+    """Root mean squared difference of log1p; `y_pred` is clamped to >= 0."""
+    return rmse(np.log1p(y_true), np.log1p(np.maximum(y_pred, 0.0)))
+
+
+def mae(y_true: FloatArray, y_pred: FloatArray) -> float:
+    """Mean absolute error."""
+    return float(np.mean(np.abs(y_pred - y_true)))
+
+
+def r2(y_true: FloatArray, y_pred: FloatArray) -> float:
+    """Coefficient of determination; 0 is the mean of `y_true`, 1 is perfect."""
+    total = float(np.sum((y_true - y_true.mean()) ** 2))
+    return 1.0 - float(np.sum((y_pred - y_true) ** 2)) / total if total > 0 else float("nan")
+
+
+def log_loss(y_true: FloatArray, probability: FloatArray) -> float:
+    """Mean negative log of the true class's probability, rows renormalised, clipped to [1e-15, 1]."""
+    rows = probability / probability.sum(axis=1, keepdims=True)
+    of_true = rows[np.arange(len(rows)), y_true.astype(np.int64)]
+    return float(-np.mean(np.log(np.clip(of_true, 1e-15, 1.0))))
+
+
+def roc_auc(y_true: FloatArray, probability: FloatArray) -> float:
+    """Area under the ROC curve; macro one-vs-rest for more than two classes. NaN when a class is absent."""
+    from sklearn.metrics import roc_auc_score
+
+    present = np.unique(y_true)
+    if len(present) < probability.shape[1]:
+        return float("nan")
+    if probability.shape[1] == 2:
+        return float(roc_auc_score(y_true, probability[:, 1]))
+    rows = probability / probability.sum(axis=1, keepdims=True)
+    return float(roc_auc_score(y_true, rows, multi_class="ovr", average="macro"))
+
+
+def accuracy(y_true: FloatArray, label: FloatArray) -> float:
+    """Share of rows whose label is right."""
+    return float(np.mean(y_true == label))
+
+
+def balanced_accuracy(y_true: FloatArray, label: FloatArray) -> float:
+    """Mean recall over the classes present in `y_true`."""
+    recalls = [float(np.mean(label[y_true == value] == value)) for value in np.unique(y_true)]
+    return float(np.mean(recalls))
+
+
+def f1_macro(y_true: FloatArray, label: FloatArray) -> float:
+    """Unweighted mean of the classes' F1."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(y_true, label, average="macro", zero_division=0.0))
+
+
+def f1_weighted(y_true: FloatArray, label: FloatArray) -> float:
+    """Mean of the classes' F1 weighted by support."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(y_true, label, average="weighted", zero_division=0.0))
+
+
+def quadratic_kappa(y_true: FloatArray, label: FloatArray) -> float:
+    """Cohen's kappa with quadratic weights over the classes' sorted positions."""
+    from sklearn.metrics import cohen_kappa_score
+
+    return float(cohen_kappa_score(y_true, label, weights="quadratic"))
+
+
+def mcc(y_true: FloatArray, label: FloatArray) -> float:
+    """Matthews correlation coefficient."""
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(y_true, label))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a competition scores. `reads` is the kind of prediction the function takes."""
+
+    name: str
+    function: Callable[[FloatArray, FloatArray], float]
+    greater_is_better: bool
+    reads: Literal["value", "probability", "label"]
+    smallest_target: float | None = None  # targets must be greater than (log) or at least (log1p) this
+    smallest_is_allowed: bool = True
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks this metric can score."""
+        return ("regression",) if self.reads == "value" else ("binary", "multiclass")
+
+    def __call__(self, target: NDArray[Any], prediction: NDArray[Any]) -> float:
+        """Score predictions of shape (n,), (n, targets) or, for classes, probabilities (n, classes).
+
+        Several regression targets give the mean of their scores. Raises ValueError when the shapes do not fit:
+        (n, 1) against (n,) would broadcast to (n, n) and still return a number.
+        """
+        y_true: FloatArray = np.asarray(target, dtype=np.float64)
+        y_pred: FloatArray = np.asarray(prediction, dtype=np.float64)
+        if self.reads == "value":
+            if y_true.shape != y_pred.shape:
+                raise ValueError(f"{self.name}: y_true has shape {y_true.shape}, prediction {y_pred.shape}")
+            if y_true.ndim == 2:
+                return float(np.mean([self.function(y_true[:, j], y_pred[:, j]) for j in range(y_true.shape[1])]))
+            return self.function(y_true, y_pred)
+        if y_pred.ndim != 2 or y_true.shape != (len(y_pred),):
+            raise ValueError(f"{self.name}: wants probabilities (n, classes), got {y_pred.shape} for {y_true.shape}")
+        if self.reads == "label":
+            y_pred = y_pred.argmax(axis=1).astype(np.float64)
+        return self.function(y_true, y_pred)
+
+    def is_better(self, score: float, than: float) -> bool:
+        """Whether `score` beats `than`; any number beats NaN."""
+        if np.isnan(than):
+            return not np.isnan(score)
+        return score > than if self.greater_is_better else score < than
+
+    @property
+    def worst(self) -> float:
+        """A score every real one beats."""
+        return float("-inf") if self.greater_is_better else float("inf")
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("rmse", rmse, False, "value"),
+        Metric("rmsle", rmsle, False, "value", smallest_target=0.0),
+        Metric("log_rmse", log_rmse, False, "value", smallest_target=0.0, smallest_is_allowed=False),
+        Metric("mae", mae, False, "value"),
+        Metric("r2", r2, True, "value"),
+        Metric("accuracy", accuracy, True, "label"),
+        Metric("balanced_accuracy", balanced_accuracy, True, "label"),
+        Metric("roc_auc", roc_auc, True, "probability"),
+        Metric("log_loss", log_loss, False, "probability"),
+        Metric("f1_macro", f1_macro, True, "label"),
+        Metric("f1_weighted", f1_weighted, True, "label"),
+        Metric("quadratic_kappa", quadratic_kappa, True, "label"),
+        Metric("mcc", mcc, True, "label"),
+    )
+}
+
+USUAL_METRIC: dict[Task, str] = {"regression": "rmse", "binary": "accuracy", "multiclass": "accuracy"}
