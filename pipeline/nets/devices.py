@@ -1,0 +1,32 @@
+"""Which device trains. Knows torch's backends; knows nothing of what is trained."""
+
+from __future__ import annotations
+
+import torch
+
+from pipeline.errors import PipelineError
+
+DEVICE_NAMES = ("auto", "cuda", "mps", "cpu")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device called `name`; `auto` is the first of cuda, mps, cpu that is there. Raises PipelineError."""
+    kind, _, index = name.partition(":")
+    if kind not in DEVICE_NAMES or (index and not index.isdigit()):
+        raise PipelineError(f"unknown device {name!r}", hint=f"One of: {', '.join(DEVICE_NAMES)}, cuda:<number>.")
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if kind == "auto":
+        return torch.device(next(backend for backend, is_there in available.items() if is_there))
+    if not available[kind] or (kind == "cuda" and int(index or 0) >= torch.cuda.device_count()):
+        there = ", ".join(backend for backend, is_there in available.items() if is_there)
+        raise PipelineError(
+            f"the device {name!r} is not there", hint=f"This machine has: {there}. DEVICE=auto picks one."
+        )
+    return torch.device(name)
+
+
+def describe_device(device: torch.device) -> str:
+    """The device in a user's words."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type
