@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import io
 import json
 import os
 import platform
@@ -192,9 +191,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:
     """Write a CSV without the index, `\\n` line ends, atomically."""
-    with atomic_write(path) as file, io.TextIOWrapper(file, "utf-8", newline="", write_through=True) as text:
-        frame.to_csv(text, index=False, lineterminator="\n")
-        text.detach()
+    with atomic_write(path) as file:
+        frame.to_csv(file, index=False, lineterminator="\n", mode="wb", encoding="utf-8")
 
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:

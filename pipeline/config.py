@@ -169,6 +169,7 @@ class FeatureSteps(Table):
         ge=2,
         description="cross-fitted target means of categories with at least this many levels",
     )
+    codes_as_numbers: bool = Field(default=False, description="read categories written with digits as amounts")
     scaling: Literal["standard", "robust"] = "standard"
 
 

@@ -90,10 +90,11 @@ def f1_weighted(y_true: FloatArray, label: FloatArray) -> float:
 
 
 def quadratic_kappa(y_true: FloatArray, label: FloatArray) -> float:
-    """Cohen's kappa with quadratic weights over the classes' sorted positions."""
+    """Cohen's kappa with weights quadratic in the difference of class codes, absent classes counted."""
     from sklearn.metrics import cohen_kappa_score
 
-    return float(cohen_kappa_score(y_true, label, weights="quadratic"))
+    codes = np.arange(max(y_true.max(), label.max()) + 1)
+    return float(cohen_kappa_score(y_true, label, weights="quadratic", labels=codes))
 
 
 def mcc(y_true: FloatArray, label: FloatArray) -> float:
@@ -113,6 +114,7 @@ class Metric:
     reads: Literal["value", "probability", "label"]
     smallest_target: float | None = None  # targets must be greater than (log) or at least (log1p) this
     smallest_is_allowed: bool = True
+    smallest_prediction: float | None = None  # predictions are clamped here before they are scored or submitted
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -123,7 +125,8 @@ class Metric:
         """Score predictions of shape (n,), (n, targets) or, for classes, probabilities (n, classes).
 
         Several regression targets give the mean of their scores. Raises ValueError when the shapes do not fit:
-        (n, 1) against (n,) would broadcast to (n, n) and still return a number.
+        (n, 1) against (n,) would broadcast to (n, n) and still return a number. A NaN anywhere in the prediction
+        scores NaN.
         """
         y_true: FloatArray = np.asarray(target, dtype=np.float64)
         y_pred: FloatArray = np.asarray(prediction, dtype=np.float64)
@@ -135,6 +138,8 @@ class Metric:
             return self.function(y_true, y_pred)
         if y_pred.ndim != 2 or y_true.shape != (len(y_pred),):
             raise ValueError(f"{self.name}: wants probabilities (n, classes), got {y_pred.shape} for {y_true.shape}")
+        if np.isnan(y_pred).any():  # a row never predicted: argmax would make it a label
+            return float("nan")
         if self.reads == "label":
             y_pred = y_pred.argmax(axis=1).astype(np.float64)
         return self.function(y_true, y_pred)
@@ -155,8 +160,16 @@ METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("rmse", rmse, False, "value"),
-        Metric("rmsle", rmsle, False, "value", smallest_target=0.0),
-        Metric("log_rmse", log_rmse, False, "value", smallest_target=0.0, smallest_is_allowed=False),
+        Metric("rmsle", rmsle, False, "value", smallest_target=0.0, smallest_prediction=0.0),
+        Metric(
+            "log_rmse",
+            log_rmse,
+            False,
+            "value",
+            smallest_target=0.0,
+            smallest_is_allowed=False,
+            smallest_prediction=SMALLEST_PRICE,
+        ),
         Metric("mae", mae, False, "value"),
         Metric("r2", r2, True, "value"),
         Metric("accuracy", accuracy, True, "label"),

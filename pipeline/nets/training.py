@@ -66,6 +66,7 @@ class Plan:
     patience: int | None = None  # evaluations without a better valid score before a member stops; None never stops
     evaluate_every: int = 1  # epochs
     greater_is_better: bool = False
+    stops_at_failure: bool = False  # the pack gives up with the first member that fails
 
 
 @dataclass
@@ -94,11 +95,13 @@ def train_pack(
     *,
     checkpoint: Path | None = None,
     on_epoch: Callable[[int, History], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> PackResult:
     """Train all members together; each is the network it would have been alone, but for its dropout masks.
 
     With `checkpoint`, the state is saved there about every ten seconds and at the end, and a later call with the
-    same arguments goes on from it (the caller removes a checkpoint made with other arguments).
+    same arguments goes on from it (the caller removes a checkpoint made with other arguments). `should_stop` is asked
+    after every epoch; when it says so, the state is saved and KeyboardInterrupt raised.
     """
     pack = _Pack(network, plan, data, members)
     if checkpoint is not None and checkpoint.exists():
@@ -110,9 +113,15 @@ def train_pack(
             pack.evaluate(score)
             if on_epoch is not None:
                 on_epoch(pack.epoch, pack.history)
-        if checkpoint is not None and (time.monotonic() - saved_at > CHECKPOINT_EVERY_S or pack.is_done):
+        if pack.failures and plan.stops_at_failure:
+            break
+        is_stopped = should_stop() and not pack.is_done
+        is_due = time.monotonic() - saved_at > CHECKPOINT_EVERY_S
+        if checkpoint is not None and (is_due or is_stopped or pack.is_done):
             artifacts.write_tensors(checkpoint, pack.state())
             saved_at = time.monotonic()
+        if is_stopped:
+            raise KeyboardInterrupt
     return pack.result()
 
 

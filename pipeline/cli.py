@@ -1,0 +1,266 @@
+"""The command line: one command per stage. The one place where a PipelineError becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import typer.core
+
+from pipeline import __version__
+from pipeline.artifacts import RunFolder, Workspace
+from pipeline.config import CompetitionSpec, RunConfig, load_run_config, load_spec, preset_names
+from pipeline.errors import PipelineError
+from pipeline.progress import console, say
+
+if TYPE_CHECKING:
+    from pipeline.problems import FeatureStore
+
+INTERRUPTED = 130  # exit code of a program ended by Ctrl-C
+
+
+class _Commands(typer.core.TyperGroup):
+    """Runs a command; a user's mistake is a message and exit code 2, never a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PipelineError as error:
+            console.print(f"error: {error.message}", markup=False, style="red")
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            say("interrupted; what was finished is kept, the same command goes on from there")
+            raise typer.Exit(INTERRUPTED) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="From a Kaggle competition's name to a checked submission.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Competition = Annotated[
+    str, typer.Option("--competition", "-c", envvar="COMPETITION", help="folder name of the competition under data/")
+]
+Root = Annotated[Path, typer.Option("--root", help="folder that holds data/ and submissions/")]
+Preset = Annotated[str, typer.Option("--preset", "-p", help=f"{', '.join(preset_names())}, or a .toml file")]
+ModelName = Annotated[str | None, typer.Option("--model", "-m", help="another model than the preset's: linear, mlp")]
+Device = Annotated[str, typer.Option("--device", help="auto, cuda, mps or cpu")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="key=value over the preset, e.g. lr=0.01, seeds=2, features.log1p_skewed=1"),
+]
+Workers = Annotated[int, typer.Option("--workers", help="worker threads; 0 is one per core", min=0)]
+HOUSE_PRICES = "house-prices"
+
+
+@app.command()
+def init(
+    competition: Annotated[str, typer.Argument(help="the competition's slug, URL, or a folder of its files")],
+    metric: Annotated[str | None, typer.Option(help="what Kaggle scores, e.g. rmsle; it cannot be guessed")] = None,
+    force: Annotated[bool, typer.Option("--force", help="write the spec anew when it is there")] = False,
+    root: Root = Path(),
+) -> None:
+    """Write a competition's spec from its own files, what was guessed as comments."""
+    from pipeline.stages.data import fetch_data
+    from pipeline.stages.init import write_spec
+
+    name, place = _name_and_place(competition)
+    workspace = Workspace(root, name)
+    fetch_data(workspace, name, place=place)
+    print(write_spec(workspace, metric=metric, is_overwriting=force))
+
+
+@app.command()
+def data(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
+    """Fetch the raw files; for a competition without a spec, write one."""
+    _with_spec(Workspace(root, competition))
+
+
+@app.command()
+def features(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
+    """Check the raw files, write typed tables and the folds."""
+    store, was_written = _with_features(Workspace(root, competition))
+    if not was_written:
+        say(f"features: {store.workspace.features} is up to date")
+
+
+@app.command()
+def train(
+    competition: Competition = HOUSE_PRICES,
+    preset: Preset = "fast",
+    model: ModelName = None,
+    overrides: Overrides = None,
+    device: Device = "auto",
+    workers: Workers = 0,
+    root: Root = Path(),
+) -> None:
+    """Cross-validate a preset: out-of-fold predictions, scores, fold models."""
+    config = load_run_config(preset, model=model, overrides=overrides or ())
+    _, run = _trained(Workspace(root, competition), config, device, workers)
+    print(f"run: {run.path}")
+
+
+@app.command()
+def submit(
+    competition: Competition = HOUSE_PRICES,
+    preset: Preset = "fast",
+    model: ModelName = None,
+    overrides: Overrides = None,
+    device: Device = "auto",
+    workers: Workers = 0,
+    upload: Annotated[bool, typer.Option("--upload/--no-upload", help="send it to Kaggle")] = True,
+    root: Root = Path(),
+) -> None:
+    """Everything up to a checked submission, and its upload. What is there and up to date is not made again."""
+    from pipeline import artifacts
+    from pipeline.stages.submit import submit as submit_file
+
+    config = load_run_config(preset, model=model, overrides=overrides or ())
+    store, path = _finished(Workspace(root, competition), config, device, workers)
+    submit_file(store, path, is_upload_wanted=upload)
+    provenance = artifacts.read_json(path.with_suffix(".json"))
+    sample = "  SAMPLE DATA" if store.is_sample else ""
+    print(f"submission: {path}  cv {provenance['metric']} {provenance['cv_score']:.5f}{sample}")
+
+
+@app.command()
+def final(
+    competition: Competition = HOUSE_PRICES,
+    preset: Preset = "fast",
+    model: ModelName = None,
+    overrides: Overrides = None,
+    device: Device = "auto",
+    workers: Workers = 0,
+    root: Root = Path(),
+) -> None:
+    """Final training and the submission file, without the upload."""
+    submit(competition, preset, model, overrides, device, workers, upload=False, root=root)
+
+
+@app.command()
+def runs(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
+    """List all runs of a competition, best first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from pipeline.stages.runs import list_runs
+
+    workspace = Workspace(root, competition)
+    frame = list_runs(workspace, load_spec(workspace.spec))
+    if frame.empty:
+        say(f"runs: none yet for {competition}; `make submit COMPETITION={competition}` makes one")
+        return
+    table = Table(*frame.columns, title=competition)
+    for row in frame.itertuples(index=False):
+        table.add_row(*(f"{value:.5g}" if isinstance(value, float) else str(value) for value in row))
+    wide = Console() if sys.stdout.isatty() else Console(width=240)
+    wide.print(table)
+
+
+@app.command()
+def predict(
+    run: Annotated[str, typer.Argument(help="name of a finished run (see `runs`)")],
+    rows: Annotated[Path, typer.Argument(help="csv with the competition's columns")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="default: <csv>-<run>.csv beside it")] = None,
+    competition: Competition = HOUSE_PRICES,
+    root: Root = Path(),
+) -> None:
+    """Predict a new file with a stored run."""
+    from pipeline.problems import FeatureStore
+    from pipeline.stages.predict import predict_file
+
+    workspace = Workspace(root, competition)
+    store = FeatureStore(workspace, load_spec(workspace.spec))
+    path = output or rows.with_name(f"{rows.name.split('.')[0]}-{run}.csv")
+    predict_file(store, run, rows, path)
+    print(f"predictions: {path}")
+
+
+@app.command()
+def score(
+    submission: Annotated[Path, typer.Argument(help="a submission csv")],
+    competition: Competition = HOUSE_PRICES,
+    root: Root = Path(),
+) -> None:
+    """Score a submission on hidden targets, where the project has them (sample data)."""
+    from pipeline.stages.score import score_submission
+
+    store, _ = _with_features(Workspace(root, competition))
+    value = score_submission(store, submission)
+    print(f"score: {store.spec.metric} {value:.5f}{'  SAMPLE DATA' if store.is_sample else ''}")
+
+
+def _name_and_place(given: str) -> tuple[str, Path | None]:
+    """A slug, a Kaggle URL or a folder -> the competition's name, and the folder if it was one."""
+    if Path(given).is_dir() and ("/" in given or os.sep in given or given in (".", "..")):
+        return Path(given).resolve().name, Path(given)
+    return given.rstrip("/").split("?")[0].split("/")[-1], None
+
+
+def _with_spec(workspace: Workspace) -> CompetitionSpec:
+    """Raw files and the spec, both made where they are not there."""
+    from pipeline.stages.data import fetch_data
+    from pipeline.stages.init import write_spec
+
+    slug = load_spec(workspace.spec).kaggle_slug if workspace.spec.exists() else workspace.competition
+    fetch_data(workspace, slug)
+    if not workspace.spec.exists():
+        write_spec(workspace, metric=None)
+    return load_spec(workspace.spec)
+
+
+def _with_features(workspace: Workspace) -> tuple[FeatureStore, bool]:
+    """The competition's features, and whether they had to be written."""
+    from pipeline.problems import FeatureStore
+    from pipeline.stages.features import build_features
+
+    spec = _with_spec(workspace)
+    was_written = build_features(workspace, spec)
+    return FeatureStore(workspace, spec), was_written
+
+
+def _trained(workspace: Workspace, config: RunConfig, device: str, workers: int) -> tuple[FeatureStore, RunFolder]:
+    from pipeline.nets.devices import choose_device
+    from pipeline.stages.train import train_run
+
+    where = choose_device(device)
+    store, _ = _with_features(workspace)
+    return store, train_run(store, config, device=where, n_workers=workers or n_cores())
+
+
+def _finished(workspace: Workspace, config: RunConfig, device: str, workers: int) -> tuple[FeatureStore, Path]:
+    from pipeline.nets.devices import choose_device
+    from pipeline.stages.final import make_final
+
+    store, run = _trained(workspace, config, device, workers)
+    where = choose_device(device)
+    return store, make_final(store, config, run, device=where, n_workers=workers or n_cores())
+
+
+def n_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"pipeline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,90 @@
+"""What every model is given and gives back. Knows frames, splits and the metric; knows no stage and no file layout."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from pipeline.config import FeatureSteps, Scope, TargetTransform
+from pipeline.features import Role
+from pipeline.folds import Split
+from pipeline.metrics import Metric, Task
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One competition as a model sees it: typed tables, the target, and how features and target are prepared."""
+
+    train: pd.DataFrame
+    test: pd.DataFrame
+    target: FloatArray  # (rows,) or (rows, targets) numbers, or (rows,) class codes
+    roles: dict[str, Role]
+    ordered: dict[str, list[str]]
+    task: Task
+    n_classes: int  # 0 for regression
+    metric: Metric
+    sample_weight: FloatArray | None
+    features: FeatureSteps
+    scope: Scope
+    target_transform: TargetTransform
+
+
+@dataclass(frozen=True)
+class EpochScores:
+    """One line of the training history: scores of one member after one epoch (counted from 1)."""
+
+    epoch: int
+    split: int
+    seed: int  # 0..seeds-1, not the random seed itself
+    train_score: float
+    valid_score: float
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """Where and how a fit runs, none of which changes what is learned (but for the device's rounding)."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    n_workers: int = 1
+    checkpoints: Path | None = None
+    on_progress: Callable[[float, Sequence[EpochScores]], None] | None = None  # share done, new lines
+    stop: threading.Event = field(default_factory=threading.Event)  # set: save the checkpoint and give up
+
+
+class FittedModel(Protocol):
+    """A configuration fitted on every split; `predict` averages the members of the splits it is told."""
+
+    n_epochs: int | None  # mean number of epochs the members stand for; None for models without
+    history: list[EpochScores]
+
+    def predict(self, frame: pd.DataFrame, splits: Sequence[int]) -> FloatArray:
+        """(rows,) or (rows, targets) values, or (rows, classes) probabilities, for typed rows."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write encoders (json) and weights (safetensors)."""
+        ...
+
+
+class Model(Protocol):
+    """An entry of the registry with its parameters set."""
+
+    def fit(
+        self, problem: Problem, splits: Sequence[Split], *, seed: int, n_seeds: int, context: FitContext
+    ) -> FittedModel:
+        """Fit `n_seeds` members on the train rows of every split. Raises SpecError, TrainingError."""
+        ...
+
+    def with_epochs(self, n_epochs: int) -> Model:
+        """The same model trained for a fixed number of epochs, without early stopping."""
+        ...

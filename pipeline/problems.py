@@ -1,0 +1,141 @@
+"""A competition's feature artifacts, read back, and the `Problem` a run configuration makes of them.
+
+Knows the files of `features/`; knows nothing of models or of how the files were made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline import artifacts
+from pipeline.artifacts import Workspace
+from pipeline.config import CompetitionSpec, RunConfig
+from pipeline.errors import SpecError
+from pipeline.features import apply_feature_function
+from pipeline.folds import Split, splits_of
+from pipeline.models.base import Problem
+from pipeline.submission import Label
+
+SAMPLE_MARK = "simulated or built-in sample data, not Kaggle's"
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """What the features stage wrote for one competition."""
+
+    workspace: Workspace
+    spec: CompetitionSpec
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """Columns, row counts, classes, hashes."""
+        manifest: dict[str, Any] = artifacts.read_json(self.workspace.manifest)
+        return manifest
+
+    @cached_property
+    def train(self) -> pd.DataFrame:
+        """Typed features of the train rows."""
+        return artifacts.read_parquet(self.workspace.features / "train.parquet")
+
+    @cached_property
+    def test(self) -> pd.DataFrame:
+        """Typed features of the test rows."""
+        return artifacts.read_parquet(self.workspace.features / "test.parquet")
+
+    @cached_property
+    def train_rows(self) -> pd.DataFrame:
+        """Id, targets (class codes for classes) and, where there is one, `sample_weight` of the train rows."""
+        return artifacts.read_parquet(self.workspace.features / "train_rows.parquet")
+
+    @cached_property
+    def test_rows(self) -> pd.DataFrame:
+        """Id of the test rows."""
+        return artifacts.read_parquet(self.workspace.features / "test_rows.parquet")
+
+    @cached_property
+    def sample_submission(self) -> pd.DataFrame:
+        """Kaggle's sample: ids as written, columns in its order."""
+        return artifacts.read_parquet(self.workspace.features / "sample_submission.parquet")
+
+    @cached_property
+    def fold_of_row(self) -> NDArray[np.int64]:
+        """(train rows,) the fold of each."""
+        return artifacts.read_npy(self.workspace.features / "folds.npy")
+
+    @property
+    def splits(self) -> list[Split]:
+        """Train and valid rows of every fold."""
+        return splits_of(self.fold_of_row, is_time=self.spec.folds.kind == "time")
+
+    @property
+    def classes(self) -> list[Label]:
+        """Class labels in code order; [] for regression."""
+        classes: list[Label] = self.manifest["classes"]
+        return classes
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether the data is the project's own sample, which is never uploaded."""
+        return bool(self.manifest["is_sample"])
+
+    @property
+    def target(self) -> NDArray[np.float64]:
+        """(rows,) or (rows, targets) numbers, or (rows,) class codes."""
+        values = self.train_rows[[f"target_{j}" for j in range(len(self.spec.target))]].to_numpy(dtype=np.float64)
+        return values[:, 0] if values.shape[1] == 1 else values
+
+    def apply_own_features(self, config: RunConfig, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """The frame and its roles, after the competition's own feature function where the run asks for it."""
+        roles = self.manifest["roles"]
+        if not config.features.feature_function:
+            return frame, roles
+        if self.spec.feature_function is None:
+            raise SpecError(
+                "the run wants the competition's own features, and the spec names no feature_function",
+                where=str(self.workspace.spec),
+                hint='Add feature_function = "feature_function.py", or run with --set features.feature_function=false.',
+            )
+        return apply_feature_function(self.workspace.folder / self.spec.feature_function, frame, roles)
+
+    def problem(self, config: RunConfig) -> Problem:
+        """The problem as the run `config` sets it."""
+        train, roles = self.apply_own_features(config, self.train)
+        test, _ = self.apply_own_features(config, self.test)
+        weight = self.train_rows.get("sample_weight")
+        return Problem(
+            train=train,
+            test=test,
+            target=self.target,
+            roles=roles,
+            ordered={name: levels for name, levels in self.spec.columns.ordered.items() if name in roles},
+            task=self.spec.task,
+            n_classes=len(self.classes),
+            metric=self.spec.scorer,
+            sample_weight=None if weight is None else weight.to_numpy(dtype=np.float64),
+            features=config.features,
+            scope=config.scope or self.spec.encoder.scope,
+            target_transform=self._transform(config),
+        )
+
+    def _transform(self, config: RunConfig) -> Any:
+        if self.spec.task != "regression":
+            return "none"
+        return config.target_transform or self.spec.target_transform
+
+    def fingerprint(self, config: RunConfig) -> str:
+        """Changes when anything a run reads changes: features, configuration, the feature function's text."""
+        own = self.spec.feature_function if config.features.feature_function else None
+        path = self.workspace.folder / own if own else None
+        return artifacts.sha256_of_json(
+            {
+                "features": self.manifest["fingerprint"],
+                "config": config.model_dump(exclude={"description", "final", "final_reason"}),
+                "feature_function": artifacts.sha256_of(path) if path is not None and path.exists() else None,
+            }
+        )

@@ -1,0 +1,56 @@
+"""What a user sees while something runs: messages and progress on stderr, so that stdout holds results alone.
+
+Knows rich; knows nothing of what runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINE_EVERY_S = 10.0
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """One line to the user; never taken as markup."""
+    console.print(message, markup=False)
+
+
+@contextlib.contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[float, str], None]]:
+    """A bar that is moved by `update(share done, text beside it)`; where there is no terminal, a line now and then."""
+    if not console.is_terminal:
+        yield _line_now_and_then(title)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.percentage:3.0f}%"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}", markup=False),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(title, total=1.0, text="")
+
+        def update(share: float, text: str) -> None:
+            progress.update(task, completed=share, text=text)
+
+        yield update
+
+
+def _line_now_and_then(title: str) -> Callable[[float, str], None]:
+    said_at = time.monotonic()
+
+    def update(share: float, text: str) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at > LINE_EVERY_S:
+            said_at = time.monotonic()
+            say(f"{title}: {share:.0%} {text}")
+
+    return update

@@ -1,0 +1,162 @@
+"""Stage `data`: the raw files of a competition, from the first place that has them.
+
+Order: `raw/` itself, `PIPELINE_DATA_DIR/<competition>`, Kaggle, the built-in sample. Writes `raw/` and `source.json`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline import artifacts, images, kaggle_client
+from pipeline.artifacts import Workspace
+from pipeline.errors import DataError, did_you_mean
+from pipeline.progress import say
+from pipeline.samples import SAMPLES, make_sample
+
+DATA_DIR_VARIABLE = "PIPELINE_DATA_DIR"
+RAW_SUFFIXES = (".csv", ".csv.gz", ".parquet", ".txt", ".md")
+
+
+def fetch_data(workspace: Workspace, slug: str, *, place: Path | None = None) -> None:
+    """Make `raw/` complete, unless it is; `place` is a folder to look in first.
+
+    Raises DataError when no place has the competition's files.
+    """
+    place = place or _given_place(workspace.competition, slug)
+    if workspace.source.exists():
+        source = artifacts.read_json(workspace.source)
+        if not source["is_sample"] or (place is None and kaggle_client.find_credentials() is None):
+            _check_unchanged(workspace, source)
+            return
+        if place is not None:
+            say(f"real files were found in {place}; they replace the sample data")
+    elif _raw_files(workspace.raw):
+        _write_source(workspace, "files put there by hand", is_sample=False)
+        say(f"data: using the files in {workspace.raw}")
+        return
+    if place is not None:
+        _fill(workspace, lambda folder: _copy(place, folder), str(place), is_sample=False)
+    elif kaggle_client.find_credentials() is not None and workspace.competition not in SAMPLES:
+        _fill(workspace, lambda folder: kaggle_client.download(slug, folder), "Kaggle", is_sample=False)
+    elif workspace.competition in SAMPLES:
+        _fill(workspace, lambda folder: _write_sample(workspace, folder), "built-in sample", is_sample=True)
+        say(
+            f"data: no files of {workspace.competition} were found, so SAMPLE DATA was made "
+            f"(set {DATA_DIR_VARIABLE}, or put Kaggle's files into {workspace.raw}); it can never be uploaded"
+        )
+        return
+    else:
+        raise DataError(
+            f"no files of the competition {workspace.competition!r} were found",
+            where=str(workspace.raw),
+            hint=(
+                f"Put train.csv, test.csv and sample_submission.csv there "
+                f"({kaggle_client.COMPETITION_URL.format(slug=slug)}/data), or set {DATA_DIR_VARIABLE} to a folder "
+                f"that has {workspace.competition}/. {_near(workspace.competition)}"
+            ),
+        )
+    say(f"data: {len(_raw_files(workspace.raw))} files in {workspace.raw}")
+
+
+def _near(competition: str) -> str:
+    folder = os.environ.get(DATA_DIR_VARIABLE)
+    known = [path.name for path in Path(folder).iterdir() if path.is_dir()] if folder and Path(folder).is_dir() else []
+    return did_you_mean(competition, [*known, *SAMPLES])
+
+
+def _given_place(competition: str, slug: str) -> Path | None:
+    """The competition's folder in `PIPELINE_DATA_DIR`, by its own name or its Kaggle slug."""
+    given = os.environ.get(DATA_DIR_VARIABLE)
+    if not given:
+        return None
+    if not Path(given).is_dir():
+        raise DataError("is not a folder", where=f"{DATA_DIR_VARIABLE}={given}", hint="Set it right, or unset it.")
+    return next((path for name in (competition, slug) if (path := Path(given) / name).is_dir()), None)
+
+
+def _raw_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.name.endswith(RAW_SUFFIXES))
+
+
+def _fill(workspace: Workspace, write: Callable[[Path], None], source: str, *, is_sample: bool) -> None:
+    """Write into a temporary folder beside `raw/`, then put it in its place: complete, or not at all."""
+    try:
+        workspace.folder.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".raw.", suffix=".partial", dir=workspace.folder))
+        try:
+            write(partial)
+            partial.chmod(0o755)
+            shutil.rmtree(workspace.raw, ignore_errors=True)
+            partial.replace(workspace.raw)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise artifacts.write_error(workspace.raw, error) from error
+    _write_source(workspace, source, is_sample=is_sample)
+
+
+def _copy(place: Path, folder: Path) -> None:
+    if images.find_idx(place):
+        train, test, sample, solution = images.idx_tables(place)
+        artifacts.write_parquet(folder / "train.parquet", train)
+        artifacts.write_parquet(folder / "test.parquet", test)
+        artifacts.write_csv(folder / "sample_submission.csv", sample)
+        if solution is not None:
+            artifacts.write_csv(folder.parent / "solution" / "solution.csv", solution)
+        return
+    files = _raw_files(place)
+    if not files:
+        raise DataError(f"there is no file ending in {', '.join(RAW_SUFFIXES)}", where=str(place))
+    for path in files:
+        shutil.copyfile(path, folder / path.name)
+
+
+def _write_sample(workspace: Workspace, folder: Path) -> None:
+    sample = make_sample(workspace.competition)
+    tables = {"train": sample.train, "test": sample.test, "sample_submission": sample.sample_submission}
+    for name, frame in tables.items():
+        _write_kaggle_csv(folder / f"{name}.csv", frame)
+    _write_kaggle_csv(workspace.solution, sample.solution)
+
+
+def _write_kaggle_csv(path: Path, frame: pd.DataFrame) -> None:
+    """As Kaggle writes House Prices: missing cells are NA, and the text None is a value."""
+    artifacts.write_csv(path, frame.astype(object).where(frame.notna(), "NA"))
+
+
+def _write_source(workspace: Workspace, source: str, *, is_sample: bool) -> None:
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": artifacts.sha256_of(path)}
+        for path in _raw_files(workspace.raw)
+    }
+    record = {
+        "source": source,
+        "is_sample": is_sample,
+        "fetched_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "files": files,
+    }
+    artifacts.write_json(workspace.source, record)
+
+
+def _check_unchanged(workspace: Workspace, source: dict[str, Any]) -> None:
+    for name, recorded in source["files"].items():
+        path = workspace.raw / name
+        if not path.exists():
+            raise DataError("a raw file is gone", where=str(path), hint=f"Delete {workspace.raw} to fetch it again.")
+        if path.stat().st_size != recorded["bytes"] or artifacts.sha256_of(path) != recorded["sha256"]:
+            raise DataError(
+                "a raw file was changed after it was fetched",
+                where=str(path),
+                hint=f"Raw files are read-only by agreement. Delete {workspace.source} to accept the change, "
+                f"or {workspace.raw} to fetch the files again.",
+            )

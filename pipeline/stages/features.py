@@ -1,0 +1,87 @@
+"""Stage `features`: raw files -> checked typed tables, `folds.npy`, `manifest.json` under `features/`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+
+from pipeline import __version__, artifacts
+from pipeline.artifacts import Workspace
+from pipeline.config import CompetitionSpec
+from pipeline.folds import NEVER_VALIDATED, assign_folds
+from pipeline.problems import SAMPLE_MARK
+from pipeline.progress import say
+from pipeline.tables import find_raw, load_tables, read_table
+
+
+def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
+    """Write the competition's feature artifacts, unless they are up to date; whether anything was written.
+
+    Raises DataError when the files do not fit the spec; nothing is overwritten then.
+    """
+    source = artifacts.read_json(workspace.source)
+    fingerprint = artifacts.sha256_of_json(
+        {
+            "files": {name: record["sha256"] for name, record in source["files"].items()},
+            "spec": spec.model_dump(exclude={"encoder", "feature_function"}),
+            "version": __version__,
+        }
+    )
+    if workspace.manifest.exists() and artifacts.read_json(workspace.manifest)["fingerprint"] == fingerprint:
+        return False
+    tables = load_tables(workspace.raw, spec)
+    target = tables.target.to_numpy(dtype=np.float64)
+    fold_of_row = assign_folds(
+        spec.folds,
+        tables.train_ids,
+        target[:, 0] if target.shape[1] == 1 else target,
+        classes=tables.classes,
+        columns=tables.fold_columns,
+        folder=workspace.folder,
+    )
+    workspace.manifest.unlink(missing_ok=True)
+    train_rows = pd.DataFrame({"id": tables.train_ids})
+    for position in range(target.shape[1]):
+        train_rows[f"target_{position}"] = tables.target.iloc[:, position]
+    if tables.sample_weight is not None:
+        train_rows["sample_weight"] = tables.sample_weight
+    sample = read_table(find_raw(workspace.raw, spec.files.sample_submission))
+    artifacts.write_parquet(workspace.features / "train.parquet", tables.train)
+    artifacts.write_parquet(workspace.features / "test.parquet", tables.test)
+    artifacts.write_parquet(workspace.features / "train_rows.parquet", train_rows)
+    artifacts.write_parquet(workspace.features / "test_rows.parquet", pd.DataFrame({"id": tables.test_ids}))
+    artifacts.write_parquet(workspace.features / "sample_submission.parquet", sample)
+    artifacts.write_npy(workspace.features / "folds.npy", fold_of_row)
+    n_folds = int(fold_of_row.max()) + 1
+    manifest = {
+        "competition": workspace.competition,
+        "is_sample": source["is_sample"],
+        "data": SAMPLE_MARK if source["is_sample"] else source["source"],
+        "fingerprint": fingerprint,
+        "raw_files": source["files"],
+        "n_train_rows": len(tables.train),
+        "n_test_rows": len(tables.test),
+        "roles": tables.roles,
+        "dtypes": {str(name): str(dtype) for name, dtype in tables.train.dtypes.items()},
+        "recipes": [asdict(recipe) for recipe in tables.recipes],
+        "left_out": tables.left_out,
+        "classes": tables.classes,
+        "n_folds": n_folds,
+        "rows_by_fold": [int((fold_of_row == fold).sum()) for fold in range(n_folds)],
+        "n_never_validated": int((fold_of_row == NEVER_VALIDATED).sum()),
+        "folds_sha256": artifacts.sha256_of(workspace.features / "folds.npy"),
+        "notes": tables.notes,
+        "versions": artifacts.versions(),
+    }
+    artifacts.write_json(workspace.manifest, manifest)
+    for name, reason in tables.left_out.items():
+        say(f"features: {name!r} is left out: {reason}")
+    for note in tables.notes:
+        say(f"features: {note}")
+    say(
+        f"features: {len(tables.train)} train rows, {len(tables.test)} test rows, {len(tables.roles)} columns, "
+        f"{n_folds} folds ({spec.folds.kind})"
+    )
+    return True

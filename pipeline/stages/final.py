@@ -1,0 +1,100 @@
+"""Stage `final`: a finished run -> a checked submission CSV and its provenance under `submissions/<competition>/`."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline import artifacts
+from pipeline.artifacts import RunFolder
+from pipeline.config import RunConfig
+from pipeline.cross_validation import prediction_frame, predictions_of
+from pipeline.folds import Split
+from pipeline.models import make_model
+from pipeline.models.base import FitContext
+from pipeline.problems import FeatureStore
+from pipeline.progress import progress_bar, say
+from pipeline.submission import check_submission, make_submission
+
+
+def make_final(store: FeatureStore, config: RunConfig, run: RunFolder, *, device: torch.device, n_workers: int) -> Path:
+    """Write `<run>.csv` and `<run>.json`, unless they are up to date; the path of the CSV.
+
+    `average` takes the fold models' mean; `refit` trains on all train rows for the epochs cross-validation found.
+    """
+    strategy, reason = final_strategy(store, config)
+    report = artifacts.read_json(run.report)
+    submission_path = store.workspace.submissions / f"{run.name}.csv"
+    provenance_path = submission_path.with_suffix(".json")
+    if submission_path.exists() and provenance_path.exists():
+        known = artifacts.read_json(provenance_path)
+        is_same = known["fingerprint"] == report["fingerprint"] and known["final"] == strategy
+        if is_same and known["sha256"] == artifacts.sha256_of(submission_path):
+            say(f"final: {submission_path} is up to date")
+            return submission_path
+    say(f"final: {strategy} ({reason})")
+    started = time.monotonic()
+    is_classification = store.spec.task != "regression"
+    if strategy == "average":
+        prediction = predictions_of(artifacts.read_parquet(run.test), is_classification=is_classification)
+    else:
+        prediction = _refit(store, config, run, report["n_epochs"], device, n_workers)
+    test_ids = store.test_rows["id"]
+    submission = make_submission(store.spec, store.classes, store.sample_submission, test_ids, prediction)
+    check_submission(store.spec, store.classes, store.sample_submission, submission)
+    artifacts.write_csv(submission_path, submission)
+    provenance = {
+        "run": run.name,
+        "submission": submission_path.name,
+        "sha256": artifacts.sha256_of(submission_path),
+        "n_rows": len(submission),
+        "data": store.manifest["data"],
+        "is_sample": store.is_sample,
+        "metric": report["metric"],
+        "cv_score": report["cv_score"],
+        "final": strategy,
+        "final_reason": reason,
+        "fingerprint": report["fingerprint"],
+        "config": report["config"],
+        "raw_files": {name: record["sha256"] for name, record in store.manifest["raw_files"].items()},
+        "git_commit": artifacts.git_commit(store.workspace.root),
+        "versions": artifacts.versions(),
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "elapsed_s": round(time.monotonic() - started, 2),
+    }
+    artifacts.write_json(provenance_path, provenance)
+    return submission_path
+
+
+def final_strategy(store: FeatureStore, config: RunConfig) -> tuple[Literal["average", "refit"], str]:
+    """How the final prediction is made, and why."""
+    if config.final == "average" and store.spec.folds.kind == "time":
+        return "refit", "under forward chaining the fold models know only the early rows"
+    return config.final, config.final_reason or "asked for"
+
+
+def _refit(
+    store: FeatureStore, config: RunConfig, run: RunFolder, n_epochs: int, device: torch.device, n_workers: int
+) -> NDArray[np.float64]:
+    """Train as many members as cross-validation had, on all train rows; keep them; predict the test rows."""
+    problem = store.problem(config)
+    every_row = Split(np.arange(len(problem.train)), np.arange(0))
+    model = make_model(config.model, config.params, where=f"preset {config.preset}").with_epochs(n_epochs)
+    with progress_bar("final") as update:
+        fitted = model.fit(
+            problem,
+            [every_row],
+            seed=config.seed,
+            n_seeds=config.seeds * len(store.splits),
+            context=FitContext(device, n_workers, run.path / "final_checkpoints", lambda share, _: update(share, "")),
+        )
+    prediction = fitted.predict(problem.test, [0])
+    fitted.save(run.final_model)
+    artifacts.write_parquet(run.path / "final_test.parquet", prediction_frame(store.test_rows["id"], prediction))
+    return prediction

@@ -1,0 +1,19 @@
+"""Stage `init`: a competition's own files -> its `competition.toml`, with what was guessed as comments."""
+
+from __future__ import annotations
+
+from pipeline import artifacts
+from pipeline.artifacts import Workspace
+from pipeline.drafting import draft_spec
+from pipeline.errors import SpecError
+from pipeline.progress import say
+
+
+def write_spec(workspace: Workspace, *, metric: str | None, is_overwriting: bool = False) -> str:
+    """Write the spec of the raw files in the workspace and return its text. Raises SpecError, DataError."""
+    if workspace.spec.exists() and not is_overwriting:
+        raise SpecError("is there already", where=str(workspace.spec), hint="--force writes it anew.")
+    text = draft_spec(workspace.raw, workspace.competition, metric=metric)
+    artifacts.write_text(workspace.spec, text)
+    say(f"init: wrote {workspace.spec}; read it once, correct what was guessed wrong")
+    return text

@@ -1,0 +1,46 @@
+"""Stage `predict`: a stored run and a new CSV -> predictions in the form of a submission."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline import artifacts
+from pipeline.artifacts import RunFolder
+from pipeline.config import RunConfig
+from pipeline.errors import ArtifactError, did_you_mean
+from pipeline.models import entry_of
+from pipeline.problems import FeatureStore
+from pipeline.progress import say
+from pipeline.submission import make_submission
+from pipeline.tables import ColumnRecipe, load_new_rows
+
+
+def predict_file(store: FeatureStore, run_name: str, rows: Path, output: Path) -> None:
+    """Predict the rows of a file that has the competition's columns. Raises ArtifactError, DataError."""
+    run = find_run(store, run_name)
+    report = artifacts.read_json(run.report)
+    config = RunConfig.model_validate(report["config"])
+    is_refitted = run.final_model.exists()
+    folder = run.final_model if is_refitted else run.model
+    fitted = entry_of(config.model).load(folder)
+    recipes = [ColumnRecipe(**recipe) for recipe in store.manifest["recipes"]]
+    new = load_new_rows(rows, store.spec.id, recipes)
+    for note in new.notes:
+        say(f"predict: {note}")
+    features, _ = store.apply_own_features(config, new.features)
+    prediction = fitted.predict(features, [0] if is_refitted else range(len(store.splits)))
+    names = [name for name in store.sample_submission.columns if name != store.spec.id]
+    empty = pd.DataFrame({store.spec.id: new.ids.to_numpy()} | dict.fromkeys(names))
+    artifacts.write_csv(output, make_submission(store.spec, store.classes, empty, new.ids, prediction))
+
+
+def find_run(store: FeatureStore, name: str) -> RunFolder:
+    """The finished run called `name`. Raises ArtifactError naming the nearest."""
+    folder = store.workspace.runs
+    known = [path.parent.name for path in sorted(folder.glob("*/report.json"))]
+    if name not in known:
+        hint = did_you_mean(name, known) or "Train one first: `pipeline train`."
+        raise ArtifactError(f"there is no finished run {name!r}", where=str(folder), hint=hint)
+    return store.workspace.run(name)

@@ -1,0 +1,33 @@
+"""Stage `runs`: every finished run of a competition as a table, best first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from pipeline import artifacts
+from pipeline.artifacts import Workspace
+from pipeline.config import CompetitionSpec
+
+
+def list_runs(workspace: Workspace, spec: CompetitionSpec) -> pd.DataFrame:
+    """One row a run: model, preset, cv_score, fold spread, seconds, date, submission."""
+    rows = []
+    for path in workspace.runs.glob("*/report.json"):
+        report = artifacts.read_json(path)
+        submission = workspace.submissions / f"{report['run']}.csv"
+        rows.append(
+            {
+                "run": report["run"],
+                "model": report["config"]["model"],
+                "preset": report["config"]["preset"],
+                "cv_score": report["cv_score"],
+                "fold_sd": float(np.std(report["fold_scores"], ddof=1)),
+                "elapsed_s": report["elapsed_s"],
+                "finished_at": report["finished_at"][:16].replace("T", " "),
+                "data": "sample" if report["is_sample"] else "real",
+                "submission": str(submission) if submission.exists() else "",
+            }
+        )
+    frame = pd.DataFrame(rows)
+    return frame if frame.empty else frame.sort_values("cv_score", ascending=not spec.scorer.greater_is_better)

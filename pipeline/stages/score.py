@@ -1,0 +1,43 @@
+"""Stage `score`: a submission against hidden targets kept apart, where there are any (sample data)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import DataError
+from pipeline.problems import FeatureStore
+from pipeline.submission import check_submission
+from pipeline.tables import read_table
+
+
+def score_submission(store: FeatureStore, submission: Path) -> float:
+    """The competition's metric of a submission file. Raises DataError when there is no solution."""
+    spec, path = store.spec, store.workspace.solution
+    if not path.exists():
+        raise DataError(
+            "there are no hidden targets to score against",
+            where=str(path),
+            hint="Only sample data has them; a real submission is scored by Kaggle.",
+        )
+    frame, solution = read_table(submission), read_table(path)
+    check_submission(spec, store.classes, store.sample_submission, frame)
+    truth = solution.set_index(solution[spec.id].astype(str)).reindex(frame[spec.id].astype(str).to_numpy())
+    columns = spec.prediction_columns
+    if spec.task == "regression":
+        # with one target the arrays are flat, as everywhere
+        wanted, given = (
+            (truth[spec.target[0]], frame[columns[0]]) if len(columns) == 1 else (truth[spec.target], frame[columns])
+        )
+        return spec.scorer(wanted.to_numpy(), given.to_numpy())
+    code = {str(label): position for position, label in enumerate(store.classes)}
+    y_true = truth[spec.target[0]].astype(str).map(code).to_numpy(dtype=np.float64)
+    if spec.writes == "label":
+        predicted = frame[columns[0]].astype(str).map(code).to_numpy()
+        return spec.scorer(y_true, np.eye(len(code))[predicted])
+    if len(columns) == 1:
+        positive = frame[columns[0]].to_numpy(dtype=np.float64)
+        return spec.scorer(y_true, np.column_stack([1.0 - positive, positive]))
+    order = [columns[spec.submission.classes.index(str(label))] for label in store.classes]
+    return spec.scorer(y_true, frame[order].to_numpy(dtype=np.float64))

@@ -1,0 +1,141 @@
+"""Stage `train`: one run configuration over the folds -> `runs/<run>/`: predictions, weights, history, report."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pipeline import artifacts
+from pipeline.artifacts import RunFolder
+from pipeline.config import RunConfig
+from pipeline.cross_validation import cross_validate, oof_frame, prediction_frame, scores_of
+from pipeline.models import make_model
+from pipeline.models.base import EpochScores, FitContext
+from pipeline.nets.devices import describe_device
+from pipeline.problems import FeatureStore
+from pipeline.progress import progress_bar, say
+
+
+def train_run(store: FeatureStore, config: RunConfig, *, device: torch.device, n_workers: int) -> RunFolder:
+    """Cross-validate the configuration, unless its finished run is there. Raises SpecError, TrainingError.
+
+    Interrupted, it keeps checkpoints and goes on from them the next time.
+    """
+    run = store.workspace.run(config.run_name)
+    fingerprint = store.fingerprint(config)
+    if run.is_finished and artifacts.read_json(run.report)["fingerprint"] == fingerprint:
+        report = artifacts.read_json(run.report)
+        say(f"train: {run.name} is finished (cv {report['metric']} {report['cv_score']:.5f}); nothing to do")
+        return run
+    model = make_model(config.model, config.params, where=f"preset {config.preset}")
+    problem = store.problem(config)
+    prepare_checkpoints(run, fingerprint)
+    say(f"train: {run.name} on {describe_device(device)}, {len(store.splits)} folds x {config.seeds} seeds")
+    started = time.monotonic()
+    with progress_bar("train") as update:
+        scores = _RunningScores(store.spec.metric)
+
+        def on_progress(share: float, new: Sequence[EpochScores]) -> None:
+            update(share, scores.text_after(new))
+
+        result = cross_validate(
+            model,
+            problem,
+            store.splits,
+            seed=config.seed,
+            n_seeds=config.seeds,
+            context=FitContext(device, n_workers, run.checkpoints, on_progress),
+        )
+    oof = oof_frame(store.train_rows["id"], store.fold_of_row, problem.target, result.oof_prediction)
+    cv_score, fold_scores = scores_of(oof, problem.metric)
+    artifacts.write_parquet(run.oof, oof)
+    artifacts.write_parquet(run.test, prediction_frame(store.test_rows["id"], result.test_prediction))
+    history = pd.DataFrame([asdict(line) for line in result.fitted.history])
+    artifacts.write_parquet(run.history, history)
+    _write_tensorboard(run, history)
+    result.fitted.save(run.model)
+    report = {
+        "run": run.name,
+        "competition": store.workspace.competition,
+        "data": store.manifest["data"],
+        "is_sample": store.is_sample,
+        "config": config.model_dump(),
+        "metric": store.spec.metric,
+        "cv_score": cv_score,
+        "fold_scores": fold_scores,
+        "last_epoch_by_fold": _last_epoch(history),
+        "n_epochs": result.fitted.n_epochs,
+        "scope": problem.scope,
+        "target_transform": problem.target_transform,
+        "elapsed_s": round(time.monotonic() - started, 2),
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": str(device),
+        "fingerprint": fingerprint,
+        "folds_sha256": store.manifest["folds_sha256"],
+        "git_commit": artifacts.git_commit(store.workspace.root),
+        "versions": artifacts.versions(),
+    }
+    artifacts.write_json(run.report, report)
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    spread = float(np.std(fold_scores, ddof=1)) if len(fold_scores) > 1 else 0.0
+    say(
+        f"train: cv {store.spec.metric} {cv_score:.5f}, folds {' '.join(f'{score:.4f}' for score in fold_scores)} "
+        f"(sd {spread:.4f}), {report['elapsed_s']:.0f} s"
+    )
+    return run
+
+
+def prepare_checkpoints(run: RunFolder, fingerprint: str) -> None:
+    """Keep the checkpoints of the same work; remove what other data or another version left."""
+    mark = run.checkpoints / "fingerprint.json"
+    if run.path.exists() and not (mark.exists() and artifacts.read_json(mark) == fingerprint):
+        shutil.rmtree(run.path)
+    if mark.exists():
+        say(f"train: going on with the unfinished {run.name}")
+    artifacts.write_json(mark, fingerprint)
+
+
+class _RunningScores:
+    """The latest valid score of every fold, as one short text."""
+
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
+        self.latest: dict[tuple[int, int], float] = {}
+
+    def text_after(self, new: Sequence[EpochScores]) -> str:
+        for line in new:
+            self.latest[line.split, line.seed] = line.valid_score
+        splits = sorted({split for split, _ in self.latest})
+        means = (np.mean([score for (s, _), score in self.latest.items() if s == split]) for split in splits)
+        return f"{self.metric} " + " ".join(f"{mean:.4f}" for mean in means)
+
+
+def _last_epoch(history: pd.DataFrame) -> list[dict[str, Any]]:
+    """Mean train and valid score of each fold's members at their last evaluation: one network, not their average."""
+    if history.empty:
+        return []
+    last = history.sort_values("epoch").groupby(["split", "seed"]).last()
+    means = last.groupby("split")[["train_score", "valid_score"]].mean().rename_axis("fold").reset_index()
+    return [{str(name): value for name, value in row.items()} for row in means.to_dict("records")]
+
+
+def _write_tensorboard(run: RunFolder, history: pd.DataFrame) -> None:
+    """Curves for `tensorboard --logdir data/<competition>/runs`: the mean over seeds, one pair of tags a fold."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    folder = run.path / "tensorboard"
+    shutil.rmtree(folder, ignore_errors=True)
+    with SummaryWriter(str(folder)) as writer:
+        means = history.groupby(["split", "epoch"])[["train_score", "valid_score"]].mean().reset_index()
+        for row in means.to_dict("records"):
+            for name in ("train", "valid"):
+                tag = f"{name}/fold_{row['split']:.0f}"
+                writer.add_scalar(tag, row[f"{name}_score"], int(row["epoch"]))
