@@ -50,7 +50,7 @@ class NumberColumn(_Fitted):
         """(rows,) the column as numbers, missing as NaN, before scaling."""
         column = frame[self.name]
         if self.levels is not None:
-            codes = pd.Categorical(column, categories=self.levels, ordered=True).codes
+            codes = _codes(column, self.levels)
             values = np.where(codes >= 0, codes, np.nan)
         else:
             values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
@@ -64,16 +64,13 @@ class CategoryColumn(_Fitted):
     vocabulary: list[str]
     pools_rare: bool = False
 
-    def read(self, frame: pd.DataFrame) -> tuple[pd.Categorical, NDArray[np.bool_]]:
-        """The column on the vocabulary, and which rows are missing; unseen rows are neither."""
-        column = frame[self.name]
-        is_missing = column.isna().to_numpy()
-        known = pd.Categorical(column, categories=self.vocabulary)
+    def read(self, frame: pd.DataFrame) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """Positions in the vocabulary, -1 for unseen and missing rows, and which rows are missing."""
+        is_missing = frame[self.name].isna().to_numpy()
+        codes = _codes(frame[self.name], self.vocabulary)
         if self.pools_rare:
-            codes = known.codes.copy()
             codes[(codes < 0) & ~is_missing] = len(self.vocabulary) - 1
-            known = pd.Categorical.from_codes(codes, dtype=known.dtype)
-        return known, is_missing
+        return codes, is_missing
 
 
 class TargetMeans(_Fitted):
@@ -86,8 +83,7 @@ class TargetMeans(_Fitted):
     def read(self, column: pd.Series) -> FloatArray:
         """(rows, outputs); missing and unseen levels get the prior."""
         table = np.array([*self.means.values(), self.prior], dtype=np.float64)
-        codes = pd.Categorical(column, categories=list(self.means)).codes  # -1, the last row, for the others
-        by_row: FloatArray = table[codes]
+        by_row: FloatArray = table[_codes(column, list(self.means))]  # -1, the last row, for the others
         return by_row
 
 
@@ -125,16 +121,15 @@ class TableEncoder(_Fitted):
                 blocks.append(np.isnan(values).astype(np.float32))
                 names.append(f"{number.name}_missing")
         for category in self.categories:
-            known, is_missing = category.read(frame)
+            codes, is_missing = category.read(frame)
             if self.view == "ordinal":
-                codes = np.where(known.codes >= 0, known.codes + FIRST_LEVEL_CODE, UNSEEN_CODE)
-                blocks.append(np.where(is_missing, MISSING_CODE, codes).astype(np.float32))
+                known = np.where(codes >= 0, codes + FIRST_LEVEL_CODE, UNSEEN_CODE)
+                blocks.append(np.where(is_missing, MISSING_CODE, known).astype(np.float32))
                 names.append(category.name)
                 cardinality[category.name] = len(category.vocabulary) + FIRST_LEVEL_CODE
             else:
-                dummies = pd.get_dummies(pd.Series(known), dummy_na=True, dtype=int)
-                dummies.iloc[:, -1] = is_missing.astype(int)  # an unseen level is no missing value: all zeros
-                blocks.append(dummies.to_numpy(dtype=np.float32))
+                levels = np.arange(len(category.vocabulary))  # an unseen level is none of them: all zeros
+                blocks.append(np.column_stack([codes[:, None] == levels, is_missing]).astype(np.float32))
                 names.extend(f"{category.name}_{level}" for level in (*category.vocabulary, "nan"))
         for means in self.target_means:
             blocks.append(means.read(frame[means.name]).astype(np.float32))
@@ -202,6 +197,12 @@ def cross_fitted(
             encoded.values[np.ix_(fit_rows[outside], columns)] = part.read(levels.iloc[outside])
 
 
+def _codes(column: pd.Series, levels: list[str]) -> NDArray[np.intp]:
+    """(rows,) position of each value in `levels`, -1 for missing and for other values."""
+    codes: NDArray[np.intp] = pd.Index(levels, dtype="str").get_indexer(pd.Index(column))
+    return codes
+
+
 def _target_names(means: TargetMeans) -> list[str]:
     return [f"{means.name}_target_{output}" for output in range(len(means.prior))]
 
@@ -221,7 +222,8 @@ def _fit_number(name: str, levels: list[str] | None, steps: FeatureSteps, frame:
             values = column.raw(frame)
     known = pd.Series(values[~np.isnan(values)])
     centre = float(known.mean()) if len(known) else 0.0
-    scale = float(known.std()) if len(known) > 1 else 0.0
+    is_constant = bool(known.nunique() < 2)  # the computed deviation of equal numbers need not be 0
+    scale = 0.0 if is_constant else float(known.std())
     if steps.scaling == "robust" and len(known):
         quarter, centre, three_quarters = (float(q) for q in known.quantile([0.25, 0.5, 0.75]))
         spread = three_quarters - quarter
@@ -252,7 +254,7 @@ def apply_feature_function(
 ) -> tuple[pd.DataFrame, dict[str, Role]]:
     """The frame with the columns that the competition's own `add_features(frame)` adds, and all roles.
 
-    New numeric columns are numbers, others categories; columns it drops are gone. Raises DataError.
+    New numeric columns are numbers, others categories of text; columns it drops are gone. Raises DataError.
     """
     module_spec = importlib.util.spec_from_file_location("feature_function", path)
     if module_spec is None or module_spec.loader is None or not path.exists():
@@ -269,8 +271,19 @@ def apply_feature_function(
         ) from error
     if not isinstance(made, pd.DataFrame) or len(made) != len(frame) or not made.index.equals(frame.index):
         raise DataError("add_features must return a DataFrame with the rows it was given", where=str(path))
+    made.columns = made.columns.astype("str")
+    if not made.columns.is_unique:
+        raise DataError(f"the column {made.columns[made.columns.duplicated()][0]!r} stands twice", where=str(path))
     made_roles: dict[str, Role] = {}
     for name in made.columns:
         is_number = pd.api.types.is_numeric_dtype(made[name]) or pd.api.types.is_bool_dtype(made[name])
-        made_roles[str(name)] = roles.get(str(name), "number" if is_number else "category")
+        made_roles[name] = roles.get(name, "number" if is_number else "category")
+        if not is_number:
+            made[name] = made[name].astype("str")  # intervals, moments, mixed objects
+        elif np.isinf(made[name].to_numpy(dtype=np.float64, na_value=np.nan)).any():
+            raise DataError(
+                f"the column {name!r} holds an infinite number",
+                where=str(path),
+                hint="A division by zero, perhaps: make it missing with .replace([np.inf, -np.inf], np.nan).",
+            )
     return made, made_roles

@@ -50,6 +50,8 @@ def assign_folds(
         raise DataError(
             f"{n_rows} train rows cannot make {folds.number} folds", where="[folds] number", hint="Use fewer folds."
         )
+    if folds.group is not None:
+        _check_none_is_missing(columns[folds.group], "group")
     if folds.kind == "contiguous":
         fold_of_row = np.repeat(
             np.arange(folds.number), [len(part) for part in np.array_split(np.arange(n_rows), folds.number)]
@@ -57,6 +59,7 @@ def assign_folds(
     elif folds.kind == "time":
         fold_of_row = _forward_chaining(columns[str(folds.time)], folds.number)
     elif folds.kind == "column":
+        _check_none_is_missing(columns[str(folds.column)], "fold")
         fold_of_row = _given(columns[str(folds.column)], where=f"column {folds.column!r}")
     elif folds.kind == "file":
         fold_of_row = _from_file(folder / str(folds.file), ids)
@@ -120,11 +123,15 @@ def _check_class_sizes(codes: NDArray[np.float64], classes: Sequence[object], n_
 
 def _forward_chaining(times: pd.Series, n_folds: int) -> FoldArray:
     """k + 1 blocks in time order; block 0 only trains, block i + 1 is fold i. Equal times stay together."""
-    if times.isna().any():
+    _check_none_is_missing(times, "time")
+    moment = times if pd.api.types.is_numeric_dtype(times) else pd.to_datetime(times, errors="coerce")
+    if moment.isna().any():
+        row = int(moment.isna().to_numpy().argmax())
         raise DataError(
-            "a time is missing", where=f"column {times.name!r}, row {int(times.isna().to_numpy().argmax()) + 1}"
+            f"{str(times.iloc[row])!r} is not a time, or is not written as the first row's",
+            where=f"column {times.name!r}, row {row + 1}",
+            hint="Write all times one way, e.g. 2024-12-31 23:59:59.",
         )
-    moment = times if pd.api.types.is_numeric_dtype(times) else pd.to_datetime(times)
     codes, uniques = pd.factorize(moment, sort=True)
     if len(uniques) < n_folds + 1:
         raise DataError(
@@ -144,10 +151,15 @@ def _forward_chaining(times: pd.Series, n_folds: int) -> FoldArray:
     return block_of_row.astype(np.int64) - 1
 
 
-def _given(values: pd.Series, *, where: str) -> FoldArray:
+def _check_none_is_missing(values: pd.Series, what: str) -> None:
     if values.isna().any():
-        raise DataError("a fold is missing", where=f"{where}, row {int(values.isna().to_numpy().argmax()) + 1}")
-    codes, uniques = pd.factorize(values, sort=True)
+        row = int(values.isna().to_numpy().argmax()) + 1
+        raise DataError(f"a {what} is missing", where=f"column {values.name!r}, row {row}")
+
+
+def _given(values: pd.Series, *, where: str) -> FoldArray:
+    numbers = pd.to_numeric(values, errors="coerce")
+    codes, uniques = pd.factorize(values if numbers.isna().any() else numbers, sort=True)  # 2 before 10, also as text
     if len(uniques) < 2:
         raise DataError("names fewer than two folds", where=where)
     return codes.astype(np.int64)
@@ -156,14 +168,17 @@ def _given(values: pd.Series, *, where: str) -> FoldArray:
 def _from_file(path: Path, ids: pd.Series) -> FoldArray:
     if not path.exists():
         raise DataError("the fold file is not there", where=str(path), hint="A csv with the id column and `fold`.")
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except ValueError as error:  # what pandas raises for an empty or ragged file, or another encoding
+        raise DataError(f"cannot be read: {error}", where=str(path)) from error
     if "fold" not in table.columns or len(table.columns) != 2:
         raise DataError("wants two columns, the id and `fold`", where=str(path), hint=f"It has {list(table.columns)}.")
     by_id = table.set_index(next(name for name in table.columns if name != "fold"))["fold"]
     wanted = ids.astype(str)
     if by_id.index.has_duplicates:
         raise DataError(f"the id {by_id.index[by_id.index.duplicated()][0]!r} stands twice", where=str(path))
-    absent = ~wanted.isin(by_id.index)
+    absent = ~wanted.isin(by_id.index[by_id != ""])
     if absent.any():
         raise DataError(f"the train id {wanted[absent].iloc[0]!r} has no fold", where=str(path))
     return _given(by_id.loc[wanted].reset_index(drop=True), where=str(path))

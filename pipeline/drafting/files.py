@@ -127,5 +127,5 @@ def _difference(name: str, sample: RawTable, test: RawTable) -> str:
     n_distinct = values.nunique()
     return (
         f"{name!r}: {n_found} of the sample's {len(values)} values ({n_distinct} different) are in {test.path.name}, "
-        f"which has {len(test.frame)} rows"
+        f"which has {test.column(name).nunique()} different ones in {len(test.frame)} rows"
     )

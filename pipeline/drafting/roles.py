@@ -14,7 +14,7 @@ import pandas as pd
 from pipeline.drafting.files import DraftFiles
 from pipeline.drafting.scales import ordered_levels
 from pipeline.tables.reading import MISSING_MARKERS, as_written, is_text, numbers_of
-from pipeline.tables.typed import FLAG_WORDS, date_format_of, parse_dates
+from pipeline.tables.typed import FLAG_WORDS, MOSTLY, date_format_of, parse_dates
 
 MOST_CODES = 25
 CODE_WORDS = (
@@ -83,7 +83,7 @@ def _families(names: list[str]) -> set[str]:
 
 def _guess_text(name: str, parts: list[pd.Series], texts: pd.Series, files: DraftFiles, roles: Roles) -> None:
     is_number = ~np.isnan(numbers_of(texts))
-    if is_number.mean() >= 0.95:
+    if is_number.mean() >= MOSTLY:
         if not _guess_date(name, texts, files, roles):
             _guess_code(name, parts, roles)
         return

@@ -18,6 +18,7 @@ from pipeline.errors import DataError, SpecError, did_you_mean
 from pipeline.metrics import METRICS, USUAL_METRIC, Task
 from pipeline.tables.checks import CLASS_MARKERS, class_labels
 from pipeline.tables.reading import as_written, numbers_of, plainly_typed
+from pipeline.tables.typed import MOSTLY
 
 MOST_CLASSES = 20  # whole numbers with more different values than this are amounts
 ROWS_PER_CLASS = 20  # ... and so are those that repeat less than this on average
@@ -134,6 +135,7 @@ def _task(
         return "regression"
     series = files.train.column(target[0], markers=CLASS_MARKERS)
     values = plainly_typed(series.dropna())
+    _refuse_nearly_numbers(files, target[0], series)
     n_values, n_rows = int(values.nunique()), len(values)
     reads = METRICS[metric].reads if metric else None
     if n_values == 0:
@@ -155,6 +157,18 @@ def _task(
         return "multiclass"
     evidence["task"] = shape
     return "regression"
+
+
+def _refuse_nearly_numbers(files: DraftFiles, target: str, series: pd.Series) -> None:
+    """Refuse a target of numbers with a few texts among them: neither amounts nor classes."""
+    is_text_cell = series.notna().to_numpy() & np.isnan(numbers_of(series))
+    if is_text_cell.any() and is_text_cell.sum() <= (1 - MOSTLY) * series.notna().sum():
+        index = int(np.argmax(is_text_cell))
+        raise DataError(
+            f"the target is {series.iloc[index]!r}, where most are numbers",
+            where=files.train.where(target, index),
+            hint="Mend the value; a target of classes may hold any text, one of amounts only numbers.",
+        )
 
 
 def _sample_is_fractional(files: DraftFiles) -> bool:

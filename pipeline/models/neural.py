@@ -314,7 +314,7 @@ def _train(
             data,
             [members[m] for m in inside],
             lambda position, rows, output: score(inside[position], rows, output),
-            checkpoint=None if context.checkpoints is None else context.checkpoints / f"pack-{number}.safetensors",
+            checkpoint=None if context.checkpoints is None else context.checkpoints / _checkpoint_name(inside),
             on_epoch=on_epoch,
             should_stop=context.stop.is_set,
         )
@@ -336,6 +336,11 @@ def _train(
             context.stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _checkpoint_name(inside: Sequence[int]) -> str:
+    """Named by its members: with another number of workers the packs are others."""
+    return f"members-{inside[0]}-{inside[-1]}.safetensors"
 
 
 def _first_failure_first(futures: list[Future[Any]]) -> list[Future[Any]]:

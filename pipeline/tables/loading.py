@@ -25,7 +25,7 @@ from pipeline.tables.checks import (
     same_type,
     sample_weight_of,
 )
-from pipeline.tables.reading import RawTable, find_raw, plainly_typed, read_raw
+from pipeline.tables.reading import RawTable, find_raw, numbers_of, plainly_typed, read_raw
 from pipeline.tables.typed import ColumnRecipe, Role, date_format_of, decide_recipe, parse_dates, type_new_rows
 
 MANY_TEXTS = 100  # a text column with more values than this, most of them seen once, is rather a name than a category
@@ -180,8 +180,12 @@ def _notes_of(features: pd.DataFrame, recipes: list[ColumnRecipe]) -> list[str]:
         if recipe.kind == "date" and recipe.date_format.startswith(("%m/%d", "%d/%m")):
             first = "month" if recipe.date_format.startswith("%m") else "day"
             notes.append(f"{recipe.source}: dates were read with the {first} first ({recipe.date_format})")
-        if recipe.role == "category":
-            n_values = features[recipe.features[0]].nunique()
+        if recipe.kind == "category":
+            values = features[recipe.features[0]].dropna()
+            n_values = values.nunique()
+            bare = values.drop_duplicates().str.replace(r"[,$€£%\s]", "", regex=True)
+            if n_values > 1 and not np.isnan(numbers_of(bare)).any():
+                notes.append(f"{recipe.source}: texts like {values.iloc[0]!r} are read as categories, not as numbers")
             if n_values > MANY_TEXTS and n_values > len(features) / 2:
                 notes.append(
                     f"{recipe.source}: {n_values} different texts in {len(features)} rows; "

@@ -120,10 +120,13 @@ def numbers_of(series: pd.Series) -> NDArray[np.float64]:
     """Values as float64, correctly rounded; NaN where the text is missing or no number."""
     if not is_text(series):
         return series.to_numpy(dtype=np.float64, na_value=np.nan)
-    text = pc.utf8_trim_whitespace(pa.array(series, type=pa.large_string()))
-    text = pc.if_else(pc.match_substring_regex(text, NUMBER), text, None)
-    numbers: NDArray[np.float64] = pc.cast(text, pa.float64()).to_numpy(zero_copy_only=False)
-    return np.array(numbers, dtype=np.float64)
+    text = pa.array(series, type=pa.large_string())
+    try:
+        numbers = pc.cast(text, pa.float64())
+    except pa.ArrowInvalid:  # some are no numbers
+        text = pc.utf8_trim_whitespace(text)
+        numbers = pc.cast(pc.if_else(pc.match_substring_regex(text, NUMBER), text, None), pa.float64())
+    return np.array(numbers.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
 def as_written(series: pd.Series) -> pd.Series:

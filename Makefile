@@ -1,0 +1,82 @@
+# Plain `make` lists the targets. Rules whose target is a file make that file from the files they read;
+# `train`, `final` and `submit` ask the program itself, because a run's name holds a hash of its configuration.
+
+COMPETITION ?= house-prices
+PRESET      ?= fast
+MODEL       ?=
+DEVICE      ?= auto
+UPLOAD      ?= 1
+VENV        ?= .venv
+PYTHON      ?= python3
+
+PIPELINE   := $(VENV)/bin/python -m pipeline
+DATA       := data/$(COMPETITION)
+SPEC       := $(DATA)/competition.toml
+RAW        := $(DATA)/raw/source.json
+FEATURES   := $(DATA)/features/manifest.json
+SETUP      := $(VENV)/.installed
+SETUP_DEV  := $(VENV)/.installed-dev
+INSTALL    := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+RUN_FLAGS  := --competition $(COMPETITION) --preset $(PRESET) --device $(DEVICE) $(if $(MODEL),--model $(MODEL))
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup data features train final submit runs test check bench clean
+
+help: ## list the targets
+	@echo "make <target> [COMPETITION=$(COMPETITION)] [PRESET=$(PRESET)] [MODEL=] [DEVICE=$(DEVICE)] [UPLOAD=$(UPLOAD)] [VENV=$(VENV)]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(SETUP) ## create the environment in VENV
+data: $(RAW) $(SPEC) ## fetch the raw files; write a spec where there is none
+features: $(FEATURES) ## check the raw files, write typed tables and the folds
+
+train: $(FEATURES) ## cross-validate the preset
+	@$(PIPELINE) train $(RUN_FLAGS)
+
+final: $(FEATURES) ## final training and the submission file, no upload
+	@$(PIPELINE) final $(RUN_FLAGS)
+
+submit: $(FEATURES) ## everything, from a fresh clone to a checked submission (UPLOAD=0: never uploaded)
+	@$(PIPELINE) submit $(RUN_FLAGS) $(if $(filter 0 no false,$(UPLOAD)),--no-upload)
+
+runs: $(SETUP) ## list all runs of the competition
+	@$(PIPELINE) runs --competition $(COMPETITION)
+
+test: $(SETUP_DEV) ## run the tests
+	@$(VENV)/bin/python -m pytest
+
+check: $(SETUP_DEV) ## ruff and mypy
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+bench: $(SETUP_DEV) ## the pack against a plain PyTorch loop
+	@$(VENV)/bin/python benchmarks/kfold.py
+
+clean: ## remove features and runs of the competition; raw files, spec and submissions stay
+	rm -rf $(DATA)/features $(DATA)/runs
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, {sys.executable} is {v[0]}.{v[1]}; name another with PYTHON=")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(SETUP): pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "setup: installing into $(VENV); a minute or two" >&2
+	@$(INSTALL) -e .
+	@touch $@
+
+$(SETUP_DEV): $(SETUP)
+	@echo "setup: installing the development tools into $(VENV)" >&2
+	@$(INSTALL) -e '.[dev]'
+	@touch $@
+
+$(RAW): | $(SETUP)
+	@$(PIPELINE) data --competition $(COMPETITION)
+
+$(SPEC): | $(RAW)
+	@$(PIPELINE) data --competition $(COMPETITION)
+
+$(FEATURES): $(SPEC) $(RAW) | $(SETUP)
+	@$(PIPELINE) features --competition $(COMPETITION)
+	@touch $@

@@ -1,0 +1,121 @@
+"""Laws of the packed losses: torch's numbers for each member, weights as a weighted mean, finite gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.metrics import METRICS
+from pipeline.nets.losses import REGRESSION_LOSSES, Loss, cross_entropy
+
+TORCH = {"mse": functional.mse_loss, "mae": functional.l1_loss, "huber": functional.huber_loss}
+MEMBERS, ROWS, OUTPUTS = 3, 6, 2
+
+
+def numbers(*shape: int, seed: int = 0, scale: float = 2.0) -> Tensor:
+    return scale * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def codes(n_classes: int) -> Tensor:
+    return torch.randint(n_classes, (MEMBERS, ROWS), generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_a_members_loss_is_torchs(name: str) -> None:
+    output, target = numbers(MEMBERS, ROWS, OUTPUTS), numbers(MEMBERS, ROWS, OUTPUTS, seed=1)
+    loss = REGRESSION_LOSSES[name](output, target, None)
+    expected = torch.stack([TORCH[name](output[m], target[m]) for m in range(MEMBERS)])
+    torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
+def test_cross_entropy_is_torchs(smoothing: float) -> None:
+    logits, target = numbers(MEMBERS, ROWS, 4), codes(4)
+    loss = cross_entropy(smoothing)(logits, target, None)
+    expected = [functional.cross_entropy(logits[m], target[m], label_smoothing=smoothing) for m in range(MEMBERS)]
+    torch.testing.assert_close(loss, torch.stack(expected))
+
+
+ALL_LOSSES: dict[str, Loss] = {**REGRESSION_LOSSES, "cross_entropy": cross_entropy(0.1)}
+
+
+def arguments(name: str) -> tuple[Tensor, Tensor]:
+    if name == "cross_entropy":
+        return numbers(MEMBERS, ROWS, 4), codes(4)
+    shift = 9.0 if name == "log_rmse" else 0.0  # prices
+    return numbers(MEMBERS, ROWS, OUTPUTS) + shift, numbers(MEMBERS, ROWS, OUTPUTS, seed=1).abs() + shift
+
+
+@pytest.mark.parametrize("name", ALL_LOSSES)
+def test_weights_make_a_weighted_mean(name: str) -> None:
+    """Weights 0, 1, 2 are the rows left out, once, and twice."""
+    output, target = arguments(name)
+    weight = torch.tensor([0.0, 1.0, 2.0, 1.0, 0.0, 1.0], dtype=torch.float64).expand(MEMBERS, -1)
+    repeated = [1, 2, 2, 3, 5]
+    loss = ALL_LOSSES[name]
+    torch.testing.assert_close(loss(output, target, weight), loss(output[:, repeated], target[:, repeated], None))
+    torch.testing.assert_close(loss(output, target, 7.0 * weight), loss(output, target, weight))
+    torch.testing.assert_close(loss(output, target, torch.ones_like(weight)), loss(output, target, None))
+
+
+@pytest.mark.parametrize("name", ALL_LOSSES)
+def test_a_member_without_rows_has_no_loss_and_no_gradient(name: str) -> None:
+    output, target = arguments(name)
+    output.requires_grad_()
+    weight = torch.ones(MEMBERS, ROWS, dtype=torch.float64)
+    weight[1] = 0.0
+    loss = ALL_LOSSES[name](output, target, weight)
+    (gradient,) = torch.autograd.grad(loss.sum(), output)
+    assert loss[1].item() == pytest.approx(0.0, abs=1e-9)
+    assert (gradient[1] == 0).all()
+    assert gradient.isfinite().all()
+    alone = ALL_LOSSES[name](output[[0, 2]], target[[0, 2]], None)
+    torch.testing.assert_close(loss[[0, 2]], alone)
+
+
+@pytest.mark.parametrize("name", ALL_LOSSES)
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_the_gradient_is_that_of_the_loss(name: str, is_weighted: bool) -> None:
+    output, target = arguments(name)
+    weight = numbers(MEMBERS, ROWS, seed=4).abs() if is_weighted else None
+    output.requires_grad_()
+    torch.autograd.gradcheck(lambda output: ALL_LOSSES[name](output, target, weight), (output,))
+
+
+def test_log_rmse_is_the_metric() -> None:
+    output = torch.tensor([[[-5.0], [0.5], [1.0], [3.0]], [[2.0], [9.0], [1e6], [0.0]]], dtype=torch.float64)
+    target = torch.tensor([[[2.0], [1.0], [4.0], [3.0]], [[2.0], [8.0], [2e5], [1.5]]], dtype=torch.float64)
+    loss = REGRESSION_LOSSES["log_rmse"](output, target, None)
+    for member in range(2):
+        metric = METRICS["log_rmse"](target[member, :, 0].numpy(), output[member, :, 0].numpy())
+        assert loss[member].item() == pytest.approx(metric, rel=1e-12)
+
+
+def test_log_rmse_pulls_up_what_is_below_the_clamp() -> None:
+    """A network starts near 0, and prices are far above 1: without a gradient there it would stay."""
+    output = torch.tensor([[[-300.0]], [[0.0]], [[0.999]]], requires_grad=True)
+    loss = REGRESSION_LOSSES["log_rmse"](output, torch.full((3, 1, 1), 1e5), None)
+    (gradient,) = torch.autograd.grad(loss.sum(), output)
+    torch.testing.assert_close(gradient, torch.full((3, 1, 1), -1.0))  # d log(x) at x = 1
+
+
+def test_log_rmse_of_a_perfect_prediction_has_a_finite_gradient() -> None:
+    output = torch.full((1, 4, 1), 100.0, requires_grad=True)
+    loss = REGRESSION_LOSSES["log_rmse"](output, torch.full((1, 4, 1), 100.0), None)
+    (gradient,) = torch.autograd.grad(loss.sum(), output)
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("size", [1e4, -1e4])
+def test_cross_entropy_is_stable_for_wild_logits(size: float, smoothing: float) -> None:
+    logits = torch.tensor([[[size, 0.0, 0.0]]], requires_grad=True)
+    loss = cross_entropy(smoothing)(logits, torch.tensor([[0]]), None)
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    assert loss.isfinite().all()
+    assert gradient.isfinite().all()
+    if smoothing == 0.0:
+        assert loss.item() == pytest.approx(0.0 if size > 0 else -size + np.log(2.0), rel=1e-6)

@@ -1,0 +1,210 @@
+"""Laws of the packed optimisers: each member is stepped as torch.optim would, and the idle are left alone."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pipeline.nets.networks import ParameterInfo, ParameterPack
+from pipeline.nets.optimizers import (
+    END_FACTOR,
+    SCHEDULES,
+    START_FACTOR,
+    WARM_UP_SHARE,
+    OptimizerName,
+    PackedOptimizer,
+    ScheduleName,
+)
+
+INFOS = {"weight": ParameterInfo((3, 4), True), "bias": ParameterInfo((1, 4), False)}
+N_WEIGHTS, N_NUMBERS, MEMBERS, STEPS = 12, 16, 4, 6
+LR = torch.tensor([0.1, 0.01, 0.003, 0.05])
+WEIGHT_DECAY = torch.tensor([0.0, 0.1, 0.5, 0.01])
+TORCH: dict[str, tuple[OptimizerName, dict[str, Any], type[torch.optim.Optimizer], dict[str, Any]]] = {
+    "sgd": ("sgd", {}, torch.optim.SGD, {}),
+    "sgd with momentum": ("sgd", {"momentum": 0.9}, torch.optim.SGD, {"momentum": 0.9}),
+    "adam": ("adam", {"betas": (0.8, 0.95)}, torch.optim.Adam, {"betas": (0.8, 0.95)}),
+    "adamw": ("adamw", {}, torch.optim.AdamW, {}),
+}
+
+
+def numbers(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def make_pack() -> ParameterPack:
+    return ParameterPack(INFOS, numbers(MEMBERS, N_NUMBERS, seed=0))
+
+
+def gradients() -> Tensor:
+    return numbers(STEPS, MEMBERS, N_NUMBERS, seed=1)
+
+
+def by_torch(optimizer: type[torch.optim.Optimizer], options: dict[str, Any], member: int, steps: list[int], **how: Any) -> Tensor:
+    """(numbers,) the member's parameters after `steps`, by torch's own optimiser of one network."""
+    row = make_pack().matrix[member]
+    weight, bias = nn.Parameter(row[:N_WEIGHTS].clone()), nn.Parameter(row[N_WEIGHTS:].clone())
+    decay = WEIGHT_DECAY[member].item()
+    plain = optimizer(
+        [
+            {"params": [weight], "weight_decay": decay},
+            {"params": [bias], "weight_decay": decay if how.get("decays_biases") else 0.0},
+        ],
+        lr=LR[member].item(),
+        **options,
+    )
+    for step in steps:
+        if how.get("halves"):
+            for group in plain.param_groups:
+                group["lr"] = LR[member].item() * 0.5**step
+        weight.grad, bias.grad = gradients()[step, member].tensor_split([N_WEIGHTS])
+        plain.step()
+    return torch.cat([weight, bias]).detach()
+
+
+@pytest.mark.parametrize(("name", "options", "optimizer", "torch_options"), TORCH.values(), ids=TORCH)
+@pytest.mark.parametrize("decays_biases", [False, True])
+def test_every_member_is_stepped_as_torch_would(
+    name: OptimizerName, options: Any, optimizer: Any, torch_options: Any, decays_biases: bool
+) -> None:
+    pack = make_pack()
+    packed = PackedOptimizer(name, pack, WEIGHT_DECAY, decays_biases=decays_biases, **options)
+    for gradient in gradients():
+        pack.gradient.copy_(gradient)
+        packed.step(LR)
+    for member in range(MEMBERS):
+        expected = by_torch(optimizer, torch_options, member, list(range(STEPS)), decays_biases=decays_biases)
+        torch.testing.assert_close(pack.matrix[member], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "options", "optimizer", "torch_options"), TORCH.values(), ids=TORCH)
+def test_a_changing_rate_is_followed(name: OptimizerName, options: Any, optimizer: Any, torch_options: Any) -> None:
+    pack = make_pack()
+    packed = PackedOptimizer(name, pack, WEIGHT_DECAY, **options)
+    for step, gradient in enumerate(gradients()):
+        pack.gradient.copy_(gradient)
+        packed.step(LR * 0.5**step)
+    for member in range(MEMBERS):
+        expected = by_torch(optimizer, torch_options, member, list(range(STEPS)), halves=True)
+        torch.testing.assert_close(pack.matrix[member], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "options", "optimizer", "torch_options"), TORCH.values(), ids=TORCH)
+def test_idle_members_keep_parameters_moments_and_step_count(
+    name: OptimizerName, options: Any, optimizer: Any, torch_options: Any
+) -> None:
+    """Member 1 sits out steps 2 and 4: it must be where torch is after the other steps."""
+    pack = make_pack()
+    packed = PackedOptimizer(name, pack, WEIGHT_DECAY, **options)
+    idle = {2, 4}
+    for step, gradient in enumerate(gradients()):
+        pack.gradient.copy_(gradient)
+        active = torch.ones(MEMBERS, dtype=torch.bool)
+        if step in idle:
+            active[1] = False
+            pack.gradient[1] = float("nan")  # what it would have learned there must not matter
+        before = [tensor[1].clone() for tensor in (pack.matrix, packed.n_steps, *packed.moments)]
+        packed.step(LR, None if step not in idle else active)
+        if step in idle:
+            after = [tensor[1] for tensor in (pack.matrix, packed.n_steps, *packed.moments)]
+            assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    assert packed.n_steps.tolist() == [STEPS, STEPS - 2, STEPS, STEPS]
+    for member in range(MEMBERS):
+        steps = [step for step in range(STEPS) if member != 1 or step not in idle]
+        expected = by_torch(optimizer, torch_options, member, steps)
+        torch.testing.assert_close(pack.matrix[member], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "options", "optimizer", "torch_options"), TORCH.values(), ids=TORCH)
+def test_members_that_stay_go_on_as_before(
+    name: OptimizerName, options: Any, optimizer: Any, torch_options: Any
+) -> None:
+    pack, stay = make_pack(), torch.tensor([3, 1])
+    packed = PackedOptimizer(name, pack, WEIGHT_DECAY, **options)
+    lr = LR
+    for step, gradient in enumerate(gradients()):
+        if step == 3:
+            pack = pack.keep(stay)
+            packed.keep(pack, stay)
+            lr = LR[stay]
+        pack.gradient.copy_(gradient if step < 3 else gradient[stay])
+        packed.step(lr)
+    for position, member in enumerate(stay.tolist()):
+        expected = by_torch(optimizer, torch_options, member, list(range(STEPS)))
+        torch.testing.assert_close(pack.matrix[position], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", get_args(OptimizerName))
+def test_weight_decay_never_touches_biases_unless_asked(name: OptimizerName) -> None:
+    for decays_biases in (False, True):
+        pack = make_pack()
+        before = pack.matrix.clone()
+        packed = PackedOptimizer(name, pack, torch.full((MEMBERS,), 0.5), decays_biases=decays_biases)
+        pack.gradient.zero_()
+        packed.step(LR)
+        assert (pack.matrix[:, :N_WEIGHTS] != before[:, :N_WEIGHTS]).all()
+        is_same = pack.matrix[:, N_WEIGHTS:] == before[:, N_WEIGHTS:]
+        assert is_same.all() != decays_biases
+
+
+@pytest.mark.parametrize("name", get_args(OptimizerName))
+def test_a_broken_member_breaks_no_other(name: OptimizerName) -> None:
+    def step(breaks: bool) -> Tensor:
+        pack = make_pack()
+        packed = PackedOptimizer(name, pack, WEIGHT_DECAY)
+        for gradient in gradients():
+            pack.gradient.copy_(gradient)
+            if breaks:
+                pack.gradient[2] = float("inf")
+            packed.step(LR)
+        return pack.matrix[[0, 1, 3]]
+
+    assert torch.equal(step(True), step(False))
+
+
+# --- schedules
+
+
+def torch_factors(make: Any, n_steps: int) -> list[float]:
+    """The factor of lr = 1 before each step, by torch's own scheduler."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = make(optimizer)
+    factors = []
+    for _ in range(n_steps):
+        factors.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return factors
+
+
+def test_the_cosine_schedule_is_torchs() -> None:
+    n_steps = 40
+    expected = torch_factors(lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps), n_steps)
+    factors = SCHEDULES["cosine"](torch.arange(n_steps) / n_steps)
+    torch.testing.assert_close(factors, torch.tensor(expected), rtol=1e-5, atol=1e-6)
+
+
+def test_the_one_cycle_schedule_is_torchs_curve() -> None:
+    """torch counts its n steps as n - 1 intervals, and ends the rise one step early; the curve between is the same."""
+    n_steps = 40
+    expected = torch_factors(
+        lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=n_steps + 1), n_steps
+    )
+    step, top = torch.arange(n_steps), WARM_UP_SHARE * (n_steps + 1) - 1
+    share = torch.where(
+        step <= top, WARM_UP_SHARE * step / top, WARM_UP_SHARE + (1 - WARM_UP_SHARE) * (step - top) / (n_steps - top)
+    )
+    torch.testing.assert_close(SCHEDULES["one_cycle"](share), torch.tensor(expected), rtol=1e-4, atol=1e-6)
+    ends = SCHEDULES["one_cycle"](torch.tensor([0.0, WARM_UP_SHARE, 1.0]))
+    torch.testing.assert_close(ends, torch.tensor([START_FACTOR, 1.0, END_FACTOR]), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", get_args(ScheduleName))
+def test_a_schedule_stays_between_nothing_and_the_full_rate(name: str) -> None:
+    factors = SCHEDULES[name](torch.linspace(0, 0.9999, 101))
+    assert (factors > 0).all()
+    assert (factors <= 1.0 + 1e-6).all()
+    assert factors.max() > 0.99

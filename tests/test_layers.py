@@ -1,0 +1,186 @@
+"""Law of the house (DESIGN.md, section 3): imports only go down. The checker itself is proven on planted arrows."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import pipeline
+
+PACKAGE = Path(pipeline.__file__).parent
+
+FLOORS = (
+    {"config", "metrics", "artifacts", "errors", "seeds", "progress", "presets"},  # presets: data files alone
+    {"nets", "tables", "samples", "images", "features", "targets", "folds", "kaggle_client", "submission"},
+    {"models", "drafting"},
+    {"cross_validation", "problems"},
+    {"tuning", "ensembling"},
+    {"stages"},
+    {"cli", "__main__"},
+)
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+NO_TORCH = {*FLOORS[0], "tables", "features", "folds", "drafting", "samples"}
+KAGGLE = {"kaggle", "kagglesdk"}  # importing them reads credentials and may exit
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """One import: who, where, of what (absolute, dotted), and whether it runs when the module is imported."""
+
+    file: Path
+    line: int
+    target: str
+    runs_at_import: bool
+
+
+class _Imports(ast.NodeVisitor):
+    def __init__(self, package: list[str]) -> None:
+        self.package, self.found, self._is_lazy = package, list[tuple[int, str, bool]](), False
+
+    def visit_Import(self, node: ast.Import) -> None:
+        self.found += [(node.lineno, alias.name, not self._is_lazy) for alias in node.names]
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        base = self.package[: len(self.package) + 1 - node.level] if node.level else []
+        dotted = ".".join([*base, *([node.module] if node.module else [])])
+        self.found += [(node.lineno, f"{dotted}.{alias.name}", not self._is_lazy) for alias in node.names]
+
+    def _visit_lazily(self, node: ast.AST) -> None:
+        before, self._is_lazy = self._is_lazy, True
+        self.generic_visit(node)
+        self._is_lazy = before
+
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_Lambda = _visit_lazily
+
+    def visit_If(self, node: ast.If) -> None:
+        if "TYPE_CHECKING" in ast.dump(node.test):
+            self._visit_lazily(node)
+        else:
+            self.generic_visit(node)
+
+
+def arrows_of(package: Path) -> Iterator[tuple[str, str, Arrow]]:
+    """(room, module inside the room or "", arrow) of every import under `package`."""
+    for file in sorted(package.rglob("*.py")):
+        room, *inside = file.relative_to(package).with_suffix("").parts
+        visitor = _Imports(["pipeline", *file.relative_to(package).parent.parts])
+        visitor.visit(ast.parse(file.read_text(encoding="utf-8"), str(file)))
+        for line, target, runs_at_import in visitor.found:
+            yield room, ".".join(inside), Arrow(file, line, target, runs_at_import)
+
+
+def unplaced_rooms(package: Path) -> list[str]:
+    rooms = {file.relative_to(package).with_suffix("").parts[0] for file in package.rglob("*.py")}
+    return [f"the room {room!r} has no floor" for room in sorted(rooms - {*FLOOR_OF, "__init__"})]
+
+
+def mistakes_of(package: Path) -> list[str]:
+    """Every broken rule, as `file:line: what`."""
+    mistakes = unplaced_rooms(package)
+    rooms_below = {room: set[str]() for room in FLOORS[0]}
+    for room, inside, arrow in arrows_of(package):
+        where = f"{arrow.file.relative_to(package)}:{arrow.line}"
+        top, *rest = arrow.target.split(".")
+        if top == "torch" and room in NO_TORCH:
+            mistakes.append(f"{where}: {room} imports torch")
+        if top in KAGGLE and arrow.runs_at_import:
+            mistakes.append(f"{where}: {top} is imported at module level")
+        if top != "pipeline" or not rest or rest[0] == "__version__" or room not in FLOOR_OF and room != "__init__":
+            continue
+        other = rest[0]
+        if room == "__init__":
+            mistakes.append(f"{where}: pipeline/__init__.py imports {arrow.target}")
+        elif other not in FLOOR_OF:
+            mistakes.append(f"{where}: imports {arrow.target}, which has no floor")
+        elif room == other == "stages":
+            if rest[1:2] != [inside]:
+                mistakes.append(f"{where}: a stage imports {arrow.target}")
+        elif room != other and FLOOR_OF[other] >= FLOOR_OF[room]:
+            if FLOOR_OF[room] == 0 == FLOOR_OF[other]:
+                rooms_below[room].add(other)
+            elif (room, other) != ("__main__", "cli"):
+                way = "sideways" if FLOOR_OF[other] == FLOOR_OF[room] else "upward"
+                mistakes.append(f"{where}: {way} import of {arrow.target}")
+    try:
+        graphlib.TopologicalSorter(rooms_below).prepare()
+    except graphlib.CycleError as error:
+        mistakes.append(f"floor 0 has a cycle: {' -> '.join(error.args[1])}")
+    return mistakes
+
+
+def test_imports_only_go_down() -> None:
+    assert mistakes_of(PACKAGE) == []
+
+
+def test_the_walk_sees_the_house() -> None:
+    seen = {(room, arrow.target) for room, _, arrow in arrows_of(PACKAGE)}
+    assert ("nets", "pipeline.artifacts") in seen  # written `from pipeline import artifacts`
+    assert ("features", "pipeline.config.FeatureSteps") in seen
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A house of its own to break, with two stages and a client in it."""
+    package = tmp_path / "pipeline"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "stages", "cli.py"))
+    (package / "stages").mkdir()
+    for file in ("stages/__init__.py", "stages/one.py", "stages/two.py", "cli.py", "kaggle_client.py"):
+        (package / file).write_text("")
+    return package
+
+
+def added_mistake(package: Path, file: str, code: str) -> str:
+    """What the checker says of `code` in `file` that it did not say before."""
+    before = mistakes_of(package)
+    path = package / file
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a") as text:
+        text.write(f"\n{code}\n")
+    return "\n".join(mistake for mistake in mistakes_of(package) if mistake not in before)
+
+
+PLANTED = {
+    "upward": ("nets/losses.py", "from pipeline.models import registry", "upward import of pipeline.models.registry"),
+    "upward, written short": ("nets/losses.py", "from pipeline import cli", "upward import of pipeline.cli"),
+    "upward, relative": ("nets/losses.py", "from ..stages import one", "upward import of pipeline.stages.one"),
+    "upward, lazy": ("metrics.py", "def f():\n    import pipeline.folds", "upward import of pipeline.folds"),
+    "sideways": ("features.py", "from pipeline.folds import Split", "sideways import of pipeline.folds.Split"),
+    "sideways, relative": ("features.py", "from . import folds", "sideways import of pipeline.folds"),
+    "stage to stage": ("stages/one.py", "from pipeline.stages import two", "a stage imports pipeline.stages.two"),
+    "stage to stage, relative": ("stages/one.py", "from .two import run", "a stage imports pipeline.stages.two.run"),
+    "a module of no floor": ("attic.py", "", "the room 'attic' has no floor"),
+    "a package of no floor": ("attic/__init__.py", "", "the room 'attic' has no floor"),
+    "an import of no floor": ("cli.py", "from pipeline import attic", "pipeline.attic, which has no floor"),
+    "a cycle": ("errors.py", "from pipeline import config", "floor 0 has a cycle"),
+    "the package itself": ("__init__.py", "from pipeline.config import Folds", "imports pipeline.config.Folds"),
+    "kaggle": ("kaggle_client.py", "import kaggle.api", "kaggle is imported at module level"),
+    "kaggle, guarded": ("cli.py", "try:\n    from kagglesdk import x\nexcept OSError:\n    pass", "at module level"),
+    "torch": ("features.py", "def f():\n    from torch import nn", "features imports torch"),
+}
+
+
+@pytest.mark.parametrize(("file", "code", "mistake"), PLANTED.values(), ids=PLANTED)
+def test_the_checker_catches_a_planted_import(copy: Path, file: str, code: str, mistake: str) -> None:
+    assert mistake in added_mistake(copy, file, code)
+
+
+@pytest.mark.parametrize(
+    ("file", "code"),
+    [
+        ("nets/losses.py", "from pipeline.nets.networks import MLP\nfrom .networks import MLP"),
+        ("nets/losses.py", "from pipeline import errors, seeds, __version__\nimport torch"),
+        ("stages/one.py", "from pipeline.models import registry\nfrom pipeline import tuning"),
+        ("cli.py", "from pipeline.stages import one, two"),
+        ("kaggle_client.py", "def f():\n    import kaggle"),
+        ("kaggle_client.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import kaggle"),
+        ("config.py", "from pipeline.seeds import derive_seed"),
+    ],
+)
+def test_the_checker_allows_what_is_allowed(copy: Path, file: str, code: str) -> None:
+    assert added_mistake(copy, file, code) == ""
