@@ -159,7 +159,7 @@ class CompetitionSpec(Table):
 class FeatureSteps(Table):
     """Optional steps of the encoders; all off unless a preset or the spec asks."""
 
-    feature_function: bool = Field(default=False, description="run the competition's own add_features")
+    feature_function: bool = Field(default=False, description="run the competition's own add_features, if it has one")
     log1p_skewed: float | None = Field(default=None, gt=0, description="log1p of numerics with |skew| above this")
     missing_indicators: bool = False
     rare_min_count: int = Field(default=0, ge=0, description="pool categories seen fewer times in the fit rows")
@@ -283,8 +283,9 @@ def _mistake(model: type[BaseModel], item: Any) -> str:
     if item["type"] == "missing":
         return f"{table}missing key {key!r}"
     message = item["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(item["input"], dict | BaseModel) else f" (it is {item['input']!r})"
-    return f"{table}{key}: {message}{shown}" if location else f"{message}"
+    if isinstance(item["input"], dict | BaseModel):  # a check of a whole table
+        return f"[{'.'.join(location)}] {message}" if location else message
+    return f"{table}{key}: {message} (it is {item['input']!r})"
 
 
 def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:

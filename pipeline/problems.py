@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from pipeline import artifacts
 from pipeline.artifacts import Workspace
 from pipeline.config import CompetitionSpec, RunConfig
-from pipeline.errors import SpecError
 from pipeline.features import apply_feature_function
 from pipeline.folds import Split, splits_of
 from pipeline.models.base import Problem
@@ -91,16 +90,10 @@ class FeatureStore:
         return values[:, 0] if values.shape[1] == 1 else values
 
     def apply_own_features(self, config: RunConfig, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
-        """The frame and its roles, after the competition's own feature function where the run asks for it."""
+        """The frame and its roles, after the competition's own feature function if it has one and the run wants it."""
         roles = self.manifest["roles"]
-        if not config.features.feature_function:
+        if not config.features.feature_function or self.spec.feature_function is None:
             return frame, roles
-        if self.spec.feature_function is None:
-            raise SpecError(
-                "the run wants the competition's own features, and the spec names no feature_function",
-                where=str(self.workspace.spec),
-                hint='Add feature_function = "feature_function.py", or run with --set features.feature_function=false.',
-            )
         return apply_feature_function(self.workspace.folder / self.spec.feature_function, frame, roles)
 
     def problem(self, config: RunConfig) -> Problem:

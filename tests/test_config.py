@@ -1,4 +1,4 @@
-"""Laws of the spec and the run configuration: a mistake names file, table, key and the nearest key; names are stable."""
+"""Laws of the spec and the run configuration: a mistake names file, table, key and nearest key; names are stable."""
 
 from __future__ import annotations
 
@@ -88,8 +88,16 @@ def test_a_mistake_in_the_spec_names_file_table_and_key(tmp_path: Path, added: s
 
 
 SPEC_CHANGES = {
-    "unknown metric": ('"log_rmse"', '"log_rmsle"', ["metric", "unknown metric 'log_rmsle'", "Did you mean 'log_rmse'?"]),
-    "metric of another task": ('"log_rmse"', '"accuracy"', ["'accuracy' cannot score a regression task", "rmse, rmsle"]),
+    "unknown metric": (
+        '"log_rmse"',
+        '"log_rmsle"',
+        ["metric", "unknown metric 'log_rmsle'", "Did you mean 'log_rmse'?"],
+    ),
+    "metric of another task": (
+        '"log_rmse"',
+        '"accuracy"',
+        ["'accuracy' cannot score a regression task", "rmse, rmsle"],
+    ),
     "unknown task": ('"regression"', '"clustering"', ["task", "'clustering'", "'multiclass'"]),
     "missing key": ('id = "Id"\n', "", ["missing key 'id'"]),
     "no target": ('"SalePrice"', "[]", ["target", "at least 1"]),

@@ -28,11 +28,22 @@ from pipeline.features import (
     fit_encoder,
 )
 
-ROLES: dict[str, Role] = {"area": "number", "rooms": "number", "zone": "category", "style": "category", "qual": "ordered"}
+ROLES: dict[str, Role] = {
+    "area": "number",
+    "rooms": "number",
+    "zone": "category",
+    "style": "category",
+    "qual": "ordered",
+}
 ORDERED = {"qual": ["Po", "TA", "Ex"]}
 PLAIN = FeatureSteps()
 EVERY_STEP = FeatureSteps(
-    log1p_skewed=0.5, missing_indicators=True, rare_min_count=3, ordered_mapping=True, target_encoding=2, scaling="robust"
+    log1p_skewed=0.5,
+    missing_indicators=True,
+    rare_min_count=3,
+    ordered_mapping=True,
+    target_encoding=2,
+    scaling="robust",
 )
 VIEWS: tuple[View, ...] = ("onehot", "ordinal")
 
@@ -60,7 +71,11 @@ def make_target(n_rows: int, seed: int = 1) -> np.ndarray:
 
 
 def fit(
-    frame: pd.DataFrame, steps: FeatureSteps = PLAIN, view: View = "onehot", target: np.ndarray | None = None, **other: Any
+    frame: pd.DataFrame,
+    steps: FeatureSteps = PLAIN,
+    view: View = "onehot",
+    target: np.ndarray | None = None,
+    **other: Any,
 ) -> TableEncoder:
     roles = {name: role for name, role in ROLES.items() if name in frame.columns}
     return fit_encoder(view, steps, other.get("roles", roles), ORDERED, frame, target_frame=frame, target=target)
@@ -140,7 +155,9 @@ def test_a_fit_row_never_meets_its_own_target() -> None:
 
 def test_rows_outside_the_fit_see_the_means_of_all_fit_rows() -> None:
     frame = pd.DataFrame({"zone": pd.Series(["A", "A", "B", "B", "B", "A", "C", None], dtype="str")})
-    target = np.array([[1.0, 0.0], [3.0, 1.0], [5.0, 0.0], [7.0, 1.0], [9.0, 1.0], [99.0, 99.0], [99.0, 99.0], [9.0, 9.0]])
+    target = np.array(
+        [[1.0, 0.0], [3.0, 1.0], [5.0, 0.0], [7.0, 1.0], [9.0, 1.0], [99.0, 99.0], [99.0, 99.0], [9.0, 9.0]]
+    )
     fit_rows = np.arange(5)
     encoder = fit(frame.iloc[:5], FeatureSteps(target_encoding=2), target=target[:5])
     encoded = encoder.transform(frame)
@@ -352,9 +369,7 @@ def test_any_small_table_becomes_finite_numbers_of_the_named_shape(
     table: list[Any], view: View, steps: FeatureSteps
 ) -> None:
     area, zone, qual, y = zip(*table, strict=True)
-    frame = pd.DataFrame(
-        {"area": area, "zone": pd.Series(zone, dtype="str"), "qual": pd.Series(qual, dtype="str")}
-    )
+    frame = pd.DataFrame({"area": area, "zone": pd.Series(zone, dtype="str"), "qual": pd.Series(qual, dtype="str")})
     target, fit_rows = np.array(y)[:, None], np.arange(5)
     encoder = fit(frame.iloc[:5], steps, view, target[:5])
     encoded = encoder.transform(frame)
@@ -391,13 +406,15 @@ def test_own_features_join_with_their_roles(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "made",
-    ['pd.cut(frame["rooms"], [0, 3, 6, 9])', 'pd.Series([1, "x"] * 6, dtype=object)', 'frame["zone"].astype("category")'],
+    [
+        'pd.cut(frame["rooms"], [0, 3, 6, 9])',
+        'pd.Series([1, "x"] * 6, dtype=object)',
+        'frame["zone"].astype("category")',
+    ],
 )
 def test_an_own_category_of_any_dtype_keeps_its_levels(tmp_path: Path, made: str) -> None:
     """`pd.cut` makes intervals; they must not turn into a column of zeros because they are not text."""
-    frame, roles = apply_feature_function(
-        own(tmp_path, f'return frame.assign(own={made})'), make_frame(12), ROLES
-    )
+    frame, roles = apply_feature_function(own(tmp_path, f"return frame.assign(own={made})"), make_frame(12), ROLES)
     assert roles["own"] == "category"
     encoded = fit_encoder("onehot", PLAIN, {"own": "category"}, {}, frame).transform(frame)
     np.testing.assert_array_equal(encoded.values.sum(axis=1), 1)

@@ -56,7 +56,9 @@ def test_every_row_is_validated_exactly_once(data: st.DataObject, n_folds: int, 
 
 
 @settings(max_examples=40, deadline=None)
-@given(groups=st.lists(st.integers(0, 9), min_size=12, max_size=50), kind=st.sampled_from(["group", "stratified_group"]))
+@given(
+    groups=st.lists(st.integers(0, 9), min_size=12, max_size=50), kind=st.sampled_from(["group", "stratified_group"])
+)
 def test_a_group_is_never_torn(groups: list[int], kind: Any) -> None:
     n_folds = 3
     if len(set(groups)) < n_folds:
@@ -111,8 +113,10 @@ KINDS = ["shuffled", "stratified", "group", "stratified_group"]
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_makes_the_same_folds_and_another_makes_others(kind: Any) -> None:
     def folds(seed: int) -> np.ndarray:
-        return assign(Folds(kind=kind, seed=seed, group="g"), 80, g=np.arange(80) // 2) if "group" in kind else assign(
-            Folds(kind=kind, seed=seed), 80
+        return (
+            assign(Folds(kind=kind, seed=seed, group="g"), 80, g=np.arange(80) // 2)
+            if "group" in kind
+            else assign(Folds(kind=kind, seed=seed), 80)
         )
 
     np.testing.assert_array_equal(folds(3), folds(3))

@@ -91,7 +91,7 @@ def mistakes_of(package: Path) -> list[str]:
             mistakes.append(f"{where}: {room} imports torch")
         if top in KAGGLE and arrow.runs_at_import:
             mistakes.append(f"{where}: {top} is imported at module level")
-        if top != "pipeline" or not rest or rest[0] == "__version__" or room not in FLOOR_OF and room != "__init__":
+        if top != "pipeline" or not rest or rest[0] == "__version__" or (room not in FLOOR_OF and room != "__init__"):
             continue
         other = rest[0]
         if room == "__init__":

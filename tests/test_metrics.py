@@ -70,7 +70,9 @@ def test_values_computed_by_hand() -> None:
     assert METRICS["mae"](np.array([1.0, 3.0]), np.array([1.0, 7.0])) == 2.0
     assert METRICS["log_rmse"](np.array([1.0, math.e]), np.array([1.0, math.e**3])) == pytest.approx(math.sqrt(2.0))
     assert METRICS["rmsle"](np.array([0.0]), np.array([math.e - 1.0])) == pytest.approx(1.0)
-    assert METRICS["log_loss"](np.array([0, 1]), np.array([[0.5, 0.5], [0.75, 0.25]])) == pytest.approx(1.5 * math.log(2))
+    assert METRICS["log_loss"](np.array([0, 1]), np.array([[0.5, 0.5], [0.75, 0.25]])) == pytest.approx(
+        1.5 * math.log(2)
+    )
     assert METRICS["balanced_accuracy"](np.array([0, 0, 0, 1]), np.eye(2)[[0, 0, 0, 0]]) == 0.5
 
 
@@ -177,5 +179,7 @@ def test_every_metric_has_its_name_and_every_task_its_usual_metric() -> None:
 
 def test_the_smallest_target_is_where_the_metric_ends() -> None:
     """log_rmse needs targets above 0, rmsle may have 0; the others take any."""
-    limits = {name: (m.smallest_target, m.smallest_is_allowed) for name, m in METRICS.items() if m.smallest_target is not None}
+    limits = {
+        name: (m.smallest_target, m.smallest_is_allowed) for name, m in METRICS.items() if m.smallest_target is not None
+    }
     assert limits == {"log_rmse": (0.0, False), "rmsle": (0.0, True)}

@@ -247,9 +247,7 @@ def test_multiclass_with_text_labels_comes_back_as_written(toy: Toy) -> None:
     np.testing.assert_allclose(probability.sum(axis=1), 1.0, rtol=1e-6)
 
 
-def test_sample_data_is_marked_everywhere_and_never_uploaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sample_data_is_marked_everywhere_and_never_uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline import kaggle_client
     from pipeline.artifacts import Workspace
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline import artifacts
 from pipeline.artifacts import Workspace
+from pipeline.config import load_spec
 from pipeline.drafting import draft_spec
 from pipeline.errors import SpecError
 from pipeline.progress import say
@@ -16,4 +17,9 @@ def write_spec(workspace: Workspace, *, metric: str | None, is_overwriting: bool
     text = draft_spec(workspace.raw, workspace.competition, metric=metric)
     artifacts.write_text(workspace.spec, text)
     say(f"init: wrote {workspace.spec}; read it once, correct what was guessed wrong")
+    if metric is None:
+        usual = load_spec(workspace.spec).metric
+        say(
+            f"init: the metric is not in the files; {usual} was taken as the usual one (--metric, or the spec, sets it)"
+        )
     return text

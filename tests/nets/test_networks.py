@@ -54,7 +54,9 @@ def test_every_activation_is_tested() -> None:
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("hidden_sizes", [(), (5,), (6, 4)])
-def test_a_member_is_the_sequential_network_of_its_weights(activation: Activation, hidden_sizes: tuple[int, ...]) -> None:
+def test_a_member_is_the_sequential_network_of_its_weights(
+    activation: Activation, hidden_sizes: tuple[int, ...]
+) -> None:
     network = MLP(3, hidden_sizes, 2, activation=activation)
     pack, x = make_pack(network, 4), batch(4, 7, 3)
     output = network.forward(pack.views, x, None)

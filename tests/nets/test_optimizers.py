@@ -43,7 +43,9 @@ def gradients() -> Tensor:
     return numbers(STEPS, MEMBERS, N_NUMBERS, seed=1)
 
 
-def by_torch(optimizer: type[torch.optim.Optimizer], options: dict[str, Any], member: int, steps: list[int], **how: Any) -> Tensor:
+def by_torch(
+    optimizer: type[torch.optim.Optimizer], options: dict[str, Any], member: int, steps: list[int], **how: Any
+) -> Tensor:
     """(numbers,) the member's parameters after `steps`, by torch's own optimiser of one network."""
     row = make_pack().matrix[member]
     weight, bias = nn.Parameter(row[:N_WEIGHTS].clone()), nn.Parameter(row[N_WEIGHTS:].clone())

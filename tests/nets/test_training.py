@@ -1,0 +1,543 @@
+"""Laws of the pack: each member is the network it would have been alone in a plain loop, and nothing is lost."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.nets import training
+from pipeline.nets.losses import cross_entropy, mse
+from pipeline.nets.networks import MLP, views_of
+from pipeline.nets.optimizers import SCHEDULES, ScheduleName
+from pipeline.nets.training import History, Member, PackData, PackResult, Plan, predict, train_pack
+
+N_ROWS, N_INPUTS = 80, 5
+NETWORK = MLP(N_INPUTS, (8, 6), 1, activation="tanh")
+PLAN = Plan(loss=mse, epochs=6, batch_size=16)
+NONE = np.arange(0)
+
+
+def make_data(n_views: int = 1, device: str = "cpu") -> PackData:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n_views, N_ROWS, N_INPUTS, generator=generator)
+    y = x.sum(dim=2, keepdim=True).sin() + torch.arange(n_views)[:, None, None]
+    return PackData(x.to(device), y.to(device))
+
+
+DATA = make_data()
+
+
+def make_member(number: int, n_train: int = 64, **other: Any) -> Member:
+    rows = np.random.default_rng(number).permutation(N_ROWS)
+    return Member(
+        **{
+            "seed": 100 + number,
+            "view": 0,
+            "train_rows": rows[:n_train],
+            "valid_rows": rows[n_train : n_train + 12],
+            "lr": 0.01 * (number + 1),
+            "weight_decay": 0.02 * number,
+            **other,
+        }
+    )
+
+
+def rmse_on(data: PackData) -> training.Score:
+    """A member's root mean squared error on its own view is not known to `Score`: all views' targets must agree."""
+    target = data.y[0].cpu().numpy()
+    return lambda _, rows, output: float(np.sqrt(np.mean((output - target[rows]) ** 2)))
+
+
+RMSE = rmse_on(DATA)
+
+
+def train(members: Sequence[Member], plan: Plan = PLAN, **other: Any) -> PackResult:
+    return train_pack(
+        other.pop("network", NETWORK), plan, other.pop("data", DATA), members, other.pop("score", RMSE), **other
+    )
+
+
+def curve_of(result: PackResult, member: int) -> np.ndarray:
+    """(evaluations, 3) epoch, train and valid score of one member."""
+    return np.array([(epoch, *scores) for epoch, m, *scores in result.history.rows if m == member])
+
+
+def plain_network(network: MLP, row: Tensor) -> nn.Sequential:
+    views = views_of(network.parameter_infos(), row[None])
+    parts: list[nn.Module] = []
+    for layer in range(len(network.hidden_sizes) + 1):
+        weight, bias = views[f"weight_{layer}"][0], views[f"bias_{layer}"][0, 0]
+        linear = nn.Linear(*weight.shape)
+        linear.weight.data, linear.bias.data = weight.T.clone(), bias.clone()
+        parts += [linear, nn.Tanh()]
+    return nn.Sequential(*parts[:-1])
+
+
+PlainLoss = Callable[[Tensor, Tensor, Tensor], Tensor]  # output, target, rows
+
+
+def plain_loop(
+    member: Member,
+    plan: Plan,
+    data: PackData,
+    score: training.Score,
+    loss: PlainLoss = lambda output, target, _: functional.mse_loss(output, target),
+    network: MLP = NETWORK,
+) -> tuple[np.ndarray, Tensor]:
+    """What a Kaggler writes: one network, one optimiser, one batch at a time. Returns the curve and the parameters."""
+    x, y = data.x[member.view], data.y[member.view]
+    net = plain_network(network, network.initial_row(training._generator("cpu", member.seed, "initial")))
+    linears = [module for module in net if isinstance(module, nn.Linear)]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [linear.weight for linear in linears], "weight_decay": member.weight_decay},
+            {"params": [linear.bias for linear in linears], "weight_decay": 0.0},
+        ]
+    )
+    own = torch.from_numpy(member.train_rows)
+    n_batches = -(-len(own) // plan.batch_size)
+    curve = []
+    for epoch in range(plan.epochs):
+        order = torch.randperm(len(own), generator=training._generator("cpu", member.seed, "shuffle", epoch))
+        for number, rows in enumerate(own[order].split(plan.batch_size)):
+            progress = torch.tensor((epoch * n_batches + number) / (plan.epochs * n_batches))
+            for group in optimizer.param_groups:
+                group["lr"] = member.lr * float(SCHEDULES[plan.schedule](progress))
+            optimizer.zero_grad()
+            loss(net(x[rows]), y[rows], rows).backward()
+            optimizer.step()
+        with torch.no_grad():
+            output = net(x).numpy()
+        scores = [score(0, rows, output[rows]) for rows in (member.train_rows, member.valid_rows)]
+        curve.append((epoch + 1, *scores))
+    flat = [part.flatten() for linear in linears for part in (linear.weight.detach().T, linear.bias.detach())]
+    return np.array(curve), torch.cat(flat)
+
+
+def assert_is_plain(result: PackResult, position: int, member: Member, plan: Plan = PLAN, **other: Any) -> None:
+    data, score = other.pop("data", DATA), other.pop("score", RMSE)
+    curve, row = plain_loop(member, plan, data, score, **other)
+    np.testing.assert_allclose(curve_of(result, position), curve, rtol=2e-5)
+    torch.testing.assert_close(result.matrix[position], row, rtol=2e-4, atol=2e-5)
+
+
+def assert_same(result: PackResult, position: int, other: PackResult, other_position: int) -> None:
+    np.testing.assert_allclose(curve_of(result, position), curve_of(other, other_position), rtol=1e-5)
+    torch.testing.assert_close(result.matrix[position], other.matrix[other_position], rtol=1e-4, atol=1e-5)
+
+
+# --- a member is the plain loop's network
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_member_is_the_network_of_a_plain_loop(schedule: ScheduleName) -> None:
+    members = [make_member(number) for number in range(3)]
+    plan = dataclasses.replace(PLAN, schedule=schedule)
+    result = train(members, plan)
+    assert result.failures == {}
+    assert result.best_epoch.tolist() == [6, 6, 6]
+    for position, member in enumerate(members):
+        assert_is_plain(result, position, member, plan)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_members_of_other_row_counts_are_those_of_a_plain_loop(schedule: ScheduleName) -> None:
+    """37, 64 and 65 rows are 3, 4 and 5 batches of 16: the last is short, and the shorter ones have no fifth step."""
+    members = [make_member(number, n_train) for number, n_train in enumerate((37, 64, 65))]
+    plan = dataclasses.replace(PLAN, schedule=schedule)
+    result = train(members, plan)
+    for position, member in enumerate(members):
+        assert_is_plain(result, position, member, plan)
+
+
+def test_a_member_learns_from_fewer_rows_than_a_batch() -> None:
+    members = [make_member(0, 7), make_member(1, 1), make_member(2, 40)]
+    result = train(members)
+    for position, member in enumerate(members):
+        assert_is_plain(result, position, member)
+
+
+def test_a_member_reads_the_table_of_its_own_fold() -> None:
+    data = make_data(n_views=3)
+    members = [make_member(number, view=view) for number, view in enumerate((2, 0, 1, 2))]
+    result = train(members, data=data)
+    for position, member in enumerate(members):
+        assert_is_plain(result, position, member, data=data)
+
+
+def test_rows_outside_a_members_own_never_reach_it() -> None:
+    """Law 1: with other numbers in all rows but its train rows, its weights have the same bits."""
+    member = make_member(0, 50)
+    others = np.setdiff1d(np.arange(N_ROWS), member.train_rows)
+    changed = PackData(DATA.x.clone(), DATA.y.clone())
+    changed.x[:, others], changed.y[:, others] = 9.0, -1e6
+    assert torch.equal(train([member]).matrix, train([member], data=changed).matrix)
+
+
+def test_row_weights_weigh_the_loss_of_a_plain_loop() -> None:
+    weight = torch.rand(N_ROWS, generator=torch.Generator().manual_seed(5)) * 3
+    weight[::7] = 0.0
+    data = dataclasses.replace(DATA, weight=weight)
+
+    def weighted(output: Tensor, target: Tensor, rows: Tensor) -> Tensor:
+        return ((output - target).square()[:, 0] * weight[rows]).sum() / weight[rows].sum()
+
+    members = [make_member(0, 37), make_member(1, 64)]
+    result = train(members, data=data)
+    for position, member in enumerate(members):
+        assert_is_plain(result, position, member, data=data, loss=weighted)
+
+
+def test_classes_are_learned_as_in_a_plain_loop() -> None:
+    codes = (DATA.x.sum(dim=2) > 0).long() + (DATA.x[..., 0] > 1).long()
+    data = PackData(DATA.x, codes)
+    network = dataclasses.replace(NETWORK, n_outputs=3)
+    plan = dataclasses.replace(PLAN, loss=cross_entropy())
+
+    def accuracy(_: int, rows: np.ndarray, output: np.ndarray) -> float:
+        return float(np.mean(output.argmax(axis=1) == codes[0, rows].numpy()))
+
+    members = [make_member(0, 37), make_member(1, 64)]
+    result = train(members, plan, data=data, network=network, score=accuracy)
+    for position, member in enumerate(members):
+        assert_is_plain(
+            result,
+            position,
+            member,
+            plan,
+            data=data,
+            network=network,
+            score=accuracy,
+            loss=lambda output, target, _: functional.cross_entropy(output, target),
+        )
+
+
+# --- a member does not feel its company
+
+
+def test_a_member_is_the_same_alone_among_others_and_in_another_order() -> None:
+    members = [make_member(number, n_train) for number, n_train in enumerate((64, 37, 65, 16, 50))]
+    order = [3, 0, 4, 2, 1]
+    together, reordered = train(members), train([members[m] for m in order])
+    for m, member in enumerate(members):
+        assert_same(together, m, train([member]), 0)
+        assert_same(together, m, reordered, order.index(m))
+
+
+def test_a_member_without_dropout_is_the_same_among_those_with() -> None:
+    members = [make_member(0), make_member(1, dropout=0.5)]
+    together = train(members)
+    assert_same(together, 0, train(members[:1]), 0)
+    assert not torch.allclose(together.matrix[1], train([make_member(1)]).matrix[0])
+
+
+def test_a_member_that_breaks_down_is_told_and_harms_nobody() -> None:
+    good = [make_member(0), make_member(1)]
+    wild = make_member(2, lr=1e38)
+    result = train([good[0], wild, good[1]])
+    assert list(result.failures) == [1]
+    assert "epoch 1" in result.failures[1]
+    assert "lr 1e+38" in result.failures[1]
+    assert len(curve_of(result, 1)) == 0
+    without = train(good)
+    assert_same(result, 0, without, 0)
+    assert_same(result, 2, without, 1)
+
+
+def test_when_every_member_breaks_down_the_pack_ends() -> None:
+    epochs: list[int] = []
+    wild = [make_member(0, lr=1e38), make_member(1, lr=1e38)]
+    result = train(wild, on_epoch=lambda epoch, _: epochs.append(epoch))
+    assert sorted(result.failures) == [0, 1]
+    assert epochs == [1]
+
+
+def test_a_pack_that_stops_at_a_failure_stops() -> None:
+    epochs: list[int] = []
+    plan = dataclasses.replace(PLAN, stops_at_failure=True)
+    result = train([make_member(0), make_member(1, lr=1e38)], plan, on_epoch=lambda epoch, _: epochs.append(epoch))
+    assert list(result.failures) == [1]
+    assert epochs == [1]
+
+
+# --- dropout
+
+
+class Spy(MLP):
+    """An MLP that notes what its dropout does to ones, and whether it was in eval mode."""
+
+    seen: list[Tensor | None]
+
+    def forward(self, parameters: Any, x: Tensor, dropout: Any) -> Tensor:
+        self.seen.append(None if dropout is None else dropout(torch.ones(len(x), 1000, 4)))
+        return super().forward(parameters, x, dropout)
+
+
+def test_each_member_drops_at_its_own_rate_in_training_only() -> None:
+    network = Spy(N_INPUTS, (8,), 1)
+    object.__setattr__(network, "seen", [])
+    rates = [0.0, 0.25, 0.8]
+    members = [make_member(number, dropout=rate) for number, rate in enumerate(rates)]
+    train(members, dataclasses.replace(PLAN, epochs=2), network=network)
+    kinds = [None if seen is None else "dropout" for seen in network.seen]
+    assert kinds == (["dropout"] * 4 + [None, None]) * 2  # four batches, then train and valid rows, twice
+    masks = [seen for seen in network.seen if seen is not None]
+    for member, rate in enumerate(rates):
+        values = torch.stack([mask[member] for mask in masks])
+        kept = values[values > 0]
+        torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - rate)))
+        assert len(kept) / values.numel() == pytest.approx(1 - rate, abs=0.02)
+    assert not torch.equal(masks[0][1], masks[1][1])
+
+
+def test_dropout_is_off_when_a_member_is_scored() -> None:
+    """With a rate of 0 the weights stay, and the scores are those of the whole initial network, in every epoch."""
+    member = make_member(0, lr=0.0, weight_decay=0.0, dropout=0.9)
+    result = train([member])
+    net = plain_network(NETWORK, NETWORK.initial_row(training._generator("cpu", member.seed, "initial")))
+    output = net(DATA.x[0]).detach().numpy()
+    expected = [RMSE(0, rows, output[rows]) for rows in (member.train_rows, member.valid_rows)]
+    np.testing.assert_allclose(curve_of(result, 0)[:, 1:], [expected] * PLAN.epochs, rtol=1e-6)
+
+
+# --- evaluation and early stopping
+
+
+def scripted(members: Sequence[Member], valid_scores: dict[int, list[float]]) -> training.Score:
+    """Scores from a script by member, whatever was learned: -1 for train rows."""
+    queues = {m: iter(scores) for m, scores in valid_scores.items()}
+
+    def score(m: int, rows: np.ndarray, _: np.ndarray) -> float:
+        is_valid = len(rows) == len(members[m].valid_rows) and bool((rows == members[m].valid_rows).all())
+        return next(queues[m]) if is_valid else -1.0
+
+    return score
+
+
+@pytest.mark.parametrize("greater_is_better", [False, True])
+def test_early_stopping_restores_the_best_epoch_and_lets_the_others_go_on(greater_is_better: bool) -> None:
+    members = [make_member(0), make_member(1), make_member(2)]
+    sign = -1.0 if greater_is_better else 1.0
+    script = {
+        0: [3.0, 1.0, 1.0, 2.0],  # best at 2, ties are no gain, gone after 4
+        1: [6.0, 5.0, 4.0, 3.0, 2.0, 1.0],  # ever better
+        2: [5.0, 6.0, 4.0, 5.0, 3.9, 7.0],  # never two without a gain
+    }
+    plan = dataclasses.replace(PLAN, patience=2, greater_is_better=greater_is_better)
+    score = scripted(members, {m: [sign * value for value in values] for m, values in script.items()})
+    result = train(members, plan, score=score)
+    assert result.best_epoch.tolist() == [2, 6, 5]
+    assert [len(curve_of(result, m)) for m in range(3)] == [4, 6, 6]
+    for m, best in enumerate((2, 6, 5)):
+        until_best = train([members[m]], dataclasses.replace(PLAN, epochs=best))
+        torch.testing.assert_close(result.matrix[m], until_best.matrix[0], rtol=1e-4, atol=1e-5)
+
+
+def test_without_patience_the_last_epoch_counts() -> None:
+    members = [make_member(0)]
+    result = train(members, score=scripted(members, {0: [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]}))
+    assert result.best_epoch.tolist() == [6]
+    assert torch.equal(result.matrix, train(members).matrix)
+
+
+def test_patience_is_counted_in_evaluations() -> None:
+    members = [make_member(0)]
+    plan = dataclasses.replace(PLAN, epochs=12, evaluate_every=2, patience=2)
+    result = train(members, plan, score=scripted(members, {0: [3.0, 1.0, 2.0, 2.0]}))
+    assert curve_of(result, 0)[:, 0].tolist() == [2, 4, 6, 8]
+    assert result.best_epoch.tolist() == [4]
+
+
+def test_the_last_epoch_is_always_scored() -> None:
+    told: list[int] = []
+    plan = dataclasses.replace(PLAN, epochs=5, evaluate_every=2)
+    result = train([make_member(0)], plan, on_epoch=lambda epoch, _: told.append(epoch))
+    assert curve_of(result, 0)[:, 0].tolist() == told == [2, 4, 5]
+    every = train([make_member(0)], dataclasses.replace(plan, evaluate_every=1))
+    assert torch.equal(result.matrix, every.matrix)  # scoring changes nothing
+
+
+@pytest.mark.parametrize("patience", [None, 1])
+def test_a_member_without_valid_rows_trains_to_the_end(patience: int | None) -> None:
+    """As in the final fit on all rows."""
+    member = make_member(0, valid_rows=NONE)
+    result = train([member, make_member(1)], dataclasses.replace(PLAN, patience=patience))
+    assert np.isnan(curve_of(result, 0)[:, 2]).all()
+    assert result.best_epoch[0] == PLAN.epochs
+    assert result.failures == {}
+
+
+# --- law 5: nothing is lost; law 9: same call, same bits
+
+
+def company() -> list[Member]:
+    """Everything that has a state: dropout, unequal rows, one that breaks down, one that stops early."""
+    return [
+        make_member(0, dropout=0.3),
+        make_member(1, 37, dropout=0.1, lr=1e38),
+        make_member(2, 65, dropout=0.5),
+        make_member(3, lr=0.003),
+    ]
+
+
+def worse_by_learning(m: int, rows: np.ndarray, output: np.ndarray) -> float:
+    """The error, but for member 2 its negative, so that it runs out of patience."""
+    return -RMSE(m, rows, output) if m == 2 else RMSE(m, rows, output)
+
+
+LONG = dataclasses.replace(PLAN, epochs=9, patience=2, schedule="cosine")
+
+
+def train_company(plan: Plan, **other: Any) -> PackResult:
+    return train(company(), plan, score=worse_by_learning, **other)
+
+
+def assert_bitwise(one: PackResult, other: PackResult) -> None:
+    assert torch.equal(one.matrix, other.matrix)
+    assert one.history.rows == other.history.rows
+    assert one.failures == other.failures
+    assert one.best_epoch.tolist() == other.best_epoch.tolist()
+
+
+def test_the_same_call_makes_the_same_bits() -> None:
+    torch.manual_seed(1)
+    one = train_company(LONG)
+    torch.manual_seed(2)
+    assert_bitwise(one, train_company(LONG))
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("after", [[1], [5], [3, 6, 8]])
+def test_an_interrupted_training_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: Any, after: list[int]
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
+    plan = dataclasses.replace(LONG, optimizer=optimizer, momentum=0.9)
+    checkpoint = tmp_path / "pack.safetensors"
+    uninterrupted = train_company(plan)
+    assert 2 < len(curve_of(uninterrupted, 2)) < 9  # one leaves early, one broke down
+    assert list(uninterrupted.failures) == [1]
+    told: list[int] = []
+    for epoch_to_stop in [*after, None]:
+
+        def on_epoch(epoch: int, _: History, stop: int | None = epoch_to_stop) -> None:
+            if epoch == stop:
+                raise Interrupted
+            told.append(epoch)
+
+        if epoch_to_stop is None:
+            result = train_company(plan, checkpoint=checkpoint, on_epoch=on_epoch)
+        else:
+            with pytest.raises(Interrupted):
+                train_company(plan, checkpoint=checkpoint, on_epoch=on_epoch)
+    assert_bitwise(result, uninterrupted)
+    assert told == list(range(1, 10))  # every epoch once: what was saved is not trained again
+
+
+def test_asked_to_stop_the_pack_saves_itself_first(tmp_path: Path) -> None:
+    checkpoint, told = tmp_path / "pack.safetensors", list[int]()
+    with pytest.raises(KeyboardInterrupt):
+        train_company(
+            LONG,
+            checkpoint=checkpoint,
+            on_epoch=lambda epoch, _: told.append(epoch),
+            should_stop=lambda: len(told) == 4,
+        )
+    result = train_company(LONG, checkpoint=checkpoint, on_epoch=lambda epoch, _: told.append(epoch))
+    assert_bitwise(result, train_company(LONG))
+    assert told == list(range(1, 10))
+
+
+@pytest.mark.parametrize("members", [company(), [make_member(0, lr=1e38)]], ids=["company", "all broke down"])
+def test_a_finished_checkpoint_trains_nothing_again(tmp_path: Path, members: list[Member]) -> None:
+    checkpoint = tmp_path / "pack.safetensors"
+    first = train(members, LONG, checkpoint=checkpoint)
+
+    def never(*_: Any) -> float:
+        raise AssertionError("scored again")
+
+    again = train(members, LONG, checkpoint=checkpoint, score=never, on_epoch=never)
+    assert_bitwise(again, first)
+
+
+def test_a_checkpoint_is_saved_about_every_ten_seconds_not_every_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(4.0 * tick for tick in range(100))
+    saved: list[int] = []
+    monkeypatch.setattr(training.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(training.artifacts, "write_tensors", lambda _, state: saved.append(int(state["epoch"][0])))
+    train([make_member(0)], dataclasses.replace(PLAN, epochs=7), checkpoint=tmp_path / "pack")
+    assert saved[-1] == 7
+    assert 1 < len(saved) < 7
+
+
+# --- prediction
+
+
+def test_prediction_in_parts_is_prediction_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = train([make_member(0), make_member(1)]).matrix
+    views, rows = [1, 0], [np.array([5, 3, 79]), np.arange(N_ROWS)]
+    data = make_data(2)
+    whole = predict(NETWORK, matrix, data.x, views, rows)
+    for position, (view, own) in enumerate(zip(views, rows, strict=True)):
+        expected = plain_network(NETWORK, matrix[position])(data.x[view, own]).detach().numpy()
+        np.testing.assert_allclose(whole[position], expected, rtol=1e-5, atol=1e-6)
+    monkeypatch.setattr(training, "PREDICT_NUMBERS", 64)
+    for one, other in zip(whole, predict(NETWORK, matrix, data.x, views, rows), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    assert [len(output) for output in predict(NETWORK, matrix, data.x, views, [NONE, NONE])] == [0, 0]
+
+
+def test_prediction_of_a_trained_member_is_what_was_scored() -> None:
+    member = make_member(0)
+    result = train([member])
+    (output,) = predict(NETWORK, result.matrix, DATA.x, [0], [member.valid_rows])
+    assert RMSE(0, member.valid_rows, output) == curve_of(result, 0)[-1, 2]
+
+
+# --- GPU
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_the_pack_on_cuda_is_close_to_the_cpu() -> None:
+    members = [make_member(number, n_train) for number, n_train in enumerate((64, 37, 65))]
+    on_cpu, on_cuda = train(members), train(members, data=make_data(device="cuda"))
+    for m in range(3):
+        np.testing.assert_allclose(curve_of(on_cuda, m), curve_of(on_cpu, m), rtol=1e-3)
+    torch.testing.assert_close(on_cuda.matrix.cpu(), on_cpu.matrix, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_an_interrupted_training_on_cuda_goes_on_close_to_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
+    data, asked = make_data(device="cuda"), list[int]()
+    members = [make_member(0, dropout=0.3), make_member(1, 37)]
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            members,
+            data=data,
+            checkpoint=tmp_path / "pack",
+            on_epoch=lambda epoch, _: asked.append(epoch),
+            should_stop=lambda: len(asked) == 3,
+        )
+    result, whole = train(members, data=data, checkpoint=tmp_path / "pack"), train(members, data=data)
+    torch.testing.assert_close(result.matrix, whole.matrix, rtol=1e-3, atol=1e-4)
