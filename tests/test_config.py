@@ -72,8 +72,8 @@ SPEC_MISTAKES = {
     "out of range": ("[folds]\nnumber = 1", ["[folds] number", "greater than or equal to 2", "(it is 1)"]),
     "wrong type": ('[folds]\nseed = "one"', ["[folds] seed", "(it is 'one')"]),
     "deep": ("[columns.ordered]\nExterQual = 3", ["[columns.ordered] ExterQual", "(it is 3)"]),
-    "a group kind without its group": ('[folds]\nkind = "group"', ["folds:", "needs the key 'group'"]),
-    "a time kind without its time": ('[folds]\nkind = "time"', ["folds:", "needs the key 'time'"]),
+    "a group kind without its group": ('[folds]\nkind = "group"', ["[folds]", "needs the key 'group'"]),
+    "a time kind without its time": ('[folds]\nkind = "time"', ["[folds]", "needs the key 'time'"]),
     "a role of the target": ('[columns]\ndrop = ["SalePrice"]', ["columns.drop", "'SalePrice'", "target"]),
 }
 
