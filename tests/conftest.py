@@ -101,11 +101,12 @@ def toy_tables(n_train: int = 64, n_test: int = 20) -> tuple[pd.DataFrame, pd.Da
 
 
 @pytest.fixture(autouse=True)
-def _no_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test meets the user's credentials or data by accident."""
+def _no_outside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test meets the user's credentials or, unless it is marked `real_data`, the user's data by accident."""
     for name in [name for name in os.environ if name.startswith("KAGGLE_")]:
         monkeypatch.delenv(name)
-    monkeypatch.delenv("PIPELINE_DATA_DIR", raising=False)
+    if request.node.get_closest_marker("real_data") is None:
+        monkeypatch.delenv("PIPELINE_DATA_DIR", raising=False)
     monkeypatch.delenv("COMPETITION", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
@@ -122,15 +123,3 @@ def toy(tmp_path: Path) -> Toy:
     sample.to_csv(workspace.raw / "sample_submission.csv", index=False)
     workspace.spec.write_text(SPEC)
     return Toy(workspace)
-
-
-REAL_DATA_DIR = os.environ.get("PIPELINE_DATA_DIR")
-
-
-@pytest.fixture
-def real_data(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of real competition files."""
-    if not REAL_DATA_DIR:
-        pytest.skip("PIPELINE_DATA_DIR is not set: no real competition files")
-    monkeypatch.setenv("PIPELINE_DATA_DIR", REAL_DATA_DIR)
-    return Path(REAL_DATA_DIR).resolve()

@@ -295,7 +295,7 @@ def test_each_member_drops_at_its_own_rate_in_training_only() -> None:
         kept = values[values > 0]
         torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - rate)))
         assert len(kept) / values.numel() == pytest.approx(1 - rate, abs=0.02)
-    assert not torch.equal(masks[0][1], masks[1][1])
+    assert len({mask[1].numpy().tobytes() for mask in masks}) == len(masks)  # no batch of any epoch drops the same
 
 
 def test_dropout_is_off_when_a_member_is_scored() -> None:
