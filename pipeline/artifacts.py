@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from pipeline.errors import ArtifactError
 
 READ_BLOCK = 1 << 20  # bytes
+os.umask(UMASK := os.umask(0))  # it can only be read by setting it: once, before there are threads
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        partial.chmod(0o666 & ~_umask())
+        partial.chmod(0o666 & ~UMASK)
         os.replace(partial, path)
         partial = None
     except OSError as error:
@@ -170,12 +171,6 @@ def write_error(path: Path, error: OSError) -> ArtifactError:
     return ArtifactError(
         f"cannot be written: {error.strerror or error}", where=str(path), hint=hints.get(error.errno or 0, "")
     )
-
-
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value
 
 
 def write_text(path: Path, text: str) -> None:

@@ -130,7 +130,7 @@ class TableEncoder(_Fitted):
             else:
                 levels = np.arange(len(category.vocabulary))  # an unseen level is none of them: all zeros
                 blocks.append(np.column_stack([codes[:, None] == levels, is_missing]).astype(np.float32))
-                names.extend(f"{category.name}_{level}" for level in (*category.vocabulary, "nan"))
+                names.extend(f"{category.name}={level}" for level in (*category.vocabulary, "nan"))
         for means in self.target_means:
             blocks.append(means.read(frame[means.name]).astype(np.float32))
             names.extend(_target_names(means))
@@ -188,7 +188,8 @@ def cross_fitted(
     `encoded` holds the rows of `frame`; `target` (rows, outputs) those of `frame`. Without this a row would meet its
     own target among its features.
     """
-    splitter = KFold(TARGET_ENCODING_FOLDS, shuffle=True, random_state=seed % 2**32)
+    n_parts = min(TARGET_ENCODING_FOLDS, len(fit_rows))
+    splitter = KFold(n_parts, shuffle=True, random_state=seed % 2**32)
     for means in encoder.target_means:
         columns = [encoded.names.index(name) for name in _target_names(means)]
         levels = frame[means.name].iloc[fit_rows]

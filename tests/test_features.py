@@ -182,7 +182,7 @@ def test_the_onehot_view_is_the_plain_recipe() -> None:
     numbers = ["area", "rooms"]
     plain = frame.copy()
     plain[numbers] = plain[numbers].apply(lambda x: (x - x.mean()) / x.std()).fillna(0.0)
-    plain = pd.get_dummies(plain, dummy_na=True, dtype=int)
+    plain = pd.get_dummies(plain, dummy_na=True, dtype=int, prefix_sep="=")
     roles: dict[str, Role] = {name: ROLES[name] for name in frame.columns}
     encoded = fit(frame, roles=roles).transform(frame)
     assert encoded.names == list(plain.columns)
@@ -193,7 +193,7 @@ def test_the_onehot_view_is_the_plain_recipe() -> None:
 def test_an_unseen_level_is_all_zeros_and_a_missing_one_is_not() -> None:
     encoder = fit(pd.DataFrame({"zone": pd.Series(["A", "B", "A"], dtype="str")}))
     encoded = encoder.transform(pd.DataFrame({"zone": pd.Series(["B", "Z", None], dtype="str")}))
-    assert encoded.names == ["zone_A", "zone_B", "zone_nan"]
+    assert encoded.names == ["zone=A", "zone=B", "zone=nan"]
     np.testing.assert_array_equal(encoded.values, [[0, 1, 0], [0, 0, 0], [0, 0, 1]])
 
 
@@ -283,7 +283,7 @@ def test_rare_and_unseen_levels_are_pooled_and_missing_is_not(view: View) -> Non
         np.testing.assert_array_equal(encoded.values[:, 0], [2, 3, 4, 4, 0])
         assert encoded.cardinality == {"zone": 5}
     else:
-        assert encoded.names == ["zone_A", "zone_B", f"zone_{RARE}", "zone_nan"]
+        assert encoded.names == ["zone=A", "zone=B", f"zone={RARE}", "zone=nan"]
         np.testing.assert_array_equal(encoded.values.argmax(axis=1), [0, 1, 2, 2, 3])
         np.testing.assert_array_equal(encoded.values.sum(axis=1), 1)
 
@@ -292,7 +292,7 @@ def test_ordered_levels_become_their_number_when_mapped() -> None:
     frame = pd.DataFrame({"qual": pd.Series(["Po", "TA", "Ex", None], dtype="str")})
     encoder = fit(frame, FeatureSteps(ordered_mapping=True))
     np.testing.assert_allclose(encoder.transform(frame).values[:, 0], [-1.0, 0.0, 1.0, 0.0])
-    assert fit(frame).transform(frame).names == ["qual_Ex", "qual_Po", "qual_TA", "qual_nan"]
+    assert fit(frame).transform(frame).names == ["qual=Ex", "qual=Po", "qual=TA", "qual=nan"]
 
 
 def test_codes_are_read_as_amounts_where_the_fit_rows_hold_nothing_else() -> None:
@@ -302,8 +302,8 @@ def test_codes_are_read_as_amounts_where_the_fit_rows_hold_nothing_else() -> Non
     later = pd.DataFrame({"zone": pd.Series(["40", "80", "A", None], dtype="str")})
     np.testing.assert_allclose(encoder.transform(later).values, [[0.0], [2.0], [0.0], [0.0]])
     words = pd.DataFrame({"zone": pd.Series(["20", "A"], dtype="str")})
-    assert fit(words, steps).transform(words).names == ["zone_20", "zone_A", "zone_nan"]
-    assert fit(codes).transform(codes).names == ["zone_20", "zone_40", "zone_60", "zone_nan"]
+    assert fit(words, steps).transform(words).names == ["zone=20", "zone=A", "zone=nan"]
+    assert fit(codes).transform(codes).names == ["zone=20", "zone=40", "zone=60", "zone=nan"]
 
 
 # --- the encoder as a thing

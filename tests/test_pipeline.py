@@ -164,7 +164,7 @@ def test_finished_packs_are_not_trained_again(toy: Toy, monkeypatch: pytest.Monk
 def test_an_interrupt_ends_with_130_and_says_what_is_kept(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.nets import training
 
-    def interrupt(pack: training._Pack) -> None:
+    def interrupt(_: training._Pack) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training._Pack, "train_epoch", interrupt)

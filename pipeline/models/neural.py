@@ -33,6 +33,7 @@ from pipeline.nets.training import History, Member, PackData, PackResult, Plan, 
 from pipeline.seeds import derive_seed
 from pipeline.targets import TargetScaler, class_indicators, inverse_transform, softmax, transform_target
 
+MIN_PACK = 4  # with fewer members a worker's steps are so short that workers wait for each other
 MAX_PACK = 32  # members trained in one program on a CPU; beyond that the matrices no longer fit the cache
 
 
@@ -172,12 +173,11 @@ class FittedNeural:
 
     def predict(self, frame: pd.DataFrame, splits: Sequence[int]) -> FloatArray:
         """The mean over the seeds of `splits`, on the transformed scale for regression."""
-        n_splits, rows = len(self.encoders), np.arange(len(frame))
+        n_splits = len(self.encoders)
         total = np.zeros((len(frame), self.network.n_outputs))
         for split in splits:
             x = _on_columns(self.encoders[split].transform(frame), self.columns)[None]
-            weights = self.weights[split::n_splits]
-            for output in predict(self.network, weights, x, [0] * self.n_seeds, [rows] * self.n_seeds):
+            for output in predict(self.network, self.weights[split::n_splits], x, [0] * self.n_seeds):
                 total += self.on_average_scale(output, split)
         return self.finish(total / (len(splits) * self.n_seeds), is_flat=self.is_flat)
 
@@ -350,10 +350,10 @@ def _first_failure_first(futures: list[Future[Any]]) -> list[Future[Any]]:
 
 
 def pack_groups(n_members: int, context: FitContext) -> list[list[int]]:
-    """Members by pack: one pack on a GPU; on a CPU one or more a worker, none larger than `MAX_PACK`."""
+    """Members by pack: one pack on a GPU; on a CPU one or more a worker, within `MIN_PACK` and `MAX_PACK`."""
     if context.device.type != "cpu":
         return [list(range(n_members))]
-    n_groups = max(min(context.n_workers, n_members), math.ceil(n_members / MAX_PACK))
+    n_groups = max(1, min(context.n_workers, n_members // MIN_PACK), math.ceil(n_members / MAX_PACK))
     return [part.tolist() for part in np.array_split(np.arange(n_members), n_groups)]
 
 

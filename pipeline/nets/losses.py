@@ -7,39 +7,74 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+LossFunction = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 SMALLEST_PREDICTION = 1.0  # the clamp of the log_rmse metric
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss by member, and its derivative by the output: written out where that is short, else by autograd."""
+
+    function: LossFunction
+    derivative: LossFunction | None = None
+
+    def __call__(self, output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        """(members,) one loss a member."""
+        return self.function(output, target, weight)
+
+    @torch.no_grad()
+    def gradient(self, output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        """(members, batch, outputs): derivative of the sum of the members' losses."""
+        if self.derivative is not None:
+            return self.derivative(output, target, weight)
+        with torch.enable_grad():
+            leaf = output.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.function(leaf, target, weight).sum(), [leaf])
+        return gradient.contiguous()
 
 
 def _mean_over_rows(by_row: Tensor, weight: Tensor | None) -> Tensor:
     """(members, batch) -> (members,) weighted mean; 0 for a member whose rows all weigh nothing."""
     if weight is None:
         return by_row.mean(dim=1)
-    return (by_row * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(torch.finfo(weight.dtype).tiny)
+    return (by_row * weight).sum(dim=1) / _total(weight)[:, 0]
 
 
-def mse(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-    """Mean squared error."""
+def _total(weight: Tensor) -> Tensor:
+    return weight.sum(dim=1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
+
+
+def _share_of_mean(by_row: Tensor, weight: Tensor | None) -> Tensor:
+    """The derivative of `_mean_over_rows`, times by_row (members, batch, outputs), in place."""
+    if weight is None:
+        return by_row.mul_(1.0 / by_row.shape[1])
+    return by_row.mul_((weight / _total(weight))[:, :, None])
+
+
+def _squared_error(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
     return _mean_over_rows((output - target).square().mean(dim=2), weight)
 
 
-def mae(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-    """Mean absolute error."""
+def _squared_error_derivative(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    return _share_of_mean((output - target).mul_(2.0 / output.shape[2]), weight)
+
+
+def _absolute_error(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
     return _mean_over_rows((output - target).abs().mean(dim=2), weight)
 
 
-def huber(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-    """Huber's loss with delta 1: squared near zero, linear beyond one unit of the (scaled) target."""
+def _huber(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
     return _mean_over_rows(functional.huber_loss(output, target, reduction="none").mean(dim=2), weight)
 
 
-def log_rmse(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+def _log_rmse(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
     """Root mean squared difference of logs of raw values, outputs clamped to >= 1.
 
     The clamp is straight-through: below 1 the value is clamped and the gradient is that at 1, so that a network
@@ -53,14 +88,24 @@ def log_rmse(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
 def cross_entropy(label_smoothing: float = 0.0) -> Loss:
     """Cross-entropy on logits, by log-sum-exp, with an even share `label_smoothing` given to all classes."""
 
-    def loss(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    def function(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         log_probability = functional.log_softmax(output, dim=2)
         by_row = -log_probability.gather(2, target.unsqueeze(2)).squeeze(2)
         if label_smoothing > 0.0:
             by_row = (1.0 - label_smoothing) * by_row - label_smoothing * log_probability.mean(dim=2)
         return _mean_over_rows(by_row, weight)
 
-    return loss
+    def derivative(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        gradient = functional.softmax(output, dim=2).sub_(label_smoothing / output.shape[2])
+        share = torch.full_like(gradient[:, :, :1], label_smoothing - 1.0)
+        return _share_of_mean(gradient.scatter_add_(2, target.unsqueeze(2), share), weight)
 
+    return Loss(function, derivative)
+
+
+mse = Loss(_squared_error, _squared_error_derivative)
+mae = Loss(_absolute_error)
+huber = Loss(_huber)  # delta 1: squared near zero, linear beyond one unit of the (scaled) target
+log_rmse = Loss(_log_rmse)
 
 REGRESSION_LOSSES: dict[str, Loss] = {"mse": mse, "mae": mae, "huber": huber, "log_rmse": log_rmse}

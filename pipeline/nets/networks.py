@@ -1,7 +1,7 @@
 """Packed networks: an architecture says its parameters' shapes and how a batch flows through them.
 
-An architecture holds no weights. Those of all members lie in one `ParameterPack`, a (members, numbers) matrix whose
-column ranges are the layers' weights; the optimiser works on that matrix as a whole, and members leave it by rows.
+An architecture holds no weights. Those of all members lie in one `ParameterPack`: a block (members, *shape) for each
+parameter, one after the other in one buffer, so that a step is a few batched products and few updates.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -32,45 +32,59 @@ class ParameterInfo:
 
 
 class ParameterPack:
-    """Parameters of all members as one (members, numbers) matrix, and views of it by name.
+    """Parameters of all members in one buffer: a contiguous block (members, *shape) for each parameter.
 
-    `views[name]` is (members, *shape), a leaf that autograd differentiates by.
+    `views[name]` is that block, a leaf autograd differentiates by; `gradients[name]` the matching block of `gradient`.
     """
 
-    def __init__(self, infos: Mapping[str, ParameterInfo], matrix: Tensor) -> None:
-        self.infos, self.matrix = dict(infos), matrix
-        self.gradient = torch.empty_like(matrix)
-        self.views = {name: view.detach().requires_grad_() for name, view in views_of(self.infos, matrix).items()}
+    def __init__(self, infos: Mapping[str, ParameterInfo], rows: Tensor) -> None:
+        """Take over one row of numbers a member: rows (members, numbers), parameters in the order of `infos`."""
+        self.infos = dict(infos)
+        self.buffer = torch.empty(rows.numel(), dtype=rows.dtype, device=rows.device)
+        self.gradient = torch.zeros_like(self.buffer)
+        blocks = blocks_of(self.infos, self.buffer, len(rows))
+        for name, part in views_of(self.infos, rows).items():
+            blocks[name].copy_(part)
+        self.views = {name: block.detach().requires_grad_() for name, block in blocks.items()}
+        self.gradients = blocks_of(self.infos, self.gradient, len(rows))
 
-    def differentiate(self, loss: Tensor) -> None:
-        """Fill `gradient` (members, numbers) with the derivative of the scalar `loss`."""
-        parts = torch.autograd.grad(loss, list(self.views.values()))
-        torch.cat([part.flatten(1) for part in parts], dim=1, out=self.gradient)
+    def rows(self) -> Tensor:
+        """(members, numbers): a copy, one row a member."""
+        return torch.cat([view.detach().flatten(1) for view in self.views.values()], dim=1)
 
     def keep(self, positions: Tensor) -> ParameterPack:
         """The pack of the members at `positions`; the others' memory is given back."""
-        return ParameterPack(self.infos, self.matrix.index_select(0, positions))
+        return ParameterPack(self.infos, self.rows().index_select(0, positions))
 
-    def is_weight(self) -> Tensor:
-        """(numbers,) bool: where weight decay applies when it is limited to weights."""
-        return torch.cat([torch.full((math.prod(i.shape),), i.is_weight) for i in self.infos.values()]).to(
-            self.matrix.device
-        )
+    def differentiate(self, loss: Tensor) -> None:
+        """Fill `gradient` with the derivative of the scalar `loss`, by autograd."""
+        parts = torch.autograd.grad(loss, list(self.views.values()))
+        torch.cat([part.flatten() for part in parts], out=self.gradient)
 
 
-def views_of(infos: Mapping[str, ParameterInfo], matrix: Tensor) -> dict[str, Tensor]:
+def blocks_of(infos: Mapping[str, ParameterInfo], buffer: Tensor, n_members: int) -> dict[str, Tensor]:
+    """Name -> (members, *shape) block of a buffer that holds the parameters one after the other."""
+    sizes = [n_members * math.prod(info.shape) for info in infos.values()]
+    parts = torch.split(buffer, sizes)
+    return {name: part.view(n_members, *infos[name].shape) for name, part in zip(infos, parts, strict=True)}
+
+
+def views_of(infos: Mapping[str, ParameterInfo], rows: Tensor) -> dict[str, Tensor]:
     """Name -> (members, *shape) view of the parameter's columns in a (members, numbers) matrix."""
-    views = {}
-    start = 0
-    for name, info in infos.items():
-        stop = start + math.prod(info.shape)
-        views[name] = matrix[:, start:stop].view(-1, *info.shape)
-        start = stop
-    assert start == matrix.shape[1]
-    return views
+    parts = torch.split(rows, [math.prod(info.shape) for info in infos.values()], dim=1)
+    return {name: part.view(-1, *infos[name].shape) for name, part in zip(infos, parts, strict=True)}
 
 
-Dropout = Callable[[Tensor], Tensor]
+class Dropout(Protocol):
+    """What drops units in training."""
+
+    def fill(self, mask: Tensor) -> Tensor:
+        """Fill (members, batch, units) with 0 and 1 / (1 - rate)."""
+        ...
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x with units dropped."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -116,14 +130,15 @@ class MLP:
         for layer in range(len(self.hidden_sizes) + 1):
             x = torch.baddbmm(parameters[f"bias_{layer}"], x, parameters[f"weight_{layer}"])
             if layer < len(self.hidden_sizes):
-                x = self._activate(x, parameters.get(f"slope_{layer}"))
+                x = self.activate(x, parameters.get(f"slope_{layer}"))
                 x = x if dropout is None else dropout(x)
         return x
 
     def _layer_sizes(self) -> list[tuple[int, int]]:
         return list(pairwise((self.n_inputs, *self.hidden_sizes, self.n_outputs)))
 
-    def _activate(self, x: Tensor, slope: Tensor | None) -> Tensor:
+    def activate(self, x: Tensor, slope: Tensor | None) -> Tensor:
+        """The activation; `slope` is that of a prelu layer."""
         if slope is not None:
             return torch.where(x >= 0, x, slope * x)
         function: Callable[[Tensor], Tensor] = ACTIVATIONS[self.activation]

@@ -1,18 +1,19 @@
-"""Packed optimisers and schedules: torch.optim's updates with one learning rate and weight decay per member.
+"""Packed optimisers and schedules: torch's fused update kernels with one learning rate and weight decay per member.
 
-Knows a `ParameterPack`'s matrix and gradient; knows nothing of networks or losses.
+Knows a `ParameterPack`'s blocks and gradient; knows nothing of networks or losses.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from pipeline.nets.networks import ParameterPack
+from pipeline.nets.networks import ParameterPack, blocks_of
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
 ScheduleName = Literal["constant", "cosine", "one_cycle"]
@@ -20,100 +21,126 @@ ScheduleName = Literal["constant", "cosine", "one_cycle"]
 WARM_UP_SHARE = 0.3  # of all steps; with the two factors below, torch's OneCycleLR defaults
 START_FACTOR = 1 / 25
 END_FACTOR = START_FACTOR / 1e4
+EPS = 1e-8
+
+
+@dataclass(frozen=True)
+class Group:
+    """Members start..stop-1 of a pack, which share every number of the update and always step together."""
+
+    start: int
+    stop: int
+    weight_decay: float
+    n_steps: int = 0  # taken before
 
 
 class PackedOptimizer:
-    """SGD with momentum, Adam (weight decay in the gradient) or AdamW (decoupled), for all members at once.
+    """SGD with momentum, Adam (weight decay in the gradient) or AdamW (decoupled), group by group of members.
 
-    `weight_decay` is (members,). It touches weights only unless `decays_biases`. Members that are not `active` in a
-    step are left as they were: parameters, moments and step count.
+    Weight decay touches weights only, unless `decays_biases`. A group that is not stepped stays as it was.
     """
 
     def __init__(
         self,
         name: OptimizerName,
         parameters: ParameterPack,
-        weight_decay: Tensor,
+        groups: Sequence[Group],
         *,
         momentum: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
         decays_biases: bool = False,
+        moments: Sequence[Tensor] | None = None,
     ) -> None:
-        self.name, self.momentum, self.betas, self.eps = name, momentum, betas, eps
-        self.parameters, self.weight_decay = parameters, weight_decay
-        self.decayed = torch.ones_like(parameters.matrix[0]) if decays_biases else parameters.is_weight().float()
-        self.n_steps = torch.zeros(len(weight_decay), device=weight_decay.device)
+        self.name, self.momentum, self.betas = name, momentum, betas
+        self.parameters, self.groups, self.decays_biases = parameters, groups, decays_biases
         n_moments = 2 if name != "sgd" else int(momentum > 0)
-        self.moments = [torch.zeros_like(parameters.matrix) for _ in range(n_moments)]
-        self._buffer = torch.empty_like(parameters.matrix)
-        self._weight_decay_matrix = self._decay_matrix()
+        fresh = [torch.zeros_like(parameters.buffer) for _ in range(n_moments)]
+        self.moments = fresh if moments is None else list(moments)
+        self._steps = [torch.tensor(float(group.n_steps), device=parameters.buffer.device) for group in groups]
+        self._parts = [self._parts_of(group) for group in groups]
 
-    def keep(self, parameters: ParameterPack, positions: Tensor) -> None:
-        """Follow the pack after members have left it."""
-        self.parameters = parameters
-        self.weight_decay = self.weight_decay.index_select(0, positions)
-        self.n_steps = self.n_steps.index_select(0, positions)
-        self.moments = [moment.index_select(0, positions) for moment in self.moments]
-        self._buffer = torch.empty_like(parameters.matrix)
-        self._weight_decay_matrix = self._decay_matrix()
+    def n_steps(self) -> list[int]:
+        """Steps taken by each member."""
+        return [int(step) for g, step in zip(self.groups, self._steps, strict=True) for _ in range(g.start, g.stop)]
 
-    def _decay_matrix(self) -> Tensor | None:
-        """(members, numbers) decay of every number; None when nothing decays."""
-        return self.weight_decay[:, None] * self.decayed if bool((self.weight_decay > 0).any()) else None
+    def moment_rows(self) -> list[Tensor]:
+        """Each moment as (members, numbers)."""
+        n_members = self.groups[-1].stop
+        blocks = [blocks_of(self.parameters.infos, moment, n_members) for moment in self.moments]
+        return [torch.cat([block.flatten(1) for block in one.values()], dim=1) for one in blocks]
 
     @torch.no_grad()
-    def step(self, lr: Tensor, active: Tensor | None = None) -> None:
-        """One update from `parameters.gradient`. lr (members,); active (members,) bool, None when all are."""
-        if active is None:
-            self._update(lr)
-            return
-        kept = [self.parameters.matrix, self.n_steps, *self.moments]
-        before = [tensor.clone() for tensor in kept]
-        self._update(lr)
-        idle = ~active
-        for tensor, old in zip(kept, before, strict=True):
-            tensor[idle] = old[idle]
+    def step(self, number: int, lr: float) -> None:
+        """One update of the members of group `number` from the gradient."""
+        steps = self._steps[number]
+        steps += 1
+        for weight_decay, parameters, gradients, moments in self._parts[number]:
+            if self.name == "sgd":
+                torch._fused_sgd_(
+                    parameters,
+                    gradients,
+                    moments[0] if moments else [],
+                    weight_decay=weight_decay,
+                    momentum=self.momentum,
+                    lr=lr,
+                    dampening=0.0,
+                    nesterov=False,
+                    maximize=False,
+                    is_first_step=False,
+                )
+                continue
+            update = torch._fused_adamw_ if self.name == "adamw" else torch._fused_adam_
+            update(
+                parameters,
+                gradients,
+                moments[0],
+                moments[1],
+                [],
+                [steps] * len(parameters),
+                lr=lr,
+                beta1=self.betas[0],
+                beta2=self.betas[1],
+                weight_decay=weight_decay,
+                eps=EPS,
+                amsgrad=False,
+                maximize=False,
+            )
 
-    def _update(self, lr: Tensor) -> None:
-        matrix, gradient, decay = self.parameters.matrix, self.parameters.gradient, self._weight_decay_matrix
-        self.n_steps += 1
-        column = lr[:, None]
-        if decay is not None and self.name == "adamw":
-            matrix.sub_(torch.mul(matrix, decay, out=self._buffer).mul_(column))
-        elif decay is not None:
-            gradient.addcmul_(matrix, decay)
-        if self.name == "sgd":
-            if self.moments:
-                gradient = self.moments[0].mul_(self.momentum).add_(gradient)
-            matrix.sub_(torch.mul(gradient, column, out=self._buffer))
-            return
-        first, second = self.moments
-        beta1, beta2 = self.betas
-        first.lerp_(gradient, 1.0 - beta1)
-        second.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
-        correction1 = -torch.expm1(self.n_steps * math.log(beta1))  # 1 - beta1**n; float32 would lose 4 digits of
-        correction2 = (-torch.expm1(self.n_steps * math.log(beta2))).sqrt()  # 1 - 0.999**1 by subtraction
-        denominator = torch.sqrt(second, out=self._buffer).div_(correction2[:, None]).add_(self.eps)
-        matrix.sub_(torch.div(first, denominator, out=self._buffer).mul_((lr / correction1)[:, None]))
+    def _parts_of(self, group: Group) -> list[tuple[float, list[Tensor], list[Tensor], list[list[Tensor]]]]:
+        """(weight decay, parameters, gradients, moments) of the group's decayed and undecayed blocks."""
+        infos, members = self.parameters.infos, slice(group.start, group.stop)
+        n_members = self.parameters.buffer.numel() // sum(math.prod(info.shape) for info in infos.values())
+        moments = [blocks_of(infos, moment, n_members) for moment in self.moments]
+        decayed = [name for name, info in infos.items() if info.is_weight or self.decays_biases]
+        undecayed = [name for name in infos if name not in decayed]
+        return [
+            (
+                weight_decay,
+                [self.parameters.views[name][members].detach() for name in names],
+                [self.parameters.gradients[name][members] for name in names],
+                [[moment[name][members] for name in names] for moment in moments],
+            )
+            for weight_decay, names in ((group.weight_decay, decayed), (0.0, undecayed))
+            if names
+        ]
 
 
-def _constant(progress: Tensor) -> Tensor:
-    return torch.ones_like(progress)
+def _constant(_: float) -> float:
+    return 1.0
 
 
-def _cosine(progress: Tensor) -> Tensor:
-    return 0.5 * (1.0 + torch.cos(math.pi * progress))
+def _cosine(progress: float) -> float:
+    return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def _one_cycle(progress: Tensor) -> Tensor:
-    rise = START_FACTOR + (1.0 - START_FACTOR) * _cosine(1.0 - progress / WARM_UP_SHARE)
-    fall = END_FACTOR + (1.0 - END_FACTOR) * _cosine((progress - WARM_UP_SHARE) / (1.0 - WARM_UP_SHARE))
-    return torch.where(progress < WARM_UP_SHARE, rise, fall)
+def _one_cycle(progress: float) -> float:
+    if progress < WARM_UP_SHARE:
+        return START_FACTOR + (1.0 - START_FACTOR) * _cosine(1.0 - progress / WARM_UP_SHARE)
+    return END_FACTOR + (1.0 - END_FACTOR) * _cosine((progress - WARM_UP_SHARE) / (1.0 - WARM_UP_SHARE))
 
 
 # share of the steps done, in [0, 1) -> factor of the learning rate
-SCHEDULES: dict[str, Callable[[Tensor], Tensor]] = {
+SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": _constant,
     "cosine": _cosine,
     "one_cycle": _one_cycle,

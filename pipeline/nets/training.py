@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +17,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import artifacts
+from pipeline.nets.dropout import PackedDropout
 from pipeline.nets.losses import Loss
-from pipeline.nets.networks import MLP, Dropout, ParameterPack, views_of
-from pipeline.nets.optimizers import SCHEDULES, OptimizerName, PackedOptimizer, ScheduleName
+from pipeline.nets.mlp_step import MLPStep
+from pipeline.nets.networks import MLP, ParameterPack, views_of
+from pipeline.nets.optimizers import SCHEDULES, Group, OptimizerName, PackedOptimizer, ScheduleName
 from pipeline.seeds import derive_seed
 
 Rows = NDArray[np.int64]
 # (member, rows, raw outputs (rows, outputs)) -> score on those rows
 Score = Callable[[int, Rows, NDArray[np.float32]], float]
 
-PREDICT_NUMBERS = 1 << 24  # activations held at once by a forward pass without gradients
+PREDICT_NUMBERS = 1 << 20  # activations of one layer held at once by a forward pass without gradients
 CHECKPOINT_EVERY_S = 10.0
 
 
@@ -136,61 +139,67 @@ class _Pack:
         ).to(self.device)
         self.alive = np.arange(len(members))  # pack position -> member
         self.parameters = ParameterPack(network.parameter_infos(), initial)
-        self.optimizer = PackedOptimizer(
-            plan.optimizer,
-            self.parameters,
-            self._vector([member.weight_decay for member in members]),
-            momentum=plan.momentum,
-            betas=plan.betas,
-            decays_biases=plan.decays_biases,
-        )
         self.epoch = 0
         self.history = History()
         self.failures: dict[int, str] = {}
         self.results = initial.clone()  # (members, numbers), filled as members leave or improve
         self.best_score = np.full(len(members), np.nan)
         self.best_epoch = np.zeros(len(members), dtype=np.int64)
-        self._follow_alive()
+        self._follow_alive(n_steps=[0] * len(members), moments=None)
 
     @property
     def is_done(self) -> bool:
         return self.epoch >= self.plan.epochs or len(self.alive) == 0
 
-    def _vector(self, values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=self.device)
-
-    def _follow_alive(self) -> None:
-        """Rebuild what depends on who is in the pack."""
-        inside = [self.members[m] for m in self.alive.tolist()]
-        self.lr = self._vector([member.lr for member in inside])
-        self.dropout = self._vector([member.dropout for member in inside])
-        self.has_dropout = any(member.dropout > 0 for member in inside)
+    def _follow_alive(self, n_steps: Sequence[int], moments: Sequence[Tensor] | None) -> None:
+        """Build what depends on who is in the pack; `n_steps` and `moments` are of those who are."""
+        plan, inside = self.plan, [self.members[m] for m in self.alive.tolist()]
         n_rows = self.data.x.shape[1]
         self.row_offset = torch.tensor([member.view * n_rows for member in inside], device=self.device)
-        self.n_batches = np.array([-(-len(member.train_rows) // self.plan.batch_size) for member in inside])
+        self.n_batches = [-(-len(member.train_rows) // plan.batch_size) for member in inside]
+        self.group_lr: list[float] = []
+        self.group_batches: list[int] = []
+        groups = []
+        keys = [(m.lr, m.weight_decay, n, t) for m, n, t in zip(inside, self.n_batches, n_steps, strict=True)]
+        start = 0
+        for (lr, weight_decay, batches, steps), same in groupby(keys):
+            stop = start + len(list(same))
+            groups.append(Group(start, stop, weight_decay, steps))
+            self.group_lr.append(lr)
+            self.group_batches.append(batches)
+            start = stop
+        self.optimizer = PackedOptimizer(
+            plan.optimizer,
+            self.parameters,
+            groups,
+            momentum=plan.momentum,
+            betas=plan.betas,
+            decays_biases=plan.decays_biases,
+            moments=moments,
+        )
+        widest = min(plan.batch_size, max((len(member.train_rows) for member in inside), default=0))
+        self.step = MLPStep(self.network, self.parameters, len(inside), widest)
+        self.gathered = self.data.x.new_empty(len(inside) * widest, self.data.x.shape[2])
 
     def train_epoch(self) -> None:
         """One pass of every member over its own rows, in its own order."""
         plan = self.plan
         rows, weight, is_padded = self._shuffled_rows()
-        dropout = self._dropout() if self.has_dropout else None
+        dropout = self._dropout()
         schedule = SCHEDULES[plan.schedule]
         x_flat, y_flat = self.data.x.flatten(0, 1), self.data.y.flatten(0, 1)
-        n_batches = torch.tensor(self.n_batches, device=self.device)
-        gathered = x_flat.new_empty(len(rows) * min(plan.batch_size, rows.shape[1]), x_flat.shape[1])
-        for batch in range(int(self.n_batches.max())):
+        for batch in range(max(self.n_batches)):
             columns = slice(batch * plan.batch_size, (batch + 1) * plan.batch_size)
-            index = rows[:, columns]
-            shape = index.shape
-            flat = index.reshape(-1)
-            x = torch.index_select(x_flat, 0, flat, out=gathered[: len(flat)]).view(*shape, -1)
+            shape = rows[:, columns].shape
+            flat = rows[:, columns].reshape(-1)
+            x = torch.index_select(x_flat, 0, flat, out=self.gathered[: len(flat)]).view(*shape, -1)
             y = y_flat.index_select(0, flat).view(*shape, *y_flat.shape[1:])
             batch_weight = weight[:, columns] if weight is not None and is_padded[batch] else None
-            output = self.network.forward(self.parameters.views, x, dropout)
-            self.parameters.differentiate(plan.loss(output, y, batch_weight).sum())
-            progress = (self.epoch * n_batches + batch) / (plan.epochs * n_batches)
-            everyone = bool((batch < self.n_batches).all())
-            self.optimizer.step(self.lr * schedule(progress), None if everyone else batch < n_batches)
+            self.step.differentiate(x, y, batch_weight, plan.loss, dropout)
+            for number, (lr, n_batches) in enumerate(zip(self.group_lr, self.group_batches, strict=True)):
+                if batch < n_batches:
+                    progress = (self.epoch * n_batches + batch) / (plan.epochs * n_batches)
+                    self.optimizer.step(number, lr * schedule(progress))
         self.epoch += 1
 
     def _shuffled_rows(self) -> tuple[Tensor, Tensor | None, NDArray[np.bool_]]:
@@ -200,7 +209,7 @@ class _Pack:
         batches than others has none of its own at the end, and does not step there.
         """
         size = self.plan.batch_size
-        width = int(self.n_batches.max()) * size
+        width = max(self.n_batches) * size
         rows = torch.zeros(len(self.alive), width, dtype=torch.int64)
         weight = torch.zeros(len(self.alive), width)
         for position, m in enumerate(self.alive.tolist()):
@@ -220,55 +229,60 @@ class _Pack:
             return rows + self.row_offset[:, None], None, is_padded
         return rows + self.row_offset[:, None], weight, is_padded
 
-    def _dropout(self) -> Dropout:
-        """Inverted dropout at each member's own rate; masks are drawn for the pack as a whole."""
-        keep = (1.0 - self.dropout)[:, None, None]
-        generator = _generator(self.device.type, self.members[int(self.alive[0])].seed, "dropout", self.epoch)
-
-        def dropout(x: Tensor) -> Tensor:
-            mask = torch.rand(x.shape, generator=generator, device=x.device) < keep
-            return x * (mask / keep)
-
-        return dropout
+    def _dropout(self) -> PackedDropout | None:
+        """This epoch's masks; None when nobody drops."""
+        inside = [self.members[m] for m in self.alive.tolist()]
+        if not any(member.dropout > 0 for member in inside):
+            return None
+        seeds = [derive_seed(member.seed, "dropout", self.epoch) for member in inside]
+        return PackedDropout([member.dropout for member in inside], seeds, self.device)
 
     def evaluate(self, score: Score) -> None:
         """Score every member on its train and valid rows in eval mode; let the failed and the finished leave."""
         inside = [self.members[m] for m in self.alive.tolist()]
-        views = [member.view for member in inside]
-        train = predict(self.network, self.parameters.matrix, self.data.x, views, [m.train_rows for m in inside])
-        valid = predict(self.network, self.parameters.matrix, self.data.x, views, [m.valid_rows for m in inside])
+        matrix = self.parameters.rows()
+        outputs = predict(self.network, matrix, self.data.x, [member.view for member in inside])
         leaves = np.zeros(len(inside), dtype=bool)
         for position, member in enumerate(inside):
             m = int(self.alive[position])
-            if not (np.isfinite(train[position]).all() and np.isfinite(valid[position]).all()):
+            train, valid = outputs[position][member.train_rows], outputs[position][member.valid_rows]
+            if not (np.isfinite(train).all() and np.isfinite(valid).all()):
                 self.failures[m] = f"its outputs are not finite after epoch {self.epoch} with lr {member.lr:g}"
                 leaves[position] = True
                 continue
-            train_score = score(m, member.train_rows, train[position])
-            valid_score = score(m, member.valid_rows, valid[position]) if len(member.valid_rows) else float("nan")
+            train_score = score(m, member.train_rows, train)
+            valid_score = score(m, member.valid_rows, valid) if len(member.valid_rows) else float("nan")
             self.history.rows.append((self.epoch, m, train_score, valid_score))
-            leaves[position] = self._note_best(m, position, valid_score)
+            leaves[position] = self._note_best(m, matrix[position], valid_score)
         if leaves.any():
             self._leave(leaves)
 
-    def _note_best(self, m: int, position: int, valid_score: float) -> bool:
+    def _note_best(self, m: int, row: Tensor, valid_score: float) -> bool:
         """Keep the parameters that stand for member `m`; whether it has been patient long enough."""
         best = float(self.best_score[m])
         improved = np.isnan(best) or (valid_score > best if self.plan.greater_is_better else valid_score < best)
         if improved or self.plan.patience is None:
             self.best_score[m], self.best_epoch[m] = valid_score, self.epoch
             if self.plan.patience is not None or self.epoch == self.plan.epochs:
-                self.results[m] = self.parameters.matrix[position]
+                self.results[m] = row
             return False
         return (self.epoch - int(self.best_epoch[m])) // self.plan.evaluate_every >= self.plan.patience
 
     def _leave(self, leaves: NDArray[np.bool_]) -> None:
         """Shrink every tensor to the members that stay."""
-        stay = torch.from_numpy(np.flatnonzero(~leaves)).to(self.device)
-        self.alive = self.alive[~leaves]
+        positions = np.flatnonzero(~leaves)
+        stay = torch.from_numpy(positions).to(self.device)
+        n_steps = self.optimizer.n_steps()
+        moments = [rows.index_select(0, stay) for rows in self.optimizer.moment_rows()]
+        self.alive = self.alive[positions]
         self.parameters = self.parameters.keep(stay)
-        self.optimizer.keep(self.parameters, stay)
-        self._follow_alive()
+        if len(positions) == 0:
+            return
+        self._follow_alive([n_steps[position] for position in positions.tolist()], self._buffers(moments))
+
+    def _buffers(self, moments: Sequence[Tensor]) -> list[Tensor]:
+        """Moments as rows (members, numbers) -> in the blocks of `ParameterPack`."""
+        return [ParameterPack(self.parameters.infos, rows).buffer for rows in moments]
 
     def result(self) -> PackResult:
         return PackResult(self.results, self.best_epoch, self.history, self.failures)
@@ -276,10 +290,12 @@ class _Pack:
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Everything a later `restore` needs to go on to the same bits."""
         text = "\n".join(f"{m}\t{reason}" for m, reason in self.failures.items())
-        tensors = {"matrix": self.parameters.matrix, "results": self.results, "n_steps": self.optimizer.n_steps}
-        tensors |= {f"moment_{i}": moment for i, moment in enumerate(self.optimizer.moments)}
+        tensors = {"matrix": self.parameters.rows(), "results": self.results}
+        if len(self.alive):
+            tensors |= {f"moment_{i}": rows for i, rows in enumerate(self.optimizer.moment_rows())}
         return {
             "epoch": np.array([self.epoch]),
+            "n_steps": np.array(self.optimizer.n_steps(), dtype=np.int64),
             "alive": self.alive,
             "best_score": self.best_score,
             "best_epoch": self.best_epoch,
@@ -293,42 +309,31 @@ class _Pack:
         def tensor(name: str) -> Tensor:
             return torch.from_numpy(state[name].copy()).to(self.device)
 
-        stay = torch.from_numpy(state["alive"].astype(np.int64)).to(self.device)
         self.epoch = int(state["epoch"][0])
         self.alive = state["alive"].astype(np.int64)
         self.parameters = ParameterPack(self.network.parameter_infos(), tensor("matrix"))
-        self.optimizer.keep(self.parameters, stay)
-        self.optimizer.n_steps = tensor("n_steps")
-        self.optimizer.moments = [tensor(f"moment_{i}") for i in range(len(self.optimizer.moments))]
         self.results = tensor("results")
         self.best_score, self.best_epoch = state["best_score"].astype(float), state["best_epoch"].astype(np.int64)
         self.history.rows = [(int(e), int(m), float(t), float(v)) for e, m, t, v in state["history"].tolist()]
         lines = bytes(state["failures"].astype(np.uint8)).decode().splitlines()
         self.failures = {int(m): reason for m, reason in (line.split("\t", 1) for line in lines)}
         if len(self.alive):
-            self._follow_alive()
+            moments = [tensor(name) for name in sorted(state) if name.startswith("moment_")]
+            self._follow_alive(state["n_steps"].astype(int).tolist(), self._buffers(moments))
 
 
 @torch.no_grad()
-def predict(
-    network: MLP, matrix: Tensor, x: Tensor, views: Sequence[int], rows: Sequence[Rows]
-) -> list[NDArray[np.float32]]:
-    """Raw outputs of each member in eval mode: member m reads `x[views[m], rows[m]]`, giving (rows, outputs)."""
-    parameters = views_of(network.parameter_infos(), matrix)
-    lengths = [len(own) for own in rows]
-    padded = torch.zeros(len(rows), max(lengths), dtype=torch.int64)
-    for position, own in enumerate(rows):
-        padded[position, : len(own)] = torch.from_numpy(own)
-    offset = torch.tensor(views, device=x.device)[:, None] * x.shape[1]
+def predict(network: MLP, matrix: Tensor, x: Tensor, views: Sequence[int]) -> list[NDArray[np.float32]]:
+    """Raw outputs of each member in eval mode on all rows of its view: x (views, rows, inputs) -> (rows, outputs)."""
     widest = max(network.n_inputs, *network.hidden_sizes, network.n_outputs, 1)
-    step = max(1, PREDICT_NUMBERS // (widest * len(rows)))
-    parts = []
-    for start in range(0, padded.shape[1], step):
-        index = padded[:, start : start + step].to(x.device) + offset
-        batch = x.flatten(0, 1).index_select(0, index.reshape(-1)).view(*index.shape, -1)
-        parts.append(network.forward(parameters, batch, None).float().cpu())
-    output = torch.cat(parts, dim=1).numpy() if parts else np.zeros((len(rows), 0, network.n_outputs), np.float32)
-    return [output[position, :length] for position, length in enumerate(lengths)]
+    step = max(1, PREDICT_NUMBERS // widest)
+    infos = network.parameter_infos()
+    outputs = []
+    for row, view in zip(matrix, views, strict=True):
+        parameters = views_of(infos, row[None])
+        parts = [network.forward(parameters, part[None], None)[0] for part in torch.split(x[view], step)]
+        outputs.append(torch.cat(parts).float().cpu().numpy())
+    return outputs
 
 
 def _generator(device: str, *path: int | str) -> torch.Generator:

@@ -119,3 +119,22 @@ def test_cross_entropy_is_stable_for_wild_logits(size: float, smoothing: float) 
     assert gradient.isfinite().all()
     if smoothing == 0.0:
         assert loss.item() == pytest.approx(0.0 if size > 0 else -size + np.log(2.0), rel=1e-6)
+
+
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize(
+    "loss", [*REGRESSION_LOSSES.values(), cross_entropy(), cross_entropy(0.1)], ids=[*REGRESSION_LOSSES, "ce", "smooth"]
+)
+def test_the_gradient_is_autograds(loss: Loss, is_weighted: bool) -> None:
+    generator = torch.Generator().manual_seed(5)
+    output = torch.randn(3, 7, 4, generator=generator)
+    is_classes = loss not in REGRESSION_LOSSES.values()
+    target = (
+        torch.randint(4, (3, 7), generator=generator) if is_classes else torch.rand(3, 7, 4, generator=generator) + 1
+    )
+    weight = torch.rand(3, 7, generator=generator).round(decimals=1) if is_weighted else None
+    if weight is not None:
+        weight[1] = 0.0  # a member without rows in this batch
+    leaf = output.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(loss(leaf, target, weight).sum(), [leaf])
+    torch.testing.assert_close(loss.gradient(output, target, weight), expected)

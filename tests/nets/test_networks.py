@@ -61,7 +61,7 @@ def test_a_member_is_the_sequential_network_of_its_weights(
     pack, x = make_pack(network, 4), batch(4, 7, 3)
     output = network.forward(pack.views, x, None)
     pack.differentiate(output.square().mean(dim=(1, 2)).sum())
-    gradients = views_of(pack.infos, pack.gradient)
+    gradients = pack.gradients
     for member in range(4):
         plain = sequential_of(network, pack, member)
         expected = plain(x[member])
@@ -79,7 +79,7 @@ def test_a_learned_input_scale_starts_at_one_and_multiplies_the_input() -> None:
     network = MLP(3, (4,), 1, has_input_scale=True)
     pack, x = make_pack(network, 2), batch(2, 5, 3)
     assert (pack.views["input_scale"] == 1).all()
-    pack.matrix[:, :3] = torch.tensor([[2.0, 0.0, -1.0], [1.0, 3.0, 0.5]])
+    pack.views["input_scale"].detach()[:, 0] = torch.tensor([[2.0, 0.0, -1.0], [1.0, 3.0, 0.5]])
     output = network.forward(pack.views, x, None)
     for member in range(2):
         plain = sequential_of(network, pack, member)
@@ -115,14 +115,15 @@ def test_members_do_not_feel_each_other() -> None:
     network = MLP(3, (4,), 1)
     pack, x = make_pack(network, 3), batch(3, 5, 3)
     before = network.forward(pack.views, x, None).detach().clone()
-    pack.matrix[1] = float("nan")
+    for view in pack.views.values():
+        view.detach()[1] = float("nan")
     x[1] = float("inf")
     after = network.forward(pack.views, x, None)
     assert after[1].isnan().all()
     torch.testing.assert_close(after[[0, 2]], before[[0, 2]], rtol=0, atol=0)
 
 
-def test_views_share_the_matrix_and_the_kept_pack_does_not() -> None:
+def test_views_share_the_buffer_and_the_kept_pack_does_not() -> None:
     network = MLP(2, (3,), 1, activation="prelu")
     pack = make_pack(network, 3)
     assert {name: tuple(view.shape) for name, view in pack.views.items()} == {
@@ -133,17 +134,16 @@ def test_views_share_the_matrix_and_the_kept_pack_does_not() -> None:
         "bias_1": (3, 1, 1),
     }
     kept = pack.keep(torch.tensor([2, 0]))
-    torch.testing.assert_close(kept.matrix, pack.matrix[[2, 0]])
-    pack.matrix.fill_(7.0)
+    torch.testing.assert_close(kept.rows(), pack.rows()[[2, 0]])
+    pack.buffer.fill_(7.0)
     assert (pack.views["weight_1"] == 7.0).all()
-    assert not (kept.matrix == 7.0).any()
-    assert pack.keep(torch.tensor([], dtype=torch.int64)).matrix.shape == (0, 14)
+    assert not (kept.buffer == 7.0).any()
+    assert pack.keep(torch.tensor([], dtype=torch.int64)).rows().shape == (0, 14)
 
 
-def test_weight_decay_is_for_weights_alone() -> None:
-    is_weight = make_pack(MLP(2, (1,), 1, activation="prelu", has_input_scale=True), 1).is_weight()
-    #                         input_scale   weight_0    bias_0 slope_0 weight_1 bias_1
-    assert is_weight.tolist() == [False, False, True, True, False, False, True, False]
+def test_only_weight_matrices_are_weights() -> None:
+    infos = MLP(2, (1,), 1, activation="prelu", has_input_scale=True).parameter_infos()
+    assert [name for name, info in infos.items() if info.is_weight] == ["weight_0", "weight_1"]
 
 
 # --- initial weights

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.nets.networks import ParameterInfo, ParameterPack
+from pipeline.nets.networks import ParameterInfo, ParameterPack, views_of
 from pipeline.nets.optimizers import (
     END_FACTOR,
     SCHEDULES,
     START_FACTOR,
     WARM_UP_SHARE,
+    Group,
     OptimizerName,
     PackedOptimizer,
     ScheduleName,
@@ -39,6 +40,17 @@ def make_pack() -> ParameterPack:
     return ParameterPack(INFOS, numbers(MEMBERS, N_NUMBERS, seed=0))
 
 
+def make_optimizer(name: OptimizerName, pack: ParameterPack, **options: Any) -> PackedOptimizer:
+    """Every member a group of its own."""
+    groups = [Group(member, member + 1, WEIGHT_DECAY[member].item()) for member in range(MEMBERS)]
+    return PackedOptimizer(name, pack, groups, **options)
+
+
+def set_gradient(pack: ParameterPack, rows: Tensor) -> None:
+    for name, part in views_of(INFOS, rows).items():
+        pack.gradients[name].copy_(part)
+
+
 def gradients() -> Tensor:
     return numbers(STEPS, MEMBERS, N_NUMBERS, seed=1)
 
@@ -47,7 +59,7 @@ def by_torch(
     optimizer: type[torch.optim.Optimizer], options: dict[str, Any], member: int, steps: list[int], **how: Any
 ) -> Tensor:
     """(numbers,) the member's parameters after `steps`, by torch's own optimiser of one network."""
-    row = make_pack().matrix[member]
+    row = make_pack().rows()[member]
     weight, bias = nn.Parameter(row[:N_WEIGHTS].clone()), nn.Parameter(row[N_WEIGHTS:].clone())
     decay = WEIGHT_DECAY[member].item()
     plain = optimizer(
@@ -73,25 +85,27 @@ def test_every_member_is_stepped_as_torch_would(
     name: OptimizerName, options: Any, optimizer: Any, torch_options: Any, decays_biases: bool
 ) -> None:
     pack = make_pack()
-    packed = PackedOptimizer(name, pack, WEIGHT_DECAY, decays_biases=decays_biases, **options)
+    packed = make_optimizer(name, pack, decays_biases=decays_biases, **options)
     for gradient in gradients():
-        pack.gradient.copy_(gradient)
-        packed.step(LR)
+        set_gradient(pack, gradient)
+        for member in range(MEMBERS):
+            packed.step(member, LR[member].item())
     for member in range(MEMBERS):
         expected = by_torch(optimizer, torch_options, member, list(range(STEPS)), decays_biases=decays_biases)
-        torch.testing.assert_close(pack.matrix[member], expected, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(pack.rows()[member], expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "options", "optimizer", "torch_options"), TORCH.values(), ids=TORCH)
 def test_a_changing_rate_is_followed(name: OptimizerName, options: Any, optimizer: Any, torch_options: Any) -> None:
     pack = make_pack()
-    packed = PackedOptimizer(name, pack, WEIGHT_DECAY, **options)
+    packed = make_optimizer(name, pack, **options)
     for step, gradient in enumerate(gradients()):
-        pack.gradient.copy_(gradient)
-        packed.step(LR * 0.5**step)
+        set_gradient(pack, gradient)
+        for member in range(MEMBERS):
+            packed.step(member, LR[member].item() * 0.5**step)
     for member in range(MEMBERS):
         expected = by_torch(optimizer, torch_options, member, list(range(STEPS)), halves=True)
-        torch.testing.assert_close(pack.matrix[member], expected, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(pack.rows()[member], expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "options", "optimizer", "torch_options"), TORCH.values(), ids=TORCH)
@@ -100,55 +114,74 @@ def test_idle_members_keep_parameters_moments_and_step_count(
 ) -> None:
     """Member 1 sits out steps 2 and 4: it must be where torch is after the other steps."""
     pack = make_pack()
-    packed = PackedOptimizer(name, pack, WEIGHT_DECAY, **options)
+    packed = make_optimizer(name, pack, **options)
     idle = {2, 4}
     for step, gradient in enumerate(gradients()):
-        pack.gradient.copy_(gradient)
-        active = torch.ones(MEMBERS, dtype=torch.bool)
+        set_gradient(pack, gradient)
         if step in idle:
-            active[1] = False
-            pack.gradient[1] = float("nan")  # what it would have learned there must not matter
-        before = [tensor[1].clone() for tensor in (pack.matrix, packed.n_steps, *packed.moments)]
-        packed.step(LR, None if step not in idle else active)
+            for block in pack.gradients.values():
+                block[1] = float("nan")  # what it would have learned there must not matter
+        before = [rows[1].clone() for rows in (pack.rows(), *packed.moment_rows())]
+        for member in range(MEMBERS):
+            if member != 1 or step not in idle:
+                packed.step(member, LR[member].item())
         if step in idle:
-            after = [tensor[1] for tensor in (pack.matrix, packed.n_steps, *packed.moments)]
+            after = [rows[1] for rows in (pack.rows(), *packed.moment_rows())]
             assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
-    assert packed.n_steps.tolist() == [STEPS, STEPS - 2, STEPS, STEPS]
+    assert packed.n_steps() == [STEPS, STEPS - 2, STEPS, STEPS]
     for member in range(MEMBERS):
         steps = [step for step in range(STEPS) if member != 1 or step not in idle]
         expected = by_torch(optimizer, torch_options, member, steps)
-        torch.testing.assert_close(pack.matrix[member], expected, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(pack.rows()[member], expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "options", "optimizer", "torch_options"), TORCH.values(), ids=TORCH)
-def test_members_that_stay_go_on_as_before(
+def test_a_rebuilt_optimizer_goes_on_with_the_moments_and_steps_it_is_given(
     name: OptimizerName, options: Any, optimizer: Any, torch_options: Any
 ) -> None:
     pack, stay = make_pack(), torch.tensor([3, 1])
-    packed = PackedOptimizer(name, pack, WEIGHT_DECAY, **options)
-    lr = LR
+    packed = make_optimizer(name, pack, **options)
+    members = list(range(MEMBERS))
     for step, gradient in enumerate(gradients()):
         if step == 3:
-            pack = pack.keep(stay)
-            packed.keep(pack, stay)
-            lr = LR[stay]
-        pack.gradient.copy_(gradient if step < 3 else gradient[stay])
-        packed.step(lr)
+            rows = [moment.index_select(0, stay) for moment in packed.moment_rows()]
+            moments = [ParameterPack(INFOS, moment).buffer for moment in rows]
+            members, pack = stay.tolist(), pack.keep(stay)
+            groups = [Group(i, i + 1, WEIGHT_DECAY[m].item(), n_steps=3) for i, m in enumerate(members)]
+            packed = PackedOptimizer(name, pack, groups, moments=moments, **options)
+        set_gradient(pack, gradient[members])
+        for position, member in enumerate(members):
+            packed.step(position, LR[member].item())
     for position, member in enumerate(stay.tolist()):
         expected = by_torch(optimizer, torch_options, member, list(range(STEPS)))
-        torch.testing.assert_close(pack.matrix[position], expected, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(pack.rows()[position], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", get_args(OptimizerName))
+def test_members_of_one_group_are_stepped_as_if_each_were_alone(name: OptimizerName) -> None:
+    def stepped(groups: list[Group]) -> Tensor:
+        pack = make_pack()
+        packed = PackedOptimizer(name, pack, groups)
+        for gradient in gradients():
+            set_gradient(pack, gradient)
+            for number in range(len(groups)):
+                packed.step(number, 0.01)
+        return pack.rows()
+
+    together, alone = [Group(0, MEMBERS, 0.1)], [Group(m, m + 1, 0.1) for m in range(MEMBERS)]
+    torch.testing.assert_close(stepped(together), stepped(alone), rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", get_args(OptimizerName))
 def test_weight_decay_never_touches_biases_unless_asked(name: OptimizerName) -> None:
     for decays_biases in (False, True):
         pack = make_pack()
-        before = pack.matrix.clone()
-        packed = PackedOptimizer(name, pack, torch.full((MEMBERS,), 0.5), decays_biases=decays_biases)
+        before = pack.rows()
+        packed = PackedOptimizer(name, pack, [Group(0, MEMBERS, 0.5)], decays_biases=decays_biases)
         pack.gradient.zero_()
-        packed.step(LR)
-        assert (pack.matrix[:, :N_WEIGHTS] != before[:, :N_WEIGHTS]).all()
-        is_same = pack.matrix[:, N_WEIGHTS:] == before[:, N_WEIGHTS:]
+        packed.step(0, 0.1)
+        assert (pack.rows()[:, :N_WEIGHTS] != before[:, :N_WEIGHTS]).all()
+        is_same = pack.rows()[:, N_WEIGHTS:] == before[:, N_WEIGHTS:]
         assert is_same.all() != decays_biases
 
 
@@ -156,13 +189,15 @@ def test_weight_decay_never_touches_biases_unless_asked(name: OptimizerName) -> 
 def test_a_broken_member_breaks_no_other(name: OptimizerName) -> None:
     def step(breaks: bool) -> Tensor:
         pack = make_pack()
-        packed = PackedOptimizer(name, pack, WEIGHT_DECAY)
+        packed = make_optimizer(name, pack)
         for gradient in gradients():
-            pack.gradient.copy_(gradient)
+            set_gradient(pack, gradient)
             if breaks:
-                pack.gradient[2] = float("inf")
-            packed.step(LR)
-        return pack.matrix[[0, 1, 3]]
+                for block in pack.gradients.values():
+                    block[2] = float("inf")
+            for member in range(MEMBERS):
+                packed.step(member, LR[member].item())
+        return pack.rows()[[0, 1, 3]]
 
     assert torch.equal(step(True), step(False))
 
@@ -185,7 +220,7 @@ def torch_factors(make: Any, n_steps: int) -> list[float]:
 def test_the_cosine_schedule_is_torchs() -> None:
     n_steps = 40
     expected = torch_factors(lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps), n_steps)
-    factors = SCHEDULES["cosine"](torch.arange(n_steps) / n_steps)
+    factors = torch.tensor([SCHEDULES["cosine"](step / n_steps) for step in range(n_steps)])
     torch.testing.assert_close(factors, torch.tensor(expected), rtol=1e-5, atol=1e-6)
 
 
@@ -199,14 +234,15 @@ def test_the_one_cycle_schedule_is_torchs_curve() -> None:
     share = torch.where(
         step <= top, WARM_UP_SHARE * step / top, WARM_UP_SHARE + (1 - WARM_UP_SHARE) * (step - top) / (n_steps - top)
     )
-    torch.testing.assert_close(SCHEDULES["one_cycle"](share), torch.tensor(expected), rtol=1e-4, atol=1e-6)
-    ends = SCHEDULES["one_cycle"](torch.tensor([0.0, WARM_UP_SHARE, 1.0]))
-    torch.testing.assert_close(ends, torch.tensor([START_FACTOR, 1.0, END_FACTOR]), rtol=1e-5, atol=1e-7)
+    factors = torch.tensor([SCHEDULES["one_cycle"](value) for value in share.tolist()])
+    torch.testing.assert_close(factors, torch.tensor(expected), rtol=1e-4, atol=1e-6)
+    ends = [SCHEDULES["one_cycle"](value) for value in (0.0, WARM_UP_SHARE, 1.0)]
+    torch.testing.assert_close(torch.tensor(ends), torch.tensor([START_FACTOR, 1.0, END_FACTOR]), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", get_args(ScheduleName))
 def test_a_schedule_stays_between_nothing_and_the_full_rate(name: str) -> None:
-    factors = SCHEDULES[name](torch.linspace(0, 0.9999, 101))
+    factors = torch.tensor([SCHEDULES[name](value) for value in torch.linspace(0, 0.9999, 101).tolist()])
     assert (factors > 0).all()
     assert (factors <= 1.0 + 1e-6).all()
     assert factors.max() > 0.99

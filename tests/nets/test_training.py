@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.nets import training
+from pipeline.nets.dropout import PackedDropout
 from pipeline.nets.losses import cross_entropy, mse
 from pipeline.nets.networks import MLP, views_of
 from pipeline.nets.optimizers import SCHEDULES, ScheduleName
@@ -232,10 +233,11 @@ def test_a_member_is_the_same_alone_among_others_and_in_another_order() -> None:
         assert_same(together, m, reordered, order.index(m))
 
 
-def test_a_member_without_dropout_is_the_same_among_those_with() -> None:
-    members = [make_member(0), make_member(1, dropout=0.5)]
+def test_a_member_with_dropout_is_the_same_alone_and_among_others() -> None:
+    members = [make_member(0), make_member(1, dropout=0.5), make_member(2, dropout=0.1)]
     together = train(members)
-    assert_same(together, 0, train(members[:1]), 0)
+    for m, member in enumerate(members):
+        assert_same(together, m, train([member]), 0)
     assert not torch.allclose(together.matrix[1], train([make_member(1)]).matrix[0])
 
 
@@ -271,31 +273,29 @@ def test_a_pack_that_stops_at_a_failure_stops() -> None:
 # --- dropout
 
 
-class Spy(MLP):
-    """An MLP that notes what its dropout does to ones, and whether it was in eval mode."""
+@pytest.mark.parametrize("has_input_scale", [False, True])
+def test_each_member_drops_at_its_own_rate_and_no_batch_drops_as_another(
+    monkeypatch: pytest.MonkeyPatch, has_input_scale: bool
+) -> None:
+    masks = []
+    fill = PackedDropout.fill
 
-    seen: list[Tensor | None]
+    def spy(dropout: PackedDropout, mask: Tensor) -> Tensor:
+        masks.append(fill(dropout, torch.empty(len(mask), 1000, 4)))
+        return fill(dropout, mask)
 
-    def forward(self, parameters: Any, x: Tensor, dropout: Any) -> Tensor:
-        self.seen.append(None if dropout is None else dropout(torch.ones(len(x), 1000, 4)))
-        return super().forward(parameters, x, dropout)
-
-
-def test_each_member_drops_at_its_own_rate_in_training_only() -> None:
-    network = Spy(N_INPUTS, (8,), 1)
-    object.__setattr__(network, "seen", [])
+    monkeypatch.setattr(PackedDropout, "fill", spy)
+    network = MLP(N_INPUTS, (8,), 1, has_input_scale=has_input_scale)
     rates = [0.0, 0.25, 0.8]
     members = [make_member(number, dropout=rate) for number, rate in enumerate(rates)]
     train(members, dataclasses.replace(PLAN, epochs=2), network=network)
-    kinds = [None if seen is None else "dropout" for seen in network.seen]
-    assert kinds == (["dropout"] * 4 + [None, None]) * 2  # four batches, then train and valid rows, twice
-    masks = [seen for seen in network.seen if seen is not None]
+    assert len(masks) == 8  # four batches, twice; none when members are scored
     for member, rate in enumerate(rates):
         values = torch.stack([mask[member] for mask in masks])
         kept = values[values > 0]
         torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - rate)))
         assert len(kept) / values.numel() == pytest.approx(1 - rate, abs=0.02)
-    assert len({mask[1].numpy().tobytes() for mask in masks}) == len(masks)  # no batch of any epoch drops the same
+    assert len({mask[1].numpy().tobytes() for mask in masks}) == len(masks)
 
 
 def test_dropout_is_off_when_a_member_is_scored() -> None:
@@ -489,23 +489,22 @@ def test_a_checkpoint_is_saved_about_every_ten_seconds_not_every_epoch(
 
 def test_prediction_in_parts_is_prediction_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     matrix = train([make_member(0), make_member(1)]).matrix
-    views, rows = [1, 0], [np.array([5, 3, 79]), np.arange(N_ROWS)]
+    views = [1, 0]
     data = make_data(2)
-    whole = predict(NETWORK, matrix, data.x, views, rows)
-    for position, (view, own) in enumerate(zip(views, rows, strict=True)):
-        expected = plain_network(NETWORK, matrix[position])(data.x[view, own]).detach().numpy()
+    whole = predict(NETWORK, matrix, data.x, views)
+    for position, view in enumerate(views):
+        expected = plain_network(NETWORK, matrix[position])(data.x[view]).detach().numpy()
         np.testing.assert_allclose(whole[position], expected, rtol=1e-5, atol=1e-6)
     monkeypatch.setattr(training, "PREDICT_NUMBERS", 64)
-    for one, other in zip(whole, predict(NETWORK, matrix, data.x, views, rows), strict=True):
+    for one, other in zip(whole, predict(NETWORK, matrix, data.x, views), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
-    assert [len(output) for output in predict(NETWORK, matrix, data.x, views, [NONE, NONE])] == [0, 0]
 
 
 def test_prediction_of_a_trained_member_is_what_was_scored() -> None:
     member = make_member(0)
     result = train([member])
-    (output,) = predict(NETWORK, result.matrix, DATA.x, [0], [member.valid_rows])
-    assert RMSE(0, member.valid_rows, output) == curve_of(result, 0)[-1, 2]
+    (output,) = predict(NETWORK, result.matrix, DATA.x, [0])
+    assert RMSE(0, member.valid_rows, output[member.valid_rows]) == curve_of(result, 0)[-1, 2]
 
 
 # --- GPU
