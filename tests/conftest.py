@@ -123,3 +123,12 @@ def toy(tmp_path: Path) -> Toy:
     sample.to_csv(workspace.raw / "sample_submission.csv", index=False)
     workspace.spec.write_text(SPEC)
     return Toy(workspace)
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real competition files."""
+    folder = os.environ.get("PIPELINE_DATA_DIR")
+    if not folder:
+        pytest.skip("PIPELINE_DATA_DIR is not set: no real competition files")
+    return Path(folder).resolve()

@@ -41,6 +41,9 @@ class Prediction:
     evidence: dict[str, str] = field(default_factory=dict)
 
 
+SHORTEST_PART = 3  # letters of a name that count when they stand within another
+
+
 def guess_prediction(files: DraftFiles, metric: str | None) -> Prediction:
     """Guess target, task, metric and transform. Raises DataError, or SpecError for a metric that does not fit."""
     if metric is not None and metric not in METRICS:
@@ -102,6 +105,10 @@ def _targets(files: DraftFiles, evidence: dict[str, str]) -> tuple[list[str], li
 
 
 def _similarity(left: str, right: str) -> float:
+    """How alike two names are, 0..1; a name within the other, as `price` in `predicted_price`, is as good as alike."""
+    shorter, longer = sorted((left.lower(), right.lower()), key=len)
+    if len(shorter) >= SHORTEST_PART and shorter in longer:
+        return 0.9 + 0.1 * len(shorter) / len(longer)
     return difflib.SequenceMatcher(None, left.lower(), right.lower()).ratio()
 
 

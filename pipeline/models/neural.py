@@ -298,6 +298,7 @@ def _train(
         n_told = 0
         if context.device.type == "cpu":
             torch.set_num_threads(1)  # of this worker: the others have their own core
+            torch.set_flush_denormal(True)  # moments of units without gradient fade into numbers that are slow to add
 
         def on_epoch(epoch: int, history: History) -> None:
             nonlocal n_told

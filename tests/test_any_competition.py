@@ -1,0 +1,135 @@
+"""From a folder of files to a submission, with the spec that `init` drafts: awkward competitions and the real ones."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline import artifacts
+from pipeline.artifacts import Workspace
+from pipeline.config import load_spec
+from tests.conftest import Toy, toy_tables
+
+
+def initialised(tmp_path: Path, folder: Path, *options: str) -> Toy:
+    """`init` on a folder of raw files, in an empty workspace."""
+    from typer.testing import CliRunner
+
+    from pipeline.cli import app
+
+    result = CliRunner().invoke(app, ["init", str(folder), "--root", str(tmp_path / "work"), *options])
+    assert result.exit_code == 0, result.output
+    return Toy(Workspace(tmp_path / "work", folder.name))
+
+
+def write(folder: Path, train: pd.DataFrame, test: pd.DataFrame, sample: pd.DataFrame, id_header: str = "id") -> None:
+    folder.mkdir()
+    for name, frame in (("train", train), ("test", test), ("sample_submission", sample)):
+        frame.rename(columns={"id": id_header}).to_csv(folder / f"{name}.csv", index=False)
+
+
+def test_one_probability_column_per_class_and_an_id_without_a_header(tmp_path: Path) -> None:
+    train, test = toy_tables(90)
+    train["Status"] = np.array(["C", "CL", "D"])[pd.qcut(train.pop("price"), 3, labels=False)]
+    sample = test[["id"]].assign(Status_D=0.3, Status_C=0.4, Status_CL=0.3)
+    write(tmp_path / "cirrhosis", train, test, sample, id_header="")
+    toy = initialised(tmp_path, tmp_path / "cirrhosis")
+    spec = load_spec(toy.workspace.spec)
+    assert (spec.task, spec.metric, spec.submission.classes) == ("multiclass", "log_loss", ["D", "C", "CL"])
+    toy.submit()
+    with toy.submission().open() as file:
+        assert file.readline() == ",Status_D,Status_C,Status_CL\n"
+    submission = pd.read_csv(toy.submission(), index_col=0)
+    np.testing.assert_allclose(submission.sum(axis=1), 1.0, rtol=1e-6)
+    oof = artifacts.read_parquet(toy.only_run().oof)
+    assert (oof["target_0"] == 0).sum() == (train["Status"] == "C").sum()
+
+
+def test_a_sample_whose_target_has_another_name_and_columns_that_test_lacks(tmp_path: Path) -> None:
+    train, test = toy_tables()
+    train["seen_later"] = train["price"] * 2
+    sample = test[["id"]].assign(predicted_price=1.0)
+    write(tmp_path / "prices", train, test, sample)
+    for name in ("train", "test"):
+        plain = (tmp_path / "prices" / f"{name}.csv").read_bytes()
+        (tmp_path / "prices" / f"{name}.csv.gz").write_bytes(gzip.compress(plain))
+        (tmp_path / "prices" / f"{name}.csv").unlink()
+    toy = initialised(tmp_path, tmp_path / "prices", "--metric", "rmsle")
+    spec = load_spec(toy.workspace.spec)
+    assert (spec.target, spec.prediction_columns, spec.metric) == (["price"], ["predicted_price"], "rmsle")
+    result = toy.submit()
+    assert "'seen_later' is left out" in result.stderr
+    assert list(pd.read_csv(toy.submission()).columns) == ["id", "predicted_price"]
+
+
+def test_bool_labels_and_a_probability_of_the_positive_class(tmp_path: Path) -> None:
+    train, test = toy_tables()
+    train["sold"] = train.pop("price") > 9000
+    write(tmp_path / "labels", train, test, test[["id"]].assign(sold=True))
+    toy = initialised(tmp_path, tmp_path / "labels")
+    toy.submit()
+    assert set(toy.submission().read_text().split("\n")[1].split(",")[1:]) <= {"True", "False"}
+    write(tmp_path / "chances", train, test, test[["id"]].assign(sold=0.5))
+    chances = initialised(tmp_path, tmp_path / "chances", "--metric", "roc_auc")
+    chances.submit()
+    values = pd.read_csv(chances.submission())["sold"]
+    assert values.between(0, 1).all()
+    assert values.nunique() > 5
+
+
+def test_several_regression_targets(tmp_path: Path) -> None:
+    train, test = toy_tables()
+    train["rent"] = train["price"] / 200
+    write(tmp_path / "two", train, test, test[["id"]].assign(price=1.0, rent=1.0))
+    toy = initialised(tmp_path, tmp_path / "two", "--metric", "rmse")
+    assert load_spec(toy.workspace.spec).target == ["price", "rent"]
+    toy.submit()
+    submission = pd.read_csv(toy.submission())
+    assert submission["price"].mean() > 50 * submission["rent"].mean()
+
+
+def test_init_keeps_a_spec_that_is_there(toy: Toy) -> None:
+    before = toy.workspace.spec.read_text()
+    from typer.testing import CliRunner
+
+    from pipeline.cli import app
+
+    result = CliRunner().invoke(app, ["init", "toy", "--root", str(toy.workspace.root)])
+    assert result.exit_code == 2
+    assert "--force" in result.stderr
+    assert toy.workspace.spec.read_text() == before
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("name", "metric", "constant"),
+    [("titanic", None, 0.617), ("spaceship-titanic", None, 0.505), ("bike-sharing-demand", "rmsle", 1.6)],
+)
+def test_a_drafted_spec_runs_through_and_beats_a_constant(
+    tmp_path: Path, real_data: Path, name: str, metric: str | None, constant: float
+) -> None:
+    """`constant` is what the best constant prediction scores on the train rows, with some room."""
+    toy = initialised(tmp_path, real_data / name, *(["--metric", metric] if metric else []))
+    result = toy.run("submit", "--set", "epochs=5", "--set", "seeds=1", "--set", "hidden_sizes=[32]")
+    assert result.exit_code == 0, result.output
+    score = artifacts.read_json(toy.only_run().report)["cv_score"]
+    scorer = load_spec(toy.workspace.spec).scorer
+    assert scorer.is_better(score, constant)
+    assert len(pd.read_csv(toy.submission())) == len(pd.read_csv(real_data / name / "test.csv"))
+
+
+@pytest.mark.real_data
+def test_the_fast_preset_on_house_prices(tmp_path: Path, real_data: Path) -> None:
+    """One seed of the default preset on the real files is well below what the plain network scores (0.130)."""
+    repository = Path(__file__).parents[1]
+    workspace = Workspace(tmp_path, "house-prices")
+    for file in ("competition.toml", "feature_function.py"):
+        artifacts.write_text(workspace.folder / file, (repository / "data/house-prices" / file).read_text())
+    result = Toy(workspace).run("submit", "--set", "seeds=1")
+    assert result.exit_code == 0, result.output
+    assert artifacts.read_json(Toy(workspace).only_run().report)["cv_score"] < 0.125
+    assert real_data.name in artifacts.read_json(workspace.source)["source"]
