@@ -140,10 +140,9 @@ main()
 
 
 def test_finished_packs_are_not_trained_again(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.models import neural
-    from pipeline.nets import training
+    from pipeline.nets import training, workers
 
-    monkeypatch.setattr(neural, "MAX_PACK", 2)  # 8 members: 4 packs of 3 epochs, one after the other
+    monkeypatch.setattr(workers, "MAX_PACK", 2)  # 8 members: 4 packs of 3 epochs, one after the other
     train_epoch = training._Pack.train_epoch
     n_trained = 0
 

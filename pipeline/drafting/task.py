@@ -24,6 +24,7 @@ MOST_CLASSES = 20  # whole numbers with more different values than this are amou
 ROWS_PER_CLASS = 20  # ... and so are those that repeat less than this on average
 RAREST_CLASS = 5
 STRONG_SKEW = 1.0
+SHORTEST_PART = 3  # letters of a name that count when they stand within another
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,6 @@ class Prediction:
     other_lacking: list[str]  # train columns that test lacks and that are no target
     rarest_class: int | None  # rows of the rarest class
     evidence: dict[str, str] = field(default_factory=dict)
-
-
-SHORTEST_PART = 3  # letters of a name that count when they stand within another
 
 
 def guess_prediction(files: DraftFiles, metric: str | None) -> Prediction:

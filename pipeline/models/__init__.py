@@ -10,7 +10,8 @@ from typing import Any
 from pipeline.config import Table, validated
 from pipeline.errors import SpecError, did_you_mean
 from pipeline.models.base import FittedModel, Model
-from pipeline.models.neural import FittedNeural, NeuralModel, NeuralParams
+from pipeline.models.fitted_neural import FittedNeural
+from pipeline.models.neural import NeuralModel, NeuralParams
 
 
 @dataclass(frozen=True)

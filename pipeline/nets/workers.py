@@ -1,0 +1,114 @@
+"""Packs on worker threads: one core each on a CPU, one after the other on a GPU.
+
+Knows packs; knows nothing of what their members stand for. torch's kernels let go of Python's lock, so that threads
+are enough where a pack's steps are long; with short ones workers wait for each other, hence `MIN_PACK`.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipeline.errors import TrainingError
+from pipeline.nets.networks import MLP
+from pipeline.nets.training import History, Member, PackData, PackResult, Plan, Score, train_pack
+
+MIN_PACK = 4
+MAX_PACK = 32  # members of one program on a CPU; with more their matrices no longer fit the cache
+
+
+@dataclass(frozen=True)
+class PackJob:
+    """One pack to train. `name` is that of its checkpoint."""
+
+    name: str
+    network: MLP
+    plan: Plan
+    data: PackData
+    members: Sequence[Member]
+    labels: Sequence[str]  # of the members, for messages
+    score: Score
+
+
+# (share of all work done, number of the job, its new history lines)
+OnProgress = Callable[[float, int, list[tuple[int, int, float, float]]], None]
+
+
+def pack_sizes(n_members: int, n_workers: int, device: torch.device) -> list[int]:
+    """Into packs of how many members `n_members` of one shape are cut: one pack on a GPU, else within the bounds."""
+    if device.type != "cpu":
+        return [n_members]
+    n_packs = max(1, min(n_workers, n_members // MIN_PACK), math.ceil(n_members / MAX_PACK))
+    return [n_members // n_packs + (pack < n_members % n_packs) for pack in range(n_packs)]
+
+
+def run_packs(
+    jobs: Sequence[PackJob],
+    *,
+    n_workers: int,
+    checkpoints: Path | None = None,
+    on_progress: OnProgress | None = None,
+    stop: threading.Event | None = None,
+) -> list[PackResult]:
+    """Train every pack; results in the order of `jobs`.
+
+    Ctrl-C, or setting `stop`, saves each running pack's checkpoint and raises KeyboardInterrupt; an error of one pack
+    stops the others likewise and is raised; with `stops_at_failure` a failed member is one (TrainingError).
+    """
+    stop = stop or threading.Event()
+    n_epochs = sum(job.plan.epochs for job in jobs)
+    epochs_done = [0] * len(jobs)
+    lock = threading.Lock()
+
+    def run(number: int) -> PackResult:
+        job, n_told = jobs[number], 0
+        is_cpu = job.data.x.device.type == "cpu"
+        if is_cpu:
+            torch.set_num_threads(1)  # of this worker: the others have their own core
+            torch.set_flush_denormal(True)  # moments of units without gradient fade into numbers that are slow to add
+
+        def on_epoch(epoch: int, history: History) -> None:
+            nonlocal n_told
+            with lock:
+                epochs_done[number] = epoch
+                if on_progress is not None:
+                    on_progress(sum(epochs_done) / n_epochs, number, history.rows[n_told:])
+                n_told = len(history.rows)
+
+        result = train_pack(
+            job.network,
+            job.plan,
+            job.data,
+            job.members,
+            job.score,
+            checkpoint=None if checkpoints is None else checkpoints / f"{job.name}.safetensors",
+            on_epoch=on_epoch,
+            should_stop=stop.is_set,
+        )
+        if result.failures and job.plan.stops_at_failure:
+            position, why = next(iter(result.failures.items()))
+            raise TrainingError(
+                f"training broke down: {why}",
+                where=job.labels[position],
+                hint=f"Try a smaller learning rate, e.g. --set lr={job.members[position].lr / 10:g}",
+            )
+        return result
+
+    with ThreadPoolExecutor(max_workers=max(1, min(len(jobs), n_workers))) as pool:
+        futures = [pool.submit(run, number) for number in range(len(jobs))]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+            for future in futures:
+                if future.done() and (error := future.exception()) is not None:
+                    raise error
+            return [future.result() for future in futures]
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
