@@ -2,8 +2,10 @@
 # `train`, `final` and `submit` ask the program itself, because a run's name holds a hash of its configuration.
 
 COMPETITION ?= house-prices
-PRESET      ?= fast
+PRESET      ?= auto
 MODEL       ?=
+TRIALS      ?= 100
+STORAGE     ?=
 DEVICE      ?= auto
 UPLOAD      ?= 1
 VENV        ?= .venv
@@ -21,15 +23,19 @@ RUN_FLAGS  := --competition $(COMPETITION) --preset $(PRESET) --device $(DEVICE)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup data features train final submit runs test check bench clean
+.PHONY: help setup data features tune train final submit runs test check bench clean
 
 help: ## list the targets
-	@echo "make <target> [COMPETITION=$(COMPETITION)] [PRESET=$(PRESET)] [MODEL=] [DEVICE=$(DEVICE)] [UPLOAD=$(UPLOAD)] [VENV=$(VENV)]"
+	@echo "make <target> [COMPETITION=$(COMPETITION)] [PRESET=$(PRESET)] [MODEL=] [TRIALS=$(TRIALS)] [DEVICE=$(DEVICE)] [UPLOAD=$(UPLOAD)] [VENV=$(VENV)]"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(SETUP) ## create the environment in VENV
 data: $(RAW) $(SPEC) ## fetch the raw files; write a spec where there is none
 features: $(FEATURES) ## check the raw files, write typed tables and the folds
+
+tune: $(FEATURES) ## tune the model over TRIALS trials; goes on where it stopped
+	@$(PIPELINE) tune --competition $(COMPETITION) --device $(DEVICE) --trials $(TRIALS) \
+	  $(if $(MODEL),--model $(MODEL)) $(if $(STORAGE),--storage $(STORAGE)) $(if $(filter-out auto,$(PRESET)),--preset $(PRESET))
 
 train: $(FEATURES) ## cross-validate the preset
 	@$(PIPELINE) train $(RUN_FLAGS)

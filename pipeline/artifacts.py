@@ -76,6 +76,10 @@ class Workspace:
         """One folder per run."""
         return self.folder / "runs"
 
+    def tuning(self, model: str) -> Path:
+        """The study of one model: its storage, `trials.parquet`, `best.json`."""
+        return self.folder / "tuning" / model
+
     def run(self, name: str) -> RunFolder:
         """The artifacts of the run `name`."""
         return RunFolder(self.runs / name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +12,8 @@ import typer.core
 from pipeline import __version__
 from pipeline.artifacts import RunFolder, Workspace
 from pipeline.config import CompetitionSpec, RunConfig, load_run_config, load_spec, preset_names
-from pipeline.errors import PipelineError
-from pipeline.progress import console, say
+from pipeline.errors import PipelineError, SpecError
+from pipeline.progress import console, mark_messages, say
 
 if TYPE_CHECKING:
     from pipeline.problems import FeatureStore
@@ -26,6 +25,7 @@ class _Commands(typer.core.TyperGroup):
     """Runs a command; a user's mistake is a message and exit code 2, never a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
+        mark_messages("")
         try:
             return super().invoke(ctx)
         except PipelineError as error:
@@ -48,7 +48,12 @@ Competition = Annotated[
     str, typer.Option("--competition", "-c", envvar="COMPETITION", help="folder name of the competition under data/")
 ]
 Root = Annotated[Path, typer.Option("--root", help="folder that holds data/ and submissions/")]
-Preset = Annotated[str, typer.Option("--preset", "-p", help=f"{', '.join(preset_names())}, or a .toml file")]
+Preset = Annotated[
+    str,
+    typer.Option(
+        "--preset", "-p", help=f"{', '.join(preset_names())}, tuned, a .toml file; auto: tuned if there is, else fast"
+    ),
+]
 ModelName = Annotated[str | None, typer.Option("--model", "-m", help="another model than the preset's: linear, mlp")]
 Device = Annotated[str, typer.Option("--device", help="auto, cuda, mps or cpu")]
 Overrides = Annotated[
@@ -93,7 +98,7 @@ def features(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> No
 @app.command()
 def train(
     competition: Competition = HOUSE_PRICES,
-    preset: Preset = "fast",
+    preset: Preset = "auto",
     model: ModelName = None,
     overrides: Overrides = None,
     device: Device = "auto",
@@ -101,15 +106,15 @@ def train(
     root: Root = Path(),
 ) -> None:
     """Cross-validate a preset: out-of-fold predictions, scores, fold models."""
-    config = load_run_config(preset, model=model, overrides=overrides or ())
-    _, run = _trained(Workspace(root, competition), config, device, workers)
+    workspace = Workspace(root, competition)
+    _, run = _trained(workspace, _run_config(workspace, preset, model, overrides), device, workers)
     print(f"run: {run.path}")
 
 
 @app.command()
 def submit(
     competition: Competition = HOUSE_PRICES,
-    preset: Preset = "fast",
+    preset: Preset = "auto",
     model: ModelName = None,
     overrides: Overrides = None,
     device: Device = "auto",
@@ -121,8 +126,8 @@ def submit(
     from pipeline import artifacts
     from pipeline.stages.submit import submit as submit_file
 
-    config = load_run_config(preset, model=model, overrides=overrides or ())
-    store, path = _finished(Workspace(root, competition), config, device, workers)
+    workspace = Workspace(root, competition)
+    store, path = _finished(workspace, _run_config(workspace, preset, model, overrides), device, workers)
     submit_file(store, path, is_upload_wanted=upload)
     provenance = artifacts.read_json(path.with_suffix(".json"))
     sample = "  SAMPLE DATA" if store.is_sample else ""
@@ -132,7 +137,7 @@ def submit(
 @app.command()
 def final(
     competition: Competition = HOUSE_PRICES,
-    preset: Preset = "fast",
+    preset: Preset = "auto",
     model: ModelName = None,
     overrides: Overrides = None,
     device: Device = "auto",
@@ -144,23 +149,55 @@ def final(
 
 
 @app.command()
+def tune(
+    competition: Competition = HOUSE_PRICES,
+    preset: Annotated[str, typer.Option("--preset", "-p", help="the preset whose numbers are tuned")] = "fast",
+    model: ModelName = None,
+    overrides: Overrides = None,
+    trials: Annotated[int, typer.Option(help="finished trials the study shall have", min=1)] = 100,
+    batch: Annotated[int, typer.Option(help="trials trained together", min=1)] = 16,
+    sampler: Annotated[str, typer.Option(help="tpe, gp, cmaes, qmc or random")] = "tpe",
+    pruner: Annotated[str, typer.Option(help="halving, hyperband, median or none")] = "halving",
+    storage: Annotated[str | None, typer.Option(help="an Optuna storage URL; default: a journal file")] = None,
+    device: Device = "auto",
+    workers: Workers = 0,
+    root: Root = Path(),
+) -> None:
+    """Tune a model: Optuna proposes, packs train trials x folds. Goes on where it stopped."""
+    from pipeline import artifacts
+    from pipeline.nets.devices import choose_device
+    from pipeline.stages.runs import show_frame
+    from pipeline.stages.tune import tune as tune_model
+
+    config = load_run_config(preset, model=model, overrides=overrides or ())
+    store, _ = _with_features(Workspace(root, competition))
+    path = tune_model(
+        store,
+        config,
+        n_trials=trials,
+        batch_size=batch,
+        sampler=sampler,
+        pruner=pruner,
+        storage=storage,
+        device=choose_device(device),
+        n_workers=workers or n_cores(),
+    )
+    table = artifacts.read_parquet(path.with_name("trials.parquet"))
+    show_frame(table.sort_values("cv_score", ascending=not store.spec.scorer.greater_is_better).head(10), "best trials")
+    print(f"best: {path}")
+
+
+@app.command()
 def runs(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
     """List all runs of a competition, best first."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from pipeline.stages.runs import list_runs
+    from pipeline.stages.runs import list_runs, show_frame
 
     workspace = Workspace(root, competition)
     frame = list_runs(workspace, load_spec(workspace.spec))
     if frame.empty:
         say(f"runs: none yet for {competition}; `make submit COMPETITION={competition}` makes one")
         return
-    table = Table(*frame.columns, title=competition)
-    for row in frame.itertuples(index=False):
-        table.add_row(*(f"{value:.5g}" if isinstance(value, float) else str(value) for value in row))
-    wide = Console() if sys.stdout.isatty() else Console(width=240)
-    wide.print(table)
+    show_frame(frame, competition)
 
 
 @app.command()
@@ -179,7 +216,7 @@ def predict(
     store = FeatureStore(workspace, load_spec(workspace.spec))
     path = output or rows.with_name(f"{rows.name.split('.')[0]}-{run}.csv")
     predict_file(store, run, rows, path)
-    print(f"predictions: {path}")
+    print(f"predictions: {path}{'  SAMPLE DATA' if store.is_sample else ''}")
 
 
 @app.command()
@@ -203,6 +240,24 @@ def _name_and_place(given: str) -> tuple[str, Path | None]:
     return given.rstrip("/").split("?")[0].split("/")[-1], None
 
 
+def _run_config(workspace: Workspace, preset: str, model: str | None, overrides: list[str] | None) -> RunConfig:
+    """The run to train. `auto` is what `tune` found, if it is of the features at hand, else the preset `fast`."""
+    from pipeline import artifacts
+
+    best = workspace.tuning(model or "mlp") / "best.json"
+    if preset == "auto":
+        is_current = (
+            best.exists()
+            and workspace.manifest.exists()
+            and (artifacts.read_json(best)["features"] == artifacts.read_json(workspace.manifest)["fingerprint"])
+        )
+        preset = "tuned" if is_current else "fast"
+        say(f"preset: {'what tune found' if is_current else 'fast (nothing is tuned yet)'}")
+    if preset == "tuned" and not best.exists():
+        raise SpecError("nothing is tuned yet", where=str(best), hint="`make tune` first, or PRESET=fast.")
+    return load_run_config(str(best) if preset == "tuned" else preset, model=model, overrides=overrides or ())
+
+
 def _with_spec(workspace: Workspace) -> CompetitionSpec:
     """Raw files and the spec, both made where they are not there."""
     from pipeline.stages.data import fetch_data
@@ -222,7 +277,9 @@ def _with_features(workspace: Workspace) -> tuple[FeatureStore, bool]:
 
     spec = _with_spec(workspace)
     was_written = build_features(workspace, spec)
-    return FeatureStore(workspace, spec), was_written
+    store = FeatureStore(workspace, spec)
+    mark_messages("SAMPLE DATA" if store.is_sample else "")
+    return store, was_written
 
 
 def _trained(workspace: Workspace, config: RunConfig, device: str, workers: int) -> tuple[FeatureStore, RunFolder]:

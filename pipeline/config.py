@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -93,6 +93,31 @@ class Submission(Table):
     )
 
 
+class SpaceEntry(Table):
+    """One dimension of a search space: a range, or choices; `when` names the choices of others it depends on."""
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    whole: bool = Field(default=False, description="whole numbers only")
+    choices: list[Any] | None = None
+    when: dict[str, Any] = Field(default={}, description="parameter -> value it must have for this one to be asked")
+    tasks: list[Task] = Field(default=["regression", "binary", "multiclass"])
+
+    @model_validator(mode="after")
+    def _is_a_range_or_choices(self) -> SpaceEntry:
+        is_range = self.low is not None and self.high is not None
+        if is_range == (self.choices is not None):
+            raise ValueError("wants either low and high, or choices")
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            raise ValueError(f"low = {self.low:g} must be below high = {self.high:g}")
+        if self.log and (self.low or 0.0) <= 0:
+            raise ValueError("a log range must start above 0")
+        if self.choices is not None and not self.choices:
+            raise ValueError("choices is empty")
+        return self
+
+
 class CompetitionSpec(Table):
     """One competition: `data/<competition>/competition.toml`."""
 
@@ -111,6 +136,7 @@ class CompetitionSpec(Table):
     encoder: Encoder = Encoder()
     files: Files = Files()
     submission: Submission = Submission()
+    tune: dict[str, dict[str, SpaceEntry]] = Field(default={}, description="model -> entries over its search space")
 
     @field_validator("target", mode="before")
     @classmethod
@@ -223,14 +249,32 @@ def preset_names() -> list[str]:
     return sorted(p.name[:-5] for p in resources.files("pipeline.presets").iterdir() if p.name.endswith(".toml"))
 
 
+def load_search_space(model: str, spec: CompetitionSpec) -> dict[str, SpaceEntry]:
+    """The model's search space with the spec's entries over it, for the spec's task. Raises SpecError."""
+    file = resources.files("pipeline.models.spaces").joinpath(f"{model}.toml")
+    known = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
+    space = {name: validated(SpaceEntry, raw, where=f"search space of {model}, {name}") for name, raw in known.items()}
+    space |= spec.tune.get(model, {})
+    for name, entry in space.items():
+        for other in entry.when:
+            if other not in space:
+                raise SpecError(
+                    f"{name} depends on {other!r}", where=f"[tune.{model}]", hint=did_you_mean(other, space)
+                )
+    return {name: entry for name, entry in space.items() if spec.task in entry.tasks}
+
+
 def load_run_config(preset: str, *, model: str | None = None, overrides: Iterable[str] = ()) -> RunConfig:
     """The preset's configuration with `model` and `key=value` overrides applied.
 
-    `preset` is a built-in name or the path of a TOML file. Another `model` than the preset's drops the preset's
-    params. Override keys are dotted (`features.rare_min_count=5`); a bare key that is no field of a run is a
-    parameter of the model (`lr=0.01`). Raises SpecError.
+    `preset` is a built-in name, the path of a TOML file, or that of a `best.json` of `tune`. Another `model` than the
+    preset's drops the preset's params. Override keys are dotted (`features.rare_min_count=5`); a bare key that is no
+    field of a run is a parameter of the model (`lr=0.01`). Raises SpecError.
     """
-    if preset.endswith(".toml"):
+    if preset.endswith(".json"):
+        where, raw = preset, json.loads(Path(preset).read_text(encoding="utf-8"))["config"]
+        name = str(raw["preset"])
+    elif preset.endswith(".toml"):
         where, raw = preset, read_toml(Path(preset))
         name = Path(preset).stem
     else:
@@ -253,14 +297,19 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    path = key.strip().split(".")
+    set_value(raw, key.strip(), value)
+
+
+def set_value(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key of a raw run configuration; a bare key that is no field of a run is a model parameter."""
+    path = key.split(".")
     if len(path) == 1 and path[0] not in RunConfig.model_fields:
         path = ["params", *path]
     table = raw
     for part in path[:-1]:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
-            raise SpecError(f"--set {key}: {part!r} is not a table")
+            raise SpecError(f"{key}: {part!r} is not a table")
     table[path[-1]] = value
 
 
@@ -290,11 +339,14 @@ def _mistake(model: type[BaseModel], item: Any) -> str:
 
 def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:
     """Field names of the nested table at `location`."""
+    annotation: Any = model
     for part in location:
-        field = model.model_fields.get(part)
-        candidates = (field.annotation, *get_args(field.annotation)) if field else ()
-        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if not nested:
+        if get_origin(annotation) is dict:  # a table whose keys are the user's
+            annotation = get_args(annotation)[1]
+            continue
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
-        model = nested[0]
-    return list(model.model_fields)
+        field = annotation.model_fields.get(part)
+        annotation = field.annotation if field else None
+    is_table = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return list(annotation.model_fields) if is_table else []

@@ -16,9 +16,18 @@ LINE_EVERY_S = 10.0
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+_mark = ""
+
+
+def mark_messages(mark: str) -> None:
+    """Put `mark` behind every message from now on; an empty one ends it."""
+    global _mark
+    _mark = f"  [{mark}]" if mark else ""
+
+
 def say(message: str) -> None:
     """One line to the user; never taken as markup."""
-    console.print(message, markup=False)
+    console.print(message + _mark, markup=False)
 
 
 @contextlib.contextmanager

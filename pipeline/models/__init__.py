@@ -50,7 +50,12 @@ def entry_of(name: str) -> ModelEntry:
     return MODELS[name]
 
 
+def model_params(name: str, params: Mapping[str, Any], *, where: str) -> Table:
+    """The model's defaults overridden by `params`. Raises SpecError naming the wrong key."""
+    entry = entry_of(name)
+    return validated(entry.params, {**entry.defaults, **params}, where=f"{where}, [params] of {name}")
+
+
 def make_model(name: str, params: Mapping[str, Any], *, where: str) -> Model:
     """The model with its defaults overridden by `params`. Raises SpecError naming the wrong key."""
-    entry = entry_of(name)
-    return entry.make(validated(entry.params, {**entry.defaults, **params}, where=f"{where}, [params] of {name}"))
+    return entry_of(name).make(model_params(name, params, where=where))

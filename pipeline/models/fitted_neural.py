@@ -5,7 +5,7 @@ Knows frames and tensors; knows nothing of how the networks were trained.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,13 +55,18 @@ class FittedNeural:
 
     def predict(self, frame: pd.DataFrame, splits: Sequence[int]) -> FloatArray:
         """The mean over the seeds of `splits`, on the transformed scale for regression."""
+        tables = {split: on_columns(self.encoders[split].transform(frame), self.columns) for split in splits}
+        return self.predict_encoded(tables)
+
+    def predict_encoded(self, tables: Mapping[int, torch.Tensor]) -> FloatArray:
+        """As `predict`, of rows that are encoded already: split -> (rows, columns) float32."""
         n_splits = len(self.encoders)
-        total = np.zeros((len(frame), self.network.n_outputs))
-        for split in splits:
-            x = on_columns(self.encoders[split].transform(frame), self.columns)[None]
-            for output in predict(self.network, self.weights[split::n_splits], x, [0] * self.n_seeds):
+        n_rows = max(len(table) for table in tables.values())
+        total = np.zeros((n_rows, self.network.n_outputs))
+        for split, table in tables.items():
+            for output in predict(self.network, self.weights[split::n_splits], table[None], [0] * self.n_seeds):
                 total += self.on_average_scale(output, split)
-        return self.finish(total / (len(splits) * self.n_seeds))
+        return self.finish(total / (len(tables) * self.n_seeds))
 
     def save(self, folder: Path) -> None:
         """Write `weights.safetensors`, then `model.json`."""

@@ -5,7 +5,7 @@ Turns parameters into packs and packs' results into fitted models. Knows nothing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Literal
@@ -24,7 +24,7 @@ from pipeline.models.prepared import PreparedSplits, prepare_splits
 from pipeline.nets.losses import REGRESSION_LOSSES, Loss, cross_entropy
 from pipeline.nets.networks import MLP, Activation, Initialisation
 from pipeline.nets.optimizers import OptimizerName, ScheduleName
-from pipeline.nets.training import Member, PackResult, Plan, Score
+from pipeline.nets.training import HistoryRow, Member, PackResult, Plan, Score
 from pipeline.nets.workers import PackJob, pack_sizes, run_packs
 from pipeline.seeds import derive_seed
 
@@ -65,6 +65,25 @@ class NeuralParams(Table):
 
 
 @dataclass(frozen=True)
+class Failed:
+    """A configuration that broke down."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A configuration that was given up after `epoch`."""
+
+    epoch: int
+
+
+Fit = FittedNeural | Failed | Pruned
+# (number of the configuration, epoch, mean valid score of each fold) -> whether to give it up
+ShouldPrune = Callable[[int, int, list[float]], bool]
+
+
+@dataclass(frozen=True)
 class NeuralModel:
     """`linear` or `mlp` with its parameters."""
 
@@ -98,11 +117,13 @@ def fit_many(
     n_seeds: int,
     context: FitContext,
     stops_at_failure: bool = False,
-) -> list[FittedNeural | str]:
+    should_prune: ShouldPrune | None = None,
+) -> list[Fit]:
     """Train configurations x splits x seeds together, one pack or more for each shape of network.
 
-    A configuration with a member whose outputs are not finite gives the reason instead of a model, or, with
-    `stops_at_failure`, raises TrainingError. Raises SpecError.
+    A configuration with a member whose outputs are not finite is `Failed`, or, with `stops_at_failure`, raises
+    TrainingError. `should_prune` is asked about a configuration after every evaluation of its members.
+    Raises SpecError.
     """
     outcomes = [_Outcome(params, problem, prepared, n_seeds, len(splits)) for params in configurations]
     by_shape: dict[str, list[tuple[int, int]]] = {}
@@ -111,7 +132,8 @@ def fit_many(
     jobs: list[PackJob] = []
     inside_of: list[list[tuple[int, int]]] = []  # (configuration, its member) by position in the pack
     for shape_number, positions in enumerate(by_shape.values()):
-        sizes = pack_sizes(len(positions), context.n_workers, context.device)
+        unit = 1 if should_prune is None else n_seeds * len(splits)
+        sizes = pack_sizes(len(positions), context.n_workers, context.device, unit=unit)
         for start, stop in pairwise(accumulate(sizes, initial=0)):
             inside = positions[start:stop]
             first = outcomes[inside[0][0]]
@@ -124,11 +146,12 @@ def fit_many(
                     data=prepared.data,
                     members=[_member(outcomes[number].params, splits, seed, m) for number, m in inside],
                     labels=[_label(m, len(splits)) for _, m in inside],
+                    prune=None if should_prune is None else _prune(should_prune, inside, len(splits)),
                     score=_score(problem, [outcomes[number].fitted for number, _ in inside], [m for _, m in inside]),
                 )
             )
 
-    def on_progress(share: float, number: int, new: list[tuple[int, int, float, float]]) -> None:
+    def on_progress(share: float, number: int, new: list[HistoryRow]) -> None:
         if context.on_progress is not None:
             members = [inside_of[number][position][1] for _, position, _, _ in new]
             context.on_progress(share, _epoch_scores(new, members, len(splits)))
@@ -146,6 +169,26 @@ def fit_many(
     return [outcome.finished() for outcome in outcomes]
 
 
+def _prune(
+    should_prune: ShouldPrune, inside: Sequence[tuple[int, int]], n_splits: int
+) -> Callable[[int, list[HistoryRow]], list[int]]:
+    """The members of the configurations that `should_prune` gives up, asked with their mean score of each fold."""
+
+    def prune(epoch: int, rows: list[HistoryRow]) -> list[int]:
+        scores: dict[int, dict[int, list[float]]] = {}
+        for _, position, _, valid_score in rows:
+            number, member = inside[position]
+            scores.setdefault(number, {}).setdefault(member % n_splits, []).append(valid_score)
+        given_up = {
+            number
+            for number, by_fold in scores.items()
+            if should_prune(number, epoch, [float(np.mean(by_fold[fold])) for fold in sorted(by_fold)])
+        }
+        return [position for position, (number, _) in enumerate(inside) if number in given_up]
+
+    return prune
+
+
 class _Outcome:
     """One configuration's members as their packs finish."""
 
@@ -155,7 +198,7 @@ class _Outcome:
         self.params, self.n_splits = params, n_splits
         self.rows: list[torch.Tensor | None] = [None] * (n_seeds * n_splits)
         self.best_epochs: list[int] = []
-        self.failure: str | None = None
+        self.failure: Failed | Pruned | None = None
         self.fitted = FittedNeural(
             network=MLP(
                 n_inputs=len(prepared.columns),
@@ -177,13 +220,15 @@ class _Outcome:
     def take(self, result: PackResult, position: int, member: int) -> None:
         """Member `member` of the configuration was the pack's member `position`."""
         if position in result.failures:
-            self.failure = f"{_label(member, self.n_splits)}: {result.failures[position]}"
+            self.failure = Failed(f"{_label(member, self.n_splits)}: {result.failures[position]}")
+        elif position in result.pruned and self.failure is None:
+            self.failure = Pruned(max(line[0] for line in result.history.rows if line[1] == position))
         self.rows[member] = result.matrix[position].cpu()
         self.best_epochs.append(int(result.best_epoch[position]))
         lines = [line for line in result.history.rows if line[1] == position]
         self.fitted.history += _epoch_scores(lines, [member] * len(lines), self.n_splits)
 
-    def finished(self) -> FittedNeural | str:
+    def finished(self) -> Fit:
         if self.failure is not None:
             return self.failure
         self.fitted.weights = torch.stack([row for row in self.rows if row is not None])
@@ -222,9 +267,7 @@ def _score(problem: Problem, fitted: Sequence[FittedNeural], members: Sequence[i
     return score
 
 
-def _epoch_scores(
-    lines: Sequence[tuple[int, int, float, float]], members: Sequence[int], n_splits: int
-) -> list[EpochScores]:
+def _epoch_scores(lines: Sequence[HistoryRow], members: Sequence[int], n_splits: int) -> list[EpochScores]:
     return [
         EpochScores(epoch, member % n_splits, member // n_splits, train_score, valid_score)
         for (epoch, _, train_score, valid_score), member in zip(lines, members, strict=True)

@@ -6,7 +6,7 @@ Knows tensors and a score function; knows nothing of tables, folds or files beyo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -25,6 +25,7 @@ from pipeline.nets.optimizers import SCHEDULES, Group, OptimizerName, PackedOpti
 from pipeline.seeds import derive_seed
 
 Rows = NDArray[np.int64]
+HistoryRow = tuple[int, int, float, float]  # epoch from 1, member, train score, valid score
 # (member, rows, raw outputs (rows, outputs)) -> score on those rows
 Score = Callable[[int, Rows, NDArray[np.float32]], float]
 
@@ -74,9 +75,9 @@ class Plan:
 
 @dataclass
 class History:
-    """Scores by epoch: rows of (epoch, member, train score, valid score), epochs counted from 1."""
+    """Scores by epoch."""
 
-    rows: list[tuple[int, int, float, float]] = field(default_factory=list)
+    rows: list[HistoryRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class PackResult:
     best_epoch: NDArray[np.int64]  # (members,) the epoch `matrix` stems from
     history: History
     failures: dict[int, str]  # member -> why it has no result
+    pruned: set[int]  # members that were told to leave
 
 
 def train_pack(
@@ -99,12 +101,14 @@ def train_pack(
     checkpoint: Path | None = None,
     on_epoch: Callable[[int, History], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    prune: Callable[[int, list[HistoryRow]], Collection[int]] | None = None,
 ) -> PackResult:
     """Train all members together; each is the network it would have been alone, but for its dropout masks.
 
     With `checkpoint`, the state is saved there about every ten seconds and at the end, and a later call with the
     same arguments goes on from it (the caller removes a checkpoint made with other arguments). `should_stop` is asked
-    after every epoch; when it says so, the state is saved and KeyboardInterrupt raised.
+    after every epoch; when it says so, the state is saved and KeyboardInterrupt raised. `prune` is given the new
+    history rows of every evaluation and names the members that leave without a result.
     """
     pack = _Pack(network, plan, data, members)
     if checkpoint is not None and checkpoint.exists():
@@ -113,7 +117,10 @@ def train_pack(
     while pack.epoch < plan.epochs and len(pack.alive):
         pack.train_epoch()
         if pack.epoch % plan.evaluate_every == 0 or pack.epoch == plan.epochs:
+            n_known = len(pack.history.rows)
             pack.evaluate(score)
+            if prune is not None and not pack.is_done:
+                pack.drop(prune(pack.epoch, pack.history.rows[n_known:]))
             if on_epoch is not None:
                 on_epoch(pack.epoch, pack.history)
         if pack.failures and plan.stops_at_failure:
@@ -142,6 +149,7 @@ class _Pack:
         self.epoch = 0
         self.history = History()
         self.failures: dict[int, str] = {}
+        self.pruned: set[int] = set()
         self.results = initial.clone()  # (members, numbers), filled as members leave or improve
         self.best_score = np.full(len(members), np.nan)
         self.best_epoch = np.zeros(len(members), dtype=np.int64)
@@ -268,6 +276,13 @@ class _Pack:
             return False
         return (self.epoch - int(self.best_epoch[m])) // self.plan.evaluate_every >= self.plan.patience
 
+    def drop(self, members: Collection[int]) -> None:
+        """Let `members` leave without a result."""
+        leaves = np.isin(self.alive, list(members))
+        if leaves.any():
+            self.pruned.update(self.alive[leaves].tolist())
+            self._leave(leaves)
+
     def _leave(self, leaves: NDArray[np.bool_]) -> None:
         """Shrink every tensor to the members that stay."""
         positions = np.flatnonzero(~leaves)
@@ -285,7 +300,7 @@ class _Pack:
         return [ParameterPack(self.parameters.infos, rows).buffer for rows in moments]
 
     def result(self) -> PackResult:
-        return PackResult(self.results, self.best_epoch, self.history, self.failures)
+        return PackResult(self.results, self.best_epoch, self.history, self.failures, self.pruned)
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Everything a later `restore` needs to go on to the same bits."""
@@ -300,6 +315,7 @@ class _Pack:
             "best_score": self.best_score,
             "best_epoch": self.best_epoch,
             "history": np.array(self.history.rows, dtype=np.float64).reshape(-1, 4),
+            "pruned": np.array(sorted(self.pruned), dtype=np.int64),
             "failures": np.frombuffer(text.encode(), dtype=np.uint8),
         } | {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
@@ -315,6 +331,7 @@ class _Pack:
         self.results = tensor("results")
         self.best_score, self.best_epoch = state["best_score"].astype(float), state["best_epoch"].astype(np.int64)
         self.history.rows = [(int(e), int(m), float(t), float(v)) for e, m, t, v in state["history"].tolist()]
+        self.pruned = set(state["pruned"].astype(int).tolist())
         lines = bytes(state["failures"].astype(np.uint8)).decode().splitlines()
         self.failures = {int(m): reason for m, reason in (line.split("\t", 1) for line in lines)}
         if len(self.alive):

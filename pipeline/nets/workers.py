@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 
 from pipeline.errors import TrainingError
 from pipeline.nets.networks import MLP
-from pipeline.nets.training import History, Member, PackData, PackResult, Plan, Score, train_pack
+from pipeline.nets.training import History, HistoryRow, Member, PackData, PackResult, Plan, Score, train_pack
 
 MIN_PACK = 4
 MAX_PACK = 32  # members of one program on a CPU; with more their matrices no longer fit the cache
@@ -34,18 +34,24 @@ class PackJob:
     members: Sequence[Member]
     labels: Sequence[str]  # of the members, for messages
     score: Score
+    prune: Callable[[int, list[HistoryRow]], Collection[int]] | None = None
 
 
 # (share of all work done, number of the job, its new history lines)
-OnProgress = Callable[[float, int, list[tuple[int, int, float, float]]], None]
+OnProgress = Callable[[float, int, list[HistoryRow]], None]
 
 
-def pack_sizes(n_members: int, n_workers: int, device: torch.device) -> list[int]:
-    """Into packs of how many members `n_members` of one shape are cut: one pack on a GPU, else within the bounds."""
+def pack_sizes(n_members: int, n_workers: int, device: torch.device, *, unit: int = 1) -> list[int]:
+    """Into packs of how many members `n_members` of one shape are cut: one pack on a GPU, else within the bounds.
+
+    `unit` members stay together; sizes are its multiples.
+    """
     if device.type != "cpu":
         return [n_members]
+    n_units = n_members // unit
     n_packs = max(1, min(n_workers, n_members // MIN_PACK), math.ceil(n_members / MAX_PACK))
-    return [n_members // n_packs + (pack < n_members % n_packs) for pack in range(n_packs)]
+    n_packs = min(n_packs, n_units)
+    return [unit * (n_units // n_packs + (pack < n_units % n_packs)) for pack in range(n_packs)]
 
 
 def run_packs(
@@ -90,6 +96,7 @@ def run_packs(
             checkpoint=None if checkpoints is None else checkpoints / f"{job.name}.safetensors",
             on_epoch=on_epoch,
             should_stop=stop.is_set,
+            prune=job.prune,
         )
         if result.failures and job.plan.stops_at_failure:
             position, why = next(iter(result.failures.items()))

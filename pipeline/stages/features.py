@@ -25,7 +25,7 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
     fingerprint = artifacts.sha256_of_json(
         {
             "files": {name: record["sha256"] for name, record in source["files"].items()},
-            "spec": spec.model_dump(exclude={"encoder", "feature_function"}),
+            "spec": spec.model_dump(exclude={"encoder", "feature_function", "tune"}),
             "version": __version__,
         }
     )

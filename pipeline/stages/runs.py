@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pandas as pd
+from rich.console import Console
+from rich.table import Table
 
 from pipeline import artifacts
 from pipeline.artifacts import Workspace
@@ -31,3 +35,12 @@ def list_runs(workspace: Workspace, spec: CompetitionSpec) -> pd.DataFrame:
         )
     frame = pd.DataFrame(rows)
     return frame if frame.empty else frame.sort_values("cv_score", ascending=not spec.scorer.greater_is_better)
+
+
+def show_frame(frame: pd.DataFrame, title: str) -> None:
+    """Print a table on stdout; wide enough for a pipe."""
+    table = Table(*map(str, frame.columns), title=title)
+    for row in frame.itertuples(index=False):
+        table.add_row(*(f"{value:.5g}" if isinstance(value, float) else str(value) for value in row))
+    console = Console() if sys.stdout.isatty() else Console(width=240)
+    console.print(table)

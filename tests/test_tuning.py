@@ -1,0 +1,258 @@
+"""Laws of tuning: nothing finished is lost or repeated, a trial is the run it names, the rest is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+
+from pipeline import artifacts
+from pipeline.config import SpaceEntry, load_run_config, load_search_space
+from pipeline.errors import SpecError
+from pipeline.metrics import METRICS
+from pipeline.tuning import KILLED, default_values, finished_trials, open_study, suggest, values_of, with_values
+from tests.conftest import Toy
+
+SPACE = """
+[tune.mlp.hidden_sizes]
+choices = [[8], [4, 4]]
+
+[tune.mlp.batch_size]
+choices = [16, 32]
+
+[tune.mlp.lr]
+low = 1e-3
+high = 1e-1
+log = true
+"""
+TUNE = ["--set", "epochs=4", "--set", "seeds=1", "--batch", "4", "--workers", "2", "--device", "cpu"]
+
+
+@pytest.fixture
+def tuned(toy: Toy) -> Toy:
+    """A toy whose spec narrows the search space to tiny networks."""
+    toy.workspace.spec.write_text(toy.workspace.spec.read_text() + SPACE)
+    return toy
+
+
+def study_of(toy: Toy) -> optuna.Study:
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(toy.workspace.tuning("mlp") / "study.log"))
+    )
+    (summary,) = optuna.get_all_study_summaries(storage)
+    return optuna.load_study(study_name=summary.study_name, storage=storage)
+
+
+def test_tune_then_submit_uses_what_was_found(tuned: Toy) -> None:
+    result = tuned.run("tune", *TUNE, "--trials", "8", "--pruner", "none")
+    assert result.exit_code == 0, result.output
+    assert "on folds it has not seen" in result.stderr
+    folder = tuned.workspace.tuning("mlp")
+    best, trials = artifacts.read_json(folder / "best.json"), artifacts.read_parquet(folder / "trials.parquet")
+    assert len(trials) == 8
+    assert trials["cv_score"].min() <= best["cv_score"] <= trials["cv_score"].nsmallest(5).max()
+    assert "plotly" in (folder / "study.html").read_text()
+    submitted = tuned.run("submit", "--workers", "1")
+    assert submitted.exit_code == 0, submitted.output
+    assert "what tune found" in submitted.stderr
+    config = artifacts.read_json(tuned.only_run().report)["config"]
+    assert config["preset"] == "tuned"
+    assert config["params"]["lr"] == best["config"]["params"]["lr"]
+
+
+def test_a_trials_score_is_that_of_the_run_with_its_parameters(tuned: Toy) -> None:
+    """Trained in a pack with others or alone by `train`: the same number, and that of the out-of-fold file it keeps."""
+    assert tuned.run("tune", *TUNE, "--trials", "5", "--pruner", "none").exit_code == 0
+    study, target = study_of(tuned), tuned.store().target
+    for trial in finished_trials(study)[1:3]:
+        oof = artifacts.read_npy(tuned.workspace.tuning("mlp") / "oof" / f"{trial.number}.npy")
+        assert METRICS["log_rmse"](target, oof) == trial.value
+        values = values_of(trial, load_search_space("mlp", tuned.store().spec))
+        options = [part for name, value in values.items() for part in ("--set", f"{name}={value}".replace("'", ""))]
+        result = tuned.run("train", "--preset", "fast", "--set", "epochs=4", "--set", "seeds=1", *options)
+        assert result.exit_code == 0, result.output
+        run = tuned.workspace.run(Path(result.stdout.split("run: ")[1].strip()).name)
+        assert artifacts.read_json(run.report)["cv_score"] == pytest.approx(trial.value, rel=1e-4)
+
+
+def test_the_untuned_default_is_the_first_trial(tuned: Toy) -> None:
+    config = load_run_config("fast")
+    space = load_search_space("mlp", tuned.store().spec) | {"lr": SpaceEntry(low=1e-3, high=1e-1)}
+    values = default_values(config, space)
+    assert values["lr"] == config.params["lr"]
+    assert "hidden_sizes" not in values  # [256] is not among the toy's choices
+    assert tuned.run("tune", *TUNE, "--trials", "2").exit_code == 0
+    assert finished_trials(study_of(tuned))[0].params["lr"] == config.params["lr"]
+
+
+def test_a_second_call_goes_on_to_the_total(tuned: Toy) -> None:
+    assert tuned.run("tune", *TUNE, "--trials", "4").exit_code == 0
+    first = {t.number: t.params for t in finished_trials(study_of(tuned))}
+    result = tuned.run("tune", *TUNE, "--trials", "7")
+    assert "4 of 7 trials are there" in result.stderr
+    trials = finished_trials(study_of(tuned))
+    assert len(trials) == 7
+    assert {t.number: t.params for t in trials if t.number in first} == first
+    assert "7 of 7 trials are there" in tuned.run("tune", *TUNE, "--trials", "7").stderr
+
+
+def test_a_diverging_trial_fails_with_its_reason_and_stops_nothing(tuned: Toy) -> None:
+    tuned.edit_spec("low = 1e-3\nhigh = 1e-1", "low = 1e-3\nhigh = 1e30")
+    result = tuned.run("tune", *TUNE, "--trials", "8", "--set", "optimizer=sgd", "--pruner", "none")
+    assert result.exit_code == 0, result.output
+    trials = pd.read_parquet(tuned.workspace.tuning("mlp") / "trials.parquet")
+    failed = trials[trials["state"] == "fail"]
+    assert 0 < len(failed) < 8
+    assert failed["reason"].str.contains("not finite after epoch").all()
+    assert failed["cv_score"].isna().all()
+
+
+def test_pruned_trials_leave_early_and_others_finish(tuned: Toy) -> None:
+    result = tuned.run("tune", *TUNE, "--trials", "16", "--pruner", "halving", "--set", "epochs=16")
+    assert result.exit_code == 0, result.output
+    trials = finished_trials(study_of(tuned))
+    states = [trial.state.name for trial in trials]
+    assert states.count("PRUNED") > 0
+    assert states.count("COMPLETE") > 0
+    assert all(max(t.intermediate_values) < 16 for t in trials if t.state.name == "PRUNED")
+
+
+def test_ctrl_c_keeps_what_is_finished_and_gives_the_rest_back(tuned: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.nets import training
+
+    train_epoch, n_trained = training._Pack.train_epoch, 0
+
+    def interrupted(pack: training._Pack) -> None:
+        nonlocal n_trained
+        n_trained += 1
+        if n_trained > 30:
+            raise KeyboardInterrupt
+        train_epoch(pack)
+
+    monkeypatch.setattr(training._Pack, "train_epoch", interrupted)
+    result = tuned.run("tune", *TUNE, "--trials", "40", "--pruner", "none")
+    assert result.exit_code == 130, result.output
+    assert (tuned.workspace.tuning("mlp") / "best.json").exists()
+    study = study_of(tuned)
+    done = len(finished_trials(study))
+    assert 0 < done < 40
+    states = [trial.state.name for trial in study.trials]
+    assert states.count("RUNNING") == 0
+    given_back = [t for t in study.trials if t.user_attrs.get(KILLED)]
+    assert states.count("WAITING") == len(given_back) == 4
+    monkeypatch.undo()
+    assert tuned.run("tune", *TUNE, "--trials", str(done + 4)).exit_code == 0
+    again = {str(sorted(t.params.items())) for t in finished_trials(study_of(tuned))[done:]}
+    assert again == {str(sorted(t.params.items())) for t in given_back}
+
+
+def test_killed_again_and_again_it_loses_no_finished_trial_and_reaches_the_total(tuned: Toy) -> None:
+    assert tuned.run("features").exit_code == 0
+    where = ["--competition", "toy", "--root", str(tuned.workspace.root)]
+    command = [sys.executable, "-m", "pipeline", "tune", *where, *TUNE, "--trials", "24", "--set", "epochs=40"]
+    log = tuned.workspace.tuning("mlp") / "study.log"
+    seen: dict[int, object] = {}
+    for kill in range(3):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        size = log.stat().st_size if log.exists() else 0
+        while process.poll() is None and (not log.exists() or log.stat().st_size < size + 3000 * (kill + 1)):
+            time.sleep(0.02)  # until it has written so much more
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        trials = {t.number: (t.value, t.params) for t in finished_trials(study_of(tuned))}
+        assert {number: trials[number] for number in seen} == seen
+        seen = dict(trials)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    study = study_of(tuned)
+    trials = {t.number: (t.value, t.params) for t in finished_trials(study)}
+    assert len(trials) == 24
+    assert {number: trials[number] for number in seen} == seen
+    assert not [t for t in study.trials if t.state.name in ("RUNNING", "WAITING")]
+
+
+def test_two_processes_share_a_study_without_repeating_each_other(tuned: Toy) -> None:
+    assert tuned.run("features").exit_code == 0
+    where = ["--competition", "toy", "--root", str(tuned.workspace.root)]
+    command = [sys.executable, "-m", "pipeline", "tune", *where, *TUNE, "--trials", "16", "--sampler", "random"]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) for _ in range(2)]
+    for process in processes:
+        _, stderr = process.communicate()
+        assert process.returncode == 0, stderr.decode()
+    trials = finished_trials(study_of(tuned))
+    assert 16 <= len(trials) <= 20  # both may have seen room for the last batch
+    assert len({str(sorted(t.params.items())) for t in trials}) == len(trials)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("low = 1e-3", "lo = 1e-3", ["[tune.mlp.lr]", "'lo'", "'low'"]),
+        ("low = 1e-3", "low = 1.0", ["[tune.mlp.lr]", "below"]),
+        ("[tune.mlp.lr]", "[tune.mlp.learning_rate]", ["learning_rate"]),
+        ("choices = [16, 32]", "choices = []", ["batch_size", "empty"]),
+    ],
+)
+def test_mistakes_in_the_space_are_told(tuned: Toy, old: str, new: str, expected: list[str]) -> None:
+    tuned.edit_spec(old, new)
+    result = tuned.run("tune", *TUNE, "--trials", "2")
+    assert result.exit_code == 2, result.output
+    assert all(part in result.stderr for part in expected), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "near"), [("--sampler", "tpa", "'tpe'"), ("--pruner", "halvin", "'halving'")]
+)
+def test_unknown_samplers_and_pruners_name_the_nearest(tuned: Toy, option: str, value: str, near: str) -> None:
+    result = tuned.run("tune", *TUNE, option, value)
+    assert result.exit_code == 2
+    assert near in result.stderr
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "qmc", "random"])
+def test_conditional_parameters_are_asked_only_where_they_hold(tmp_path: Path, sampler: str) -> None:
+    space = {
+        "optimizer": SpaceEntry(choices=["sgd", "adamw"]),
+        "momentum": SpaceEntry(low=0.0, high=0.9, when={"optimizer": "sgd"}),
+        "epochs": SpaceEntry(low=2, high=5, whole=True),
+    }
+    study, _ = open_study(
+        tmp_path / "s.log", "s", metric=METRICS["rmse"], sampler=sampler, pruner="none", epochs=4, seed=0
+    )
+    for _ in range(24):
+        trial = study.ask()
+        values = suggest(trial, space)
+        assert ("momentum" in values) == (values["optimizer"] == "sgd")
+        config = with_values(load_run_config("fast"), values)
+        assert config.params["epochs"] in (2, 3, 4, 5)
+        study.tell(trial, float(np.cos(trial.number)))
+
+
+def test_features_can_be_tuned(tuned: Toy) -> None:
+    rare = '\n[tune.mlp."features.rare_min_count"]\nchoices = [0, 3]\n'
+    transform = '\n[tune.mlp.target_transform]\nchoices = ["log", "log1p"]\n'
+    tuned.workspace.spec.write_text(tuned.workspace.spec.read_text() + rare + transform)
+    result = tuned.run("tune", *TUNE, "--trials", "6", "--pruner", "none")
+    assert result.exit_code == 0, result.output
+    trials = pd.read_parquet(tuned.workspace.tuning("mlp") / "trials.parquet")
+    assert trials["features.rare_min_count"].nunique() == 2
+    assert trials["target_transform"].nunique() == 2
+
+
+def test_a_space_that_names_no_key_of_a_run_is_refused() -> None:
+    config = load_run_config("fast")
+    with pytest.raises(SpecError, match="rare"):
+        with_values(config, {"features.rare": 3})
+
+
+def test_the_owner_of_a_trial_is_this_process(tuned: Toy) -> None:
+    assert tuned.run("tune", *TUNE, "--trials", "2").exit_code == 0
+    assert {t.user_attrs["owner"].rpartition(":")[2] for t in finished_trials(study_of(tuned))} == {str(os.getpid())}
