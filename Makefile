@@ -57,8 +57,10 @@ check: $(SETUP_DEV) ## ruff and mypy
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 
-bench: $(SETUP_DEV) ## the pack against a plain PyTorch loop
+bench: $(SETUP_DEV) ## the pack against plain PyTorch loops, some ten minutes
 	@$(VENV)/bin/python benchmarks/kfold.py
+	@$(VENV)/bin/python benchmarks/packed.py --epochs 40
+	@$(VENV)/bin/python benchmarks/tuning.py
 
 clean: ## remove features and runs of the competition; raw files, spec and submissions stay
 	rm -rf $(DATA)/features $(DATA)/runs

@@ -21,22 +21,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from reference import LOG_RMSE, train_one
 from rich.console import Console
 from rich.table import Table
-from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
-from pipeline.config import RunConfig, load_run_config
+from pipeline.config import FeatureSteps, RunConfig, load_run_config
 from pipeline.features import Role
 from pipeline.folds import Split, splits_of
-from pipeline.metrics import METRICS
 from pipeline.models import make_model
 from pipeline.models.base import FitContext, Problem
 from pipeline.samples import make_sample
 
 RECIPES = ("seed-linear", "seed-mlp")
-FOLDS, BATCH_SIZE = 5, 64
-LOG_RMSE = METRICS["log_rmse"]
+FOLDS = 5
 Measured = tuple[float, float, float]  # mean train score, mean valid score, seconds
 
 
@@ -57,34 +54,27 @@ def plainly_encoded(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
     return pd.get_dummies(both, dummy_na=True, dtype=int).to_numpy(dtype=np.float32)[: len(train)]
 
 
+def five_folds() -> tuple[np.ndarray, Problem, list[Split], str]:
+    """The recipe's table for the plain loop, the problem for the pack, contiguous folds, and where the data is from."""
+    train, test, source = house_prices()
+    price = train["SalePrice"].to_numpy(dtype=np.float64)
+    train, test = train.drop(columns=["Id", "SalePrice"]), test.drop(columns="Id")
+    blocks = np.array_split(np.arange(len(train)), FOLDS)
+    splits = splits_of(np.repeat(np.arange(FOLDS), [len(block) for block in blocks]), is_time=False)
+    is_number = {name: pd.api.types.is_numeric_dtype(train[name]) for name in train.columns}
+    roles: dict[str, Role] = {name: "number" if is_number[name] else "category" for name in train.columns}
+    problem = Problem(
+        train, test, price, roles, {}, "regression", 0, LOG_RMSE, None, FeatureSteps(), "train+test", "none"
+    )
+    return plainly_encoded(train, test), problem, splits, source
+
+
 def plain_loop(x: np.ndarray, price: np.ndarray, splits: Sequence[Split], config: RunConfig, seed: int) -> Measured:
     """One network after the other, one batch after the other."""
     torch.manual_seed(seed)
-    params, final_scores = config.params, []
     started = time.perf_counter()
-    for split in splits:
-        train_x, valid_x = torch.from_numpy(x[split.train_rows]), torch.from_numpy(x[split.valid_rows])
-        train_y = torch.from_numpy(price[split.train_rows].astype(np.float32))[:, None]
-        parts: list[nn.Module] = []
-        n_inputs = x.shape[1]
-        for n_hidden in params.get("hidden_sizes", []):
-            parts += [nn.Linear(n_inputs, n_hidden), nn.ReLU(), nn.Dropout(params["dropout"])]
-            n_inputs = n_hidden
-        network = nn.Sequential(*parts, nn.Linear(n_inputs, 1))
-        optimizer = torch.optim.Adam(network.parameters(), lr=params["lr"], weight_decay=params["weight_decay"])
-        loader = DataLoader(TensorDataset(train_x, train_y), batch_size=BATCH_SIZE, shuffle=True)
-        for _ in range(params["epochs"]):
-            network.train()
-            for batch_x, batch_y in loader:
-                optimizer.zero_grad()
-                nn.functional.mse_loss(network(batch_x), batch_y).backward()
-                optimizer.step()
-            network.eval()
-            with torch.no_grad():
-                train_score = LOG_RMSE(price[split.train_rows], network(train_x).numpy()[:, 0])
-                valid_score = LOG_RMSE(price[split.valid_rows], network(valid_x).numpy()[:, 0])
-        final_scores.append((train_score, valid_score))
-    train_scores, valid_scores = zip(*final_scores, strict=True)
+    scores = [train_one(x, price, split, config.params)[:2] for split in splits]
+    train_scores, valid_scores = zip(*scores, strict=True)
     return statistics.fmean(train_scores), statistics.fmean(valid_scores), time.perf_counter() - started
 
 
@@ -109,20 +99,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1, help="medians of as many, the two sides in turn")
     options = parser.parse_args()
 
-    train, test, source = house_prices()
-    price = train["SalePrice"].to_numpy(dtype=np.float64)
-    train, test = train.drop(columns=["Id", "SalePrice"]), test.drop(columns="Id")
-    x = plainly_encoded(train, test)
-    blocks = np.array_split(np.arange(len(train)), FOLDS)
-    splits = splits_of(np.repeat(np.arange(FOLDS), [len(block) for block in blocks]), is_time=False)
-    is_number = {name: pd.api.types.is_numeric_dtype(train[name]) for name in train.columns}
-    roles: dict[str, Role] = {name: "number" if is_number[name] else "category" for name in train.columns}
+    x, problem, splits, source = five_folds()
+    price = problem.target
     table = Table("recipe", "how", "train log-RMSE", "valid log-RMSE", "seconds", "ratio")
     for recipe in (options.recipe,) if options.recipe else RECIPES:
         config = load_run_config(recipe, overrides=[f"epochs={options.epochs}"])
-        problem = Problem(
-            train, test, price, roles, {}, "regression", 0, LOG_RMSE, None, config.features, "train+test", "none"
-        )
         runs: dict[str, list[Measured]] = {"plain loop": [], "pack": []}
         for seed in range(options.repeats):
             torch.set_num_threads(options.threads_of_reference)  # the pack's workers change it

@@ -123,13 +123,15 @@ class TableEncoder(_Fitted):
         for category in self.categories:
             codes, is_missing = category.read(frame)
             if self.view == "ordinal":
-                known = np.where(codes >= 0, codes + FIRST_LEVEL_CODE, UNSEEN_CODE)
-                blocks.append(np.where(is_missing, MISSING_CODE, known).astype(np.float32))
+                shifted = np.where(codes >= 0, codes + FIRST_LEVEL_CODE, UNSEEN_CODE)
+                blocks.append(np.where(is_missing, MISSING_CODE, shifted).astype(np.float32))
                 names.append(category.name)
                 cardinality[category.name] = len(category.vocabulary) + FIRST_LEVEL_CODE
             else:
-                levels = np.arange(len(category.vocabulary))  # an unseen level is none of them: all zeros
-                blocks.append(np.column_stack([codes[:, None] == levels, is_missing]).astype(np.float32))
+                known = pd.Categorical.from_codes(codes, categories=pd.Index(category.vocabulary, dtype="str"))
+                dummies = pd.get_dummies(known, dummy_na=True, dtype=int)
+                dummies.iloc[:, -1] = is_missing.astype(int)  # an unseen level is no missing value: all zeros
+                blocks.append(dummies.to_numpy(dtype=np.float32))
                 names.extend(f"{category.name}={level}" for level in (*category.vocabulary, "nan"))
         for means in self.target_means:
             blocks.append(means.read(frame[means.name]).astype(np.float32))

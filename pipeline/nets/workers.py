@@ -20,7 +20,7 @@ from pipeline.nets.networks import MLP
 from pipeline.nets.training import History, HistoryRow, Member, PackData, PackResult, Plan, Score, train_pack
 
 MIN_PACK = 4
-MAX_PACK = 32  # members of one program on a CPU; with more their matrices no longer fit the cache
+MAX_PACK = 64  # members of one program on a CPU: with 40 a step's fixed cost is small, and memory still is
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,9 @@ def pack_sizes(n_members: int, n_workers: int, device: torch.device, *, unit: in
     if device.type != "cpu":
         return [n_members]
     n_units = n_members // unit
-    n_packs = max(1, min(n_workers, n_members // MIN_PACK), math.ceil(n_members / MAX_PACK))
+    n_packs = max(1, min(n_workers, n_members // MIN_PACK))
+    if n_members > MAX_PACK * n_packs:  # as many for every worker
+        n_packs *= math.ceil(n_members / (MAX_PACK * n_packs))
     n_packs = min(n_packs, n_units)
     return [unit * (n_units // n_packs + (pack < n_units % n_packs)) for pack in range(n_packs)]
 
