@@ -41,10 +41,6 @@ class TrainingError(PipelineError):
     """Training could not go on (a loss that is not finite, no memory)."""
 
 
-class UploadError(PipelineError):
-    """A submission may not be, or was not, uploaded."""
-
-
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word most like `word`, ignoring case, or None when nothing is near."""
     by_lower = {name.lower(): name for name in known}

@@ -1,4 +1,4 @@
-"""The seam to Kaggle: whether there are credentials, and the two calls that will go through the `kaggle` package.
+"""The seam to Kaggle: whether there are credentials, and the place where the `kaggle` package will be called.
 
 Never imports `kaggle` at module level (its import talks to the network) and never shows a secret.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pipeline.errors import DataError, UploadError
+from pipeline.errors import DataError
 
 COMPETITION_URL = "https://www.kaggle.com/competitions/{slug}"
 
@@ -33,13 +33,4 @@ def download(slug: str, folder: Path) -> None:
         f"this version does not download from Kaggle yet; nothing was written to {folder}",
         where=slug,
         hint=f"Download the files from {COMPETITION_URL.format(slug=slug)}/data and unpack them there.",
-    )
-
-
-def upload(slug: str, submission: Path) -> None:
-    """Upload a submission. Raises UploadError: this version sends nothing."""
-    raise UploadError(
-        f"this version does not upload to Kaggle yet; {submission} was not sent",
-        where=slug,
-        hint=f"Upload it by hand: {COMPETITION_URL.format(slug=slug)}/submit",
     )

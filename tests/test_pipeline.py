@@ -247,17 +247,16 @@ def test_multiclass_with_text_labels_comes_back_as_written(toy: Toy) -> None:
 
 
 def test_sample_data_is_marked_everywhere_and_never_uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline import kaggle_client
     from pipeline.artifacts import Workspace
 
     repository = Path(__file__).parents[1]
     toy = Toy(Workspace(tmp_path, "digits"))
     artifacts.write_text(toy.workspace.spec, (repository / "data/digits/competition.toml").read_text())
     monkeypatch.setenv("KAGGLE_API_TOKEN", "not-a-real-token")
-    monkeypatch.setattr(kaggle_client, "upload", lambda *_: pytest.fail("sample data was sent"))
     result = toy.submit()
     assert "SAMPLE DATA" in result.stdout
-    assert "SAMPLE DATA" in result.stderr
+    assert "this is SAMPLE DATA, which Kaggle never gets" in result.stderr
+    assert all("SAMPLE DATA" in line for line in result.stderr.splitlines() if line.startswith("train: "))
     assert "not-a-real-token" not in result.output
     assert artifacts.read_json(toy.only_run().report)["is_sample"] is True
     assert artifacts.read_json(toy.submission().with_suffix(".json"))["is_sample"] is True
@@ -279,6 +278,26 @@ def test_real_files_replace_the_sample_and_say_so(tmp_path: Path, monkeypatch: p
     real = house.submit()
     assert "replace the sample data" in real.stderr
     assert "SAMPLE DATA" not in real.stdout
+
+
+@pytest.mark.parametrize(
+    ("token", "option", "words"),
+    [
+        ("", "--upload", "no Kaggle credentials"),
+        ("not-a-real-token", "--no-upload", "UPLOAD=0"),
+        ("not-a-real-token", "--upload", "does not upload yet"),
+    ],
+)
+def test_it_is_said_why_nothing_was_uploaded(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, token: str, option: str, words: str
+) -> None:
+    monkeypatch.setenv("KAGGLE_API_TOKEN", token)
+    result = toy.submit(option)
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("submit: ")]
+    assert "nothing was uploaded" in line
+    assert words in line
+    assert "https://www.kaggle.com/competitions/toy/submit" in line
+    assert "not-a-real-token" not in result.output
 
 
 def test_help_shows_every_command_without_importing_torch() -> None:

@@ -1,4 +1,7 @@
-"""Stage `submit`: a checked submission -> Kaggle, or one clear line why it stays here."""
+"""Stage `submit`: the last check of a submission, and one clear line on what became of it.
+
+This version uploads nothing: the line says how to do it by hand.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from pipeline.tables import read_table
 
 
 def submit(store: FeatureStore, submission: Path, *, is_upload_wanted: bool) -> None:
-    """Check the file once more and upload it where that is possible and wanted. Raises DataError, UploadError."""
+    """Check the file once more and say why it stays here. Raises DataError."""
     frame = read_table(submission)
     check_submission(store.spec, store.classes, store.sample_submission, frame)
     slug = store.spec.kaggle_slug
@@ -23,8 +26,8 @@ def submit(store: FeatureStore, submission: Path, *, is_upload_wanted: bool) -> 
         say(f"submit: nothing was uploaded (UPLOAD=0); by hand: {by_hand}")
     elif kaggle_client.find_credentials() is None:
         say(
-            "submit: nothing was uploaded: no Kaggle credentials were found; set KAGGLE_API_TOKEN "
-            f"(https://www.kaggle.com/settings) and run this again, or upload by hand: {by_hand}"
+            "submit: nothing was uploaded: no Kaggle credentials were found "
+            f"(KAGGLE_API_TOKEN from https://www.kaggle.com/settings); by hand: {by_hand}"
         )
     else:
-        kaggle_client.upload(slug, submission)
+        say(f"submit: nothing was uploaded: this version does not upload yet; by hand: {by_hand}")
