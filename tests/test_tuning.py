@@ -43,6 +43,10 @@ def tuned(toy: Toy) -> Toy:
     return toy
 
 
+def space_of(toy: Toy) -> dict[str, SpaceEntry]:
+    return load_search_space("mlp", toy.store().spec.task, toy.store().spec.tune["mlp"])
+
+
 def study_of(toy: Toy) -> optuna.Study:
     storage = optuna.storages.JournalStorage(
         optuna.storages.journal.JournalFileBackend(str(toy.workspace.tuning("mlp") / "study.log"))
@@ -75,7 +79,7 @@ def test_a_trials_score_is_that_of_the_run_with_its_parameters(tuned: Toy) -> No
     for trial in finished_trials(study)[1:3]:
         oof = artifacts.read_npy(tuned.workspace.tuning("mlp") / "oof" / f"{trial.number}.npy")
         assert METRICS["log_rmse"](target, oof) == trial.value
-        values = values_of(trial, load_search_space("mlp", tuned.store().spec))
+        values = values_of(trial, space_of(tuned))
         options = [part for name, value in values.items() for part in ("--set", f"{name}={value}".replace("'", ""))]
         result = tuned.run("train", "--preset", "fast", "--set", "epochs=4", "--set", "seeds=1", *options)
         assert result.exit_code == 0, result.output
@@ -85,7 +89,7 @@ def test_a_trials_score_is_that_of_the_run_with_its_parameters(tuned: Toy) -> No
 
 def test_the_untuned_default_is_the_first_trial(tuned: Toy) -> None:
     config = load_run_config("fast")
-    space = load_search_space("mlp", tuned.store().spec) | {"lr": SpaceEntry(low=1e-3, high=1e-1)}
+    space = space_of(tuned) | {"lr": SpaceEntry(low=1e-3, high=1e-1)}
     values = default_values(config, space)
     assert values["lr"] == config.params["lr"]
     assert "hidden_sizes" not in values  # [256] is not among the toy's choices

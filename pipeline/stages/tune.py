@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,6 @@ import numpy as np
 import optuna
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from pipeline import artifacts
 from pipeline.config import CompetitionSpec, Folds, RunConfig, SpaceEntry, load_search_space
@@ -24,7 +22,6 @@ from pipeline.models.base import EpochScores, FitContext
 from pipeline.problems import FeatureStore
 from pipeline.progress import progress_bar, say
 from pipeline.tuning import (
-    REASON,
     Tuner,
     best_trials,
     default_values,
@@ -34,6 +31,7 @@ from pipeline.tuning import (
     values_of,
     with_values,
 )
+from pipeline.tuning.report import trial_table, write_plots
 
 N_CONFIRMED = 5  # best trials that are scored again on other folds
 N_REPEATS = 2  # other assignments of folds
@@ -57,7 +55,7 @@ def tune(
     Interrupted, it writes what it has, and raises KeyboardInterrupt.
     """
     folder = store.workspace.tuning(base.model)
-    space = load_search_space(base.model, store.spec)
+    space = load_search_space(base.model, store.spec.task, store.spec.tune.get(base.model, {}))
     if not space:
         raise SpecError(f"the model {base.model!r} has no search space", where=f"[tune.{base.model}]")
     epochs = int(base.params.get("epochs", 40))
@@ -195,7 +193,7 @@ def _write(
 ) -> Path:
     """`trials.parquet`, `best.json`, `study.html`; with `confirmed` (the default first) the best is theirs."""
     path, metric = folder / "best.json", store.spec.scorer
-    artifacts.write_parquet(folder / "trials.parquet", _trial_table(study, space))
+    artifacts.write_parquet(folder / "trials.parquet", trial_table(study, space))
     best = best_trials(study, metric, 1)
     if not best:
         say("tune: no trial is complete yet")
@@ -244,7 +242,7 @@ def _write(
             "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
-    _write_plots(study, folder / "study.html", metric.name)
+    write_plots(study, folder / "study.html", metric.name)
     return path
 
 
@@ -254,54 +252,3 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nan(part) for part in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _trial_table(study: optuna.Study, space: dict[str, SpaceEntry]) -> pd.DataFrame:
-    rows = []
-    for trial in finished_trials(study):
-        scores: NDArray[np.float64] = np.array(trial.user_attrs.get("fold_scores", [np.nan]), dtype=np.float64)
-        duration = trial.duration
-        rows.append(
-            {
-                "trial": trial.number,
-                "state": trial.state.name.lower(),
-                "cv_score": trial.value if trial.state.name == "COMPLETE" else np.nan,
-                "fold_sd": float(scores.std()),
-                "elapsed_s": duration.total_seconds() if duration else np.nan,
-                "reason": trial.user_attrs.get(REASON, ""),
-            }
-            | {
-                name: str(value) if isinstance(value, list) else value
-                for name, value in values_of(trial, space).items()
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, list) else value
-
-
-def _write_plots(study: optuna.Study, path: Path, metric: str) -> None:
-    """History, importances, parallel coordinates and slices as one page that needs no network."""
-    from optuna import visualization
-
-    if sum(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)) < 2:
-        return
-    plots: dict[str, Callable[..., Any]] = {
-        "history": visualization.plot_optimization_history,
-        "importances": visualization.plot_param_importances,
-        "parallel coordinates": visualization.plot_parallel_coordinate,
-        "slices": visualization.plot_slice,
-    }
-    parts: list[str] = []
-    for name, plot in plots.items():
-        try:
-            figure = plot(study, target_name=metric)
-        except (ValueError, RuntimeError) as error:  # importances want trials that differ
-            parts.append(f"<p>{name}: {html.escape(str(error))}</p>")
-            continue
-        has_script = any("<script" in part for part in parts)
-        parts.append(figure.to_html(full_html=False, include_plotlyjs=not has_script))
-    page = f"<!doctype html><meta charset='utf-8'><title>{study.study_name}</title>" + "\n".join(parts)
-    artifacts.write_text(path, page)

@@ -1,0 +1,40 @@
+"""What the user writes down: a competition's spec, a run's configuration, a search space. Knows TOML; knows no data."""
+
+from pipeline.config.base import Table, read_toml, validated
+from pipeline.config.run import (
+    FeatureSteps,
+    FinalStrategy,
+    RunConfig,
+    load_run_config,
+    preset_names,
+    set_value,
+)
+from pipeline.config.search_space import SpaceEntry, load_search_space
+from pipeline.config.spec import (
+    Columns,
+    CompetitionSpec,
+    Folds,
+    Scope,
+    TargetTransform,
+    load_spec,
+)
+
+__all__ = [
+    "Columns",
+    "CompetitionSpec",
+    "FeatureSteps",
+    "FinalStrategy",
+    "Folds",
+    "RunConfig",
+    "Scope",
+    "SpaceEntry",
+    "Table",
+    "TargetTransform",
+    "load_run_config",
+    "load_search_space",
+    "load_spec",
+    "preset_names",
+    "read_toml",
+    "set_value",
+    "validated",
+]

@@ -1,0 +1,112 @@
+"""One run as its user sets it: a preset with overrides."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from pipeline.config.base import Table, read_toml, validated
+from pipeline.config.spec import Scope, TargetTransform
+from pipeline.errors import SpecError, did_you_mean
+
+FinalStrategy = Literal["average", "refit"]
+
+
+class FeatureSteps(Table):
+    """Optional steps of the encoders; all off unless a preset or the spec asks."""
+
+    feature_function: bool = Field(default=False, description="run the competition's own add_features, if it has one")
+    log1p_skewed: float | None = Field(default=None, gt=0, description="log1p of numerics with |skew| above this")
+    missing_indicators: bool = False
+    rare_min_count: int = Field(default=0, ge=0, description="pool categories seen fewer times in the fit rows")
+    ordered_mapping: bool = Field(default=False, description="ordered categories become their level's number")
+    target_encoding: int | None = Field(
+        default=None,
+        ge=2,
+        description="cross-fitted target means of categories with at least this many levels",
+    )
+    codes_as_numbers: bool = Field(default=False, description="read categories written with digits as amounts")
+    scaling: Literal["standard", "robust"] = "standard"
+
+
+class RunConfig(Table):
+    """One run: a preset with the user's overrides applied."""
+
+    preset: str
+    description: str = ""
+    model: str
+    params: dict[str, Any] = Field(default={}, description="parameters of the model, over its defaults")
+    features: FeatureSteps = FeatureSteps()
+    scope: Scope | None = Field(default=None, description="overrides the spec's encoder scope")
+    target_transform: TargetTransform | None = Field(default=None, description="overrides the spec's")
+    seeds: int = Field(default=1, ge=1, le=1000, description="members trained per fold; predictions are averaged")
+    seed: int = Field(default=0, ge=0)
+    final: FinalStrategy = "average"
+    final_reason: str = Field(default="", description="why `final` is what it is; shown to the user")
+
+    @property
+    def run_name(self) -> str:
+        """`<preset>-<model>-<hash>`: the same configuration has the same name, on every machine."""
+        text = json.dumps(self.model_dump(exclude={"description", "final", "final_reason"}), sort_keys=True)
+        return f"{self.preset}-{self.model}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def preset_names() -> list[str]:
+    """The built-in presets, by name."""
+    return sorted(p.name[:-5] for p in resources.files("pipeline.presets").iterdir() if p.name.endswith(".toml"))
+
+
+def load_run_config(preset: str, *, model: str | None = None, overrides: Iterable[str] = ()) -> RunConfig:
+    """The preset's configuration with `model` and `key=value` overrides applied.
+
+    `preset` is a built-in name, the path of a TOML file, or that of a `best.json` of `tune`. Another `model` than the
+    preset's drops the preset's params. Override keys are dotted (`features.rare_min_count=5`); a bare key that is no
+    field of a run is a parameter of the model (`lr=0.01`). Raises SpecError.
+    """
+    if preset.endswith(".json"):
+        where, raw = preset, json.loads(Path(preset).read_text(encoding="utf-8"))["config"]
+        name = str(raw["preset"])
+    elif preset.endswith(".toml"):
+        where, raw = preset, read_toml(Path(preset))
+        name = Path(preset).stem
+    else:
+        if preset not in preset_names():
+            raise SpecError(f"unknown preset {preset!r}", hint=did_you_mean(preset, preset_names()))
+        where, name = f"preset {preset}", preset
+        raw = tomllib.loads(resources.files("pipeline.presets").joinpath(f"{preset}.toml").read_text("utf-8"))
+    if model is not None and model != raw.get("model"):
+        raw = {**raw, "model": model, "params": {}}
+    for override in overrides:
+        _apply_override(raw, override)
+    return validated(RunConfig, {**raw, "preset": name}, where=where)
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise SpecError(f"--set wants key=value, not {override!r}", hint="For example: --set lr=0.01")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    set_value(raw, key.strip(), value)
+
+
+def set_value(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key of a raw run configuration; a bare key that is no field of a run is a model parameter."""
+    path = key.split(".")
+    if len(path) == 1 and path[0] not in RunConfig.model_fields:
+        path = ["params", *path]
+    table = raw
+    for part in path[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise SpecError(f"{key}: {part!r} is not a table")
+    table[path[-1]] = value

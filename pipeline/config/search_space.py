@@ -1,0 +1,54 @@
+"""What tuning may vary: a TOML file beside each model, and the spec's entries over it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from pipeline.config.base import Table, validated
+from pipeline.errors import SpecError, did_you_mean
+from pipeline.metrics import Task
+
+
+class SpaceEntry(Table):
+    """One dimension of a search space: a range, or choices; `when` names the choices of others it depends on."""
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    whole: bool = Field(default=False, description="whole numbers only")
+    choices: list[Any] | None = None
+    when: dict[str, Any] = Field(default={}, description="parameter -> value it must have for this one to be asked")
+    tasks: list[Task] = Field(default=["regression", "binary", "multiclass"])
+
+    @model_validator(mode="after")
+    def _is_a_range_or_choices(self) -> SpaceEntry:
+        is_range = self.low is not None and self.high is not None
+        if is_range == (self.choices is not None):
+            raise ValueError("wants either low and high, or choices")
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            raise ValueError(f"low = {self.low:g} must be below high = {self.high:g}")
+        if self.log and (self.low or 0.0) <= 0:
+            raise ValueError("a log range must start above 0")
+        if self.choices is not None and not self.choices:
+            raise ValueError("choices is empty")
+        return self
+
+
+def load_search_space(model: str, task: Task, own: Mapping[str, SpaceEntry]) -> dict[str, SpaceEntry]:
+    """The model's search space for a task, with a spec's `own` entries over it. Raises SpecError."""
+    file = resources.files("pipeline.models.spaces").joinpath(f"{model}.toml")
+    known = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
+    space = {name: validated(SpaceEntry, raw, where=f"search space of {model}, {name}") for name, raw in known.items()}
+    space |= own
+    for name, entry in space.items():
+        for other in entry.when:
+            if other not in space:
+                raise SpecError(
+                    f"{name} depends on {other!r}", where=f"[tune.{model}]", hint=did_you_mean(other, space)
+                )
+    return {name: entry for name, entry in space.items() if task in entry.tasks}

@@ -1,0 +1,154 @@
+"""A competition as its user writes it down: `data/<competition>/competition.toml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.config.base import Table, read_toml, validated
+from pipeline.config.search_space import SpaceEntry
+from pipeline.errors import SpecError, did_you_mean
+from pipeline.metrics import METRICS, Metric, Task
+
+TargetTransform = Literal["none", "log", "log1p", "standardise"]
+Scope = Literal["train", "train+test"]
+FoldKind = Literal["contiguous", "shuffled", "stratified", "group", "stratified_group", "time", "column", "file"]
+
+
+class Columns(Table):
+    """Roles the values of a column cannot tell."""
+
+    categories: list[str] = Field(default=[], description="numeric codes that are names, not amounts")
+    ordered: dict[str, list[str]] = Field(default={}, description="column -> its levels, lowest first")
+    dates: list[str] = Field(default=[], description="expanded into year, month, day, weekday, hour")
+    drop: list[str] = Field(default=[], description="columns no model sees")
+    na_is_category: list[str] = Field(default=[], description="columns where the text NA is a value")
+    sample_weight: str | None = Field(default=None, description="train column that weighs rows in the loss")
+
+
+class Folds(Table):
+    """How train rows are given to folds."""
+
+    kind: FoldKind = "shuffled"
+    number: int = Field(default=5, ge=2, le=100)
+    seed: int = Field(default=0, ge=0)
+    bins: int = Field(default=10, ge=2, description="quantile bins of a numeric target when stratified")
+    group: str | None = Field(default=None, description="column whose equal values stay in one fold")
+    time: str | None = Field(default=None, description="column that orders rows for forward chaining")
+    column: str | None = Field(default=None, description="train column holding the fold of each row")
+    file: str | None = Field(default=None, description="csv beside the spec: id column and `fold`")
+
+    @model_validator(mode="after")
+    def _names_what_its_kind_needs(self) -> Folds:
+        needed = {
+            "group": "group",
+            "stratified_group": "group",
+            "time": "time",
+            "column": "column",
+            "file": "file",
+        }
+        key = needed.get(self.kind)
+        if key and getattr(self, key) is None:
+            raise ValueError(f'kind = "{self.kind}" needs the key {key!r}')
+        return self
+
+
+class Encoder(Table):
+    """Which rows encoders may learn unsupervised statistics from."""
+
+    scope: Scope = "train"
+
+
+class Files(Table):
+    """Names of the raw files; `.csv` is also found as `.csv.gz` and as `.parquet`."""
+
+    train: str = "train.csv"
+    test: str = "test.csv"
+    sample_submission: str = "sample_submission.csv"
+
+
+class Submission(Table):
+    """How predictions become the columns of the sample submission."""
+
+    columns: list[str] = Field(default=[], description="prediction columns; default: the targets")
+    classes: list[str] = Field(default=[], description="class each column stands for, when there is one column a class")
+    writes: Literal["value", "probability", "label"] | None = Field(
+        default=None, description="default: what the metric reads"
+    )
+
+
+class CompetitionSpec(Table):
+    """One competition: `data/<competition>/competition.toml`."""
+
+    name: str
+    kaggle_slug: str
+    id: str
+    target: list[str] = Field(min_length=1)
+    task: Task
+    metric: str
+    target_transform: TargetTransform = "none"
+    feature_function: str | None = Field(
+        default=None, description="python file beside the spec with `add_features(frame) -> frame`"
+    )
+    columns: Columns = Columns()
+    folds: Folds = Folds()
+    encoder: Encoder = Encoder()
+    files: Files = Files()
+    submission: Submission = Submission()
+    tune: dict[str, dict[str, SpaceEntry]] = Field(default={}, description="model -> entries over its search space")
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _one_target_is_a_list_of_one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_is_known(cls, value: str) -> str:
+        if value not in METRICS:
+            raise ValueError(f"unknown metric {value!r}. {did_you_mean(value, METRICS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> CompetitionSpec:
+        if self.task not in self.scorer.tasks:
+            fitting = [name for name, metric in METRICS.items() if self.task in metric.tasks]
+            raise ValueError(f"metric {self.metric!r} cannot score a {self.task} task; one of {', '.join(fitting)}")
+        if self.task != "regression" and self.target_transform != "none":
+            raise ValueError('target_transform belongs to regression; remove it or set it to "none"')
+        if self.task != "regression" and len(self.target) > 1:
+            raise ValueError("several targets are supported for regression only")
+        taken = {self.id, *self.target}
+        for key in ("categories", "dates", "drop", "na_is_category"):
+            for column in getattr(self.columns, key):
+                if column in taken and column != self.id:
+                    raise ValueError(f"columns.{key} names {column!r}, which is a target")
+        return self
+
+    @property
+    def scorer(self) -> Metric:
+        """The metric's entry in the table of metrics."""
+        return METRICS[self.metric]
+
+    @property
+    def prediction_columns(self) -> list[str]:
+        """The sample submission's prediction columns, in its order."""
+        return self.submission.columns or self.target
+
+    @property
+    def writes(self) -> Literal["value", "probability", "label"]:
+        """What a submission holds: values, probabilities or labels."""
+        return self.submission.writes or self.scorer.reads
+
+
+def load_spec(path: Path) -> CompetitionSpec:
+    """Read and check `competition.toml`. Raises SpecError with every mistake found."""
+    if not path.exists():
+        raise SpecError(
+            f"there is no spec for the competition {path.parent.name!r}",
+            where=str(path),
+            hint=f"`python -m pipeline init {path.parent.name}` writes one from the competition's own files.",
+        )
+    return validated(CompetitionSpec, read_toml(path), where=str(path))

@@ -1,0 +1,69 @@
+"""A study for its reader: the table of trials and the page of plots. Knows studies; writes where it is told."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline import artifacts
+from pipeline.config import SpaceEntry
+from pipeline.tuning.study import REASON, finished_trials, values_of
+
+
+def trial_table(study: optuna.Study, space: dict[str, SpaceEntry]) -> pd.DataFrame:
+    """One row a finished trial: state, score, fold spread, seconds, reason, parameters."""
+    rows = []
+    for trial in finished_trials(study):
+        scores: NDArray[np.float64] = np.array(trial.user_attrs.get("fold_scores", [np.nan]), dtype=np.float64)
+        duration = trial.duration
+        rows.append(
+            {
+                "trial": trial.number,
+                "state": trial.state.name.lower(),
+                "cv_score": trial.value if trial.state.name == "COMPLETE" else np.nan,
+                "fold_sd": float(scores.std()),
+                "elapsed_s": duration.total_seconds() if duration else np.nan,
+                "reason": trial.user_attrs.get(REASON, ""),
+            }
+            | {
+                name: str(value) if isinstance(value, list) else value
+                for name, value in values_of(trial, space).items()
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, list) else value
+
+
+def write_plots(study: optuna.Study, path: Path, metric: str) -> None:
+    """History, importances, parallel coordinates and slices as one page that needs no network."""
+    from optuna import visualization
+
+    if sum(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)) < 2:
+        return
+    plots: dict[str, Callable[..., Any]] = {
+        "history": visualization.plot_optimization_history,
+        "importances": visualization.plot_param_importances,
+        "parallel coordinates": visualization.plot_parallel_coordinate,
+        "slices": visualization.plot_slice,
+    }
+    parts: list[str] = []
+    for name, plot in plots.items():
+        try:
+            figure = plot(study, target_name=metric)
+        except (ValueError, RuntimeError) as error:  # importances want trials that differ
+            parts.append(f"<p>{name}: {html.escape(str(error))}</p>")
+            continue
+        has_script = any("<script" in part for part in parts)
+        parts.append(figure.to_html(full_html=False, include_plotlyjs=not has_script))
+    page = f"<!doctype html><meta charset='utf-8'><title>{study.study_name}</title>" + "\n".join(parts)
+    artifacts.write_text(path, page)

@@ -1,0 +1,133 @@
+"""The Optuna side: studies, samplers and pruners by name, trials and the values they stand for.
+
+Knows search spaces and configurations; knows nothing of how a trial is trained.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from pipeline.config import RunConfig, SpaceEntry, set_value, validated
+from pipeline.errors import SpecError, did_you_mean
+from pipeline.metrics import Metric
+from pipeline.models import model_params
+
+OWNER, KILLED, REASON = "owner", "killed", "reason"  # user attributes of trials
+RUNGS = 4  # evaluations of a trial, at which it may be pruned
+
+SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
+    "tpe": lambda seed: optuna.samplers.TPESampler(
+        seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=16
+    ),
+    "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
+    "cmaes": lambda seed: optuna.samplers.CmaEsSampler(seed=seed),
+    "qmc": lambda seed: optuna.samplers.QMCSampler(seed=seed),
+    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+}
+PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {
+    "halving": lambda epochs: optuna.pruners.SuccessiveHalvingPruner(min_resource=max(1, epochs // RUNGS)),
+    "hyperband": lambda epochs: optuna.pruners.HyperbandPruner(
+        min_resource=max(1, epochs // RUNGS), max_resource=epochs
+    ),
+    "median": lambda _: optuna.pruners.MedianPruner(n_startup_trials=16),
+    "none": lambda _: optuna.pruners.NopPruner(),
+}
+
+
+def open_study(
+    storage: str | Path, name: str, *, metric: Metric, sampler: str, pruner: str, epochs: int, seed: int
+) -> tuple[optuna.Study, BaseStorage]:
+    """The study called `name`, made if it is new, and its storage: a journal file's path or an Optuna URL."""
+    if sampler not in SAMPLERS:
+        raise SpecError(f"unknown sampler {sampler!r}", hint=did_you_mean(sampler, SAMPLERS))
+    if pruner not in PRUNERS:
+        raise SpecError(f"unknown pruner {pruner!r}", hint=did_you_mean(pruner, PRUNERS))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    if isinstance(storage, Path):
+        storage.parent.mkdir(parents=True, exist_ok=True)
+        backend: BaseStorage = JournalStorage(JournalFileBackend(str(storage)))
+    else:
+        backend = optuna.storages.get_storage(storage)
+    known = {summary.study_name for summary in optuna.study.get_all_study_summaries(backend)}
+    return optuna.create_study(
+        storage=backend,
+        study_name=name,
+        # a second process must not draw the random start of the first again
+        sampler=SAMPLERS[sampler](seed + os.getpid() if name in known else seed),
+        pruner=PRUNERS[pruner](epochs),
+        direction="maximize" if metric.greater_is_better else "minimize",
+        load_if_exists=True,
+    ), backend
+
+
+def suggest(trial: Trial, space: Mapping[str, SpaceEntry]) -> dict[str, Any]:
+    """One value for every entry whose conditions hold, in the order of the space."""
+    values: dict[str, Any] = {}
+    for name, entry in space.items():
+        if any(values.get(other) != wanted for other, wanted in entry.when.items()):
+            continue
+        if entry.choices is not None:  # as JSON: a storage keeps plain values only
+            values[name] = json.loads(trial.suggest_categorical(name, [json.dumps(c) for c in entry.choices]))
+            continue
+        assert entry.low is not None
+        assert entry.high is not None
+        if entry.whole:
+            values[name] = trial.suggest_int(name, int(entry.low), int(entry.high), log=entry.log)
+        else:
+            values[name] = trial.suggest_float(name, entry.low, entry.high, log=entry.log)
+    return values
+
+
+def with_values(base: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """The configuration with a trial's values in it. Raises SpecError for a name that is no key of a run."""
+    raw = json.loads(base.model_dump_json())
+    for name, value in values.items():
+        set_value(raw, name, value)
+    return validated(RunConfig, raw, where="search space")
+
+
+def default_values(base: RunConfig, space: Mapping[str, SpaceEntry]) -> dict[str, Any]:
+    """The untuned configuration as a trial's stored values, for the entries whose range or choices hold its value."""
+    params = model_params(base.model, base.params, where=f"preset {base.preset}")
+    values: dict[str, Any] = {}
+    for name, entry in space.items():
+        table, _, key = name.rpartition(".")
+        value = getattr(getattr(base, table) if table not in ("", "params") else params, key, None)
+        value = list(value) if isinstance(value, tuple) else value
+        if entry.choices is not None:
+            if value in entry.choices:
+                values[name] = json.dumps(value)
+        elif isinstance(value, int | float) and (entry.low or 0.0) <= value <= (entry.high or 0.0):
+            values[name] = value
+    return values
+
+
+def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that count: complete, pruned, or failed for a reason of their own."""
+    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    return [t for t in study.get_trials(deepcopy=False, states=states) if not t.user_attrs.get(KILLED)]
+
+
+def best_trials(study: optuna.Study, metric: Metric, n_best: int) -> list[FrozenTrial]:
+    """The complete trials with the best scores, best first."""
+    complete = [t for t in study.get_trials(states=(TrialState.COMPLETE,)) if t.value is not None]
+    return sorted(complete, key=lambda t: t.value or 0.0, reverse=metric.greater_is_better)[:n_best]
+
+
+def values_of(trial: FrozenTrial, space: Mapping[str, SpaceEntry]) -> dict[str, Any]:
+    """A stored trial's values, choices decoded."""
+    return {
+        name: json.loads(value) if name in space and space[name].choices is not None else value
+        for name, value in trial.params.items()
+    }
