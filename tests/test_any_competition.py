@@ -133,3 +133,46 @@ def test_the_fast_preset_on_house_prices(tmp_path: Path, real_data: Path) -> Non
     assert result.exit_code == 0, result.output
     assert artifacts.read_json(Toy(workspace).only_run().report)["cv_score"] < 0.125
     assert real_data.name in artifacts.read_json(workspace.source)["source"]
+
+
+@pytest.mark.parametrize(
+    "folds",
+    [
+        'kind = "stratified"\nnumber = 4',
+        'kind = "group"\ngroup = "family"\nnumber = 4',
+        'kind = "stratified_group"\ngroup = "family"\nnumber = 3\nbins = 2',
+        'kind = "column"\ncolumn = "part"',
+        'kind = "file"\nfile = "folds.csv"',
+        'kind = "time"\ntime = "year"\nnumber = 2',
+        'kind = "contiguous"\nnumber = 5',
+    ],
+)
+def test_every_kind_of_folds_goes_through_all_stages(toy: Toy, folds: str) -> None:
+    train = pd.read_csv(toy.workspace.raw / "train.csv")
+    n_rows = len(train)
+    train = train.assign(family=np.arange(n_rows) // 4, part=np.arange(n_rows) % 3, weight=1.0 + np.arange(n_rows) % 2)
+    toy.edit("train.csv", lambda _: train.to_csv(index=False))
+    pd.DataFrame({"id": train["id"], "fold": train["id"] % 2}).to_csv(toy.workspace.folder / "folds.csv", index=False)
+    toy.edit_spec('kind = "shuffled"\nnumber = 4', folds)
+    toy.edit_spec('categories = ["code"]', 'categories = ["code"]\nsample_weight = "weight"')
+    toy.submit()
+    oof = artifacts.read_parquet(toy.only_run().oof)
+    if "group" in folds:
+        assert (oof.groupby(train["family"])["fold"].nunique() == 1).all()
+    if "column" in folds:
+        assert (oof["fold"] == train["part"]).all()
+    if "file" in folds:
+        assert (oof["fold"] == train["id"] % 2).all()
+    assert "weight" not in toy.store().manifest["roles"]
+
+
+def test_sample_weights_change_what_is_learned(toy: Toy) -> None:
+    train = pd.read_csv(toy.workspace.raw / "train.csv").assign(weight=1.0)
+    toy.edit("train.csv", lambda _: train.to_csv(index=False))
+    toy.edit_spec('categories = ["code"]', 'categories = ["code"]\nsample_weight = "weight"')
+    toy.submit()
+    even = artifacts.read_parquet(toy.only_run().oof)["prediction_0"]
+    toy.edit("train.csv", lambda _: train.assign(weight=np.where(train["price"] > 9000, 50.0, 1.0)).to_csv(index=False))
+    toy.submit()
+    uneven = artifacts.read_parquet(toy.only_run().oof)["prediction_0"]
+    assert uneven.mean() > even.mean()

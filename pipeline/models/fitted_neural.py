@@ -64,7 +64,8 @@ class FittedNeural:
         n_rows = max(len(table) for table in tables.values())
         total = np.zeros((n_rows, self.network.n_outputs))
         for split, table in tables.items():
-            for output in predict(self.network, self.weights[split::n_splits], table[None], [0] * self.n_seeds):
+            weights = self.weights[split::n_splits].to(table.device)
+            for output in predict(self.network, weights, table[None], [0] * self.n_seeds):
                 total += self.on_average_scale(output, split)
         return self.finish(total / (len(tables) * self.n_seeds))
 
