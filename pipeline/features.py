@@ -166,7 +166,7 @@ def fit_encoder(
         if role == "number" or levels is not None or (steps.codes_as_numbers and _is_code(frame[name])):
             numbers.append(_fit_number(name, levels, steps, frame))
             continue
-        category = _fit_category(name, steps, frame)
+        category = _fit_category(name, view, steps, frame)
         categories.append(category)
         if steps.target_encoding is not None and len(category.vocabulary) >= steps.target_encoding:
             assert target_frame is not None
@@ -236,11 +236,12 @@ def _fit_number(name: str, levels: list[str] | None, steps: FeatureSteps, frame:
     return column.model_copy(update=update)
 
 
-def _fit_category(name: str, steps: FeatureSteps, frame: pd.DataFrame) -> CategoryColumn:
-    counts = frame[name].value_counts()
-    kept = sorted(str(level) for level in counts.index[counts >= max(steps.rare_min_count, 1)])
-    pools_rare = steps.rare_min_count > 0
-    return CategoryColumn(name=name, vocabulary=[*kept, RARE] if pools_rare else kept, pools_rare=pools_rare)
+def _fit_category(name: str, view: View, steps: FeatureSteps, frame: pd.DataFrame) -> CategoryColumn:
+    most = steps.max_levels if view == "onehot" else len(frame)
+    counts = frame[name].value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    kept = [str(level) for level in counts.index[counts >= max(steps.rare_min_count, 1)][:most]]
+    pools_rare = steps.rare_min_count > 0 or len(counts) > most
+    return CategoryColumn(name=name, vocabulary=sorted(kept) + [RARE] * pools_rare, pools_rare=pools_rare)
 
 
 def _fit_target_means(name: str, levels: pd.Series, target: FloatArray) -> TargetMeans:

@@ -176,3 +176,29 @@ def test_sample_weights_change_what_is_learned(toy: Toy) -> None:
     toy.submit()
     uneven = artifacts.read_parquet(toy.only_run().oof)["prediction_0"]
     assert uneven.mean() > even.mean()
+
+
+def test_a_text_column_of_many_values_costs_a_bounded_number_of_columns(toy: Toy) -> None:
+    for file in ("train.csv", "test.csv"):
+        frame = pd.read_csv(toy.workspace.raw / file)
+        toy.edit(
+            file, lambda _, frame=frame: frame.assign(word=[f"w{i // 2}" for i in frame["id"]]).to_csv(index=False)
+        )
+    toy.submit("--set", "features.max_levels=6")
+    model = artifacts.read_json(toy.only_run().model / "model.json")
+    words = {column for column in model["columns"] if column.startswith("word=")}
+    assert len({word for word in words if word not in ("word=(rare)", "word=nan")}) <= 6 * 4  # at most six a fold
+    by_fold = [next(c for c in encoder["categories"] if c["name"] == "word") for encoder in model["encoders"]]
+    assert all(len(column["vocabulary"]) == 7 and column["pools_rare"] for column in by_fold)
+
+
+def test_tables_that_do_not_fit_the_memory_are_refused_before_they_are_made(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.models import prepared
+
+    monkeypatch.setattr(prepared, "free_memory", lambda _: 1000)
+    result = toy.run("submit", "--device", "cpu")
+    assert result.exit_code == 2
+    for part in ("GB of memory are free", "4 folds x 64 rows", "max_levels"):
+        assert part in result.stderr

@@ -26,6 +26,9 @@ class FeatureSteps(Table):
     log1p_skewed: float | None = Field(default=None, gt=0, description="log1p of numerics with |skew| above this")
     missing_indicators: bool = False
     rare_min_count: int = Field(default=0, ge=0, description="pool categories seen fewer times in the fit rows")
+    max_levels: int = Field(
+        default=100, ge=2, description="levels of a category with a onehot column; others are pooled"
+    )
     ordered_mapping: bool = Field(default=False, description="ordered categories become their level's number")
     target_encoding: int | None = Field(
         default=None,
