@@ -184,7 +184,7 @@ def test_a_text_column_of_many_values_costs_a_bounded_number_of_columns(toy: Toy
         toy.edit(
             file, lambda _, frame=frame: frame.assign(word=[f"w{i // 2}" for i in frame["id"]]).to_csv(index=False)
         )
-    toy.submit("--set", "features.max_levels=6")
+    toy.submit("--set", "features.max_levels=6", "--set", "features.rare_min_count=0")
     model = artifacts.read_json(toy.only_run().model / "model.json")
     words = {column for column in model["columns"] if column.startswith("word=")}
     assert len({word for word in words if word not in ("word=(rare)", "word=nan")}) <= 6 * 4  # at most six a fold
