@@ -150,11 +150,6 @@ class Metric:
             return not np.isnan(score)
         return score > than if self.greater_is_better else score < than
 
-    @property
-    def worst(self) -> float:
-        """A score every real one beats."""
-        return float("-inf") if self.greater_is_better else float("inf")
-
 
 METRICS: dict[str, Metric] = {
     metric.name: metric

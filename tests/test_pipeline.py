@@ -182,6 +182,12 @@ def test_refit_trains_on_all_rows_and_predicts_with_what_it_kept(toy: Toy, tmp_p
     assert result.exit_code == 0, result.output
     again, submission = pd.read_csv(output), pd.read_csv(toy.submission())
     pd.testing.assert_frame_equal(again, submission)
+    assert not (run.path / "final_checkpoints").exists()
+    toy.submit("--set", "final=average")  # the same run, another submission: `predict` follows it
+    assert toy.run("predict", run.name, *args).exit_code == 0
+    averaged = pd.read_csv(output)
+    assert not averaged["price"].equals(again["price"])
+    np.testing.assert_allclose(averaged["price"], pd.read_csv(toy.submission())["price"], rtol=1e-6)
 
 
 def test_predict_on_train_like_rows_needs_no_target_and_keeps_ids(toy: Toy, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +43,7 @@ def make_final(store: FeatureStore, config: RunConfig, run: RunFolder, *, device
     started = time.monotonic()
     is_classification = store.spec.task != "regression"
     if strategy == "average":
+        shutil.rmtree(run.final_model, ignore_errors=True)  # of an earlier refit; `predict` takes what is submitted
         prediction = predictions_of(artifacts.read_parquet(run.test), is_classification=is_classification)
     else:
         prediction = _refit(store, config, run, report["n_epochs"], device, n_workers)
@@ -86,15 +88,17 @@ def _refit(
     problem = store.problem(config)
     every_row = Split(np.arange(len(problem.train)), np.arange(0))
     model = make_model(config.model, config.params, where=f"preset {config.preset}").with_epochs(n_epochs)
+    checkpoints = run.path / "final_checkpoints"
     with progress_bar("final") as update:
         fitted = model.fit(
             problem,
             [every_row],
             seed=config.seed,
             n_seeds=config.seeds * len(store.splits),
-            context=FitContext(device, n_workers, run.path / "final_checkpoints", lambda share, _: update(share, "")),
+            context=FitContext(device, n_workers, checkpoints, lambda share, _: update(share, "")),
         )
     prediction = fitted.predict(problem.test, [0])
     fitted.save(run.final_model)
     artifacts.write_parquet(run.path / "final_test.parquet", prediction_frame(store.test_rows["id"], prediction))
+    shutil.rmtree(checkpoints, ignore_errors=True)
     return prediction

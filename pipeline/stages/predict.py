@@ -22,7 +22,7 @@ def predict_file(store: FeatureStore, run_name: str, rows: Path, output: Path) -
     run = find_run(store, run_name)
     report = artifacts.read_json(run.report)
     config = RunConfig.model_validate(report["config"])
-    is_refitted = run.final_model.exists()
+    is_refitted = (run.final_model / "model.json").exists()  # written last
     folder = run.final_model if is_refitted else run.model
     fitted = entry_of(config.model).load(folder)
     recipes = [ColumnRecipe(**recipe) for recipe in store.manifest["recipes"]]

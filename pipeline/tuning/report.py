@@ -40,10 +40,6 @@ def trial_table(study: optuna.Study, space: dict[str, SpaceEntry]) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, list) else value
-
-
 def write_plots(study: optuna.Study, path: Path, metric: str) -> None:
     """History, importances, parallel coordinates and slices as one page that needs no network."""
     from optuna import visualization
