@@ -21,6 +21,7 @@ from pipeline.folds import Split
 from pipeline.models.base import EpochScores, FitContext, Problem
 from pipeline.models.fitted_neural import FittedNeural
 from pipeline.models.prepared import PreparedSplits, prepare_splits
+from pipeline.nets.embeddings import CategoryEmbedding, NumberEmbedding, NumberEmbeddingName
 from pipeline.nets.losses import REGRESSION_LOSSES, Loss, cross_entropy
 from pipeline.nets.networks import MLP, Activation, Initialisation
 from pipeline.nets.optimizers import OptimizerName, ScheduleName
@@ -32,13 +33,21 @@ OWN_NUMBERS = {"lr", "weight_decay", "dropout"}  # parameters that members of on
 
 
 class NeuralParams(Table):
-    """Parameters of `linear` and `mlp`; the registry holds their defaults."""
+    """Parameters of the packed networks; the registry holds their defaults."""
 
     hidden_sizes: tuple[int, ...] = ()
     activation: Activation = "relu"
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     initialisation: Initialisation = "torch"
     input_scale: bool = Field(default=False, description="a learned factor per input column")
+    number_embedding: NumberEmbeddingName = Field(default="none", description="periodic features of every number")
+    number_embedding_size: int = Field(default=4, ge=2, description="numbers a column becomes")
+    n_frequencies: int = Field(default=16, ge=1, description="of the periodic features")
+    frequency_scale: float = Field(default=0.1, gt=0.0, description="standard deviation of the initial frequencies")
+    category_embedding: int = Field(default=0, ge=0, description="learned numbers a category becomes; 0: one-hot")
+    layer_norm: bool = Field(default=False, description="normalise before every activation")
+    residual: bool = Field(default=False, description="a layer as wide as the one before adds to it")
+    heads: int = Field(default=1, ge=1, description="networks that share the hidden weights (TabM); 1: a plain one")
     loss: Literal["auto", "mse", "mae", "huber", "log_rmse", "cross_entropy"] = "auto"
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     scale_target: bool = Field(default=True, description="centre and scale the target on the fit rows")
@@ -200,14 +209,7 @@ class _Outcome:
         self.best_epochs: list[int] = []
         self.failure: Failed | Pruned | None = None
         self.fitted = FittedNeural(
-            network=MLP(
-                n_inputs=len(prepared.columns),
-                hidden_sizes=params.hidden_sizes,
-                n_outputs=prepared.n_outputs,
-                activation=params.activation,
-                initialisation=params.initialisation,
-                has_input_scale=params.input_scale,
-            ),
+            network=_network(params, prepared),
             columns=prepared.columns,
             encoders=prepared.encoders,
             scalers=prepared.scalers,
@@ -235,6 +237,29 @@ class _Outcome:
         self.fitted.n_epochs = max(1, round(float(np.mean(self.best_epochs))))
         self.fitted.history.sort(key=lambda line: (line.epoch, line.seed, line.split))
         return self.fitted
+
+
+def _network(params: NeuralParams, prepared: PreparedSplits) -> MLP:
+    columns = prepared.columns
+    return MLP(
+        n_inputs=columns.n_columns,
+        hidden_sizes=params.hidden_sizes,
+        n_outputs=prepared.n_outputs,
+        activation=params.activation,
+        initialisation=params.initialisation,
+        has_input_scale=params.input_scale,
+        numbers=NumberEmbedding(
+            params.number_embedding,
+            len(columns.dense),
+            params.n_frequencies,
+            params.frequency_scale,
+            params.number_embedding_size,
+        ),
+        categories=CategoryEmbedding(len(columns.slots), columns.n_onehot, params.category_embedding),
+        has_layer_norm=params.layer_norm,
+        is_residual=params.residual,
+        n_heads=params.heads,
+    )
 
 
 def _label(member: int, n_splits: int) -> str:

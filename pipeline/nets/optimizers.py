@@ -13,14 +13,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pipeline.nets.networks import ParameterPack, blocks_of
+from pipeline.nets.parameters import ParameterPack, blocks_of
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
-ScheduleName = Literal["constant", "cosine", "one_cycle"]
+ScheduleName = Literal["constant", "cosine", "one_cycle", "cosine_log"]
 
 WARM_UP_SHARE = 0.3  # of all steps; with the two factors below, torch's OneCycleLR defaults
 START_FACTOR = 1 / 25
 END_FACTOR = START_FACTOR / 1e4
+LOG_CYCLES = 4  # of "cosine_log", as in "Better by Default" (NeurIPS 2024)
 EPS = 1e-8
 
 
@@ -139,9 +140,15 @@ def _one_cycle(progress: float) -> float:
     return END_FACTOR + (1.0 - END_FACTOR) * _cosine((progress - WARM_UP_SHARE) / (1.0 - WARM_UP_SHARE))
 
 
+def _cosine_log(progress: float) -> float:
+    """Cycles from 0 up and back that get longer."""
+    return 0.5 * (1.0 - math.cos(2.0 * math.pi * math.log2(1.0 + (2.0**LOG_CYCLES - 1.0) * progress)))
+
+
 # share of the steps done, in [0, 1) -> factor of the learning rate
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": _constant,
     "cosine": _cosine,
     "one_cycle": _one_cycle,
+    "cosine_log": _cosine_log,
 }

@@ -6,7 +6,7 @@ Knows tensors and a score function; knows nothing of tables, folds or files beyo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -18,10 +18,12 @@ from torch import Tensor
 
 from pipeline import artifacts
 from pipeline.nets.dropout import PackedDropout
+from pipeline.nets.inputs import Gather, Inputs
 from pipeline.nets.losses import Loss
 from pipeline.nets.mlp_step import MLPStep
-from pipeline.nets.networks import MLP, ParameterPack, views_of
+from pipeline.nets.networks import MLP
 from pipeline.nets.optimizers import SCHEDULES, Group, OptimizerName, PackedOptimizer, ScheduleName
+from pipeline.nets.parameters import ParameterPack
 from pipeline.seeds import derive_seed
 
 Rows = NDArray[np.int64]
@@ -50,7 +52,7 @@ class Member:
 class PackData:
     """What all members read, on the device."""
 
-    x: Tensor  # (views, rows, inputs) float32
+    x: Inputs  # (views, rows, ...)
     y: Tensor  # (views, rows, outputs) float32, or (views, rows) int64 class codes
     weight: Tensor | None = None  # (rows,) float32
 
@@ -140,7 +142,7 @@ class _Pack:
 
     def __init__(self, network: MLP, plan: Plan, data: PackData, members: Sequence[Member]) -> None:
         self.network, self.plan, self.data, self.members = network, plan, data, members
-        self.device = data.x.device
+        self.device = data.y.device
         initial = torch.stack(
             [network.initial_row(_generator("cpu", member.seed, "initial")) for member in members]
         ).to(self.device)
@@ -162,7 +164,7 @@ class _Pack:
     def _follow_alive(self, n_steps: Sequence[int], moments: Sequence[Tensor] | None) -> None:
         """Build what depends on who is in the pack; `n_steps` and `moments` are of those who are."""
         plan, inside = self.plan, [self.members[m] for m in self.alive.tolist()]
-        n_rows = self.data.x.shape[1]
+        n_rows = self.data.x.dense.shape[1]
         self.row_offset = torch.tensor([member.view * n_rows for member in inside], device=self.device)
         self.n_batches = [-(-len(member.train_rows) // plan.batch_size) for member in inside]
         self.group_lr: list[float] = []
@@ -187,7 +189,7 @@ class _Pack:
         )
         widest = min(plan.batch_size, max((len(member.train_rows) for member in inside), default=0))
         self.step = MLPStep(self.network, self.parameters, len(inside), widest)
-        self.gathered = self.data.x.new_empty(len(inside) * widest, self.data.x.shape[2])
+        self.gather = Gather(self.data.x, len(inside) * widest, self.device)
 
     def train_epoch(self) -> None:
         """One pass of every member over its own rows, in its own order."""
@@ -195,13 +197,12 @@ class _Pack:
         rows, weight, is_padded = self._shuffled_rows()
         dropout = self._dropout()
         schedule = SCHEDULES[plan.schedule]
-        x_flat, y_flat = self.data.x.flatten(0, 1), self.data.y.flatten(0, 1)
+        y_flat = self.data.y.flatten(0, 1)
         for batch in range(max(self.n_batches)):
             columns = slice(batch * plan.batch_size, (batch + 1) * plan.batch_size)
-            shape = rows[:, columns].shape
-            flat = rows[:, columns].reshape(-1)
-            x = torch.index_select(x_flat, 0, flat, out=self.gathered[: len(flat)]).view(*shape, -1)
-            y = y_flat.index_select(0, flat).view(*shape, *y_flat.shape[1:])
+            inside = rows[:, columns]
+            x = self.gather(inside)
+            y = y_flat.index_select(0, inside.reshape(-1)).view(*inside.shape, *y_flat.shape[1:])
             batch_weight = weight[:, columns] if weight is not None and is_padded[batch] else None
             self.step.differentiate(x, y, batch_weight, plan.loss, dropout)
             for number, (lr, n_batches) in enumerate(zip(self.group_lr, self.group_batches, strict=True)):
@@ -248,8 +249,7 @@ class _Pack:
     def evaluate(self, score: Score) -> None:
         """Score every member on its train and valid rows in eval mode; let the failed and the finished leave."""
         inside = [self.members[m] for m in self.alive.tolist()]
-        matrix = self.parameters.rows()
-        outputs = predict(self.network, matrix, self.data.x, [member.view for member in inside])
+        outputs = predict(self.network, self.parameters.views, self.data.x, [member.view for member in inside])
         leaves = np.zeros(len(inside), dtype=bool)
         for position, member in enumerate(inside):
             m = int(self.alive[position])
@@ -261,18 +261,18 @@ class _Pack:
             train_score = score(m, member.train_rows, train)
             valid_score = score(m, member.valid_rows, valid) if len(member.valid_rows) else float("nan")
             self.history.rows.append((self.epoch, m, train_score, valid_score))
-            leaves[position] = self._note_best(m, matrix[position], valid_score)
+            leaves[position] = self._note_best(m, position, valid_score)
         if leaves.any():
             self._leave(leaves)
 
-    def _note_best(self, m: int, row: Tensor, valid_score: float) -> bool:
-        """Keep the parameters that stand for member `m`; whether it has been patient long enough."""
+    def _note_best(self, m: int, position: int, valid_score: float) -> bool:
+        """Keep the parameters that stand for member `m`, at `position`; whether it has been patient long enough."""
         best = float(self.best_score[m])
         improved = np.isnan(best) or (valid_score > best if self.plan.greater_is_better else valid_score < best)
         if improved or self.plan.patience is None:
             self.best_score[m], self.best_epoch[m] = valid_score, self.epoch
             if self.plan.patience is not None or self.epoch == self.plan.epochs:
-                self.results[m] = row
+                self.results[m] = self.parameters.row(position)
             return False
         return (self.epoch - int(self.best_epoch[m])) // self.plan.evaluate_every >= self.plan.patience
 
@@ -340,16 +340,22 @@ class _Pack:
 
 
 @torch.no_grad()
-def predict(network: MLP, matrix: Tensor, x: Tensor, views: Sequence[int]) -> list[NDArray[np.float32]]:
-    """Raw outputs of each member in eval mode on all rows of its view: x (views, rows, inputs) -> (rows, outputs)."""
-    widest = max(network.n_inputs, *network.hidden_sizes, network.n_outputs, 1)
-    step = max(1, PREDICT_NUMBERS // widest)
-    infos = network.parameter_infos()
+def predict(
+    network: MLP, parameters: Mapping[str, Tensor], x: Inputs, views: Sequence[int]
+) -> list[NDArray[np.float32]]:
+    """Raw outputs of each member in eval mode on all rows of its view: x (views, rows, ...) -> (rows, outputs).
+
+    `parameters` are (members, *shape) by name. A network with heads has (rows, heads x outputs).
+    """
+    n_rows = x.dense.shape[1]
+    step = max(1, PREDICT_NUMBERS // network.widest)
     outputs = []
-    for row, view in zip(matrix, views, strict=True):
-        parameters = views_of(infos, row[None])
-        parts = [network.forward(parameters, part[None], None)[0] for part in torch.split(x[view], step)]
-        outputs.append(torch.cat(parts).float().cpu().numpy())
+    for member, view in enumerate(views):
+        own = {name: block[member : member + 1] for name, block in parameters.items()}
+        device = next(iter(own.values())).device
+        pieces = [x[view : view + 1, start : start + step] for start in range(0, n_rows, step)] or [x[view : view + 1]]
+        parts = [network.forward(own, piece.to(device), None)[0] for piece in pieces]
+        outputs.append((torch.cat(parts) if len(parts) > 1 else parts[0]).reshape(n_rows, -1).float().cpu().numpy())
     return outputs
 
 

@@ -76,7 +76,7 @@ def run_packs(
 
     def run(number: int) -> PackResult:
         job, n_told = jobs[number], 0
-        is_cpu = job.data.x.device.type == "cpu"
+        is_cpu = job.data.y.device.type == "cpu"
         if is_cpu:
             torch.set_num_threads(1)  # of this worker: the others have their own core
             torch.set_flush_denormal(True)  # moments of units without gradient fade into numbers that are slow to add

@@ -15,9 +15,11 @@ from torch.nn import functional
 
 from pipeline.nets import training
 from pipeline.nets.dropout import PackedDropout
+from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import cross_entropy, mse
-from pipeline.nets.networks import MLP, views_of
+from pipeline.nets.networks import MLP
 from pipeline.nets.optimizers import SCHEDULES, ScheduleName
+from pipeline.nets.parameters import views_of
 from pipeline.nets.training import History, Member, PackData, PackResult, Plan, predict, train_pack
 
 N_ROWS, N_INPUTS = 80, 5
@@ -30,7 +32,7 @@ def make_data(n_views: int = 1, device: str = "cpu") -> PackData:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(n_views, N_ROWS, N_INPUTS, generator=generator)
     y = x.sum(dim=2, keepdim=True).sin() + torch.arange(n_views)[:, None, None]
-    return PackData(x.to(device), y.to(device))
+    return PackData(Inputs(x).to(device), y.to(device))
 
 
 DATA = make_data()
@@ -94,7 +96,7 @@ def plain_loop(
     network: MLP = NETWORK,
 ) -> tuple[np.ndarray, Tensor]:
     """What a Kaggler writes: one network, one optimiser, one batch at a time. Returns the curve and the parameters."""
-    x, y = data.x[member.view], data.y[member.view]
+    x, y = data.x.dense[member.view], data.y[member.view]
     net = plain_network(network, network.initial_row(training._generator("cpu", member.seed, "initial")))
     linears = [module for module in net if isinstance(module, nn.Linear)]
     optimizer = torch.optim.AdamW(
@@ -178,8 +180,8 @@ def test_rows_outside_a_members_own_never_reach_it() -> None:
     """Law 1: with other numbers in all rows but its train rows, its weights have the same bits."""
     member = make_member(0, 50)
     others = np.setdiff1d(np.arange(N_ROWS), member.train_rows)
-    changed = PackData(DATA.x.clone(), DATA.y.clone())
-    changed.x[:, others], changed.y[:, others] = 9.0, -1e6
+    changed = PackData(Inputs(DATA.x.dense.clone()), DATA.y.clone())
+    changed.x.dense[:, others], changed.y[:, others] = 9.0, -1e6
     assert torch.equal(train([member]).matrix, train([member], data=changed).matrix)
 
 
@@ -198,7 +200,7 @@ def test_row_weights_weigh_the_loss_of_a_plain_loop() -> None:
 
 
 def test_classes_are_learned_as_in_a_plain_loop() -> None:
-    codes = (DATA.x.sum(dim=2) > 0).long() + (DATA.x[..., 0] > 1).long()
+    codes = (DATA.x.dense.sum(dim=2) > 0).long() + (DATA.x.dense[..., 0] > 1).long()
     data = PackData(DATA.x, codes)
     network = dataclasses.replace(NETWORK, n_outputs=3)
     plan = dataclasses.replace(PLAN, loss=cross_entropy())
@@ -303,7 +305,7 @@ def test_dropout_is_off_when_a_member_is_scored() -> None:
     member = make_member(0, lr=0.0, weight_decay=0.0, dropout=0.9)
     result = train([member])
     net = plain_network(NETWORK, NETWORK.initial_row(training._generator("cpu", member.seed, "initial")))
-    output = net(DATA.x[0]).detach().numpy()
+    output = net(DATA.x.dense[0]).detach().numpy()
     expected = [RMSE(0, rows, output[rows]) for rows in (member.train_rows, member.valid_rows)]
     np.testing.assert_allclose(curve_of(result, 0)[:, 1:], [expected] * PLAN.epochs, rtol=1e-6)
 
@@ -491,19 +493,21 @@ def test_prediction_in_parts_is_prediction_at_once(monkeypatch: pytest.MonkeyPat
     matrix = train([make_member(0), make_member(1)]).matrix
     views = [1, 0]
     data = make_data(2)
-    whole = predict(NETWORK, matrix, data.x, views)
+    whole = predict(NETWORK, views_of(NETWORK.parameter_infos(), matrix), data.x, views)
     for position, view in enumerate(views):
-        expected = plain_network(NETWORK, matrix[position])(data.x[view]).detach().numpy()
+        expected = plain_network(NETWORK, matrix[position])(data.x.dense[view]).detach().numpy()
         np.testing.assert_allclose(whole[position], expected, rtol=1e-5, atol=1e-6)
     monkeypatch.setattr(training, "PREDICT_NUMBERS", 64)
-    for one, other in zip(whole, predict(NETWORK, matrix, data.x, views), strict=True):
+    for one, other in zip(
+        whole, predict(NETWORK, views_of(NETWORK.parameter_infos(), matrix), data.x, views), strict=True
+    ):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_prediction_of_a_trained_member_is_what_was_scored() -> None:
     member = make_member(0)
     result = train([member])
-    (output,) = predict(NETWORK, result.matrix, DATA.x, [0])
+    (output,) = predict(NETWORK, views_of(NETWORK.parameter_infos(), result.matrix), DATA.x, [0])
     assert RMSE(0, member.valid_rows, output[member.valid_rows]) == curve_of(result, 0)[-1, 2]
 
 
