@@ -24,8 +24,9 @@ from pipeline.models.prepared import PreparedSplits, prepare_splits
 from pipeline.nets.embeddings import CategoryEmbedding, NumberEmbedding, NumberEmbeddingName
 from pipeline.nets.losses import REGRESSION_LOSSES, Loss, cross_entropy
 from pipeline.nets.networks import MLP, Activation, Initialisation
-from pipeline.nets.optimizers import OptimizerName, ScheduleName
-from pipeline.nets.training import HistoryRow, Member, PackResult, Plan, Score
+from pipeline.nets.optimizers import OptimizerName, ScheduleName, Update
+from pipeline.nets.plan import Member, Plan
+from pipeline.nets.training import HistoryRow, PackResult, Score
 from pipeline.nets.workers import PackJob, pack_sizes, run_packs
 from pipeline.seeds import derive_seed
 
@@ -320,11 +321,8 @@ def _plan(params: NeuralParams, loss: Loss, problem: Problem, stops_at_failure: 
         loss=loss,
         epochs=params.epochs,
         batch_size=params.batch_size,
-        optimizer=params.optimizer,
+        update=Update(params.optimizer, params.momentum, (0.9, params.beta2), params.decay_biases),
         schedule=params.schedule,
-        momentum=params.momentum,
-        betas=(0.9, params.beta2),
-        decays_biases=params.decay_biases,
         patience=params.patience,
         evaluate_every=params.evaluate_every,
         greater_is_better=problem.metric.greater_is_better,

@@ -23,7 +23,7 @@ from pipeline.models.base import FloatArray, Problem
 from pipeline.models.columns import Columns, compact
 from pipeline.nets.devices import free_disk, free_memory
 from pipeline.nets.inputs import Inputs
-from pipeline.nets.training import PackData
+from pipeline.nets.plan import PackData
 from pipeline.progress import say
 from pipeline.seeds import derive_seed
 from pipeline.targets import TargetScaler, class_indicators, transform_target

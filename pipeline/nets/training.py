@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -17,62 +16,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import artifacts
-from pipeline.nets.dropout import PackedDropout
-from pipeline.nets.inputs import Gather, Inputs
-from pipeline.nets.losses import Loss
-from pipeline.nets.mlp_step import MLPStep
+from pipeline.nets.inputs import Inputs
 from pipeline.nets.networks import MLP
-from pipeline.nets.optimizers import SCHEDULES, Group, OptimizerName, PackedOptimizer, ScheduleName
 from pipeline.nets.parameters import ParameterPack
+from pipeline.nets.plan import Member, PackData, Plan, Rows
+from pipeline.nets.stepping import make_steps
 from pipeline.seeds import derive_seed
 
-Rows = NDArray[np.int64]
 HistoryRow = tuple[int, int, float, float]  # epoch from 1, member, train score, valid score
 # (member, rows, raw outputs (rows, outputs)) -> score on those rows
 Score = Callable[[int, Rows, NDArray[np.float32]], float]
 
 PREDICT_NUMBERS = 1 << 20  # activations of one layer held at once by a forward pass without gradients
 CHECKPOINT_EVERY_S = 10.0
-
-
-@dataclass(frozen=True)
-class Member:
-    """One network of a pack: its seed, its rows, and the numbers of its own."""
-
-    seed: int
-    view: int  # index of the encoded table it reads: its fold's
-    train_rows: Rows
-    valid_rows: Rows
-    lr: float
-    weight_decay: float = 0.0
-    dropout: float = 0.0
-
-
-@dataclass(frozen=True)
-class PackData:
-    """What all members read, on the device."""
-
-    x: Inputs  # (views, rows, ...)
-    y: Tensor  # (views, rows, outputs) float32, or (views, rows) int64 class codes
-    weight: Tensor | None = None  # (rows,) float32
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What all members of a pack share."""
-
-    loss: Loss
-    epochs: int
-    batch_size: int
-    optimizer: OptimizerName = "adamw"
-    schedule: ScheduleName = "constant"
-    momentum: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    decays_biases: bool = False
-    patience: int | None = None  # evaluations without a better valid score before a member stops; None never stops
-    evaluate_every: int = 1  # epochs
-    greater_is_better: bool = False
-    stops_at_failure: bool = False  # the pack gives up with the first member that fails
 
 
 @dataclass
@@ -167,48 +123,12 @@ class _Pack:
         n_rows = self.data.x.dense.shape[1]
         self.row_offset = torch.tensor([member.view * n_rows for member in inside], device=self.device)
         self.n_batches = [-(-len(member.train_rows) // plan.batch_size) for member in inside]
-        self.group_lr: list[float] = []
-        self.group_batches: list[int] = []
-        groups = []
-        keys = [(m.lr, m.weight_decay, n, t) for m, n, t in zip(inside, self.n_batches, n_steps, strict=True)]
-        start = 0
-        for (lr, weight_decay, batches, steps), same in groupby(keys):
-            stop = start + len(list(same))
-            groups.append(Group(start, stop, weight_decay, steps))
-            self.group_lr.append(lr)
-            self.group_batches.append(batches)
-            start = stop
-        self.optimizer = PackedOptimizer(
-            plan.optimizer,
-            self.parameters,
-            groups,
-            momentum=plan.momentum,
-            betas=plan.betas,
-            decays_biases=plan.decays_biases,
-            moments=moments,
-        )
-        widest = min(plan.batch_size, max((len(member.train_rows) for member in inside), default=0))
-        self.step = MLPStep(self.network, self.parameters, len(inside), widest)
-        self.gather = Gather(self.data.x, len(inside) * widest, self.device)
+        self.steps = make_steps(self.network, plan, self.data, inside, self.parameters, n_steps, moments)
 
     def train_epoch(self) -> None:
         """One pass of every member over its own rows, in its own order."""
-        plan = self.plan
         rows, weight, is_padded = self._shuffled_rows()
-        dropout = self._dropout()
-        schedule = SCHEDULES[plan.schedule]
-        y_flat = self.data.y.flatten(0, 1)
-        for batch in range(max(self.n_batches)):
-            columns = slice(batch * plan.batch_size, (batch + 1) * plan.batch_size)
-            inside = rows[:, columns]
-            x = self.gather(inside)
-            y = y_flat.index_select(0, inside.reshape(-1)).view(*inside.shape, *y_flat.shape[1:])
-            batch_weight = weight[:, columns] if weight is not None and is_padded[batch] else None
-            self.step.differentiate(x, y, batch_weight, plan.loss, dropout)
-            for number, (lr, n_batches) in enumerate(zip(self.group_lr, self.group_batches, strict=True)):
-                if batch < n_batches:
-                    progress = (self.epoch * n_batches + batch) / (plan.epochs * n_batches)
-                    self.optimizer.step(number, lr * schedule(progress))
+        self.steps.train_epoch(self.epoch, rows, weight, is_padded, self._dropout_seeds())
         self.epoch += 1
 
     def _shuffled_rows(self) -> tuple[Tensor, Tensor | None, NDArray[np.bool_]]:
@@ -238,13 +158,12 @@ class _Pack:
             return rows + self.row_offset[:, None], None, is_padded
         return rows + self.row_offset[:, None], weight, is_padded
 
-    def _dropout(self) -> PackedDropout | None:
-        """This epoch's masks; None when nobody drops."""
+    def _dropout_seeds(self) -> list[int] | None:
+        """This epoch's seeds of masks; None when nobody drops."""
         inside = [self.members[m] for m in self.alive.tolist()]
         if not any(member.dropout > 0 for member in inside):
             return None
-        seeds = [derive_seed(member.seed, "dropout", self.epoch) for member in inside]
-        return PackedDropout([member.dropout for member in inside], seeds, self.device)
+        return [derive_seed(member.seed, "dropout", self.epoch) for member in inside]
 
     def evaluate(self, score: Score) -> None:
         """Score every member on its train and valid rows in eval mode; let the failed and the finished leave."""
@@ -287,8 +206,8 @@ class _Pack:
         """Shrink every tensor to the members that stay."""
         positions = np.flatnonzero(~leaves)
         stay = torch.from_numpy(positions).to(self.device)
-        n_steps = self.optimizer.n_steps()
-        moments = [rows.index_select(0, stay) for rows in self.optimizer.moment_rows()]
+        n_steps = self.steps.n_steps()
+        moments = [rows.index_select(0, stay) for rows in self.steps.moment_rows()]
         self.alive = self.alive[positions]
         self.parameters = self.parameters.keep(stay)
         if len(positions) == 0:
@@ -307,10 +226,10 @@ class _Pack:
         text = "\n".join(f"{m}\t{reason}" for m, reason in self.failures.items())
         tensors = {"matrix": self.parameters.rows(), "results": self.results}
         if len(self.alive):
-            tensors |= {f"moment_{i}": rows for i, rows in enumerate(self.optimizer.moment_rows())}
+            tensors |= {f"moment_{i}": rows for i, rows in enumerate(self.steps.moment_rows())}
         return {
             "epoch": np.array([self.epoch]),
-            "n_steps": np.array(self.optimizer.n_steps(), dtype=np.int64),
+            "n_steps": np.array(self.steps.n_steps(), dtype=np.int64),
             "alive": self.alive,
             "best_score": self.best_score,
             "best_epoch": self.best_epoch,

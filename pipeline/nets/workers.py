@@ -17,7 +17,8 @@ import torch
 
 from pipeline.errors import TrainingError
 from pipeline.nets.networks import MLP
-from pipeline.nets.training import History, HistoryRow, Member, PackData, PackResult, Plan, Score, train_pack
+from pipeline.nets.plan import Member, PackData, Plan
+from pipeline.nets.training import History, HistoryRow, PackResult, Score, train_pack
 
 MIN_PACK = 4
 MAX_PACK = 64  # members of one program on a CPU: with 40 a step's fixed cost is small, and memory still is
