@@ -21,13 +21,14 @@ from pipeline.folds import Split
 from pipeline.models.base import EpochScores, FitContext, Problem
 from pipeline.models.fitted_neural import FittedNeural
 from pipeline.models.prepared import PreparedSplits, prepare_splits
+from pipeline.nets.devices import free_memory
 from pipeline.nets.embeddings import CategoryEmbedding, NumberEmbedding, NumberEmbeddingName
 from pipeline.nets.losses import REGRESSION_LOSSES, Loss, cross_entropy
 from pipeline.nets.networks import MLP, Activation, Initialisation
 from pipeline.nets.optimizers import OptimizerName, ScheduleName, Update
 from pipeline.nets.plan import Member, Plan
 from pipeline.nets.training import HistoryRow, PackResult, Score
-from pipeline.nets.workers import PackJob, pack_sizes, run_packs
+from pipeline.nets.workers import PackJob, member_bytes, pack_sizes, run_packs
 from pipeline.seeds import derive_seed
 
 OWN_NUMBERS = {"lr", "weight_decay", "dropout"}  # parameters that members of one pack may differ in
@@ -142,18 +143,27 @@ def fit_many(
     jobs: list[PackJob] = []
     inside_of: list[list[tuple[int, int]]] = []  # (configuration, its member) by position in the pack
     for shape_number, positions in enumerate(by_shape.values()):
-        unit = 1 if should_prune is None else n_seeds * len(splits)
-        sizes = pack_sizes(len(positions), context.n_workers, context.device, unit=unit)
+        first = outcomes[positions[0][0]]
+        network = first.fitted.network
+        plan = _plan(first.params, _loss(first.params, problem), problem, stops_at_failure)
+        data = prepared.data if context.device.type == "cpu" or network.categories.is_on else prepared.dense_data
+        sizes = pack_sizes(
+            len(positions),
+            context.n_workers,
+            context.device,
+            unit=1 if should_prune is None else n_seeds * len(splits),
+            bytes_each=member_bytes(network, plan),
+            free=free_memory(context.device),
+        )
         for start, stop in pairwise(accumulate(sizes, initial=0)):
             inside = positions[start:stop]
-            first = outcomes[inside[0][0]]
             inside_of.append(inside)
             jobs.append(
                 PackJob(
                     name=f"shape-{shape_number}-members-{start}-{stop - 1}",
-                    network=first.fitted.network,
-                    plan=_plan(first.params, _loss(first.params, problem), problem, stops_at_failure),
-                    data=prepared.data,
+                    network=network,
+                    plan=plan,
+                    data=data,
                     members=[_member(outcomes[number].params, splits, seed, m) for number, m in inside],
                     labels=[_label(m, len(splits)) for _, m in inside],
                     prune=None if should_prune is None else _prune(should_prune, inside, len(splits)),

@@ -5,9 +5,11 @@ Knows frames, splits and tensors; knows nothing of networks.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,15 @@ class PreparedSplits:
     scalers: list[TargetScaler]
     data: PackData
     n_outputs: int
+
+    @cached_property
+    def dense_data(self) -> PackData:
+        """The tables with one-hot columns written out, as a GPU multiplies them faster; as they are if too large."""
+        x, y = self.data.x, self.data.y
+        free, needed = free_memory(y.device), 4 * math.prod(x.dense.shape[:2]) * x.n_columns
+        if x.device != y.device or (free is not None and needed > MOST_OF_MEMORY * free):
+            return self.data
+        return PackData(Inputs(x.as_dense()), y, self.data.weight)
 
 
 def prepare_splits(

@@ -57,6 +57,10 @@ class Inputs:
         """The part of every tensor that `where` selects along the leading axes."""
         return self._each(lambda part: part[where])
 
+    def expand(self, n_members: int) -> Inputs:
+        """(1, rows, ...) -> (members, rows, ...), the same rows for each, without a copy."""
+        return self._each(lambda part: part.expand(n_members, *part.shape[1:]))
+
     def flat(self) -> Inputs:
         """(views, rows, ...) -> (views x rows, ...), without a copy."""
         return self._each(lambda part: part.flatten(0, 1))
@@ -69,7 +73,7 @@ class Inputs:
         first = torch.arange(n_members, dtype=torch.int32, device=self.device) * self.n_columns
         positions = self.codes + (first + self.dense.shape[-1])[:, None, None]
         begins = torch.arange(n_members * batch + 1, dtype=torch.int32, device=self.device) * n_slots
-        return positions.view(-1), begins
+        return positions.reshape(-1), begins
 
     def as_dense(self) -> Tensor:
         """(..., columns): every column written out."""

@@ -6,7 +6,7 @@ Knows tensors and a score function; knows nothing of tables, folds or files beyo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,7 @@ HistoryRow = tuple[int, int, float, float]  # epoch from 1, member, train score,
 Score = Callable[[int, Rows, NDArray[np.float32]], float]
 
 PREDICT_NUMBERS = 1 << 20  # activations of one layer held at once by a forward pass without gradients
+MEMBERS_AT_ONCE = 64  # in such a pass on a GPU; on a CPU one by one is faster
 CHECKPOINT_EVERY_S = 10.0
 
 
@@ -267,15 +268,26 @@ def predict(
     `parameters` are (members, *shape) by name. A network with heads has (rows, heads x outputs).
     """
     n_rows = x.dense.shape[1]
-    step = max(1, PREDICT_NUMBERS // network.widest)
-    outputs = []
-    for member, view in enumerate(views):
-        own = {name: block[member : member + 1] for name, block in parameters.items()}
-        device = next(iter(own.values())).device
-        pieces = [x[view : view + 1, start : start + step] for start in range(0, n_rows, step)] or [x[view : view + 1]]
-        parts = [network.forward(own, piece.to(device), None)[0] for piece in pieces]
-        outputs.append((torch.cat(parts) if len(parts) > 1 else parts[0]).reshape(n_rows, -1).float().cpu().numpy())
+    device = next(iter(parameters.values())).device
+    outputs: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(views)
+    for members in _together(views, 1 if device.type == "cpu" else MEMBERS_AT_ONCE):
+        own = {name: block[members] for name, block in parameters.items()}
+        view, step = views[members[0]], max(1, PREDICT_NUMBERS // (network.widest * len(members)))
+        parts = []
+        for start in range(0, max(1, n_rows), step):
+            piece = x[view : view + 1, start : start + step].to(device).expand(len(members))
+            parts.append(network.forward(own, piece, None))
+        together = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+        for member, output in zip(members, together.float().cpu().numpy(), strict=True):
+            outputs[member] = output.reshape(n_rows, -1)
     return outputs
+
+
+def _together(views: Sequence[int], n_most: int) -> Iterator[list[int]]:
+    """Members of the same view, at most `n_most` at once."""
+    for view in sorted(set(views)):
+        members = [member for member, own in enumerate(views) if own == view]
+        yield from (members[start : start + n_most] for start in range(0, len(members), n_most))
 
 
 def _generator(device: str, *path: int | str) -> torch.Generator:
