@@ -26,7 +26,7 @@ from pipeline.nets.embeddings import CategoryEmbedding, NumberEmbedding, NumberE
 from pipeline.nets.losses import REGRESSION_LOSSES, Loss, cross_entropy
 from pipeline.nets.networks import MLP, Activation, Initialisation
 from pipeline.nets.optimizers import OptimizerName, ScheduleName, Update
-from pipeline.nets.plan import Member, Plan
+from pipeline.nets.plan import Member, Plan, Precision
 from pipeline.nets.training import HistoryRow, PackResult, Score
 from pipeline.nets.workers import PackJob, member_bytes, pack_sizes, run_packs
 from pipeline.seeds import derive_seed
@@ -63,6 +63,7 @@ class NeuralParams(Table):
     epochs: int = Field(default=50, ge=1)
     batch_size: int = Field(default=64, ge=1)
     patience: int | None = Field(default=None, ge=1, description="evaluations without a better valid score")
+    precision: Precision = Field(default="float32", description="of products on CUDA")
     evaluate_every: int = Field(default=1, ge=1, description="epochs between evaluations")
 
     def shape(self) -> str:
@@ -333,6 +334,7 @@ def _plan(params: NeuralParams, loss: Loss, problem: Problem, stops_at_failure: 
         batch_size=params.batch_size,
         update=Update(params.optimizer, params.momentum, (0.9, params.beta2), params.decay_biases),
         schedule=params.schedule,
+        precision=params.precision,
         patience=params.patience,
         evaluate_every=params.evaluate_every,
         greater_is_better=problem.metric.greater_is_better,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from pipeline.nets.losses import Loss
 from pipeline.nets.optimizers import ScheduleName, Update
 
 Rows = NDArray[np.int64]
+Precision = Literal["float32", "tf32", "bf16"]  # of products on CUDA; parameters and sums stay float32
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Plan:
     batch_size: int
     update: Update = field(default_factory=Update)
     schedule: ScheduleName = "constant"
+    precision: Precision = "float32"
     patience: int | None = None  # evaluations without a better valid score before a member stops; None never stops
     evaluate_every: int = 1  # epochs
     greater_is_better: bool = False

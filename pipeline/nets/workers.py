@@ -17,10 +17,11 @@ import torch
 
 from pipeline.errors import TrainingError
 from pipeline.nets.networks import MLP
-from pipeline.nets.plan import Member, PackData, Plan
+from pipeline.nets.plan import Member, PackData, Plan, Precision
 from pipeline.nets.training import History, HistoryRow, PackResult, Score, train_pack
 
 MIN_PACK = 4
+PRECISIONS: dict[Precision, str] = {"float32": "highest", "tf32": "high", "bf16": "medium"}
 SHARE_OF_MEMORY = 0.5  # of what is free, for packs in training
 COPIES = 5  # of the parameters beside moments: gradients, results, initial and saved ones
 ACTIVATIONS_KEPT = 5  # numbers a unit and row while a batch is differentiated
@@ -99,6 +100,8 @@ def run_packs(
         if is_cpu:
             torch.set_num_threads(1)  # of this worker: the others have their own core
             torch.set_flush_denormal(True)  # moments of units without gradient fade into numbers that are slow to add
+        else:
+            torch.set_float32_matmul_precision(PRECISIONS[job.plan.precision])
 
         def on_epoch(epoch: int, history: History) -> None:
             nonlocal n_told
@@ -128,7 +131,8 @@ def run_packs(
             )
         return result
 
-    with ThreadPoolExecutor(max_workers=max(1, min(len(jobs), n_workers))) as pool:
+    at_once = min(len(jobs), n_workers) if all(job.data.y.device.type == "cpu" for job in jobs) else 1
+    with ThreadPoolExecutor(max_workers=max(1, at_once)) as pool:
         futures = [pool.submit(run, number) for number in range(len(jobs))]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
