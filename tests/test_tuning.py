@@ -55,6 +55,10 @@ def study_of(toy: Toy) -> optuna.Study:
     return optuna.load_study(study_name=summary.study_name, storage=storage)
 
 
+def oof_path(toy: Toy, number: int) -> Path:
+    return toy.workspace.tuning("mlp") / "oof" / study_of(toy).study_name / f"{number}.npy"
+
+
 def test_tune_then_submit_uses_what_was_found(tuned: Toy) -> None:
     result = tuned.run("tune", *TUNE, "--trials", "8", "--pruner", "none")
     assert result.exit_code == 0, result.output
@@ -77,7 +81,7 @@ def test_a_trials_score_is_that_of_the_run_with_its_parameters(tuned: Toy) -> No
     assert tuned.run("tune", *TUNE, "--trials", "5", "--pruner", "none").exit_code == 0
     study, target = study_of(tuned), tuned.store().target
     for trial in finished_trials(study)[1:3]:
-        oof = artifacts.read_npy(tuned.workspace.tuning("mlp") / "oof" / f"{trial.number}.npy")
+        oof = artifacts.read_npy(oof_path(tuned, trial.number))
         assert METRICS["log_rmse"](target, oof) == trial.value
         values = values_of(trial, space_of(tuned))
         options = [part for name, value in values.items() for part in ("--set", f"{name}={value}".replace("'", ""))]
@@ -259,4 +263,4 @@ def test_a_space_that_names_no_key_of_a_run_is_refused() -> None:
 
 def test_the_owner_of_a_trial_is_this_process(tuned: Toy) -> None:
     assert tuned.run("tune", *TUNE, "--trials", "2").exit_code == 0
-    assert {t.user_attrs["owner"].rpartition(":")[2] for t in finished_trials(study_of(tuned))} == {str(os.getpid())}
+    assert {t.user_attrs["owner"].split(":")[1] for t in finished_trials(study_of(tuned))} == {str(os.getpid())}
