@@ -195,7 +195,7 @@ def tune(
         best_first = table.sort_values("cv_score", ascending=not store.spec.scorer.greater_is_better)
         show_frame(best_first.head(10), "best trials")
     if not importances.empty:
-        show_frame(importances, "importance for reaching the best tenth")
+        show_frame(importances, "importances")
     if path.exists():
         print(f"best: {path}")
     if is_interrupted:

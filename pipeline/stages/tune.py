@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -122,22 +125,40 @@ def tune(
         study.enqueue_trial(default_values(base, space), skip_if_exists=True)
     say(f"tune: study {study.study_name}: {n_known} of {n_trials} trials are there; {', '.join(space)}")
     started = time.monotonic()
+    context = FitContext(device, n_workers)
     try:
-        _run_trials(tuning, Ownership(study, backend), n_trials, batch_size, device, n_workers)
-        n_new = len(finished_trials(study)) - n_known
-        say(f"tune: {_summary(tuning)}; {n_new} trials in {time.monotonic() - started:.0f} s")
-        context = FitContext(device, n_workers)
-        confirmed = confirm(store, base, study, space, context)
-        ensemble = _choose_ensemble(tuning, context)
+        with _stopping_at_checkpoints(context.stop):
+            _run_trials(tuning, Ownership(study, backend), n_trials, batch_size, context)
+            n_new = len(finished_trials(study)) - n_known
+            say(f"tune: {_summary(tuning)}; {n_new} trials in {time.monotonic() - started:.0f} s")
+            confirmed = confirm(store, base, study, space, context)
+            ensemble = _choose_ensemble(tuning, context)
     except KeyboardInterrupt:
         _write(tuning, [], None)
         raise
     return _write(tuning, confirmed, ensemble)
 
 
-def _run_trials(
-    tuning: _Tuning, ownership: Ownership, n_trials: int, batch_size: int, device: torch.device, n_workers: int
-) -> None:
+@contextlib.contextmanager
+def _stopping_at_checkpoints(stop: threading.Event) -> Iterator[None]:
+    """The first Ctrl-C sets `stop`, so that no write to the storage is cut in two; the second is an ordinary one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def on_signal(_: int, __: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        stop.set()
+
+    signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _run_trials(tuning: _Tuning, ownership: Ownership, n_trials: int, batch_size: int, context: FitContext) -> None:
     """Train trials up to the total, with a bar of what is done."""
     store, study, started, shown_at = tuning.store, tuning.study, time.monotonic(), 0.0
     with progress_bar("tune") as update:
@@ -165,7 +186,7 @@ def _run_trials(
             store.spec.scorer,
             store.problem,
             store.splits,
-            FitContext(device, n_workers, None, on_progress),
+            replace(context, on_progress=on_progress),
             tuning.keep_oof,
         )
         tuner.run(n_trials, batch_size, lambda: show(0.0))

@@ -65,6 +65,8 @@ class Tuner:
         with self.ownership.beating():
             is_waiting = False
             while True:
+                if self.context.stop.is_set():
+                    raise KeyboardInterrupt
                 self.ownership.reap()
                 n_left = n_trials - self._n_finished() - self._n_running()
                 if n_left > 0:
