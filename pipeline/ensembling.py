@@ -22,6 +22,7 @@ FloatArray = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 N_STEPS = 20  # picks of a selection: weights are multiples of 1/20, and no more parts than that are trained
+N_START = 5  # first picks are the best alone; nested, against none: accuracy .816, .810; log-RMSE .1163, .1161
 N_CANDIDATES = 100  # a selection looks at the best so many alone: the others would add chances to overfit
 N_ONE_BY_ONE = 25  # the same where the metric must be asked candidate by candidate
 SMALLEST_PROBABILITY = 1e-15  # as the metric clips
@@ -65,8 +66,9 @@ def select_greedily(
 ) -> Selection:
     """The ensemble that greedy selection with replacement finds (Caruana et al., ICML 2004), and its nested estimate.
 
-    `oofs` are finite on every row with a fold; rows of fold -1 play no part. Each step adds the candidate that makes
-    the average best; of all steps' ensembles the best counts.
+    `oofs` are finite on every row with a fold; rows of fold -1 play no part. The first steps add the best candidates
+    in turn, the others the one that makes the average best; of all steps' ensembles the best counts, of equal ones
+    the last.
     """
     validated = fold_of_row != NEVER_VALIDATED
     stack = _stack(oofs, validated, metric)
@@ -131,10 +133,10 @@ def _selected(stack: FloatArray, y: FloatArray, metric: Metric, n_steps: int, n_
     best_loss, n_best = np.inf, 1
     for step in range(n_steps):
         losses = _losses(_scores((total + library) / (step + 1), y, metric) if step else alone[ranked], metric)
-        pick = int(np.argmin(losses))
+        pick = step if step < min(N_START, len(library)) else int(np.argmin(losses))
         picks.append(pick)
         total += library[pick]
-        if losses[pick] < best_loss:
+        if losses[pick] <= best_loss:
             best_loss, n_best = float(losses[pick]), step + 1
     counts = np.zeros(len(stack), dtype=np.int64)
     np.add.at(counts, ranked[picks[:n_best]], 1)
