@@ -20,7 +20,18 @@ from pipeline.config import SpaceEntry, load_run_config, load_search_space
 from pipeline.ensembling import Selection, blend
 from pipeline.errors import SpecError
 from pipeline.metrics import METRICS
-from pipeline.tuning import KILLED, default_values, finished_trials, open_study, suggest, values_of, with_values
+from pipeline.models.base import FitContext
+from pipeline.tuning import (
+    KILLED,
+    Ownership,
+    Tuner,
+    default_values,
+    finished_trials,
+    open_study,
+    suggest,
+    values_of,
+    with_values,
+)
 from pipeline.tuning.pruning import WilcoxonFoldPruner, note_fold_scores
 from tests.conftest import Toy
 
@@ -472,3 +483,47 @@ def test_a_real_ctrl_c_writes_best_json_and_prints_the_table(tuned: Toy) -> None
     assert f"best: {tuned.workspace.tuning('mlp') / 'best.json'}" in stdout
     assert not [trial for trial in study_of(tuned).trials if trial.state.name == "RUNNING"]
     assert tuned.run("submit", "--workers", "1", "--no-upload").exit_code == 0
+
+
+def test_it_waits_for_a_silent_owner_and_takes_its_trials_over(tuned: Toy, tmp_path: Path) -> None:
+    assert tuned.run("features").exit_code == 0
+    store, space = tuned.store(), space_of(tuned)
+    base = load_run_config("fast", overrides=["epochs=2"])
+    study, storage = open_study(
+        tmp_path / "s.log", "s", metric=METRICS["log_rmse"], sampler="random", pruner="none", epochs=2, seed=0
+    )
+    now, n_waits = 1000.0, 0
+
+    def clock() -> float:
+        return now
+
+    def sleep(_: float) -> None:
+        nonlocal now, n_waits
+        now, n_waits = now + 10.0, n_waits + 1
+
+    there = Ownership(study, storage, clock, "there:1:a")
+    there.beat()
+    lost = study.ask()
+    there.take(lost)
+    suggest(lost, space)
+    now += 60.0
+    here = Ownership(study, storage, clock, "here:1:b")
+    oofs: dict[int, Any] = {}
+    tuner = Tuner(
+        study,
+        here,
+        space,
+        base,
+        METRICS["log_rmse"],
+        store.problem,
+        store.splits,
+        FitContext(),
+        oofs.__setitem__,
+        sleep=sleep,
+    )
+    tuner.run(1, 4, lambda: None)
+    assert n_waits > 3
+    (finished,) = finished_trials(study)
+    assert finished.params == lost.params
+    assert list(oofs) == [finished.number]
+    assert tuner.member_epochs == 2 * 4  # epochs x folds
