@@ -114,7 +114,8 @@ def _cross_validated(
             def on_progress(
                 share: float, new: Sequence[EpochScores], number: int = number, scores: _RunningScores = scores
             ) -> None:
-                update((number + share) / len(parts), scores.text_after(new))
+                which = f"part {number + 1} of {len(parts)}, " if len(parts) > 1 else ""
+                update((number + share) / len(parts), which + scores.text_after(new))
 
             checkpoints = part_folder(run.checkpoints, number, len(parts))
             results.append(
