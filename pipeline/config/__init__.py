@@ -4,6 +4,7 @@ from pipeline.config.base import Table, read_toml, validated
 from pipeline.config.run import (
     FeatureSteps,
     FinalStrategy,
+    Part,
     RunConfig,
     load_run_config,
     preset_names,
@@ -25,6 +26,7 @@ __all__ = [
     "FeatureSteps",
     "FinalStrategy",
     "Folds",
+    "Part",
     "RunConfig",
     "Scope",
     "SpaceEntry",
