@@ -45,10 +45,21 @@ class Columns:
         """All columns."""
         return len(self.dense) + self.n_onehot
 
+    @property
+    def code_dtype(self) -> torch.dtype:
+        """The smallest integers that number the one-hot columns."""
+        return torch.int16 if self.n_onehot <= torch.iinfo(torch.int16).max else torch.int32
+
+    @property
+    def row_bytes(self) -> int:
+        """Memory a row of `empty` takes."""
+        return 4 * len(self.dense) + (self.code_dtype.itemsize + 1) * len(self.slots)
+
     def empty(self, *leading: int) -> Inputs:
         """Room for rows, not filled."""
-        codes = torch.empty(*leading, len(self.slots), dtype=torch.int32)
-        return Inputs(torch.empty(*leading, len(self.dense)), codes, torch.empty(codes.shape), self.n_onehot)
+        shape = (*leading, len(self.slots))
+        codes, known = torch.empty(shape, dtype=self.code_dtype), torch.empty(shape, dtype=torch.bool)
+        return Inputs(torch.empty(*leading, len(self.dense)), codes, known, self.n_onehot)
 
     def fill(self, room: Inputs, encoded: Encoded) -> None:
         """Write an encoded table into `room` (rows, ...) of `empty`; columns it does not have become zeros."""
@@ -57,18 +68,18 @@ class Columns:
         for j, name in enumerate(self.dense):
             dense[:, j] = encoded.values[:, position[name]] if name in position else 0.0
         assert room.codes is not None
-        assert room.values is not None
-        codes, values = room.codes.numpy(), room.values.numpy()
+        assert room.known is not None
+        codes, known = room.codes.numpy(), room.known.numpy()
         begins = list(accumulate((len(names) for names in self.slots), initial=0))
         for slot, names in enumerate(self.slots):
             here = [(begins[slot] + j, position[name]) for j, name in enumerate(names) if name in position]
             if not here:  # an encoding without this category
-                codes[:, slot], values[:, slot] = begins[slot], 0.0
+                codes[:, slot], known[:, slot] = begins[slot], False
                 continue
             block = encoded.values[:, [column for _, column in here]]
             which = block.argmax(axis=1)
-            codes[:, slot] = np.array([number for number, _ in here], dtype=np.int32)[which]
-            values[:, slot] = block[np.arange(len(block)), which]
+            codes[:, slot] = np.array([number for number, _ in here])[which]
+            known[:, slot] = block[np.arange(len(block)), which] > 0
 
     def inputs_of(self, encoded: Encoded) -> Inputs:
         """The rows of an encoded table."""
@@ -78,10 +89,9 @@ class Columns:
 
 
 def compact(inputs: Inputs) -> Inputs:
-    """The same rows without what says nothing: no slots, or values that are all 1."""
+    """The same rows without what says nothing: no slots, or slots that are all known."""
     assert inputs.codes is not None
-    assert inputs.values is not None
+    assert inputs.known is not None
     if inputs.codes.shape[-1] == 0:
         return Inputs(inputs.dense)
-    values = None if bool((inputs.values == 1.0).all()) else inputs.values
-    return Inputs(inputs.dense, inputs.codes, values, inputs.n_onehot)
+    return Inputs(inputs.dense, inputs.codes, None if bool(inputs.known.all()) else inputs.known, inputs.n_onehot)

@@ -112,7 +112,7 @@ def prepare_splits(
 
 def _room(columns: Columns, n_splits: int, n_rows: int, scratch: Path | None) -> Inputs:
     """Room for all views, in memory or, where that is too small, in a memory-mapped file."""
-    needed, free = 4 * n_splits * n_rows * (len(columns.dense) + 2 * len(columns.slots)), free_memory()
+    needed, free = n_splits * n_rows * columns.row_bytes, free_memory()
     if free is None or needed <= MOST_OF_MEMORY * free:
         return columns.empty(n_splits, n_rows)
     folder = Path(tempfile.gettempdir()) if scratch is None else scratch
@@ -121,21 +121,22 @@ def _room(columns: Columns, n_splits: int, n_rows: int, scratch: Path | None) ->
         raise DataError(
             f"the encoded tables need {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB of memory and "
             f"{free_disk(folder) / 1e9:.1f} GB in {folder} are free",
-            where=f"{n_splits} folds x {n_rows} rows x ({len(columns.dense)} numbers + {len(columns.slots)} slots)",
+            where=f"{n_splits} folds x {n_rows} rows x {len(columns.dense) + len(columns.slots)} columns",
             hint="Use fewer folds, or drop columns in the spec.",
         )
     say(f"the encoded tables ({needed / 1e9:.1f} GB) lie in a temporary file in {folder}, as the memory is too small")
 
-    def mapped(width: int, dtype: type) -> torch.Tensor:
-        if n_splits * n_rows * width == 0:
-            return torch.from_numpy(np.empty((n_splits, n_rows, width), dtype))
+    def mapped(width: int, dtype: torch.dtype) -> torch.Tensor:
+        room = torch.empty(n_splits, 0 if width else n_rows, width, dtype=dtype)
+        if width == 0:
+            return room
         with tempfile.TemporaryFile(dir=folder) as file:
-            array: NDArray[Any] = np.memmap(file, dtype, "w+", shape=(n_splits, n_rows, width))
+            array: NDArray[Any] = np.memmap(file, room.numpy().dtype, "w+", shape=(n_splits, n_rows, width))
         return torch.from_numpy(array)
 
-    slots = len(columns.slots)
-    values = mapped(slots, np.float32)
-    return Inputs(mapped(len(columns.dense), np.float32), mapped(slots, np.int32), values, columns.n_onehot)
+    n_slots = len(columns.slots)
+    codes, known = mapped(n_slots, columns.code_dtype), mapped(n_slots, torch.bool)
+    return Inputs(mapped(len(columns.dense), torch.float32), codes, known, columns.n_onehot)
 
 
 def _on_device(x: Inputs, device: torch.device) -> Inputs:

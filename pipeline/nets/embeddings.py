@@ -107,11 +107,11 @@ class CategoryEmbedding:
             return inputs
         assert inputs.codes is not None, "a table without codes cannot be embedded"
         members, batch, slots = inputs.codes.shape
-        values = None if inputs.values is None else inputs.values.reshape(members, batch * slots, 1)
+        known = None if inputs.known is None else inputs.known.reshape(members, batch * slots, 1)
         each = Inputs(
             inputs.dense.new_empty(members, batch * slots, 0),
             inputs.codes.reshape(members, batch * slots, 1),
-            values,
+            known,
             inputs.n_onehot,
         )
         looked_up = onehot_product(parameters["category_table"], each).view(members, batch, slots * self.size)

@@ -20,13 +20,13 @@ from torch import Tensor
 class Inputs:
     """Rows of a table (views, rows, ...) or a batch (members, batch, ...).
 
-    Columns are the dense ones, then `n_onehot` that are zero but for one a slot: `codes` (..., slots) int32 says which
-    (from 0), `values` (..., slots) what it holds there; None when that is 1 everywhere.
+    Columns are the dense ones, then `n_onehot` that are 0 but for a 1 in every slot: `codes` (..., slots), int16 or
+    int32, say where (from 0). Slots that are not `known` (..., slots) have none; None when all are known.
     """
 
     dense: Tensor  # (..., n_dense) float32
     codes: Tensor | None = None
-    values: Tensor | None = None
+    known: Tensor | None = None
     n_onehot: int = 0
 
     @property
@@ -42,12 +42,12 @@ class Inputs:
     @property
     def n_bytes(self) -> int:
         """Memory the tensors take."""
-        parts = (self.dense, self.codes, self.values)
+        parts = (self.dense, self.codes, self.known)
         return sum(part.numel() * part.element_size() for part in parts if part is not None)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Inputs:
-        codes, values = (None if part is None else change(part) for part in (self.codes, self.values))
-        return Inputs(change(self.dense), codes, values, self.n_onehot)
+        codes, known = (None if part is None else change(part) for part in (self.codes, self.known))
+        return Inputs(change(self.dense), codes, known, self.n_onehot)
 
     def to(self, device: torch.device) -> Inputs:
         """The same rows on `device`."""
@@ -81,7 +81,7 @@ class Inputs:
             return self.dense
         width = self.dense.shape[-1]
         whole = torch.cat([self.dense, self.dense.new_zeros(*self.dense.shape[:-1], self.n_onehot)], dim=-1)
-        ones = torch.ones_like(self.codes, dtype=whole.dtype) if self.values is None else self.values
+        ones = torch.ones_like(self.codes, dtype=whole.dtype) if self.known is None else self.known.to(whole.dtype)
         return whole.scatter_add_(-1, self.codes.long() + width, ones)
 
 
@@ -95,21 +95,21 @@ class Gather:
         self.table, self.device = table.flat(), device
         self._rooms = [
             None if part is None else part.new_empty(n_rows, part.shape[-1])
-            for part in (self.table.dense, self.table.codes, self.table.values)
+            for part in (self.table.dense, self.table.codes, self.table.known)
         ]
 
     def __call__(self, rows: Tensor) -> Inputs:
         """rows (members, batch) -> the batch; the next call overwrites it."""
         flat = rows.reshape(-1).to(self.table.device)
-        parts = (self.table.dense, self.table.codes, self.table.values)
-        dense, codes, values = (
+        parts = (self.table.dense, self.table.codes, self.table.known)
+        dense, codes, known = (
             None
             if part is None or room is None
             else torch.index_select(part, 0, flat, out=room[: len(flat)]).view(*rows.shape, -1)
             for part, room in zip(parts, self._rooms, strict=True)
         )
         assert dense is not None
-        batch = Inputs(dense, codes, values, self.table.n_onehot)
+        batch = Inputs(dense, codes, known, self.table.n_onehot)
         return batch if batch.device == self.device else batch.to(self.device)
 
 
@@ -146,8 +146,8 @@ def linear_gradient(inputs: Inputs, d: Tensor, out: Tensor) -> None:
 
 def _product(weights: Tensor, inputs: Inputs) -> Tensor:
     positions, begins = inputs.entries
-    values = None if inputs.values is None else inputs.values.reshape(-1)
-    product = torch.embedding_bag(weights.flatten(0, 1), positions, begins, False, 0, False, values, True)[0]
+    factors = None if inputs.known is None else inputs.known.reshape(-1).to(weights.dtype)
+    product = torch.embedding_bag(weights.flatten(0, 1), positions, begins, False, 0, False, factors, True)[0]
     return product.view(*inputs.dense.shape[:2], -1)
 
 
@@ -159,12 +159,12 @@ def _gradient(inputs: Inputs, d: Tensor) -> Tensor:
     if flat.device.type != "cpu":
         n_slots = len(positions) // max(1, n_rows)
         each = flat.repeat_interleave(n_slots, dim=0)
-        each = each if inputs.values is None else each * inputs.values.reshape(-1, 1)
+        each = each if inputs.known is None else each * inputs.known.reshape(-1, 1)
         return flat.new_zeros(n_columns, d.shape[2]).index_add_(0, positions, each).view(d.shape[0], -1, d.shape[2])
-    values = np.ones(len(positions), dtype=np.int8) if inputs.values is None else inputs.values.reshape(-1).numpy()
-    by_row = csr_matrix((values, positions.numpy(), begins.numpy()), shape=(n_rows, n_columns), copy=False)
+    ones = np.ones(len(positions), np.int8) if inputs.known is None else inputs.known.reshape(-1).numpy().view(np.int8)
+    by_row = csr_matrix((ones, positions.numpy(), begins.numpy()), shape=(n_rows, n_columns), copy=False)
     by_column = by_row.tocsc()
-    factors = None if inputs.values is None else torch.from_numpy(by_column.data)
+    factors = None if inputs.known is None else torch.from_numpy(by_column.data).to(d.dtype)
     rows, column_begins = torch.from_numpy(by_column.indices), torch.from_numpy(by_column.indptr)
     summed = torch.embedding_bag(flat, rows, column_begins, False, 0, False, factors, True)[0]
     return summed.view(d.shape[0], -1, d.shape[2])

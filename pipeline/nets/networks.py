@@ -127,7 +127,7 @@ class MLP:
         inputs = self.categories(parameters, inputs)
         if self.numbers.is_on:
             dense = self.numbers(parameters, inputs.dense)
-            inputs = Inputs(dense, inputs.codes, inputs.values, inputs.n_onehot)
+            inputs = Inputs(dense, inputs.codes, inputs.known, inputs.n_onehot)
         if self.n_heads > 1:
             return self._forward_heads(parameters, inputs.as_dense(), dropout)
         first = parameters["weight_0"]

@@ -11,21 +11,21 @@ MEMBERS, BATCH, UNITS = 3, 7, 4
 LEVELS = (2, 5, 3)  # one-hot columns of each slot
 
 
-def make_inputs(leading: tuple[int, ...], n_dense: int, *, has_values: bool, seed: int = 0) -> Inputs:
+def make_inputs(leading: tuple[int, ...], n_dense: int, *, has_unknown: bool, seed: int = 0) -> Inputs:
     generator = torch.Generator().manual_seed(seed)
     starts = [sum(LEVELS[:slot]) for slot in range(len(LEVELS))]
     codes = [
         start + torch.randint(0, n, (*leading, 1), generator=generator) for start, n in zip(starts, LEVELS, strict=True)
     ]
-    values = torch.randint(0, 2, (*leading, len(LEVELS)), generator=generator).float() if has_values else None
+    known = torch.randint(0, 2, (*leading, len(LEVELS)), generator=generator).bool() if has_unknown else None
     dense = torch.randn(*leading, n_dense, generator=generator)
-    return Inputs(dense, torch.cat(codes, dim=-1).int(), values, sum(LEVELS))
+    return Inputs(dense, torch.cat(codes, dim=-1).to(torch.int16), known, sum(LEVELS))
 
 
 @pytest.mark.parametrize("n_dense", [0, 6])
-@pytest.mark.parametrize("has_values", [False, True])
-def test_product_and_gradients_equal_those_of_dense_columns(n_dense: int, has_values: bool) -> None:
-    inputs = make_inputs((MEMBERS, BATCH), n_dense, has_values=has_values)
+@pytest.mark.parametrize("has_unknown", [False, True])
+def test_product_and_gradients_equal_those_of_dense_columns(n_dense: int, has_unknown: bool) -> None:
+    inputs = make_inputs((MEMBERS, BATCH), n_dense, has_unknown=has_unknown)
     dense = Inputs(inputs.as_dense())
     assert dense.n_columns == inputs.n_columns == n_dense + sum(LEVELS)
     weights = torch.randn(MEMBERS, inputs.n_columns, UNITS).requires_grad_()
@@ -46,7 +46,7 @@ def test_product_and_gradients_equal_those_of_dense_columns(n_dense: int, has_va
 
 
 def test_a_members_product_has_the_same_bits_in_any_company() -> None:
-    inputs = make_inputs((MEMBERS, BATCH), 0, has_values=True)
+    inputs = make_inputs((MEMBERS, BATCH), 0, has_unknown=True)
     weights = torch.randn(MEMBERS, inputs.n_columns, UNITS)
     together = onehot_product(weights, inputs)
     for member in range(MEMBERS):
@@ -54,18 +54,18 @@ def test_a_members_product_has_the_same_bits_in_any_company() -> None:
         assert torch.equal(together[member : member + 1], alone)
 
 
-@pytest.mark.parametrize("has_values", [False, True])
-def test_a_batch_holds_the_rows_asked_for(has_values: bool) -> None:
-    table = make_inputs((2, 9), 3, has_values=has_values)
+@pytest.mark.parametrize("has_unknown", [False, True])
+def test_a_batch_holds_the_rows_asked_for(has_unknown: bool) -> None:
+    table = make_inputs((2, 9), 3, has_unknown=has_unknown)
     gather = Gather(table, 6, torch.device("cpu"))
     gather(torch.zeros(2, 3, dtype=torch.int64))  # the second call reuses the first one's room
     rows = torch.tensor([[0, 17], [9, 4]])
     batch = gather(rows)
     flat = table.as_dense().flatten(0, 1)
     assert torch.equal(batch.as_dense(), flat[rows])
-    assert (batch.values is None) == (not has_values)
+    assert (batch.known is None) == (not has_unknown)
 
 
 def test_the_memory_of_a_table_is_that_of_its_tensors() -> None:
-    assert make_inputs((2, 9), 3, has_values=True).n_bytes == 2 * 9 * 4 * (3 + 3 + 3)
+    assert make_inputs((2, 9), 3, has_unknown=True).n_bytes == 2 * 9 * (3 * 4 + 3 * 2 + 3)
     assert Inputs(torch.zeros(2, 9, 3)).n_bytes == 2 * 9 * 3 * 4
