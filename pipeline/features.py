@@ -100,7 +100,7 @@ class TableEncoder(_Fitted):
     """Everything `fit_encoder` learned. `transform` never looks at more than the row it transforms."""
 
     view: View
-    scaling: Literal["standard", "robust"]
+    scaling: Literal["standard", "robust", "none"]
     numbers: list[NumberColumn]
     categories: list[CategoryColumn]
     target_means: list[TargetMeans]
@@ -139,7 +139,14 @@ class TableEncoder(_Fitted):
         matrix = np.column_stack(blocks) if blocks else np.zeros((len(frame), 0), dtype=np.float32)
         return Encoded(matrix, names, cardinality)
 
+    def column_names(self) -> list[str]:
+        """The names of the encoded columns, in order."""
+        columns = [*(c.name for c in self.numbers), *(c.name for c in self.categories)]
+        return self.transform(pd.DataFrame({name: pd.Series(dtype="str") for name in columns})).names
+
     def _scaled(self, number: NumberColumn, values: FloatArray) -> NDArray[np.float32]:
+        if self.scaling == "none":
+            return values.astype(np.float32)
         scaled = (values - number.centre) / number.scale
         if self.scaling == "robust":
             scaled = scaled / np.sqrt(1.0 + (scaled / SMOOTH_CLIP_AT) ** 2)

@@ -36,7 +36,9 @@ class FeatureSteps(Table):
         description="cross-fitted target means of categories with at least this many levels",
     )
     codes_as_numbers: bool = Field(default=False, description="read categories written with digits as amounts")
-    scaling: Literal["standard", "robust"] = "standard"
+    scaling: Literal["standard", "robust", "none"] = Field(
+        default="standard", description="of numbers; none: as they are, missing stays missing (for trees)"
+    )
 
 
 class RunConfig(Table):

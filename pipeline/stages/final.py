@@ -82,12 +82,14 @@ def final_strategy(store: FeatureStore, config: RunConfig) -> tuple[Literal["ave
 
 
 def _refit(
-    store: FeatureStore, config: RunConfig, run: RunFolder, n_epochs: int, device: torch.device, n_workers: int
+    store: FeatureStore, config: RunConfig, run: RunFolder, n_epochs: int | None, device: torch.device, n_workers: int
 ) -> NDArray[np.float64]:
     """Train as many members as cross-validation had, on all train rows; keep them; predict the test rows."""
     problem = store.problem(config)
     every_row = Split(np.arange(len(problem.train)), np.arange(0))
-    model = make_model(config.model, config.params, where=f"preset {config.preset}").with_epochs(n_epochs)
+    model = make_model(config.model, config.params, where=f"preset {config.preset}")
+    if n_epochs is not None:
+        model = model.with_epochs(n_epochs)
     checkpoints = run.path / "final_checkpoints"
     with progress_bar("final") as update:
         fitted = model.fit(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +22,8 @@ from pipeline.models.base import EpochScores, FitContext
 from pipeline.nets.devices import describe_device
 from pipeline.problems import FeatureStore
 from pipeline.progress import progress_bar, say
+
+HISTORY_COLUMNS = [field.name for field in fields(EpochScores)]
 
 
 def train_run(store: FeatureStore, config: RunConfig, *, device: torch.device, n_workers: int) -> RunFolder:
@@ -58,9 +60,10 @@ def train_run(store: FeatureStore, config: RunConfig, *, device: torch.device, n
     cv_score, fold_scores = scores_of(oof, problem.metric)
     artifacts.write_parquet(run.oof, oof)
     artifacts.write_parquet(run.test, prediction_frame(store.test_rows["id"], result.test_prediction))
-    history = pd.DataFrame([asdict(line) for line in result.fitted.history])
+    history = pd.DataFrame([asdict(line) for line in result.fitted.history], columns=HISTORY_COLUMNS)
     artifacts.write_parquet(run.history, history)
-    _write_tensorboard(run, history)
+    if not history.empty:
+        _write_tensorboard(run, history)
     result.fitted.save(run.model)
     report = {
         "run": run.name,
