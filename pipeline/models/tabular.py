@@ -151,6 +151,7 @@ class _Prepared:
                     seen,
                     target_frame=fit_frame,
                     target=supervised[split.train_rows],
+                    is_wide=is_wide,
                 )
             )
             scalers.append(TargetScaler.fit(z[split.train_rows], is_scaled=is_regression))
