@@ -71,12 +71,22 @@ def preset_names() -> list[str]:
     return sorted(p.name[:-5] for p in resources.files("pipeline.presets").iterdir() if p.name.endswith(".toml"))
 
 
+def run_defaults(model: str) -> dict[str, Any]:
+    """The `seeds` and `features` that suit the model's family; {} for a model that goes by the preset's."""
+    text = resources.files("pipeline.config").joinpath("run_defaults.toml").read_text("utf-8")
+    for family in tomllib.loads(text).values():
+        if model in family.pop("models"):
+            return dict(family)
+    return {}
+
+
 def load_run_config(preset: str, *, model: str | None = None, overrides: Iterable[str] = ()) -> RunConfig:
     """The preset's configuration with `model` and `key=value` overrides applied.
 
     `preset` is a built-in name, the path of a TOML file, or that of a `best.json` of `tune`. Another `model` than the
-    preset's drops the preset's params. Override keys are dotted (`features.rare_min_count=5`); a bare key that is no
-    field of a run is a parameter of the model (`lr=0.01`). Raises SpecError.
+    preset's drops the preset's params, and brings its family's feature steps and seeds. Override keys are dotted
+    (`features.rare_min_count=5`); a bare key that is no field of a run is a parameter of the model (`lr=0.01`).
+    Raises SpecError.
     """
     if preset.endswith(".json"):
         where, raw = preset, json.loads(Path(preset).read_text(encoding="utf-8"))["config"]
@@ -90,7 +100,7 @@ def load_run_config(preset: str, *, model: str | None = None, overrides: Iterabl
         where, name = f"preset {preset}", preset
         raw = tomllib.loads(resources.files("pipeline.presets").joinpath(f"{preset}.toml").read_text("utf-8"))
     if model is not None and model != raw.get("model"):
-        raw = {**raw, "model": model, "params": {}}
+        raw = {**raw, "model": model, "params": {}, **run_defaults(model)}
     for override in overrides:
         _apply_override(raw, override)
     return validated(RunConfig, {**raw, "preset": name}, where=where)

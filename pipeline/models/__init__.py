@@ -69,7 +69,7 @@ MODELS: dict[str, ModelEntry] = {
     "histogram_boosting": _tabular("scikit-learn's gradient boosting", HistogramBoosting, HistogramParams),
     "lightgbm": _tabular("LightGBM (extra: boosting)", LightGBM, BoostingParams),
     "xgboost": _tabular("XGBoost (extra: boosting)", XGBoost, BoostingParams),
-    "catboost": _tabular("CatBoost (extra: boosting)", CatBoost, BoostingParams),
+    "catboost": _tabular("CatBoost (extra: boosting)", CatBoost, BoostingParams, {"one_hot_max": 30}),
 }
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import zlib
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -22,11 +23,21 @@ from pydantic import Field
 from pipeline.config import Table
 from pipeline.errors import PipelineError, SpecError
 from pipeline.features import View
-from pipeline.models.learners import Arrays, FitRows, FloatArray, Job, all_classes, held_out
+from pipeline.models.learners import (
+    Arrays,
+    FitRows,
+    FloatArray,
+    Job,
+    all_classes,
+    column_share_for,
+    held_out,
+    leaves_for,
+    lr_for,
+)
 from pipeline.targets import softmax
 
 ROWS_FOR_GPU = 20_000  # with fewer rows a GPU is slower than one core
-FEW_ROWS = 20_000  # up to here the number of rounds is the mean over several held parts
+FEW_ROWS = 4_000  # up to here the number of rounds is the mean over several held parts
 EXTRA = "boosting"
 
 
@@ -34,15 +45,19 @@ class BoostingParams(Table):
     """Parameters of `lightgbm`, `xgboost` and `catboost`; the registry holds their defaults."""
 
     lr: float | None = Field(default=None, gt=0, description="default: by the number of rows")
-    max_leaves: int = Field(default=8, ge=2, description="of lightgbm")
-    max_depth: int = Field(default=4, ge=1, description="of xgboost and catboost")
+    max_leaves: int | None = Field(default=None, ge=2, description="of lightgbm; default: by the number of rows")
+    max_depth: int | None = Field(default=None, ge=1, description="of xgboost and catboost; default: by rows")
     min_samples_leaf: float = Field(default=5.0, ge=0, description="rows, or sum of hessians in xgboost")
     row_share: float = Field(default=0.7, gt=0, le=1, description="of the rows, drawn for every tree")
-    column_share: float = Field(default=0.3, gt=0, le=1, description="of the columns, drawn for every tree")
+    column_share: float | None = Field(
+        default=None, gt=0, le=1, description="of the columns, drawn for every tree; default: by their number"
+    )
     l2: float = Field(default=1.0, ge=0)
     loss: str = Field(default="auto", pattern="^(auto|mse|mae|huber)$", description="of numbers")
     max_rounds: int = Field(default=5000, ge=1)
-    patience: int = Field(default=100, ge=1, description="rounds without a better loss on the held rows")
+    patience: int | None = Field(
+        default=None, ge=1, description="rounds without a better loss on the held rows; default: 3 / lr"
+    )
     held_parts: int = Field(default=4, ge=2, description="parts of the fit rows, of which one at a time is held out")
     one_hot_max: int = Field(default=4, ge=1, description="levels up to which a category is split one against all")
 
@@ -58,12 +73,22 @@ def imported(name: str) -> ModuleType:
         ) from error
 
 
+@dataclass(frozen=True)
+class _Sizes:
+    lr: float
+    leaves: int
+    depth: int
+    column_share: float
+    patience: int
+
+
 class _Boosting:
     """How many rounds, the losses by name, and the model's bytes as an array."""
 
     view: View = "ordinal"
     is_seeded = True
     library: ClassVar[str] = ""
+    lr_factor: ClassVar[float] = 1.0
 
     def __init__(self, params: BoostingParams) -> None:
         self.params = params
@@ -99,9 +124,18 @@ class _Boosting:
         """Sums of the splits' gains."""
         return member["importance"].astype(np.float64)
 
-    def lr(self, n_rows: int) -> float:
-        """Slow for few rows, where rounds are cheap."""
-        return self.params.lr or float(np.clip(0.03 * (n_rows / 2000) ** 0.25, 0.03, 0.1))
+    def sizes(self, rows: FitRows) -> _Sizes:
+        """What is not set, by the numbers of rows and columns."""
+        n_rows, n_columns = rows.x.shape
+        lr = self.params.lr or lr_for(n_rows) * self.lr_factor
+        leaves = self.params.max_leaves or leaves_for(n_rows)
+        return _Sizes(
+            lr=lr,
+            leaves=leaves,
+            depth=self.params.max_depth or 1 + int(np.log2(leaves)),
+            column_share=self.params.column_share or column_share_for(n_columns),
+            patience=self.params.patience or max(10, round(3.0 / lr)),
+        )
 
     def loss(self, rows: FitRows) -> str:
         """The loss of numbers; `mae` where the metric is that."""
@@ -149,14 +183,15 @@ class LightGBM(_Boosting):
     def _trained(
         self, library: ModuleType, rows: FitRows, held: FitRows | None, job: Job, n_rounds: int
     ) -> tuple[Any, int]:
+        sizes = self.sizes(rows)
         losses = {"mse": "l2", "mae": "l1", "huber": "huber"}
         n_present = len(np.unique(rows.y))
         params = {
             "objective": losses[self.loss(rows)] if rows.is_regression else "binary",
-            "learning_rate": self.lr(len(rows.y)),
-            "num_leaves": self.params.max_leaves,
+            "learning_rate": sizes.lr,
+            "num_leaves": sizes.leaves,
             "min_data_in_leaf": round(min(self.params.min_samples_leaf, max(1, len(rows.y) // 10))),
-            "feature_fraction": self.params.column_share,
+            "feature_fraction": sizes.column_share,
             "bagging_fraction": self.params.row_share,
             "bagging_freq": 1,
             "lambda_l2": self.params.l2,
@@ -186,7 +221,7 @@ class LightGBM(_Boosting):
         train = dataset(rows)
         if held is None:
             return library.train(params, train, n_rounds, callbacks=[look_at_stop]), n_rounds
-        stopping = library.early_stopping(self.params.patience, verbose=False)
+        stopping = library.early_stopping(sizes.patience, verbose=False)
         model = library.train(
             params, train, n_rounds, valid_sets=[dataset(held, train)], callbacks=[stopping, look_at_stop]
         )
@@ -221,15 +256,16 @@ class XGBoost(_Boosting):
     def _trained(
         self, library: ModuleType, rows: FitRows, held: FitRows | None, job: Job, n_rounds: int
     ) -> tuple[Any, int]:
+        sizes = self.sizes(rows)
         losses = {"mse": "reg:squarederror", "mae": "reg:absoluteerror", "huber": "reg:pseudohubererror"}
         n_present = len(np.unique(rows.y))
         params = {
             "objective": losses[self.loss(rows)] if rows.is_regression else "binary:logistic",
-            "eta": self.lr(len(rows.y)),
-            "max_depth": self.params.max_depth,
+            "eta": sizes.lr,
+            "max_depth": sizes.depth,
             "min_child_weight": self.params.min_samples_leaf * (1.0 if rows.is_regression else 0.2),
             "subsample": self.params.row_share,
-            "colsample_bytree": self.params.column_share,
+            "colsample_bytree": sizes.column_share,
             "lambda": self.params.l2,
             "max_cat_to_onehot": self.params.one_hot_max,
             "tree_method": "hist",
@@ -257,7 +293,7 @@ class XGBoost(_Boosting):
             matrix(rows),
             n_rounds,
             evals=[(matrix(held), "held")],
-            early_stopping_rounds=self.params.patience,
+            early_stopping_rounds=sizes.patience,
             verbose_eval=False,
             callbacks=[LookAtStop()],
         )
@@ -305,18 +341,20 @@ class CatBoost(_Boosting):
     """Symmetric trees with ordered target statistics of categories; CUDA for many rows."""
 
     library = "catboost"
+    lr_factor = 2.0  # its rounds are dear
 
     def _trained(
         self, library: ModuleType, rows: FitRows, held: FitRows | None, job: Job, n_rounds: int
     ) -> tuple[Any, int]:
+        sizes = self.sizes(rows)
         losses = {"mse": "RMSE", "mae": "MAE", "huber": "Huber:delta=1.0"}
         n_present = len(np.unique(rows.y))
         of_classes = "MultiClass" if n_present > 2 else "Logloss"
         on_gpu = self._uses_gpu(rows, job)
         params = {
             "loss_function": losses[self.loss(rows)] if rows.is_regression else of_classes,
-            "learning_rate": self.lr(len(rows.y)),
-            "depth": self.params.max_depth,
+            "learning_rate": sizes.lr,
+            "depth": sizes.depth,
             "l2_leaf_reg": self.params.l2,
             "bootstrap_type": "Bernoulli",
             "subsample": self.params.row_share,
@@ -329,7 +367,7 @@ class CatBoost(_Boosting):
             "logging_level": "Silent",
         }
         if not on_gpu:
-            params["rsm"] = self.params.column_share
+            params["rsm"] = sizes.column_share
             params["boosting_type"] = "Plain"
 
         class LookAtStop:
@@ -350,7 +388,7 @@ class CatBoost(_Boosting):
         model.fit(
             pool(rows),
             eval_set=pool(held),
-            early_stopping_rounds=self.params.patience,
+            early_stopping_rounds=sizes.patience,
             use_best_model=True,
             **callbacks,
         )

@@ -27,6 +27,7 @@ from pipeline.targets import class_indicators, softmax
 
 INNER_FOLDS = 3
 RIDGE_ALPHAS = np.geomspace(1e-3, 10.0, 9)
+ROWS_FOR_WIDTH = 1200
 BLOCK = 2048  # rows whose distances are held at a time
 
 
@@ -69,7 +70,7 @@ class KernelParams(Table):
     )
     penalties: tuple[float, ...] = Field(default=(1.0, 3.0, 10.0), description="of svm: values of C that are tried")
     epsilon: float = Field(default=0.1, ge=0, description="of svm: error that costs nothing, in target deviations")
-    max_rows: int = Field(default=2000, ge=10, description="rows that serve as centres; more are drawn from")
+    max_rows: int = Field(default=1500, ge=10, description="rows that serve as centres; more are drawn from")
 
 
 class KernelRidge:
@@ -82,29 +83,29 @@ class KernelRidge:
         self.params = params
 
     def fit(self, rows: FitRows, job: Job) -> Arrays:
-        """Centres and weights; the width and the penalty by leave-one-out error."""
-        centres = _subset(rows, self.params.max_rows, job.seed).x.astype(np.float64)
-        x, unit = rows.x.astype(np.float64), _gamma_unit(rows.x.astype(np.float64))
-        y = rows.y[:, None] if rows.is_regression else class_indicators(rows.y.astype(np.int64), rows.n_classes)
-        squared = _squared_distances(x, centres)
-        among = _squared_distances(centres, centres)
-        best: tuple[float, Arrays, FloatArray] | None = None
-        for factor in self.params.gammas:
-            gamma = factor * unit
-            values, vectors = np.linalg.eigh(np.exp(-gamma * among))
-            kept = values > 1e-8 * values[-1]
-            root = vectors[:, kept] / np.sqrt(values[kept])
-            features = np.exp(-gamma * squared) @ root
-            error, weights, intercept, left_out = _weighted_ridge(features, y, rows.weights)
-            if best is None or error < best[0]:
-                dual = (root @ weights).astype(np.float32)
-                member = {"centres": centres.astype(np.float32), "gamma": np.array(gamma), "dual": dual}
-                best = error, {**member, "intercept": intercept}, left_out
-        assert best is not None, "there is a width"
-        _, member, left_out = best
+        """Centres and weights; the width by leave-one-out error on some rows, then the penalty on all."""
+        unit = _gamma_unit(rows.x.astype(np.float64))
+        some = _subset(rows, ROWS_FOR_WIDTH, job.seed)
+        errors = [self._fitted(some, some.x, factor * unit)[0] for factor in self.params.gammas]
+        gamma = self.params.gammas[int(np.argmin(errors))] * unit
+        centres = _subset(rows, self.params.max_rows, job.seed + 1).x
+        _, member, left_out = self._fitted(rows, centres, gamma)
         if not rows.is_regression:
             member["slopes"], member["biases"] = _fit_calibration(rows, left_out)
         return member
+
+    def _fitted(self, rows: FitRows, centres: NDArray[np.float32], gamma: float) -> tuple[float, Arrays, FloatArray]:
+        """The leave-one-out error, the member, and the left-out predictions (rows, outputs)."""
+        points = centres.astype(np.float64)
+        y = rows.y[:, None] if rows.is_regression else class_indicators(rows.y.astype(np.int64), rows.n_classes)
+        values, vectors = np.linalg.eigh(np.exp(-gamma * _squared_distances(points, points)))
+        kept = values > 1e-8 * values[-1]
+        root = vectors[:, kept] / np.sqrt(values[kept])
+        features = np.exp(-gamma * _squared_distances(rows.x.astype(np.float64), points)) @ root
+        error, weights, intercept, left_out = _weighted_ridge(features, y, rows.weights)
+        dual = (root @ weights).astype(np.float32)
+        member = {"centres": centres, "gamma": np.array(gamma), "dual": dual, "intercept": intercept}
+        return error, member, left_out
 
     def predict(self, member: Arrays, x: NDArray[np.float32]) -> FloatArray:
         """Values, or the classes' probabilities."""

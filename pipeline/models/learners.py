@@ -102,6 +102,21 @@ def held_out(rows: FitRows, n_parts: int, seed: int, number: int = 0) -> tuple[F
     return part, held if rows.is_regression else held.take(np.flatnonzero(np.isin(held.y, part.y)))
 
 
+def lr_for(n_rows: int) -> float:
+    """A boosting's learning rate: slow for few rows, where rounds are cheap."""
+    return float(np.clip(0.03 * (n_rows / 2000) ** 0.4, 0.03, 0.1))
+
+
+def leaves_for(n_rows: int) -> int:
+    """Leaves of a boosting's trees: few for few rows."""
+    return int(np.clip(n_rows / 200, 8, 64))
+
+
+def column_share_for(n_columns: int) -> float:
+    """Share of the columns a boosting's tree or split looks at: some ten columns, and three in ten of many."""
+    return float(np.clip(10.0 / n_columns, 0.3, 1.0))
+
+
 def inner_loss(rows: FitRows, prediction: FloatArray) -> float:
     """What choices inside a fit minimise: weighted squared error, or log loss of the classes."""
     if rows.is_regression:

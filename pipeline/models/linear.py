@@ -22,7 +22,7 @@ INNER_FOLDS = 5
 MOST_ITERATIONS = 2000
 RIDGE_ALPHAS = np.geomspace(0.1, 1e4, 16)
 LOGISTIC_CS = np.geomspace(1e-3, 30.0, 10)
-HUBER_ALPHAS = (1e-3, 1.0, 10.0, 100.0)
+HUBER_ALPHAS = (0.1, 3.0, 30.0)
 
 
 class LinearParams(Table):
@@ -149,7 +149,7 @@ class Huber(_Linear):
         from sklearn.linear_model import HuberRegressor
 
         def fitted(part: FitRows, alpha: float) -> Any:
-            model = HuberRegressor(epsilon=self.params.epsilon, alpha=alpha, max_iter=MOST_ITERATIONS, tol=1e-4)
+            model = HuberRegressor(epsilon=self.params.epsilon, alpha=alpha, max_iter=300, tol=1e-3)
             return model.fit(part.x.astype(np.float64), part.y, sample_weight=part.weight)
 
         def loss(alpha: float, inside: FitRows, outside: FitRows) -> float:

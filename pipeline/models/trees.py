@@ -14,7 +14,17 @@ from pydantic import Field
 from pipeline.config import Table
 from pipeline.features import View
 from pipeline.models.forests import Forest, forest_of_histogram, forest_of_sklearn
-from pipeline.models.learners import Arrays, FitRows, FloatArray, Job, all_classes, held_out
+from pipeline.models.learners import (
+    Arrays,
+    FitRows,
+    FloatArray,
+    Job,
+    all_classes,
+    column_share_for,
+    held_out,
+    leaves_for,
+    lr_for,
+)
 from pipeline.targets import softmax
 
 LOWEST = np.float32(-1e30)  # stands for a missing number: below every other
@@ -95,11 +105,13 @@ def _without_missing(x: NDArray[np.float32]) -> NDArray[np.float32]:
 class HistogramParams(Table):
     """Parameters of `histogram_boosting`."""
 
-    lr: float = Field(default=0.04, gt=0)
-    max_leaves: int = Field(default=8, ge=2)
+    lr: float | None = Field(default=None, gt=0, description="default: by the number of rows")
+    max_leaves: int | None = Field(default=None, ge=2, description="default: by the number of rows")
     min_samples_leaf: int = Field(default=10, ge=1)
     l2: float = Field(default=1.0, ge=0)
-    max_features: float = Field(default=0.3, gt=0, le=1, description="share of the columns a split looks at")
+    max_features: float | None = Field(
+        default=None, gt=0, le=1, description="share of the columns a split looks at; default: by their number"
+    )
     max_rounds: int = Field(default=3000, ge=1)
     patience: int = Field(default=50, ge=1, description="rounds without a better loss on the rows held out")
     held_parts: int = Field(default=5, ge=2, description="parts of the fit rows; one finds the number of rounds")
@@ -166,12 +178,12 @@ class HistogramBoosting:
         loss = {"loss": "absolute_error"} if rows.metric.name == "mae" else {}
         model = class_of(
             **loss,
-            learning_rate=self.params.lr,
+            learning_rate=self.params.lr or lr_for(len(rows.y)),
             max_iter=n_rounds,
-            max_leaf_nodes=self.params.max_leaves,
+            max_leaf_nodes=self.params.max_leaves or leaves_for(len(rows.y)),
             min_samples_leaf=min(self.params.min_samples_leaf, max(1, len(rows.y) // 10)),
             l2_regularization=self.params.l2,
-            max_features=self.params.max_features,
+            max_features=self.params.max_features or column_share_for(rows.x.shape[1]),
             categorical_features=sorted(codes) or None,
             early_stopping=held is not None,
             n_iter_no_change=self.params.patience,
