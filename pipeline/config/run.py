@@ -37,7 +37,9 @@ class FeatureSteps(Table):
     )
     category_counts: bool = Field(default=False, description="how many fit rows hold a row's category, as a number")
     text_parts: bool = Field(default=False, description="split columns.texts: parts, words, numbers, shared keys")
-    key_target_means: bool = Field(default=False, description="cross-fitted target means of the keys in columns.texts")
+    key_target_means: int = Field(
+        default=0, ge=0, description="cross-fitted target means of the keys in columns.texts, up to so many fit rows"
+    )
     codes_as_numbers: bool = Field(default=False, description="read categories written with digits as amounts")
     scaling: Literal["standard", "robust", "none"] = Field(
         default="standard", description="of numbers; none: as they are, missing stays missing (for trees)"

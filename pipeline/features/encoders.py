@@ -213,9 +213,7 @@ def fit_encoder(
         if role == "text":
             continue
         if name in keys:
-            if steps.key_target_means:
-                assert target_frame is not None
-                assert target is not None
+            if target_frame is not None and target is not None and len(target) <= steps.key_target_means:
                 target_means.append(_fit_target_means(name, target_frame[name], target))
             continue
         levels = ordered.get(name) if role == "ordered" and steps.ordered_mapping else None

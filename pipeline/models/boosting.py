@@ -100,6 +100,8 @@ class _Boosting:
         library = imported(self.library)
         n_rounds = job.n_rounds or self._rounds(library, rows, job)
         model, _ = self._trained(library, rows, None, job, n_rounds)
+        if job.stop.is_set():  # the model is cut short
+            raise KeyboardInterrupt
         raw = np.frombuffer(zlib.compress(self._bytes(model), 6), dtype=np.uint8)
         gains = np.asarray(self._gains(model, rows.x.shape[1]), dtype=np.float32)
         return {
@@ -128,7 +130,7 @@ class _Boosting:
         """What is not set, by the numbers of rows and columns."""
         n_rows, n_columns = rows.x.shape
         lr = self.params.lr or lr_for(n_rows) * self.lr_factor
-        leaves = self.params.max_leaves or leaves_for(n_rows)
+        leaves = self.params.max_leaves or leaves_for(n_rows, rows.is_regression)
         return _Sizes(
             lr=lr,
             leaves=leaves,
@@ -297,6 +299,8 @@ class XGBoost(_Boosting):
             verbose_eval=False,
             callbacks=[LookAtStop()],
         )
+        if job.stop.is_set():
+            raise KeyboardInterrupt
         return model, int(model.best_iteration) + 1
 
     def _bytes(self, model: Any) -> bytes:

@@ -107,9 +107,9 @@ def lr_for(n_rows: int) -> float:
     return float(np.clip(0.03 * (n_rows / 2000) ** 0.4, 0.03, 0.1))
 
 
-def leaves_for(n_rows: int) -> int:
-    """Leaves of a boosting's trees: few for few rows."""
-    return int(np.clip(n_rows / 200, 8, 64))
+def leaves_for(n_rows: int, is_regression: bool) -> int:
+    """Leaves of a boosting's trees: few for few rows, and for classes, which say less a row than numbers."""
+    return int(np.clip(n_rows / (200 if is_regression else 650), 8, 64))
 
 
 def column_share_for(n_columns: int) -> float:

@@ -178,9 +178,9 @@ class HistogramBoosting:
         loss = {"loss": "absolute_error"} if rows.metric.name == "mae" else {}
         model = class_of(
             **loss,
-            learning_rate=self.params.lr or lr_for(len(rows.y)),
+            learning_rate=self.params.lr or 1.5 * lr_for(len(rows.y)),
             max_iter=n_rounds,
-            max_leaf_nodes=self.params.max_leaves or leaves_for(len(rows.y)),
+            max_leaf_nodes=self.params.max_leaves or leaves_for(len(rows.y), rows.is_regression),
             min_samples_leaf=min(self.params.min_samples_leaf, max(1, len(rows.y) // 10)),
             l2_regularization=self.params.l2,
             max_features=self.params.max_features or column_share_for(rows.x.shape[1]),

@@ -18,7 +18,7 @@ from pipeline.artifacts import RunFolder
 from pipeline.config import RunConfig
 from pipeline.cross_validation import cross_validate, oof_frame, prediction_frame, scores_of
 from pipeline.models import make_model
-from pipeline.models.base import EpochScores, FitContext
+from pipeline.models.base import EpochScores, FitContext, feature_importance
 from pipeline.nets.devices import describe_device
 from pipeline.problems import FeatureStore
 from pipeline.progress import progress_bar, say
@@ -76,6 +76,7 @@ def train_run(store: FeatureStore, config: RunConfig, *, device: torch.device, n
         "fold_scores": fold_scores,
         "last_epoch_by_fold": _last_epoch(history),
         "n_epochs": result.fitted.n_epochs,
+        "feature_importance": feature_importance(result.fitted),
         "scope": problem.scope,
         "target_transform": problem.target_transform,
         "elapsed_s": round(time.monotonic() - started, 2),
