@@ -18,7 +18,9 @@ from pipeline import artifacts
 from pipeline.config import CompetitionSpec, Folds, RunConfig, SpaceEntry, load_search_space
 from pipeline.errors import SpecError
 from pipeline.folds import Split, assign_folds, splits_of
+from pipeline.models import entry_of
 from pipeline.models.base import EpochScores, FitContext
+from pipeline.models.neural import NeuralParams
 from pipeline.problems import FeatureStore
 from pipeline.progress import progress_bar, say
 from pipeline.tuning import (
@@ -56,6 +58,11 @@ def tune(
     """
     folder = store.workspace.tuning(base.model)
     space = load_search_space(base.model, store.spec.task, store.spec.tune.get(base.model, {}))
+    if not issubclass(entry_of(base.model).params, NeuralParams):
+        raise SpecError(
+            f"the model {base.model!r} cannot be tuned yet; networks can",
+            hint=f"Its defaults go by the data's size: `train --model {base.model}`; --set changes a parameter.",
+        )
     if not space:
         raise SpecError(f"the model {base.model!r} has no search space", where=f"[tune.{base.model}]")
     epochs = int(base.params.get("epochs", 40))
