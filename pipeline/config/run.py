@@ -86,9 +86,9 @@ def load_run_config(preset: str, *, model: str | None = None, overrides: Iterabl
     """The preset's configuration with `model` and `key=value` overrides applied.
 
     `preset` is a built-in name, the path of a TOML file, or that of a `best.json` of `tune`. Another `model` than the
-    preset's drops the preset's params, and brings its family's feature steps and seeds. Override keys are dotted
-    (`features.rare_min_count=5`); a bare key that is no field of a run is a parameter of the model (`lr=0.01`).
-    Raises SpecError.
+    preset's drops the preset's params; over a built-in preset it brings its family's feature steps and seeds. Override
+    keys are dotted (`features.rare_min_count=5`); a bare key that is no field of a run is a parameter of the model
+    (`lr=0.01`). Raises SpecError.
     """
     if preset.endswith(".json"):
         where, raw = preset, json.loads(Path(preset).read_text(encoding="utf-8"))["config"]
@@ -102,7 +102,8 @@ def load_run_config(preset: str, *, model: str | None = None, overrides: Iterabl
         where, name = f"preset {preset}", preset
         raw = tomllib.loads(resources.files("pipeline.presets").joinpath(f"{preset}.toml").read_text("utf-8"))
     if model is not None and model != raw.get("model"):
-        raw = {**raw, "model": model, "params": {}, **run_defaults(model)}
+        is_own = preset.endswith((".json", ".toml"))  # what a user wrote stays
+        raw = {**raw, "model": model, "params": {}, **({} if is_own else run_defaults(model))}
     for override in overrides:
         _apply_override(raw, override)
     return validated(RunConfig, {**raw, "preset": name}, where=where)

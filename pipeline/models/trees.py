@@ -193,7 +193,9 @@ class HistogramBoosting:
         known = {} if held is None else {"X_val": _recoded(held.x, codes), "y_val": held.y}
         if held is not None and held.weight is not None:
             known["sample_weight_val"] = held.weight
-        model.fit(_recoded(rows.x, codes), rows.y, sample_weight=rows.weight, **known)
+        x = _recoded(rows.x, codes)
+        x[:, np.isnan(x).all(axis=0)] = 0.0  # a column of nothing has no bins; it is not split on
+        model.fit(x, rows.y, sample_weight=rows.weight, **known)
         return model, columns, codes
 
 

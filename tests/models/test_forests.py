@@ -66,6 +66,16 @@ def test_a_boosting_of_arrays_predicts_as_scikit_learns(n_classes: int) -> None:
     np.testing.assert_allclose(learner.predict(member, x), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_column_without_a_value_in_the_fit_rows_is_no_obstacle() -> None:
+    rows = make_rows(0)
+    rows.x[:, 0] = np.nan
+    learner = HistogramBoosting(HistogramParams(lr=0.2))
+    member = learner.fit(rows, JOB)
+    other = rows.x.copy()
+    other[:, 0] = 5.0
+    np.testing.assert_array_equal(learner.predict(member, other), learner.predict(member, rows.x))
+
+
 def test_thresholds_part_float32_values_as_before() -> None:
     generator = np.random.default_rng(0)
     threshold = generator.normal(size=1000)
