@@ -219,6 +219,12 @@ def write_tensors(path: Path, tensors: dict[str, NDArray[Any]]) -> None:
         file.write(save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
 
 
+def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    """Write named arrays as a compressed npz atomically; objects are refused."""
+    with atomic_write(path) as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
 def _read(path: Path, read: Callable[[Path], Any]) -> Any:
     """`read(path)`; a missing or broken file becomes an ArtifactError."""
     try:
@@ -254,6 +260,17 @@ def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
 
     tensors: dict[str, NDArray[Any]] = _read(path, load_file)
     return tensors
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read named arrays from an npz; pickled objects are refused. Raises ArtifactError."""
+
+    def read(path: Path) -> dict[str, NDArray[Any]]:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+
+    arrays: dict[str, NDArray[Any]] = _read(path, read)
+    return arrays
 
 
 def sha256_of(path: Path) -> str:

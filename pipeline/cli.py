@@ -54,7 +54,9 @@ Preset = Annotated[
         "--preset", "-p", help=f"{', '.join(preset_names())}, tuned, a .toml file; auto: tuned if there is, else fast"
     ),
 ]
-ModelName = Annotated[str | None, typer.Option("--model", "-m", help="another model than the preset's: linear, mlp")]
+ModelName = Annotated[
+    str | None, typer.Option("--model", "-m", help="another than the preset's, e.g. ridge, random_forest, catboost")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cuda, mps or cpu")]
 Overrides = Annotated[
     list[str] | None,

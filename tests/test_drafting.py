@@ -310,7 +310,7 @@ def test_the_text_na_is_a_value_only_beside_empty_cells(tmp_path: Path) -> None:
     assert spec.columns.ordered == {"pool": ["NA", "Po", "Fa", "TA", "Gd", "Ex"]}
 
 
-def test_names_and_compound_texts_are_dropped_and_said(tmp_path: Path) -> None:
+def test_names_and_compound_texts_are_texts_and_said(tmp_path: Path) -> None:
     write(
         tmp_path,
         **table_files(
@@ -321,7 +321,7 @@ def test_names_and_compound_texts_are_dropped_and_said(tmp_path: Path) -> None:
         ),
     )
     text, spec, _ = drafted_and_loaded(tmp_path)
-    assert spec.columns.drop == ["name", "cabin"]
+    assert spec.columns.texts == ["name", "cabin"]
     assert "compound (3 parts between '/')" in text
 
 
@@ -404,9 +404,11 @@ def test_titanic() -> None:
     assert (spec.id, spec.target, spec.task, spec.metric) == ("PassengerId", ["Survived"], "binary", "accuracy")
     assert spec.files.sample_submission == "gender_submission.csv"
     assert spec.columns.categories == ["Pclass"]
-    assert spec.columns.drop == ["Name", "Ticket", "Cabin"]
+    assert spec.columns.texts == ["Name", "Ticket", "Cabin"]
     assert spec.folds.kind == "stratified"
-    assert list(tables.train) == ["Pclass", "Sex", "Age", "SibSp", "Parch", "Fare", "Embarked"]
+    assert tables.left_out == {}
+    texts = [name for name, role in tables.roles.items() if role == "text"]
+    assert texts == ["Name", "Ticket", "Cabin"]
 
 
 @pytest.mark.real_data
@@ -425,7 +427,7 @@ def test_bike_sharing_demand() -> None:
 def test_spaceship_titanic() -> None:
     text, spec, tables = drafted_and_loaded(real("spaceship-titanic"))
     assert (spec.target, spec.task, spec.metric) == (["Transported"], "binary", "accuracy")
-    assert spec.columns.drop == ["Cabin", "Name"]
+    assert spec.columns.texts == ["PassengerId", "Cabin", "Name"]
     assert tables.classes == [False, True]
     assert "compound (3 parts between '/')" in text
     assert "the ids are compound" in text

@@ -452,3 +452,121 @@ def test_a_file_without_add_features_is_told(tmp_path: Path, text: str | None, w
         path.write_text(text)
     with pytest.raises(DataError, match=words):
         apply_feature_function(path, make_frame(3), ROLES)
+
+
+# --- texts and counts
+
+
+TEXTS: dict[str, Role] = {"cabin": "text", "name": "text", "ticket": "text"}
+TEXT_STEPS = FeatureSteps(text_parts=True, key_target_means=10_000, category_counts=True)
+
+
+def text_frame(n_rows: int, seed: int = 0) -> pd.DataFrame:
+    generator = np.random.default_rng(seed)
+    group = generator.integers(0, n_rows // 2, n_rows)
+    title = generator.choice(["Mr", "Mrs", "Dr"], n_rows, p=[0.6, 0.3, 0.1])
+    return pd.DataFrame(
+        {
+            "cabin": [
+                f"{deck}/{number}/{side}" for deck, number, side in zip(*_cabins(generator, n_rows), strict=True)
+            ],
+            "name": [
+                f"Fam{_letters(g)}, {t}. Some{_letters(i)}" for i, (g, t) in enumerate(zip(group, title, strict=True))
+            ],
+            "ticket": [f"{'PC ' if g % 3 == 0 else ''}{1000 + g}" for g in group],
+        },
+        dtype="str",
+    ).mask(generator.random((n_rows, 3)) < 0.05)
+
+
+def _cabins(generator: np.random.Generator, n_rows: int) -> tuple[np.ndarray, ...]:
+    deck, side = generator.choice(list("ABC"), n_rows), generator.choice(list("PS"), n_rows)
+    return deck, generator.integers(0, n_rows // 3, n_rows), side
+
+
+def _letters(number: int) -> str:
+    return "".join(chr(ord("a") + int(digit)) for digit in str(number))
+
+
+def test_texts_become_parts_words_and_keys() -> None:
+    frame = text_frame(300)
+    encoder = fit_encoder("ordinal", FeatureSteps(text_parts=True, scaling="none"), TEXTS, {}, frame)
+    cabin, name, ticket = encoder.texts
+    assert (cabin.delimiter, cabin.parts) == ("/", [["category"], ["number", "key"], ["category"]])
+    assert (name.is_code, {"Mr", "Mrs", "Dr"} <= set(name.words), name.keys) == (False, True, ["first"])
+    assert (ticket.is_code, ticket.keys) == (True, ["whole"])
+    encoded = encoder.transform(frame)
+    row = int(np.flatnonzero(frame.notna().all(axis=1))[0])
+    deck, number, _ = frame["cabin"][row].split("/")
+    assert column(encoded, "cabin.1")[row] == float(number)
+    decks = next(c for c in encoder.categories if c.name == "cabin.0").vocabulary
+    assert column(encoded, "cabin.0")[row] == decks.index(deck) + 2
+    assert column(encoded, "name.has.Mrs")[row] == float("Mrs." in frame["name"][row])
+    assert column(encoded, "ticket.number")[row] == float(frame["ticket"][row].split()[-1])
+    assert encoded.names == encoder.column_names()
+    odd = pd.DataFrame(
+        {"cabin": ["no/such", "", None], "name": ["x", "", None], "ticket": ["", "9", None]}, dtype="str"
+    )
+    assert encoder.transform(odd).values.shape == (3, len(encoded.names))
+
+
+def test_texts_are_not_read_unless_a_step_asks() -> None:
+    frame = text_frame(300)
+    assert fit_encoder("onehot", PLAIN, TEXTS, {}, frame).transform(frame).names == []
+
+
+def test_a_count_is_of_the_fit_rows_and_the_row_itself() -> None:
+    frame = text_frame(300).drop(columns=["cabin", "name"])
+    roles: dict[str, Role] = {"ticket": "text"}
+    steps = FeatureSteps(text_parts=True, scaling="none")
+    fit_rows = np.arange(200)
+    encoder = fit_encoder("onehot", steps, roles, {}, frame.iloc[fit_rows])
+    encoded = encoder.transform(frame)
+    cross_fitted(encoder, encoded, frame, fit_rows, make_target(300), seed=0)
+    seen = frame["ticket"][:200].value_counts()
+    known = frame["ticket"].notna().to_numpy()
+    others = frame["ticket"].map(seen).fillna(0).to_numpy() + (np.arange(300) >= 200)
+    np.testing.assert_array_equal(column(encoded, "ticket.whole.count")[known], others[known])
+    wide = fit_encoder("onehot", steps, roles, {}, frame, is_wide=True).transform(frame)
+    everyone = frame["ticket"].map(frame["ticket"].value_counts()).to_numpy()
+    np.testing.assert_array_equal(column(wide, "ticket.whole.count")[known], everyone[known])
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_texts_of_other_rows_and_targets_do_not_reach_a_row(view: View) -> None:
+    frame, target, fit_rows = text_frame(300), make_target(300), np.arange(200)
+    changed, changed_target = frame.copy(), target.copy()
+    changed.iloc[200:] = "never/seen/before"
+    changed_target[200:] = 1e6
+
+    def encode(frame: pd.DataFrame, target: np.ndarray) -> np.ndarray:
+        part, part_target = frame.iloc[fit_rows], target[fit_rows]
+        encoder = fit_encoder(view, TEXT_STEPS, TEXTS, {}, part, target_frame=part, target=part_target)
+        assert TableEncoder.model_validate_json(encoder.model_dump_json()) == encoder
+        encoded = encoder.transform(frame)
+        cross_fitted(encoder, encoded, frame, fit_rows, target, seed=3)
+        return encoded.values[fit_rows]
+
+    before = encode(frame, target)
+    np.testing.assert_array_equal(encode(changed, changed_target), before)
+    own = target.copy()
+    own[7] += 1000.0
+    np.testing.assert_array_equal(encode(frame, own)[7], before[7])
+    assert (encode(frame, own) != before).any()
+
+
+def test_key_target_means_are_for_few_fit_rows() -> None:
+    frame, target = text_frame(300), make_target(300)
+
+    def means(most: int) -> int:
+        steps = FeatureSteps(text_parts=True, key_target_means=most)
+        return len(fit_encoder("onehot", steps, TEXTS, {}, frame, target_frame=frame, target=target).target_means)
+
+    assert (means(0), means(299)) == (0, 0)
+    assert means(300) == 3
+
+
+def test_without_scaling_numbers_stay_and_missing_stays_missing() -> None:
+    encoder = fit(pd.DataFrame({"area": [1.0, 3.0, 500.0]}), FeatureSteps(scaling="none"), "ordinal")
+    values = encoder.transform(pd.DataFrame({"area": [7.5, np.nan]})).values[:, 0]
+    np.testing.assert_array_equal(values, [7.5, np.nan])

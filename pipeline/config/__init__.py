@@ -8,6 +8,7 @@ from pipeline.config.run import (
     RunConfig,
     load_run_config,
     preset_names,
+    run_defaults,
     set_value,
 )
 from pipeline.config.search_space import SpaceEntry, load_search_space
@@ -37,6 +38,7 @@ __all__ = [
     "load_spec",
     "preset_names",
     "read_toml",
+    "run_defaults",
     "set_value",
     "validated",
 ]

@@ -35,8 +35,15 @@ class FeatureSteps(Table):
         ge=2,
         description="cross-fitted target means of categories with at least this many levels",
     )
+    category_counts: bool = Field(default=False, description="how many fit rows hold a row's category, as a number")
+    text_parts: bool = Field(default=False, description="split columns.texts: parts, words, numbers, shared keys")
+    key_target_means: int = Field(
+        default=0, ge=0, description="cross-fitted target means of the keys in columns.texts, up to so many fit rows"
+    )
     codes_as_numbers: bool = Field(default=False, description="read categories written with digits as amounts")
-    scaling: Literal["standard", "robust"] = "standard"
+    scaling: Literal["standard", "robust", "none"] = Field(
+        default="standard", description="of numbers; none: as they are, missing stays missing (for trees)"
+    )
 
 
 class Part(Table):
@@ -111,12 +118,22 @@ def preset_names() -> list[str]:
     return sorted(p.name[:-5] for p in resources.files("pipeline.presets").iterdir() if p.name.endswith(".toml"))
 
 
+def run_defaults(model: str) -> dict[str, Any]:
+    """The `seeds` and `features` that suit the model's family; {} for a model that goes by the preset's."""
+    text = resources.files("pipeline.config").joinpath("run_defaults.toml").read_text("utf-8")
+    for family in tomllib.loads(text).values():
+        if model in family.pop("models"):
+            return dict(family)
+    return {}
+
+
 def load_run_config(preset: str, *, model: str | None = None, overrides: Iterable[str] = ()) -> RunConfig:
     """The preset's configuration with `model` and `key=value` overrides applied.
 
     `preset` is a built-in name, the path of a TOML file, or that of a `best.json` of `tune`. Another `model` than the
-    preset's drops the preset's params. Override keys are dotted (`features.rare_min_count=5`); a bare key that is no
-    field of a run is a parameter of the model (`lr=0.01`). Raises SpecError.
+    preset's drops the preset's params; over a built-in preset it brings its family's feature steps and seeds. Override
+    keys are dotted (`features.rare_min_count=5`); a bare key that is no field of a run is a parameter of the model
+    (`lr=0.01`). Raises SpecError.
     """
     if preset.endswith(".json"):
         where, raw = preset, json.loads(Path(preset).read_text(encoding="utf-8"))["config"]
@@ -130,7 +147,8 @@ def load_run_config(preset: str, *, model: str | None = None, overrides: Iterabl
         where, name = f"preset {preset}", preset
         raw = tomllib.loads(resources.files("pipeline.presets").joinpath(f"{preset}.toml").read_text("utf-8"))
     if model is not None and model != raw.get("model"):
-        raw = {**raw, "model": model, "params": {}, "parts": []}
+        is_own = preset.endswith((".json", ".toml"))  # what a user wrote stays
+        raw = {**raw, "model": model, "params": {}, "parts": [], **({} if is_own else run_defaults(model))}
     for override in overrides:
         _apply_override(raw, override)
     return validated(RunConfig, {**raw, "preset": name}, where=where)

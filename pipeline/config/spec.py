@@ -23,6 +23,7 @@ class Columns(Table):
     categories: list[str] = Field(default=[], description="numeric codes that are names, not amounts")
     ordered: dict[str, list[str]] = Field(default={}, description="column -> its levels, lowest first")
     dates: list[str] = Field(default=[], description="expanded into year, month, day, weekday, hour")
+    texts: list[str] = Field(default=[], description="names and compound codes; models see only their parts")
     drop: list[str] = Field(default=[], description="columns no model sees")
     na_is_category: list[str] = Field(default=[], description="columns where the text NA is a value")
     sample_weight: str | None = Field(default=None, description="train column that weighs rows in the loss")
@@ -121,7 +122,7 @@ class CompetitionSpec(Table):
         if self.task != "regression" and len(self.target) > 1:
             raise ValueError("several targets are supported for regression only")
         taken = {self.id, *self.target}
-        for key in ("categories", "dates", "drop", "na_is_category"):
+        for key in ("categories", "dates", "texts", "drop", "na_is_category"):
             for column in getattr(self.columns, key):
                 if column in taken and column != self.id:
                     raise ValueError(f"columns.{key} names {column!r}, which is a target")

@@ -1,4 +1,4 @@
-"""What the feature columns are: codes, ordered categories, dates, names to drop - and how test lies in time.
+"""What the feature columns are: codes, ordered categories, dates, texts - and how test lies in time.
 
 Must not know: targets, or how the spec is written.
 """
@@ -48,6 +48,7 @@ class Roles:
     categories: dict[str, str] = field(default_factory=dict)
     ordered: dict[str, list[str]] = field(default_factory=dict)
     dates: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
     drop: dict[str, str] = field(default_factory=dict)
     na_is_category: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
@@ -69,7 +70,8 @@ def guess_roles(files: DraftFiles, target: list[str]) -> Roles:
             continue
         texts = pd.concat([as_written(part) for part in parts], ignore_index=True).dropna()
         if name == files.id:
-            _guess_date(name, texts, files, roles)
+            if not _guess_date(name, texts, files, roles):
+                _guess_compound_id(name, texts, roles)
         elif len(texts):
             _guess_text(name, parts, texts, files, roles)
     return roles
@@ -100,10 +102,22 @@ def _guess_text(name: str, parts: list[pd.Series], texts: pd.Series, files: Draf
         roles.ordered[name] = levels
         return
     if len(values) > FEWEST_NAMES and len(values) > NEAR_UNIQUE * len(texts):
-        roles.drop[name] = f"text, {len(values)} different in {len(texts)} cells, such as {texts.iloc[0]!r}"
+        roles.texts[name] = f"text, {len(values)} different in {len(texts)} cells, such as {texts.iloc[0]!r}"
         pieces = _compound(texts)
         if pieces:
-            roles.drop[name] += f"; compound ({pieces}): its parts may help once a feature function splits it"
+            roles.texts[name] += f"; compound ({pieces})"
+
+
+def first_parts(ids: pd.Series) -> pd.Series | None:
+    """`0001` of each id `0001_01`, when all ids are so and some share their first part; else None."""
+    prefix: pd.Series = ids.str.extract(r"^(\w+?)_(\d{1,3})$", expand=True)[0]
+    return prefix if prefix.notna().all() and FEWEST_NAMES < prefix.nunique() < len(ids) else None
+
+
+def _guess_compound_id(name: str, ids: pd.Series, roles: Roles) -> None:
+    prefix = first_parts(ids)
+    if prefix is not None:
+        roles.texts[name] = f"the ids are compound: {prefix.nunique()} first parts in {len(ids)}"
 
 
 def _compound(texts: pd.Series) -> str:

@@ -94,6 +94,7 @@ def _columns(files: DraftFiles, prediction: Prediction, roles: Roles) -> list[st
     lines = [
         *_annotated("categories", roles.categories),
         *_annotated("dates", roles.dates),
+        *_annotated("texts", roles.texts),
         *_annotated("drop", drop),
         *_annotated("na_is_category", roles.na_is_category),
         *(_comment(remark) for remark in roles.remarks),

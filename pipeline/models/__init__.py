@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import Table, validated
 from pipeline.errors import SpecError, did_you_mean
 from pipeline.models.base import FittedModel, Model
+from pipeline.models.baselines import Baseline
+from pipeline.models.boosting import BoostingParams, CatBoost, LightGBM, XGBoost
 from pipeline.models.fitted_neural import FittedNeural
+from pipeline.models.kernels import KernelParams, KernelRidge, NeighbourParams, Neighbours, SupportVectors
+from pipeline.models.learners import Learner, NoParams
+from pipeline.models.linear import ElasticNet, Huber, Lasso, LinearParams, Logistic, Ridge
 from pipeline.models.neural import NeuralModel, NeuralParams
+from pipeline.models.tabular import FittedTabular, TabularModel
+from pipeline.models.trees import ExtraTrees, ForestParams, HistogramBoosting, HistogramParams, RandomForest
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,13 @@ class ModelEntry:
     defaults: Mapping[str, Any]
     make: Callable[[Any], Model]
     load: Callable[[Path], FittedModel]
+
+
+def _tabular(
+    description: str, learner: type[Learner], params: type[Table], defaults: Mapping[str, Any] | None = None
+) -> ModelEntry:
+    load = partial(FittedTabular.load, learner_class=learner, params_class=params)
+    return ModelEntry(description, params, defaults or {}, partial(TabularModel, learner), load)
 
 
 MODELS: dict[str, ModelEntry] = {
@@ -40,6 +55,21 @@ MODELS: dict[str, ModelEntry] = {
         NeuralModel,
         FittedNeural.load,
     ),
+    "baseline": _tabular("mean, median or shares of the classes: the floor", Baseline, NoParams),
+    "ridge": _tabular("linear or logistic regression, squared penalty", Ridge, LinearParams),
+    "lasso": _tabular("linear or logistic regression, absolute penalty", Lasso, LinearParams),
+    "elastic_net": _tabular("linear or logistic regression, both penalties", ElasticNet, LinearParams),
+    "huber": _tabular("linear regression robust against outliers", Huber, LinearParams),
+    "logistic": _tabular("logistic or softmax regression", Logistic, LinearParams),
+    "kernel_ridge": _tabular("ridge on radial kernels", KernelRidge, KernelParams),
+    "svm": _tabular("support vectors with a radial kernel", SupportVectors, KernelParams),
+    "neighbours": _tabular("mean of the nearest rows", Neighbours, NeighbourParams),
+    "random_forest": _tabular("trees on bootstrapped rows", RandomForest, ForestParams),
+    "extra_trees": _tabular("trees with random thresholds", ExtraTrees, ForestParams, {"max_features": 0.5}),
+    "histogram_boosting": _tabular("scikit-learn's gradient boosting", HistogramBoosting, HistogramParams),
+    "lightgbm": _tabular("LightGBM (extra: boosting)", LightGBM, BoostingParams),
+    "xgboost": _tabular("XGBoost (extra: boosting)", XGBoost, BoostingParams),
+    "catboost": _tabular("CatBoost (extra: boosting)", CatBoost, BoostingParams, {"one_hot_max": 30}),
 }
 
 

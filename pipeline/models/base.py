@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -74,6 +74,20 @@ class FittedModel(Protocol):
     def save(self, folder: Path) -> None:
         """Write encoders (json) and weights (safetensors)."""
         ...
+
+
+@runtime_checkable
+class HasImportance(Protocol):
+    """A fitted model that can say which columns it goes by."""
+
+    def feature_importance(self) -> dict[str, float]:
+        """Encoded column -> share, largest first; {} for a model without."""
+        ...
+
+
+def feature_importance(fitted: FittedModel) -> dict[str, float]:
+    """Encoded column -> share of what the model goes by, largest first; {} where it cannot say."""
+    return fitted.feature_importance() if isinstance(fitted, HasImportance) else {}
 
 
 class Model(Protocol):

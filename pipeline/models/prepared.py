@@ -86,6 +86,7 @@ def prepare_splits(
             seen,
             target_frame=fit_frame,
             target=supervised[split.train_rows],
+            is_wide=problem.scope == "train+test",
         )
         encoders.append(encoder)
         scalers.append(TargetScaler.fit(z[split.train_rows], is_scaled=scale_target and is_regression))

@@ -86,7 +86,7 @@ def _refit(
     store: FeatureStore,
     config: RunConfig,
     run: RunFolder,
-    n_epochs: int | list[int],
+    n_epochs: int | list[int | None] | None,
     device: torch.device,
     n_workers: int,
 ) -> NDArray[np.float64]:
@@ -102,7 +102,8 @@ def _refit(
                 update((number + share) / len(parts), "")
 
             problem = store.problem(part)
-            model = make_model(part.model, part.params, where=f"preset {config.preset}").with_epochs(part_epochs)
+            model = make_model(part.model, part.params, where=f"preset {config.preset}")
+            model = model if part_epochs is None else model.with_epochs(part_epochs)
             fitted = model.fit(
                 problem,
                 [every_row],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,10 +19,12 @@ from pipeline.config import RunConfig
 from pipeline.cross_validation import CVResult, cross_validate, oof_frame, prediction_frame, scores_of
 from pipeline.ensembling import blend
 from pipeline.models import make_model
-from pipeline.models.base import EpochScores, FitContext, Model
+from pipeline.models.base import EpochScores, FitContext, Model, feature_importance
 from pipeline.nets.devices import describe_device
 from pipeline.problems import FeatureStore
 from pipeline.progress import progress_bar, say
+
+HISTORY_COLUMNS = [field.name for field in fields(EpochScores)]
 
 
 def train_run(store: FeatureStore, config: RunConfig, *, device: torch.device, n_workers: int) -> RunFolder:
@@ -52,7 +54,8 @@ def train_run(store: FeatureStore, config: RunConfig, *, device: torch.device, n
     artifacts.write_parquet(run.test, prediction_frame(store.test_rows["id"], test_prediction))
     history = _history(results)
     artifacts.write_parquet(run.history, history)
-    _write_tensorboard(run, history)
+    if not history.empty:
+        _write_tensorboard(run, history)
     for number, result in enumerate(results):
         result.fitted.save(part_folder(run.model, number, len(parts)))
     report = {
@@ -66,6 +69,7 @@ def train_run(store: FeatureStore, config: RunConfig, *, device: torch.device, n
         "fold_scores": fold_scores,
         "last_epoch_by_fold": _last_epoch(history),
         "n_epochs": _one_or_all([result.fitted.n_epochs for result in results]),
+        "feature_importance": _one_or_all([feature_importance(result.fitted) for result in results]),
         "scope": _one_or_all([store.problem(part).scope for _, part in parts]),
         "target_transform": _one_or_all([store.problem(part).target_transform for _, part in parts]),
         "elapsed_s": round(time.monotonic() - started, 2),
@@ -149,7 +153,7 @@ class _RunningScores:
 def _history(results: Sequence[CVResult]) -> pd.DataFrame:
     """The epochs of every part; `part` is its number in the ensemble, 0 where there is one configuration."""
     lines = [{"part": number} | asdict(line) for number, one in enumerate(results) for line in one.fitted.history]
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines, columns=["part", *HISTORY_COLUMNS])
 
 
 def _one_or_all(values: list[Any]) -> Any:

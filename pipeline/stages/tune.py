@@ -23,7 +23,9 @@ from pipeline.config import Part, RunConfig, SpaceEntry, load_search_space
 from pipeline.ensembling import Selection, best_by_fold, lead, nested_prediction_of_singles, select_greedily
 from pipeline.errors import SpecError
 from pipeline.folds import NEVER_VALIDATED
+from pipeline.models import entry_of
 from pipeline.models.base import EpochScores, FitContext
+from pipeline.models.neural import NeuralParams
 from pipeline.problems import FeatureStore
 from pipeline.progress import progress_bar, say
 from pipeline.tuning import (
@@ -103,6 +105,11 @@ def tune(
         raise SpecError("an ensemble cannot be tuned", where=f"preset {base.preset}", hint="Tune one configuration.")
     folder = store.workspace.tuning(base.model)
     space = load_search_space(base.model, store.spec.task, store.spec.tune.get(base.model, {}))
+    if not issubclass(entry_of(base.model).params, NeuralParams):
+        raise SpecError(
+            f"the model {base.model!r} cannot be tuned yet; networks can",
+            hint=f"Its defaults go by the data's size: `train --model {base.model}`; --set changes a parameter.",
+        )
     if not space:
         raise SpecError(f"the model {base.model!r} has no search space", where=f"[tune.{base.model}]")
     made_of = {

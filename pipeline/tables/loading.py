@@ -128,7 +128,7 @@ def _read_with_id(path: Path, id_column: str) -> RawTable:
 def _feature_sources(train: RawTable, test: RawTable, spec: CompetitionSpec) -> tuple[list[str], dict[str, str]]:
     """The raw columns that become features, and why the others do not."""
     columns = spec.columns
-    id_is_feature = spec.id in {*columns.categories, *columns.ordered, *columns.dates}
+    id_is_feature = spec.id in {*columns.categories, *columns.ordered, *columns.dates, *columns.texts}
     reasons = dict.fromkeys(columns.drop, "dropped by the spec")
     reasons |= {columns.sample_weight: "holds the sample weights"} if columns.sample_weight else {}
     reasons |= {spec.folds.column: "holds the folds"} if spec.folds.column else {}

@@ -17,8 +17,8 @@ from pipeline.config import Columns
 from pipeline.errors import DataError, did_you_mean
 from pipeline.tables.reading import MISSING_MARKERS, RawTable, as_written, is_text, numbers_of
 
-Role = Literal["number", "category", "ordered"]
-Kind = Literal["number", "flag", "category", "code", "ordered", "date"]
+Role = Literal["number", "category", "ordered", "text"]
+Kind = Literal["number", "flag", "category", "code", "ordered", "date", "text"]
 
 MOSTLY = 0.95  # a column with this share of numbers is a number column with mistakes in it
 FLAG_WORDS = {"True": 1.0, "TRUE": 1.0, "true": 1.0, "False": 0.0, "FALSE": 0.0, "false": 0.0}
@@ -50,7 +50,7 @@ class ColumnRecipe:
     @property
     def role(self) -> Role:
         """The role of the columns it makes."""
-        roles: dict[Kind, Role] = {"category": "category", "code": "category", "ordered": "ordered"}
+        roles: dict[Kind, Role] = {"category": "category", "code": "category", "ordered": "ordered", "text": "text"}
         return roles.get(self.kind, "number")
 
     @property
@@ -65,6 +65,8 @@ def decide_recipe(name: str, tables: list[RawTable], columns: Columns) -> Column
     if name in columns.dates:
         features = [f"{name}_{part}" for part in DATE_PARTS]
         return ColumnRecipe(name, "date", features, date_format=_date_format(name, tables))
+    if name in columns.texts:
+        return ColumnRecipe(name, "text", [name], na_is_category=keeps_na)
     if name in columns.ordered:
         return ColumnRecipe(name, "ordered", [name], levels=list(columns.ordered[name]), na_is_category=keeps_na)
     if name in columns.categories:

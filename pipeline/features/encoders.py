@@ -6,11 +6,9 @@ pydantic model, so that it is stored as JSON and never as a pickle.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -20,10 +18,11 @@ from sklearn.model_selection import KFold
 
 from pipeline.config import FeatureSteps
 from pipeline.errors import DataError, did_you_mean
+from pipeline.features.texts import TextColumn, fit_text
 
 FloatArray = NDArray[np.float64]
 View = Literal["onehot", "ordinal"]
-Role = Literal["number", "category", "ordered"]
+Role = Literal["number", "category", "ordered", "text"]
 
 MISSING_CODE, UNSEEN_CODE, FIRST_LEVEL_CODE = 0, 1, 2  # ordinal view
 RARE = "(rare)"
@@ -87,6 +86,19 @@ class TargetMeans(_Fitted):
         return by_row
 
 
+class LevelCounts(_Fitted):
+    """How many of the fit rows hold each level of a column of text."""
+
+    name: str
+    counts: dict[str, int]
+
+    def read(self, column: pd.Series, *, others: int) -> FloatArray:
+        """(rows,) rows with the same level, the row itself included: `others` more than counted; NaN for missing."""
+        table = np.array([*self.counts.values(), 0], dtype=np.float64)
+        found = np.maximum(table[_codes(column, list(self.counts))] + others, 1.0)
+        return np.where(column.isna().to_numpy(), np.nan, found)
+
+
 @dataclass(frozen=True)
 class Encoded:
     """A table as numbers: values (rows, columns) float32, column names, what is known of categories' columns."""
@@ -101,20 +113,38 @@ class TableEncoder(_Fitted):
     """Everything `fit_encoder` learned. `transform` never looks at more than the row it transforms."""
 
     view: View
-    scaling: Literal["standard", "robust"]
+    scaling: Literal["standard", "robust", "none"]
     numbers: list[NumberColumn]
     categories: list[CategoryColumn]
     target_means: list[TargetMeans]
+    texts: list[TextColumn] = []
+    counts: list[LevelCounts] = []
+    counts_every_row: bool = False  # whether the rows to come were among those counted (scope train+test)
 
-    def transform(self, frame: pd.DataFrame) -> Encoded:
-        """Encode every row of a typed frame. Raises DataError when a column is not there."""
+    def expanded(self, frame: pd.DataFrame, *, is_counted: bool = False) -> pd.DataFrame:
+        """The frame with the features of its texts and the counts of levels; `is_counted`: of the fit rows."""
+        if not self.texts and not self.counts:
+            return frame
+        made: dict[str, Any] = {}
+        for text in self.texts:
+            made |= text.expand(_column(frame, text.name))
+        wide = pd.concat([frame, pd.DataFrame(made, index=frame.index)], axis=1)
+        others = 0 if is_counted or self.counts_every_row else 1
+        counted = {_count_name(c.name): c.read(_column(wide, c.name), others=others) for c in self.counts}
+        return pd.concat([wide, pd.DataFrame(counted, index=frame.index)], axis=1)
+
+    def transform(self, frame: pd.DataFrame, *, is_counted: bool = False) -> Encoded:
+        """Encode every row of a typed frame; `is_counted`: they are the fit rows, each among its level's count.
+
+        Raises DataError when a column is not there.
+        """
+        frame = self.expanded(frame, is_counted=is_counted)
         blocks: list[NDArray[np.float32]] = []
         names: list[str] = []
         cardinality: dict[str, int] = {}
         onehot: dict[str, tuple[int, int]] = {}
         for name in [*(c.name for c in self.numbers), *(c.name for c in self.categories)]:
-            if name not in frame.columns:
-                raise DataError(f"the column {name!r} is not there", hint=did_you_mean(name, frame.columns))
+            _column(frame, name)
         for number in self.numbers:
             values = number.raw(frame)
             blocks.append(self._scaled(number, values))
@@ -142,7 +172,17 @@ class TableEncoder(_Fitted):
         matrix = np.column_stack(blocks) if blocks else np.zeros((len(frame), 0), dtype=np.float32)
         return Encoded(matrix, names, cardinality, onehot)
 
+    def column_names(self) -> list[str]:
+        """The names of the encoded columns, in order."""
+        made = {name for text in self.texts for name in text.roles} | {_count_name(c.name) for c in self.counts}
+        read = [text.name for text in self.texts] + [number.name for number in self.numbers]
+        read += [category.name for category in self.categories] + [counts.name for counts in self.counts]
+        columns = [name for name in dict.fromkeys(read) if name not in made]
+        return self.transform(pd.DataFrame({name: pd.Series(dtype="str") for name in columns})).names
+
     def _scaled(self, number: NumberColumn, values: FloatArray) -> NDArray[np.float32]:
+        if self.scaling == "none":
+            return values.astype(np.float32)
         scaled = (values - number.centre) / number.scale
         if self.scaling == "robust":
             scaled = scaled / np.sqrt(1.0 + (scaled / SMOOTH_CLIP_AT) ** 2)
@@ -158,13 +198,27 @@ def fit_encoder(
     *,
     target_frame: pd.DataFrame | None = None,
     target: FloatArray | None = None,
+    is_wide: bool = False,
 ) -> TableEncoder:
     """Learn an encoder from the rows of `frame`; with target encoding, also from `target` of `target_frame`'s rows.
 
-    `target` is (rows, outputs): numbers, or class indicators.
+    `target` is (rows, outputs): numbers, or class indicators. `is_wide`: `frame` holds all train and test rows.
     """
+    bare = _fit_texts(steps, roles, frame, is_wide)
+    frame = bare.expanded(frame, is_counted=True)
+    target_frame = None if target_frame is None else bare.expanded(target_frame, is_counted=True)
+    keys = {name for text in bare.texts for name, part in text.roles.items() if part == "key"}
+    made: dict[str, Role] = {_count_name(counts.name): "number" for counts in bare.counts}
+    for text in bare.texts:
+        made |= {name: "number" if part == "number" else "category" for name, part in text.roles.items()}
     numbers, categories, target_means = [], [], []
-    for name, role in roles.items():
+    for name, role in {**roles, **made}.items():
+        if role == "text":
+            continue
+        if name in keys:
+            if target_frame is not None and target is not None and len(target) <= steps.key_target_means:
+                target_means.append(_fit_target_means(name, target_frame[name], target))
+            continue
         levels = ordered.get(name) if role == "ordered" and steps.ordered_mapping else None
         if role == "number" or levels is not None or (steps.codes_as_numbers and _is_code(frame[name])):
             numbers.append(_fit_number(name, levels, steps, frame))
@@ -175,9 +229,31 @@ def fit_encoder(
             assert target_frame is not None
             assert target is not None
             target_means.append(_fit_target_means(name, target_frame[name], target))
-    return TableEncoder(
-        view=view, scaling=steps.scaling, numbers=numbers, categories=categories, target_means=target_means
+    fitted = {"numbers": numbers, "categories": categories, "target_means": target_means}
+    return bare.model_copy(update={"view": view, "scaling": steps.scaling, **fitted})
+
+
+def _fit_texts(steps: FeatureSteps, roles: Mapping[str, Role], frame: pd.DataFrame, is_wide: bool) -> TableEncoder:
+    """An encoder that only expands: texts into their parts, and how often levels and keys are seen."""
+    texts = [fit_text(name, frame[name]) for name, role in roles.items() if role == "text" and steps.text_parts]
+    bare = TableEncoder(
+        view="onehot",
+        scaling="none",
+        numbers=[],
+        categories=[],
+        target_means=[],
+        texts=texts,
+        counts_every_row=is_wide,
     )
+    wide = bare.expanded(frame)
+    counted = [name for text in texts for name, part in text.roles.items() if part == "key"]
+    if steps.category_counts:
+        counted += [name for name, role in roles.items() if role == "category"]
+    counts = []
+    for name in counted:
+        levels = wide[name].value_counts().sort_index()
+        counts.append(LevelCounts(name=name, counts={str(level): int(count) for level, count in levels.items()}))
+    return bare.model_copy(update={"counts": counts})
 
 
 def cross_fitted(
@@ -188,11 +264,18 @@ def cross_fitted(
     target: FloatArray,
     seed: int,
 ) -> None:
-    """Replace, in place, the target means of `fit_rows` by means that leave the row's own part out.
+    """Replace, in place, what `fit_rows` must not read as other rows do.
 
-    `encoded` holds the rows of `frame`; `target` (rows, outputs) those of `frame`. Without this a row would meet its
-    own target among its features.
+    Target means leave the row's own part out; else a row would meet its own target among its features. Counts of
+    levels already hold the row. `encoded` holds the rows of `frame`; `target` (rows, outputs) those of `frame`.
     """
+    if encoder.counts and not encoder.counts_every_row:
+        counted = encoder.transform(frame.iloc[fit_rows], is_counted=True)
+        for counts in encoder.counts:
+            column = encoded.names.index(_count_name(counts.name))
+            encoded.values[fit_rows, column] = counted.values[:, column]
+    if encoder.target_means:
+        frame = encoder.expanded(frame)
     n_parts = min(TARGET_ENCODING_FOLDS, len(fit_rows))
     splitter = KFold(n_parts, shuffle=True, random_state=seed % 2**32)
     for means in encoder.target_means:
@@ -207,6 +290,16 @@ def _codes(column: pd.Series, levels: list[str]) -> NDArray[np.intp]:
     """(rows,) position of each value in `levels`, -1 for missing and for other values."""
     codes: NDArray[np.intp] = pd.Index(levels, dtype="str").get_indexer(pd.Index(column))
     return codes
+
+
+def _column(frame: pd.DataFrame, name: str) -> pd.Series:
+    if name not in frame.columns:
+        raise DataError(f"the column {name!r} is not there", hint=did_you_mean(name, frame.columns))
+    return frame[name]
+
+
+def _count_name(name: str) -> str:
+    return f"{name.removesuffix('.key')}.count"
 
 
 def _target_names(means: TargetMeans) -> list[str]:
@@ -254,43 +347,3 @@ def _fit_target_means(name: str, levels: pd.Series, target: FloatArray) -> Targe
     means = (sums.to_numpy() + PRIOR_ROWS * prior) / (counts + PRIOR_ROWS)
     by_level = {str(level): row for level, row in zip(sums.index, means.tolist(), strict=True)}
     return TargetMeans(name=name, prior=prior.tolist(), means=by_level)
-
-
-def apply_feature_function(
-    path: Path, frame: pd.DataFrame, roles: Mapping[str, Role]
-) -> tuple[pd.DataFrame, dict[str, Role]]:
-    """The frame with the columns that the competition's own `add_features(frame)` adds, and all roles.
-
-    New numeric columns are numbers, others categories of text; columns it drops are gone. Raises DataError.
-    """
-    module_spec = importlib.util.spec_from_file_location("feature_function", path)
-    if module_spec is None or module_spec.loader is None or not path.exists():
-        raise DataError("the feature function's file is not there", where=str(path))
-    module = importlib.util.module_from_spec(module_spec)
-    try:
-        module_spec.loader.exec_module(module)
-        made = module.add_features(frame.copy())
-    except Exception as error:
-        raise DataError(
-            f"add_features failed: {type(error).__name__}: {error}",
-            where=str(path),
-            hint="It takes the typed feature frame and returns it with more columns; it never sees the target.",
-        ) from error
-    if not isinstance(made, pd.DataFrame) or len(made) != len(frame) or not made.index.equals(frame.index):
-        raise DataError("add_features must return a DataFrame with the rows it was given", where=str(path))
-    made.columns = made.columns.astype("str")
-    if not made.columns.is_unique:
-        raise DataError(f"the column {made.columns[made.columns.duplicated()][0]!r} stands twice", where=str(path))
-    made_roles: dict[str, Role] = {}
-    for name in made.columns:
-        is_number = pd.api.types.is_numeric_dtype(made[name]) or pd.api.types.is_bool_dtype(made[name])
-        made_roles[name] = roles.get(name, "number" if is_number else "category")
-        if not is_number:
-            made[name] = made[name].astype("str")  # intervals, moments, mixed objects
-        elif np.isinf(made[name].to_numpy(dtype=np.float64, na_value=np.nan)).any():
-            raise DataError(
-                f"the column {name!r} holds an infinite number",
-                where=str(path),
-                hint="A division by zero, perhaps: make it missing with .replace([np.inf, -np.inf], np.nan).",
-            )
-    return made, made_roles

@@ -1,0 +1,42 @@
+"""What is learned from the rows a model may see, and the numbers it turns a table into."""
+
+from pipeline.features.encoders import (
+    FIRST_LEVEL_CODE,
+    MISSING_CODE,
+    PRIOR_ROWS,
+    RARE,
+    SMOOTH_CLIP_AT,
+    UNSEEN_CODE,
+    CategoryColumn,
+    Encoded,
+    NumberColumn,
+    Role,
+    TableEncoder,
+    TargetMeans,
+    View,
+    cross_fitted,
+    fit_encoder,
+)
+from pipeline.features.own import apply_feature_function
+from pipeline.features.texts import TextColumn, fit_text
+
+__all__ = [
+    "FIRST_LEVEL_CODE",
+    "MISSING_CODE",
+    "PRIOR_ROWS",
+    "RARE",
+    "SMOOTH_CLIP_AT",
+    "UNSEEN_CODE",
+    "CategoryColumn",
+    "Encoded",
+    "NumberColumn",
+    "Role",
+    "TableEncoder",
+    "TargetMeans",
+    "TextColumn",
+    "View",
+    "apply_feature_function",
+    "cross_fitted",
+    "fit_encoder",
+    "fit_text",
+]

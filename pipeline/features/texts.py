@@ -1,0 +1,153 @@
+"""Names and codes as features: their parts between delimiters, letters and digits, frequent words, keys rows share.
+
+Knows one column of text; must not know targets, or which rows are whose.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+DELIMITERS = ("/", "_", "|", ":", "-")
+MOSTLY = 0.95  # share of the texts that must have the same structure
+FEWEST_NUMBERS = 0.3  # share of the texts with digits from which they are codes
+RAREST_WORD, COMMONEST_WORD, MOST_WORDS = 0.02, 0.98, 12
+MOST_NUMBERS = 0.5  # distinct numbers to a row
+MOST_LEVELS = 50  # of a part that is read as a category
+MOST_KEYS = 20_000  # different values of what rows may share
+WORD = re.compile(r"[^\W\d_]{2,}")
+
+Part = Literal["number", "category", "key"]
+
+
+class TextColumn(BaseModel):
+    """What a column's texts look like in the fit rows, and so which features are made of any text.
+
+    With a `delimiter` the text is split into `parts`; each is read as what it is listed for. Without one: the leading
+    letters and the last number of codes, which of the frequent `words` it holds, its length, its first and last word.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    delimiter: str | None = None
+    parts: list[list[Part]] = []
+    is_code: bool = False
+    words: list[str] = []
+    keys: list[str] = []  # which of `whole`, `first`, `last` are counted
+
+    @property
+    def roles(self) -> dict[str, Part]:
+        """The features it makes. A key is a text of many values of which only counts and target means are taken."""
+        if self.delimiter is not None:
+            return {
+                f"{self.name}.{number}{'.key' if part == 'key' else ''}": part
+                for number, parts in enumerate(self.parts)
+                for part in parts
+            }
+        made: dict[str, Part] = {f"{self.name}.length": "number"}
+        if self.is_code:
+            made |= {f"{self.name}.letters": "category", f"{self.name}.number": "number"}
+        else:
+            made |= {f"{self.name}.n_words": "number"}
+        made |= {f"{self.name}.has.{word}": "number" for word in self.words}
+        return made | {f"{self.name}.{key}.key": "key" for key in self.keys}
+
+    def expand(self, column: pd.Series) -> dict[str, pd.Series | NDArray[np.float64]]:
+        """The features of every row from its own text: numbers, or `str` with missing."""
+        text = column.astype("str")
+        if self.delimiter is not None:
+            pieces = text.str.split(self.delimiter, n=len(self.parts) - 1, regex=False, expand=True)
+            pieces = pieces.reindex(columns=range(len(self.parts))).astype("str")
+            made: dict[str, pd.Series | NDArray[np.float64]] = {}
+            for name, part in self.roles.items():
+                piece = pieces[int(name.removeprefix(f"{self.name}.").removesuffix(".key"))]
+                made[name] = _numbers(piece) if part == "number" else piece
+            return made
+        made = {f"{self.name}.length": _numbers(text.str.len())}
+        if self.is_code:
+            made[f"{self.name}.letters"] = _letters(text)
+            made[f"{self.name}.number"] = _numbers(text.str.extract(r"(\d+)\D*$", expand=False))
+        else:
+            made[f"{self.name}.n_words"] = _numbers(text.str.count(r"\S+"))
+        found = [frozenset(WORD.findall(value)) if isinstance(value, str) else None for value in text.tolist()]
+        for word in self.words:
+            made[f"{self.name}.has.{word}"] = np.array([np.nan if f is None else float(word in f) for f in found])
+        for key in self.keys:
+            made[f"{self.name}.{key}.key"] = _key(text, key)
+        return made
+
+
+def fit_text(name: str, column: pd.Series) -> TextColumn:
+    """Learn the structure of a column's texts from the fit rows."""
+    known = column.dropna().astype("str")
+    if known.empty:
+        return TextColumn(name=name)
+    for delimiter in DELIMITERS:
+        n_parts = known.str.count(re.escape(delimiter)) + 1
+        usual = int(n_parts.mode().iloc[0])
+        if usual > 1 and (n_parts == usual).mean() >= MOSTLY:
+            pieces = known[n_parts == usual].str.split(delimiter, regex=False, expand=True)
+            parts = [_uses(pieces[number]) for number in range(usual)]
+            if any(parts):
+                return TextColumn(name=name, delimiter=delimiter, parts=parts)
+    is_code = bool(known.str.contains(r"\d").mean() >= FEWEST_NUMBERS)
+    keys = [key for key in (("whole",) if is_code else ("whole", "first", "last")) if _is_shared(_key(known, key))]
+    return TextColumn(name=name, is_code=is_code, words=[] if is_code else _frequent_words(known), keys=keys)
+
+
+def _uses(piece: pd.Series) -> list[Part]:
+    """As what a part is read; nothing for one that never repeats and is no number."""
+    n_levels = int(piece.nunique())
+    uses: list[Part] = []
+    if n_levels < 2:
+        return uses
+    is_number = np.isfinite(_numbers(piece)).mean() >= MOSTLY
+    if is_number and n_levels <= MOST_NUMBERS * len(piece):  # more are rather the rows' numbers
+        uses.append("number")
+    elif not is_number and n_levels <= MOST_LEVELS:
+        uses.append("category")
+    if n_levels > MOST_LEVELS and _is_shared(piece):
+        uses.append("key")
+    return uses
+
+
+def _is_shared(values: pd.Series) -> bool:
+    """Whether some rows share a value and many values are different."""
+    n_levels = int(values.nunique())
+    return bool(MOST_LEVELS < n_levels < 0.98 * values.notna().sum() and n_levels <= MOST_KEYS)
+
+
+def _frequent_words(known: pd.Series) -> list[str]:
+    counts: dict[str, int] = {}
+    for value in known:
+        for word in frozenset(WORD.findall(value)):
+            counts[word] = counts.get(word, 0) + 1
+    low, high = RAREST_WORD * len(known), COMMONEST_WORD * len(known)
+    frequent = [word for word, count in counts.items() if low <= count <= high]
+    return sorted(frequent, key=lambda word: (-counts[word], word))[:MOST_WORDS]
+
+
+def _key(text: pd.Series, key: str) -> pd.Series:
+    if key == "whole":
+        return text
+    pattern = r"([^\W\d_]+)" if key == "first" else r"([^\W\d_]+)[^\w]*$"
+    found: pd.Series = text.str.extract(pattern, expand=False)
+    return found.astype("str")
+
+
+def _letters(text: pd.Series) -> pd.Series:
+    """The letters before the first digit, as one upper-case word; `-` for none."""
+    before = text.str.extract(r"^([^\d]*)", expand=False).str.replace(r"[^A-Za-z]", "", regex=True).str.upper()
+    letters: pd.Series = before.mask(before == "", "-").astype("str")
+    return letters
+
+
+def _numbers(text: pd.Series) -> NDArray[np.float64]:
+    numbers: NDArray[np.float64] = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    return numbers

@@ -1,0 +1,96 @@
+"""Small problems of every task, and every model but the networks with parameters that make it quick."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.config import FeatureSteps
+from pipeline.features import Role
+from pipeline.folds import Split
+from pipeline.metrics import METRICS, Task
+from pipeline.models import make_model
+from pipeline.models.base import Model, Problem
+
+TASKS: tuple[Task, ...] = ("regression", "binary", "multiclass")
+QUICK: dict[str, dict[str, Any]] = {
+    "baseline": {},
+    "ridge": {},
+    "lasso": {},
+    "elastic_net": {"l1_shares": [0.5]},
+    "huber": {},
+    "logistic": {},
+    "kernel_ridge": {},
+    "svm": {"gammas": [0.1], "penalties": [1.0, 10.0]},
+    "neighbours": {},
+    "random_forest": {"n_trees": 10},
+    "extra_trees": {"n_trees": 10},
+    "histogram_boosting": {"max_rounds": 15, "lr": 0.2, "max_features": 0.5},
+    "lightgbm": {"max_rounds": 15, "lr": 0.2},
+    "xgboost": {"max_rounds": 15, "lr": 0.2},
+    "catboost": {"max_rounds": 15, "lr": 0.2},
+}
+EXTRA = ("lightgbm", "xgboost", "catboost")
+STEPS = FeatureSteps(rare_min_count=2, text_parts=True, key_target_means=1000, ordered_mapping=True)
+
+
+def quick(name: str, **params: Any) -> Model:
+    """The model with few rounds and trees; skips where its library is not installed."""
+    if name in EXTRA and importlib.util.find_spec(name) is None:
+        pytest.skip(f"{name} is not installed: pip install -e '.[boosting]'")
+    return make_model(name, {**QUICK[name], **params}, where="test")
+
+
+def make_problem(task: Task, n_train: int = 90, n_test: int = 15, **changes: Any) -> Problem:
+    """Numbers with gaps, categories, an ordered column, and texts; the target follows area, rooms and zone."""
+    generator = np.random.default_rng(5)
+    n_rows = n_train + n_test
+    area = pd.Series(generator.normal(10, 3, n_rows)).mask(generator.random(n_rows) < 0.1)
+    zone = pd.Series(generator.choice(["A", "B", "C"], n_rows), dtype="str").mask(generator.random(n_rows) < 0.1)
+    rooms = generator.integers(1, 9, n_rows).astype(np.float64)
+    frame = pd.DataFrame(
+        {
+            "area": area,
+            "rooms": rooms,
+            "zone": zone,
+            "qual": pd.Series(generator.choice(["low", "mid", "high"], n_rows), dtype="str"),
+            "cabin": [f"{generator.choice(['X', 'Y'])}/{i % 60}" for i in range(n_rows)],
+        }
+    ).astype({"cabin": "str"})
+    signal = area.fillna(10.0).to_numpy() + 2.0 * rooms + 3.0 * (zone == "A") + generator.normal(0, 0.5, n_rows)
+    roles: dict[str, Role] = {
+        "area": "number",
+        "rooms": "number",
+        "zone": "category",
+        "qual": "ordered",
+        "cabin": "text",
+    }
+    n_classes = {"regression": 0, "binary": 2, "multiclass": 3}[task]
+    if task == "regression":
+        target = np.exp(np.asarray(signal) / 10.0)
+    else:
+        target = np.asarray(pd.qcut(signal, n_classes, labels=False), dtype=np.float64)
+    settings: dict[str, Any] = {
+        "train": frame[:n_train],
+        "test": frame[n_train:].reset_index(drop=True),
+        "target": target[:n_train],
+        "roles": roles,
+        "ordered": {"qual": ["low", "mid", "high"]},
+        "task": task,
+        "n_classes": n_classes,
+        "metric": METRICS["log_rmse" if task == "regression" else "log_loss"],
+        "sample_weight": None,
+        "features": STEPS,
+        "scope": "train",
+        "target_transform": "log" if task == "regression" else "none",
+    }
+    return Problem(**{**settings, **changes})
+
+
+def make_splits(n_rows: int = 90, n_folds: int = 3) -> list[Split]:
+    rows = np.arange(n_rows)
+    return [Split(rows[rows % n_folds != fold], rows[rows % n_folds == fold]) for fold in range(n_folds)]

@@ -1,0 +1,84 @@
+"""Law of the stored trees: they predict what the library's own do."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.metrics import METRICS
+from pipeline.models.forests import rounded_down
+from pipeline.models.learners import FitRows, Job
+from pipeline.models.trees import (
+    ExtraTrees,
+    ForestParams,
+    HistogramBoosting,
+    HistogramParams,
+    RandomForest,
+    _recoded,
+    _without_missing,
+)
+
+JOB = Job(seed=3, n_threads=1, device=torch.device("cpu"), stop=threading.Event(), n_rounds=12)
+
+
+def make_rows(n_classes: int, n_rows: int = 150) -> FitRows:
+    """A number with gaps, another, and a category of 12 codes that decides a part of the target."""
+    generator = np.random.default_rng(2)
+    x = generator.normal(size=(n_rows, 3)).astype(np.float32)
+    x[generator.random(n_rows) < 0.2, 0] = np.nan
+    x[:, 2] = generator.integers(0, 12, n_rows)
+    signal = np.nan_to_num(x[:, 0]) + x[:, 1] + 2.0 * np.isin(x[:, 2], (1, 5, 6)) + (np.isnan(x[:, 0]) * 0.5)
+    if n_classes:
+        y = np.digitize(signal, np.quantile(signal, np.arange(1, n_classes) / n_classes)).astype(np.float64)
+    else:
+        y = signal.astype(np.float64)
+    metric = METRICS["log_loss" if n_classes else "rmse"]
+    return FitRows(x, y, None, {2: 12}, n_classes, metric)
+
+
+@pytest.mark.parametrize("n_classes", [0, 2, 3])
+@pytest.mark.parametrize("learner_class", [RandomForest, ExtraTrees])
+def test_a_forest_of_arrays_predicts_as_scikit_learns(learner_class: type[Any], n_classes: int) -> None:
+    rows = make_rows(n_classes)
+    learner = learner_class(ForestParams(n_trees=8, max_features=0.5))
+    ours = learner.predict(learner.fit(rows, JOB), rows.x)
+    model = learner._model(n_classes == 0)(n_estimators=8, max_features=0.5, min_samples_leaf=2, random_state=3)
+    model.fit(_without_missing(rows.x), rows.y)
+    x = _without_missing(rows.x)
+    np.testing.assert_allclose(ours, model.predict_proba(x) if n_classes else model.predict(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_classes", [0, 2, 3])
+def test_a_boosting_of_arrays_predicts_as_scikit_learns(n_classes: int) -> None:
+    rows = make_rows(n_classes)
+    learner = HistogramBoosting(HistogramParams(lr=0.2))
+    member = learner.fit(rows, JOB)
+    assert (member["code_set"] >= 0).any()  # categories were split on
+    model, _, codes = learner._fitted(rows, JOB, 12)
+    x = rows.x.copy()
+    x[:5, 0] = np.nan
+    x[5:10, 2] = 99.0  # no known code
+    expected = model.predict_proba(_recoded(x, codes)) if n_classes else model.predict(_recoded(x, codes))
+    np.testing.assert_allclose(learner.predict(member, x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_column_without_a_value_in_the_fit_rows_is_no_obstacle() -> None:
+    rows = make_rows(0)
+    rows.x[:, 0] = np.nan
+    learner = HistogramBoosting(HistogramParams(lr=0.2))
+    member = learner.fit(rows, JOB)
+    other = rows.x.copy()
+    other[:, 0] = 5.0
+    np.testing.assert_array_equal(learner.predict(member, other), learner.predict(member, rows.x))
+
+
+def test_thresholds_part_float32_values_as_before() -> None:
+    generator = np.random.default_rng(0)
+    threshold = generator.normal(size=1000)
+    near = threshold.astype(np.float32)
+    for value in (near, np.nextafter(near, np.float32(np.inf)), np.nextafter(near, np.float32(-np.inf))):
+        np.testing.assert_array_equal(value <= rounded_down(threshold), value.astype(np.float64) <= threshold)
