@@ -226,7 +226,7 @@ def _after_doubt(session: KaggleSession, ledger: Ledger, parcel: Parcel, entry: 
         f"{error.what}; whether Kaggle took the file is not certain yet",
         kind=error.kind,
         where=error.where,
-        hint=f"Run the same command again: it asks Kaggle first and sends nothing twice. {error.hint}".strip(),
+        hint="Run the same command again: it asks Kaggle first and sends nothing twice.",
     ) from error
 
 

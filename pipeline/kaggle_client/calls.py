@@ -84,9 +84,19 @@ def write(doing: str, slug: str, call: Callable[[], T]) -> T:
     """`call()` once and never again: it may have been heard though the answer was lost. Raises KaggleError."""
     with guarded() as seen:
         try:
-            return call()
+            result = call()
+            _check_shape(seen.response)
+            return result
         except (Exception, SystemExit) as error:  # the SDK raises whatever a strange answer leads to
             raise explain(error, seen.response, doing=doing, slug=slug) from error
+
+
+def _check_shape(response: Any) -> None:
+    """Raise ValueError where Kaggle answered JSON that is no object: the SDK takes it for an empty answer."""
+    if response is None or response.request.method != "POST":
+        return
+    if "application/json" in response.headers.get("Content-Type", "") and not isinstance(response.json(), dict):
+        raise ValueError("the answer is no JSON object")
 
 
 def wait_before_retry(error: KaggleError, delay: float) -> None:

@@ -22,7 +22,7 @@ from pipeline.errors import KaggleError
 from pipeline.kaggle_client import calls
 from pipeline.kaggle_client.answers import RemoteFile
 from pipeline.kaggle_client.extraction import extract
-from pipeline.kaggle_client.faults import PASSING, explain, explain_status, is_html
+from pipeline.kaggle_client.faults import PASSING, STALE, STALE_STATUS, explain, explain_status, is_html
 from pipeline.kaggle_client.session import KaggleSession
 from pipeline.locks import hold
 from pipeline.progress import progress_bar, say
@@ -30,8 +30,6 @@ from pipeline.progress import progress_bar, say
 BLOCK = 1 << 18  # bytes
 IDLE_ATTEMPTS = len(calls.RETRY_DELAYS_S)  # attempts in a row that may bring not one byte
 MAX_ATTEMPTS = 200
-STALE = "stale address"
-STALE_STATUS = {400, 401, 403, 404, 410}  # what a storage answers to a signed address that has expired
 
 
 def download_files(session: KaggleSession, slug: str, folder: Path, *, part_folder: Path) -> None:
@@ -172,6 +170,8 @@ def _attempt(session: KaggleSession, slug: str, part: Part, update: Any) -> None
     with contextlib.closing(response):
         if is_html(response):
             raise explain(ValueError("a web page"), response, doing="the download", slug=slug)
+        if _is_message(response):
+            raise explain(ValueError("no file"), response, doing="the download", slug=slug)
         if response.status_code == 206:
             part.was_resumed = True
         else:
@@ -180,6 +180,11 @@ def _attempt(session: KaggleSession, slug: str, part: Part, update: Any) -> None
                 say("download: the part that was there cannot be continued; starting anew")
             part.begin(part.remote)
         _append(response, slug, part, part.remote, update)
+
+
+def _is_message(response: Any) -> bool:
+    """Whether this is JSON from Kaggle itself: the client looked for an error in it, and it is no file."""
+    return "application/json" in response.headers.get("Content-Type", "") and response.request.method == "POST"
 
 
 def _get(slug: str, remote: Remote, part: Part) -> Any:

@@ -12,9 +12,11 @@ from typing import Any
 
 from pipeline.errors import KaggleError
 from pipeline.kaggle_client.addresses import COMPETITION_URL, RULES_URL, SETTINGS_URL
-from pipeline.kaggle_client.credentials import credential_warnings, find_credentials
+from pipeline.kaggle_client.credentials import credential_warnings, find_credentials, found_credentials
 
 PASSING = {"rate limit", "server", "maintenance", "dropped", "timeout"}  # worth asking again
+STALE = "stale address"
+STALE_STATUS = {400, 401, 403, 404, 410}  # what a storage answers to a signed address that has expired
 NEVER_CONNECTED = "NewConnectionError|NameResolutionError|Failed to establish|Failed to resolve|ConnectTimeout"
 NETWORK_HINT = "Is there a network? A proxy is named by https_proxy, an own certificate by REQUESTS_CA_BUNDLE."
 
@@ -46,6 +48,13 @@ def explain_status(response: Any, *, doing: str, slug: str, message: str = "") -
     status = response.status_code
     message = _message_of(response) or message
     said = f' Kaggle says: "{_short(message)}"' if message and "for url" not in message else ""
+    if status in STALE_STATUS and response.history:  # not Kaggle, but the storage it pointed to
+        return KaggleError(
+            f"the storage refused {doing} ({status})",
+            kind=STALE,
+            where=slug,
+            hint="Run the same command again; it asks for a new address.",
+        )
     if status == 401:
         return _unauthorized(doing, said)
     if status == 403:
@@ -82,7 +91,14 @@ def explain_status(response: Any, *, doing: str, slug: str, message: str = "") -
 
 
 def no_credentials() -> KaggleError:
-    """Nobody is logged in."""
+    """Nobody is logged in: there are no credentials, or Kaggle takes none of them."""
+    sources = [credential.source for credential in found_credentials()]
+    if sources:
+        return KaggleError(
+            f"accepts none of the credentials that were found: {', '.join(sources)}",
+            kind="unauthorized",
+            hint=f"Make a new token at {SETTINGS_URL}; `python -m pipeline doctor` shows what is used.",
+        )
     return KaggleError(
         "no valid credentials were found",
         kind="no credentials",

@@ -29,7 +29,7 @@ from pipeline.kaggle_client.answers import (
     submission_of,
 )
 from pipeline.kaggle_client.credentials import find_credentials
-from pipeline.kaggle_client.faults import explain_status, no_credentials
+from pipeline.kaggle_client.faults import explain_status, is_html, no_credentials
 
 T = TypeVar("T")
 PAGE_SIZE, MAX_PAGES = 100, 200
@@ -181,6 +181,8 @@ class KaggleSession:
                 answer = requests.put(place.create_url, data=file, timeout=calls.timeouts())
             if answer.status_code >= 400:
                 raise explain_status(answer, doing=doing, slug=slug)
+            if is_html(answer):
+                raise ValueError("a web page in place of the storage")
             return str(place.token)
 
         return calls.write(doing, slug, put)

@@ -15,8 +15,6 @@ from pipeline.kaggle_client import calls
 from tests.conftest import SPEC, Toy, toy_tables
 from tests.kaggle.server import TOKEN, KaggleServer
 
-STALL_TIMEOUT_S = 0.3
-
 
 @dataclass
 class FakeClock:
@@ -65,7 +63,6 @@ def kaggle(server: KaggleServer, monkeypatch: pytest.MonkeyPatch, request: pytes
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
-    monkeypatch.setattr(calls, "READ_TIMEOUT_S", STALL_TIMEOUT_S)
     server.competition["deadline"] = "2030-01-01T00:00:00.000Z"
     return server
 

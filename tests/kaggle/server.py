@@ -414,12 +414,13 @@ def _handler_of(kaggle: KaggleServer) -> type[http.server.BaseHTTPRequestHandler
             fault = kaggle.fault_of("upload")
             content = self._body(fault.reads_only if fault is not None else None)
             kaggle.record("upload", token, dict(self.headers))
+            if fault is None or fault.is_after:
+                kaggle.blobs[token] = content
             if fault is not None and (fault.drops or fault.reads_only is not None):
                 raise _Reset
             if fault is not None and fault.status:
                 self._send(fault.status, fault.body, fault.content_type, fault.headers, fault)
                 return
-            kaggle.blobs[token] = content
             self._send(200, {}, "application/json", {}, fault)
 
         def _send(self, code: int, body: Any, kind: str, headers: dict[str, str], fault: Fault | None) -> None:
