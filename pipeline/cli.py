@@ -11,11 +11,12 @@ import typer.core
 
 from pipeline import __version__
 from pipeline.artifacts import RunFolder, Workspace
-from pipeline.config import CompetitionSpec, RunConfig, load_run_config, load_spec, preset_names
 from pipeline.errors import PipelineError, SpecError
+from pipeline.presets import preset_names
 from pipeline.progress import console, mark_messages, say
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what a command needs is imported by it, so that none waits for the others' packages
+    from pipeline.config import CompetitionSpec, RunConfig
     from pipeline.problems import FeatureStore
 
 KAGGLE_TROUBLE = 3  # exit code of `doctor` when something is wrong, as of a KaggleError
@@ -186,6 +187,7 @@ def tune(
 ) -> None:
     """Tune a model: Optuna proposes, packs train trials x folds. Goes on where it stopped."""
     from pipeline import artifacts
+    from pipeline.config import load_run_config
     from pipeline.nets.devices import choose_device
     from pipeline.stages.runs import show_frame
     from pipeline.stages.tune import tune as tune_model
@@ -211,6 +213,7 @@ def tune(
 @app.command()
 def runs(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
     """List all runs of a competition, best first."""
+    from pipeline.config import load_spec
     from pipeline.stages.runs import list_runs, show_frame
 
     workspace = Workspace(root, competition)
@@ -228,6 +231,7 @@ def leaderboard(
     root: Root = Path(),
 ) -> None:
     """Kaggle's public leaderboard, your place, and cv against public score for all that was sent."""
+    from pipeline.config import load_spec
     from pipeline.stages.leaderboard import read_leaderboard
     from pipeline.stages.runs import show_frame
 
@@ -243,6 +247,7 @@ def leaderboard(
 @app.command()
 def doctor(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
     """Say what is found on this machine and at Kaggle, and what is wrong. Never shows a secret."""
+    from pipeline.config import load_spec
     from pipeline.stages.doctor import examine
 
     workspace = Workspace(root, competition)
@@ -264,6 +269,7 @@ def predict(
     root: Root = Path(),
 ) -> None:
     """Predict a new file with a stored run."""
+    from pipeline.config import load_spec
     from pipeline.problems import FeatureStore
     from pipeline.stages.predict import predict_file
 
@@ -298,6 +304,7 @@ def _name_and_place(given: str) -> tuple[str, Path | None]:
 def _run_config(workspace: Workspace, preset: str, model: str | None, overrides: list[str] | None) -> RunConfig:
     """The run to train. `auto` is what `tune` found, if it is of the features at hand, else the preset `fast`."""
     from pipeline import artifacts
+    from pipeline.config import load_run_config
 
     best = workspace.tuning(model or "mlp") / "best.json"
     if preset == "auto":
@@ -315,6 +322,7 @@ def _run_config(workspace: Workspace, preset: str, model: str | None, overrides:
 
 def _with_spec(workspace: Workspace, dataset: str | None = None) -> CompetitionSpec:
     """Raw files and the spec, both made where they are not there."""
+    from pipeline.config import load_spec
     from pipeline.stages.data import fetch_data
     from pipeline.stages.init import write_spec
 

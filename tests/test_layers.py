@@ -16,7 +16,16 @@ import pipeline
 PACKAGE = Path(pipeline.__file__).parent
 
 FLOORS = (
-    {"config", "metrics", "artifacts", "errors", "locks", "seeds", "progress", "presets"},  # presets: data files alone
+    {
+        "config",
+        "metrics",
+        "artifacts",
+        "errors",
+        "locks",
+        "seeds",
+        "progress",
+        "presets",
+    },  # presets: data files and their names
     {
         "nets",
         "tables",

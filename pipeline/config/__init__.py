@@ -6,7 +6,6 @@ from pipeline.config.run import (
     FinalStrategy,
     RunConfig,
     load_run_config,
-    preset_names,
     set_value,
 )
 from pipeline.config.search_space import SpaceEntry, load_search_space
@@ -18,6 +17,7 @@ from pipeline.config.spec import (
     TargetTransform,
     load_spec,
 )
+from pipeline.presets import preset_names
 
 __all__ = [
     "Columns",

@@ -15,6 +15,7 @@ from pydantic import Field
 from pipeline.config.base import Table, read_toml, validated
 from pipeline.config.spec import Scope, TargetTransform
 from pipeline.errors import SpecError, did_you_mean
+from pipeline.presets import preset_names
 
 FinalStrategy = Literal["average", "refit"]
 
@@ -59,11 +60,6 @@ class RunConfig(Table):
         """`<preset>-<model>-<hash>`: the same configuration has the same name, on every machine."""
         text = json.dumps(self.model_dump(exclude={"description", "final", "final_reason"}), sort_keys=True)
         return f"{self.preset}-{self.model}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def preset_names() -> list[str]:
-    """The built-in presets, by name."""
-    return sorted(p.name[:-5] for p in resources.files("pipeline.presets").iterdir() if p.name.endswith(".toml"))
 
 
 def load_run_config(preset: str, *, model: str | None = None, overrides: Iterable[str] = ()) -> RunConfig:

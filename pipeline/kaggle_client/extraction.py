@@ -72,14 +72,11 @@ def _unpack_nested(inner: Path, budget: Budget, depth: int) -> None:
         _extract(inner, fresh, budget, depth)
         inner.unlink()
         is_taken = any((inner.parent / path.name).exists() for path in fresh.iterdir())
-        if not is_taken:
-            for path in fresh.iterdir():
-                path.replace(inner.parent / path.name)
+        if is_taken:
+            fresh.replace(inner)
             return
-        own = inner.with_suffix("")
-        if own.exists():
-            raise DataError("a nested archive's files are there twice", where=inner.name)
-        fresh.replace(own)
+        for path in fresh.iterdir():
+            path.replace(inner.parent / path.name)
 
 
 def _place(info: zipfile.ZipInfo, archive: Path) -> PurePosixPath:

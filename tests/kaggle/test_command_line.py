@@ -70,16 +70,3 @@ def test_a_refusal_is_one_message_and_exit_code_3(proxied: KaggleServer, empty: 
     assert "https://www.kaggle.com/competitions/toy/rules" in done.stderr
     assert "Traceback" not in done.stderr
     assert TOKEN not in done.stderr
-
-
-def test_no_command_but_those_of_kaggle_imports_its_client() -> None:
-    code = (
-        "import sys; from pipeline.cli import app; import pipeline.stages.submit, pipeline.stages.data; "
-        "assert not {'kaggle', 'kagglesdk', 'requests'} & set(sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
-def test_help_needs_neither_pandas_nor_torch() -> None:
-    code = "import sys; from pipeline.cli import app; assert not {'pandas', 'torch', 'kaggle'} & set(sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
