@@ -127,9 +127,14 @@ class KaggleServer:
     def stop(self) -> None:
         """End everything, stalled answers too."""
         self.stopped.set()
-        assert self._server is not None
-        self._server.shutdown()
-        self._server.server_close()
+        self.stop_listening()
+
+    def stop_listening(self) -> None:
+        """Close the port: whoever calls is refused."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
 
     def offer(self, files: dict[str, bytes], *, compression: int = zipfile.ZIP_DEFLATED) -> None:
         """The competition's (and the data set's) files, as one archive."""

@@ -117,3 +117,41 @@ def test_a_write_is_never_repeated(
     kaggle.fault(endpoint, FAULTS[name](times=1))
     run(finished, "submit")
     assert kaggle.names().count(endpoint) == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "words"), [("", "cannot be reached"), ("http_proxy", "the proxy did not let the login through")]
+)
+def test_no_network_and_a_dead_proxy_are_told_apart(
+    kaggle: KaggleServer, empty: Toy, monkeypatch: pytest.MonkeyPatch, variable: str, words: str
+) -> None:
+    if variable:
+        from kagglesdk import kaggle_env
+
+        for environment in kaggle_env._env_to_endpoint:
+            monkeypatch.setitem(kaggle_env._env_to_endpoint, environment, "http://api.kaggle.test")
+        monkeypatch.setenv(variable, kaggle.url)
+        monkeypatch.setenv("no_proxy", "")
+    kaggle.stop_listening()
+    code, _, err = run(empty, "data")
+    assert code == 3
+    assert words in err
+
+
+def test_every_request_has_timeouts(kaggle: KaggleServer, empty: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    from requests.adapters import HTTPAdapter
+
+    seen: list[tuple[str, object]] = []
+    send = HTTPAdapter.send
+
+    def watched(self: HTTPAdapter, request, stream=False, timeout=None, *args, **kwargs):  # type: ignore[no-untyped-def]
+        seen.append((request.url, timeout))
+        return send(self, request, stream, timeout, *args, **kwargs)
+
+    monkeypatch.setattr(HTTPAdapter, "send", watched)
+    kaggle.fault("storage", FAULTS["truncated body"](times=1))
+    assert run(empty, "data")[0] == 0
+    assert run(empty, "submit")[0] == 0
+    assert run(empty, "leaderboard")[0] == 0
+    assert len(seen) == len(kaggle.requests)
+    assert {timeout for _, timeout in seen} == {(calls.CONNECT_TIMEOUT_S, calls.READ_TIMEOUT_S)}
