@@ -29,7 +29,7 @@ from pipeline.kaggle_client.answers import (
     submission_of,
 )
 from pipeline.kaggle_client.credentials import find_credentials
-from pipeline.kaggle_client.faults import explain_status, is_html, no_credentials
+from pipeline.kaggle_client.faults import STALE, STALE_STATUS, explain_status, is_html, no_credentials
 
 T = TypeVar("T")
 PAGE_SIZE, MAX_PAGES = 100, 200
@@ -179,6 +179,13 @@ class KaggleSession:
                 raise ValueError("the answer names no place to upload to")
             with path.open("rb") as file:
                 answer = requests.put(place.create_url, data=file, timeout=calls.timeouts())
+            if answer.status_code in STALE_STATUS:
+                raise KaggleError(
+                    f"the storage refused the upload ({answer.status_code}); nothing was submitted",
+                    kind=STALE,
+                    where=slug,
+                    hint="Run the same command again; it asks for a new place.",
+                )
             if answer.status_code >= 400:
                 raise explain_status(answer, doing=doing, slug=slug)
             if is_html(answer):

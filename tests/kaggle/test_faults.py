@@ -27,6 +27,8 @@ OTHER_WORDS = {
     ("500", "submit"): "not certain yet",
     ("503", "submit"): "not certain yet",
     ("401", "storage"): "the storage refused",
+    ("401", "upload"): "the storage refused",
+    ("403 rules", "upload"): "the storage refused",
     ("403 rules", "storage"): "the storage refused",
 }
 READS = [
