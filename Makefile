@@ -8,8 +8,13 @@ TRIALS      ?= 100
 STORAGE     ?=
 DEVICE      ?= auto
 UPLOAD      ?= 1
+YES         ?=
+DATASET     ?=
 VENV        ?= .venv
 PYTHON      ?= python3
+
+# the slug of an address such as https://www.kaggle.com/competitions/titanic/data
+override COMPETITION := $(firstword $(subst /, ,$(subst ?, ,$(lastword $(subst /competitions/, ,$(subst /c/, /competitions/,$(COMPETITION)))))))
 
 PIPELINE   := $(VENV)/bin/python -m pipeline
 DATA       := data/$(COMPETITION)
@@ -23,11 +28,11 @@ RUN_FLAGS  := --competition $(COMPETITION) --preset $(PRESET) --device $(DEVICE)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup data features tune train final submit runs test check bench clean
+.PHONY: help setup data features tune train final submit leaderboard doctor runs test check bench clean
 
 help: ## list the targets
-	@echo "make <target> [COMPETITION=$(COMPETITION)] [PRESET=$(PRESET)] [MODEL=] [TRIALS=$(TRIALS)] [DEVICE=$(DEVICE)] [UPLOAD=$(UPLOAD)] [VENV=$(VENV)]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "make <target> [COMPETITION=$(COMPETITION)] [PRESET=$(PRESET)] [MODEL=] [TRIALS=$(TRIALS)] [DEVICE=$(DEVICE)] [UPLOAD=$(UPLOAD)] [YES=] [DATASET=] [VENV=$(VENV)]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(SETUP) ## create the environment in VENV
 data: $(RAW) $(SPEC) ## fetch the raw files; write a spec where there is none
@@ -44,7 +49,13 @@ final: $(FEATURES) ## final training and the submission file, no upload
 	@$(PIPELINE) final $(RUN_FLAGS)
 
 submit: $(FEATURES) ## everything, from a fresh clone to a checked submission (UPLOAD=0: never uploaded)
-	@$(PIPELINE) submit $(RUN_FLAGS) $(if $(filter 0 no false,$(UPLOAD)),--no-upload)
+	@$(PIPELINE) submit $(RUN_FLAGS) $(if $(filter 0 no false,$(UPLOAD)),--no-upload) $(if $(filter-out 0 no false,$(YES)),--yes)
+
+leaderboard: $(SETUP) ## Kaggle's public leaderboard, your place, cv against public score
+	@$(PIPELINE) leaderboard --competition $(COMPETITION)
+
+doctor: $(SETUP) ## what is found on this machine and at Kaggle, and what is wrong
+	@$(PIPELINE) doctor --competition $(COMPETITION)
 
 runs: $(SETUP) ## list all runs of the competition
 	@$(PIPELINE) runs --competition $(COMPETITION)
@@ -80,7 +91,7 @@ $(SETUP_DEV): $(SETUP)
 	@touch $@
 
 $(RAW): | $(SETUP)
-	@$(PIPELINE) data --competition $(COMPETITION)
+	@$(PIPELINE) data --competition $(COMPETITION) $(if $(DATASET),--dataset $(DATASET))
 
 $(SPEC): | $(RAW)
 	@$(PIPELINE) data --competition $(COMPETITION)

@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
+from typing import IO, TYPE_CHECKING, Any
 
 from pipeline.errors import ArtifactError
+
+if TYPE_CHECKING:  # the command line shows its help without them
+    import pandas as pd
+    from numpy.typing import NDArray
 
 READ_BLOCK = 1 << 20  # bytes
 os.umask(UMASK := os.umask(0))  # it can only be read by setting it: once, before there are threads
@@ -88,6 +88,11 @@ class Workspace:
     def submissions(self) -> Path:
         """`submissions/<competition>`."""
         return self.root / "submissions" / self.competition
+
+    @property
+    def ledger(self) -> Path:
+        """The table of all that was sent to Kaggle."""
+        return self.submissions / "ledger.csv"
 
 
 @dataclass(frozen=True)
@@ -207,12 +212,15 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> None:
 
 def write_npy(path: Path, array: NDArray[Any]) -> None:
     """Write one array atomically; objects are refused."""
+    import numpy as np
+
     with atomic_write(path) as file:
         np.save(file, array, allow_pickle=False)
 
 
 def write_tensors(path: Path, tensors: dict[str, NDArray[Any]]) -> None:
     """Write named arrays as safetensors atomically."""
+    import numpy as np
     from safetensors.numpy import save
 
     with atomic_write(path) as file:
@@ -244,12 +252,16 @@ def read_json(path: Path) -> Any:
 
 def read_parquet(path: Path) -> pd.DataFrame:
     """Read a parquet artifact. Raises ArtifactError."""
+    import pandas as pd
+
     frame: pd.DataFrame = _read(path, pd.read_parquet)
     return frame
 
 
 def read_npy(path: Path) -> NDArray[Any]:
     """Read one array; pickled objects are refused. Raises ArtifactError."""
+    import numpy as np
+
     array: NDArray[Any] = _read(path, lambda p: np.load(p, allow_pickle=False))
     return array
 

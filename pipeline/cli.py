@@ -11,13 +11,15 @@ import typer.core
 
 from pipeline import __version__
 from pipeline.artifacts import RunFolder, Workspace
-from pipeline.config import CompetitionSpec, RunConfig, load_run_config, load_spec, preset_names
 from pipeline.errors import PipelineError, SpecError
+from pipeline.presets import preset_names
 from pipeline.progress import console, mark_messages, say
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what a command needs is imported by it, so that none waits for the others' packages
+    from pipeline.config import CompetitionSpec, RunConfig
     from pipeline.problems import FeatureStore
 
+KAGGLE_TROUBLE = 3  # exit code of `doctor` when something is wrong, as of a KaggleError
 INTERRUPTED = 130  # exit code of a program ended by Ctrl-C
 
 
@@ -44,8 +46,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+def _slug(given: str) -> str:
+    """A competition's slug from itself or from the address of one of its pages."""
+    from pipeline.kaggle_client.addresses import slug_of
+
+    return slug_of(given)
+
+
 Competition = Annotated[
-    str, typer.Option("--competition", "-c", envvar="COMPETITION", help="folder name of the competition under data/")
+    str,
+    typer.Option(
+        "--competition", "-c", envvar="COMPETITION", callback=_slug, help="folder name under data/, or Kaggle's address"
+    ),
 ]
 Root = Annotated[Path, typer.Option("--root", help="folder that holds data/ and submissions/")]
 Preset = Annotated[
@@ -84,9 +97,17 @@ def init(
 
 
 @app.command()
-def data(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
-    """Fetch the raw files; for a competition without a spec, write one."""
-    _with_spec(Workspace(root, competition))
+def data(
+    competition: Competition = HOUSE_PRICES,
+    dataset: Annotated[str | None, typer.Option(help="owner/name of a Kaggle data set that holds the files")] = None,
+    root: Root = Path(),
+) -> None:
+    """Fetch the raw files; for a competition without a spec, write one and show it."""
+    workspace = Workspace(root, competition)
+    had_spec = workspace.spec.exists()
+    _with_spec(workspace, dataset)
+    if not had_spec:
+        print(workspace.spec.read_text(encoding="utf-8"))
 
 
 @app.command()
@@ -122,6 +143,7 @@ def submit(
     device: Device = "auto",
     workers: Workers = 0,
     upload: Annotated[bool, typer.Option("--upload/--no-upload", help="send it to Kaggle")] = True,
+    yes: Annotated[bool, typer.Option("--yes", help="also when it is the last submission of the day")] = False,
     root: Root = Path(),
 ) -> None:
     """Everything up to a checked submission, and its upload. What is there and up to date is not made again."""
@@ -130,7 +152,7 @@ def submit(
 
     workspace = Workspace(root, competition)
     store, path = _finished(workspace, _run_config(workspace, preset, model, overrides), device, workers)
-    submit_file(store, path, is_upload_wanted=upload)
+    submit_file(store, path, is_upload_wanted=upload, may_use_last_slot=yes)
     provenance = artifacts.read_json(path.with_suffix(".json"))
     sample = "  SAMPLE DATA" if store.is_sample else ""
     print(f"submission: {path}  cv {provenance['metric']} {provenance['cv_score']:.5f}{sample}")
@@ -167,6 +189,7 @@ def tune(
 ) -> None:
     """Tune a model: Optuna proposes, packs train trials x folds. Goes on where it stopped."""
     from pipeline import artifacts
+    from pipeline.config import load_run_config
     from pipeline.nets.devices import choose_device
     from pipeline.stages.runs import show_frame
     from pipeline.stages.tune import tune as tune_model
@@ -207,6 +230,7 @@ def tune(
 @app.command()
 def runs(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
     """List all runs of a competition, best first."""
+    from pipeline.config import load_spec
     from pipeline.stages.runs import list_runs, show_frame
 
     workspace = Workspace(root, competition)
@@ -218,6 +242,42 @@ def runs(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
 
 
 @app.command()
+def leaderboard(
+    competition: Competition = HOUSE_PRICES,
+    top: Annotated[int, typer.Option(help="rows of the leaderboard", min=1)] = 10,
+    root: Root = Path(),
+) -> None:
+    """Kaggle's public leaderboard, your place, and cv against public score for all that was sent."""
+    from pipeline.config import load_spec
+    from pipeline.stages.leaderboard import read_leaderboard
+    from pipeline.stages.runs import show_frame
+
+    workspace = Workspace(root, competition)
+    board, sent, lines = read_leaderboard(workspace, load_spec(workspace.spec), n_rows=top)
+    show_frame(board, f"{competition}: public leaderboard")
+    if len(sent):
+        show_frame(sent, "ledger")
+    for line in lines:
+        print(line)
+
+
+@app.command()
+def doctor(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
+    """Say what is found on this machine and at Kaggle, and what is wrong. Never shows a secret."""
+    from pipeline.config import load_spec
+    from pipeline.stages.doctor import examine
+
+    workspace = Workspace(root, competition)
+    slug = load_spec(workspace.spec).kaggle_slug if workspace.spec.exists() else competition
+    n_problems = 0
+    for finding in examine(slug):
+        print(f"{finding.mark:8} {finding.text}")
+        n_problems += finding.mark == "problem"
+    if n_problems:
+        raise typer.Exit(KAGGLE_TROUBLE)
+
+
+@app.command()
 def predict(
     run: Annotated[str, typer.Argument(help="name of a finished run (see `runs`)")],
     rows: Annotated[Path, typer.Argument(help="csv with the competition's columns")],
@@ -226,6 +286,7 @@ def predict(
     root: Root = Path(),
 ) -> None:
     """Predict a new file with a stored run."""
+    from pipeline.config import load_spec
     from pipeline.problems import FeatureStore
     from pipeline.stages.predict import predict_file
 
@@ -254,12 +315,13 @@ def _name_and_place(given: str) -> tuple[str, Path | None]:
     """A slug, a Kaggle URL or a folder -> the competition's name, and the folder if it was one."""
     if Path(given).is_dir() and ("/" in given or os.sep in given or given in (".", "..")):
         return Path(given).resolve().name, Path(given)
-    return given.rstrip("/").split("?")[0].split("/")[-1], None
+    return _slug(given), None
 
 
 def _run_config(workspace: Workspace, preset: str, model: str | None, overrides: list[str] | None) -> RunConfig:
     """The run to train. `auto` is what `tune` found, if it is of the features at hand, else the preset `fast`."""
     from pipeline import artifacts
+    from pipeline.config import load_run_config
 
     best = workspace.tuning(model or "mlp") / "best.json"
     if preset == "auto":
@@ -275,15 +337,16 @@ def _run_config(workspace: Workspace, preset: str, model: str | None, overrides:
     return load_run_config(str(best) if preset == "tuned" else preset, model=model, overrides=overrides or ())
 
 
-def _with_spec(workspace: Workspace) -> CompetitionSpec:
+def _with_spec(workspace: Workspace, dataset: str | None = None) -> CompetitionSpec:
     """Raw files and the spec, both made where they are not there."""
+    from pipeline.config import load_spec
     from pipeline.stages.data import fetch_data
     from pipeline.stages.init import write_spec
 
-    slug = load_spec(workspace.spec).kaggle_slug if workspace.spec.exists() else workspace.competition
-    fetch_data(workspace, slug)
+    slug = load_spec(workspace.spec).data_slug if workspace.spec.exists() else workspace.competition
+    fetch_data(workspace, dataset or slug)
     if not workspace.spec.exists():
-        write_spec(workspace, metric=None)
+        write_spec(workspace, metric=None, dataset=dataset)
     return load_spec(workspace.spec)
 
 

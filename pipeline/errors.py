@@ -37,6 +37,18 @@ class ArtifactError(PipelineError):
     """An artifact cannot be read or written."""
 
 
+class KaggleError(PipelineError):
+    """Kaggle refused, failed or could not be reached. `kind` is one word for it; `retry_after_s` is Kaggle's wish."""
+
+    exit_code = 3
+
+    def __init__(
+        self, what: str, *, kind: str, where: str = "Kaggle", hint: str = "", retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.kind, self.retry_after_s = kind, retry_after_s
+
+
 class TrainingError(PipelineError):
     """Training could not go on (a loss that is not finite, no memory)."""
 

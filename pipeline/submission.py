@@ -116,9 +116,9 @@ def check_submission(
     if differs.any():
         row = int(differs.argmax())
         raise DataError(
-            f"holds the id {submission[id_column].iloc[row]!r}",
+            f"holds the id {_plain(submission[id_column].iloc[row])!r}",
             where=f"submission, row {row + 1}",
-            hint=f"The sample submission has {sample[id_column].iloc[row]!r} there.",
+            hint=f"The sample submission has {_plain(sample[id_column].iloc[row])!r} there.",
         )
     for name in (column for column in sample.columns if column != id_column):
         if spec.writes == "label":
@@ -133,7 +133,7 @@ def _check_labels(name: str, column: pd.Series, classes: Sequence[Label]) -> Non
     if is_wrong.any():
         row = int(is_wrong.to_numpy().argmax())
         raise DataError(
-            f"holds {column.iloc[row]!r}, which is no class",
+            f"holds {_plain(column.iloc[row])!r}, which is no class",
             where=f"submission, column {name!r}, row {row + 1}",
             hint=f"Classes: {', '.join(sorted(known)[:20])}.",
         )
@@ -151,7 +151,12 @@ def _check_numbers(name: str, column: pd.Series, spec: CompetitionSpec) -> None:
     if is_wrong.any():
         row = int(is_wrong.argmax())
         raise DataError(
-            f"holds {column.iloc[row]!r}",
+            f"holds {_plain(column.iloc[row])!r}",
             where=f"submission, column {name!r}, row {row + 1}",
             hint=f"Wanted: {wanted}.",
         )
+
+
+def _plain(value: object) -> object:
+    """A cell as Python writes it, not as numpy does."""
+    return value.item() if isinstance(value, np.generic) else value

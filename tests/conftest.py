@@ -61,7 +61,7 @@ class Toy:
 
     def submission(self) -> Path:
         """The one submission file."""
-        (path,) = self.workspace.submissions.glob("*.csv")
+        (path,) = set(self.workspace.submissions.glob("*.csv")) - {self.workspace.ledger}
         return path
 
     def store(self) -> FeatureStore:

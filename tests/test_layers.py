@@ -16,9 +16,30 @@ import pipeline
 PACKAGE = Path(pipeline.__file__).parent
 
 FLOORS = (
-    {"config", "metrics", "artifacts", "errors", "seeds", "progress", "presets"},  # presets: data files alone
-    {"nets", "tables", "samples", "images", "features", "targets", "folds", "kaggle_client", "submission"},
-    {"models", "drafting"},
+    {
+        "config",
+        "metrics",
+        "artifacts",
+        "errors",
+        "locks",
+        "seeds",
+        "progress",
+        "presets",
+    },  # presets: data files and their names
+    {
+        "nets",
+        "tables",
+        "samples",
+        "images",
+        "features",
+        "targets",
+        "folds",
+        "kaggle_client",
+        "submission",
+        "ledger",
+        "agreement",
+    },
+    {"models", "drafting", "delivery"},
     {"cross_validation", "problems"},
     {"tuning", "ensembling"},
     {"stages"},
@@ -130,7 +151,7 @@ def copy(tmp_path: Path) -> Path:
     package = tmp_path / "pipeline"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "stages", "cli.py"))
     (package / "stages").mkdir()
-    for file in ("stages/__init__.py", "stages/one.py", "stages/two.py", "cli.py", "kaggle_client.py"):
+    for file in ("stages/__init__.py", "stages/one.py", "stages/two.py", "cli.py"):
         (package / file).write_text("")
     return package
 
@@ -159,7 +180,7 @@ PLANTED = {
     "an import of no floor": ("cli.py", "from pipeline import attic", "pipeline.attic, which has no floor"),
     "a cycle": ("errors.py", "from pipeline import config", "floor 0 has a cycle"),
     "the package itself": ("__init__.py", "from pipeline.config import Folds", "imports pipeline.config.Folds"),
-    "kaggle": ("kaggle_client.py", "import kaggle.api", "kaggle is imported at module level"),
+    "kaggle": ("kaggle_client/session.py", "import kaggle.api", "kaggle is imported at module level"),
     "kaggle, guarded": ("cli.py", "try:\n    from kagglesdk import x\nexcept OSError:\n    pass", "at module level"),
     "torch": ("features.py", "def f():\n    from torch import nn", "features imports torch"),
 }
@@ -177,8 +198,8 @@ def test_the_checker_catches_a_planted_import(copy: Path, file: str, code: str, 
         ("nets/losses.py", "from pipeline import errors, seeds, __version__\nimport torch"),
         ("stages/one.py", "from pipeline.models import registry\nfrom pipeline import tuning"),
         ("cli.py", "from pipeline.stages import one, two"),
-        ("kaggle_client.py", "def f():\n    import kaggle"),
-        ("kaggle_client.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import kaggle"),
+        ("kaggle_client/session.py", "def f():\n    import kaggle"),
+        ("kaggle_client/session.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import kaggle"),
         ("config.py", "from pipeline.seeds import derive_seed"),
     ],
 )

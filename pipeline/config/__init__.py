@@ -7,7 +7,6 @@ from pipeline.config.run import (
     Part,
     RunConfig,
     load_run_config,
-    preset_names,
     run_defaults,
     set_value,
 )
@@ -20,6 +19,7 @@ from pipeline.config.spec import (
     TargetTransform,
     load_spec,
 )
+from pipeline.presets import preset_names
 
 __all__ = [
     "Columns",
@@ -36,7 +36,6 @@ __all__ = [
     "load_run_config",
     "load_search_space",
     "load_spec",
-    "preset_names",
     "read_toml",
     "run_defaults",
     "set_value",

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from pipeline.config.base import Table, read_toml, validated
 from pipeline.config.spec import Scope, TargetTransform
 from pipeline.errors import SpecError, did_you_mean
+from pipeline.presets import preset_names
 
 FinalStrategy = Literal["average", "refit"]
 
@@ -111,11 +112,6 @@ class RunConfig(Table):
         """`<preset>-<model>-<hash>`: the same configuration has the same name, on every machine."""
         text = json.dumps(self.identity, sort_keys=True)
         return f"{self.preset}-{self.model}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def preset_names() -> list[str]:
-    """The built-in presets, by name."""
-    return sorted(p.name[:-5] for p in resources.files("pipeline.presets").iterdir() if p.name.endswith(".toml"))
 
 
 def run_defaults(model: str) -> dict[str, Any]:

@@ -85,6 +85,7 @@ class CompetitionSpec(Table):
 
     name: str
     kaggle_slug: str
+    dataset: str | None = Field(default=None, description="Kaggle data set the files come from: owner/name")
     id: str
     target: list[str] = Field(min_length=1)
     task: Task
@@ -127,6 +128,11 @@ class CompetitionSpec(Table):
                 if column in taken and column != self.id:
                     raise ValueError(f"columns.{key} names {column!r}, which is a target")
         return self
+
+    @property
+    def data_slug(self) -> str:
+        """What Kaggle is asked for to get the raw files: the data set when one is named, else the competition."""
+        return self.dataset or self.kaggle_slug
 
     @property
     def scorer(self) -> Metric:

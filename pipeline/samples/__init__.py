@@ -13,7 +13,7 @@ import pandas as pd
 from pipeline.samples.digits import make_digits_tables
 from pipeline.samples.house_prices import make_house_prices_tables
 
-__all__ = ["SAMPLES", "SampleCompetition", "make_sample"]
+__all__ = ["NOT_ON_KAGGLE", "SAMPLES", "SampleCompetition", "make_sample"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ def _competition(
 
 
 SAMPLES: dict[str, Callable[[], SampleCompetition]] = {"house-prices": _house_prices, "digits": _digits}
+NOT_ON_KAGGLE = frozenset({"digits"})  # competitions of the project's own; the others stand in for Kaggle's files
 
 
 def make_sample(competition: str) -> SampleCompetition:

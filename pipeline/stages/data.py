@@ -1,6 +1,7 @@
 """Stage `data`: the raw files of a competition, from the first place that has them.
 
-Order: `raw/` itself, `PIPELINE_DATA_DIR/<competition>`, Kaggle, the built-in sample. Writes `raw/` and `source.json`.
+Order: `raw/` itself, `PIPELINE_DATA_DIR/<competition>`, Kaggle (a competition or a data set), the built-in sample.
+Writes `raw/` and `source.json`.
 """
 
 from __future__ import annotations
@@ -18,22 +19,24 @@ import pandas as pd
 from pipeline import artifacts, images, kaggle_client
 from pipeline.artifacts import Workspace
 from pipeline.errors import DataError, did_you_mean
+from pipeline.kaggle_client import KaggleSession
 from pipeline.progress import say
-from pipeline.samples import SAMPLES, make_sample
+from pipeline.samples import NOT_ON_KAGGLE, SAMPLES, make_sample
 
 DATA_DIR_VARIABLE = "PIPELINE_DATA_DIR"
 RAW_SUFFIXES = (".csv", ".csv.gz", ".parquet", ".txt", ".md")
 
 
 def fetch_data(workspace: Workspace, slug: str, *, place: Path | None = None) -> None:
-    """Make `raw/` complete, unless it is; `place` is a folder to look in first.
+    """Make `raw/` complete, unless it is; `place` is a folder to look in first, `slug` a competition or `owner/name`.
 
-    Raises DataError when no place has the competition's files.
+    Raises DataError when no place has the competition's files, KaggleError when Kaggle does not give them.
     """
     place = place or _given_place(workspace.competition, slug)
+    is_for_kaggle = kaggle_client.find_credentials() is not None and slug not in NOT_ON_KAGGLE
     if workspace.source.exists():
         source = artifacts.read_json(workspace.source)
-        if not source["is_sample"] or (place is None and kaggle_client.find_credentials() is None):
+        if not source["is_sample"] or (place is None and not is_for_kaggle):
             _check_unchanged(workspace, source)
             return
         if place is not None:
@@ -44,8 +47,8 @@ def fetch_data(workspace: Workspace, slug: str, *, place: Path | None = None) ->
         return
     if place is not None:
         _fill(workspace, lambda folder: _copy(place, folder), str(place), is_sample=False)
-    elif kaggle_client.find_credentials() is not None and workspace.competition not in SAMPLES:
-        _fill(workspace, lambda folder: kaggle_client.download(slug, folder), "Kaggle", is_sample=False)
+    elif is_for_kaggle:
+        _fill(workspace, lambda folder: _download(workspace, slug, folder), f"Kaggle: {slug}", is_sample=False)
     elif workspace.competition in SAMPLES:
         _fill(workspace, lambda folder: _write_sample(workspace, folder), "built-in sample", is_sample=True)
         say(
@@ -58,9 +61,9 @@ def fetch_data(workspace: Workspace, slug: str, *, place: Path | None = None) ->
             f"no files of the competition {workspace.competition!r} were found",
             where=str(workspace.raw),
             hint=(
-                f"Put train.csv, test.csv and sample_submission.csv there "
-                f"({kaggle_client.COMPETITION_URL.format(slug=slug)}/data), or set {DATA_DIR_VARIABLE} to a folder "
-                f"that has {workspace.competition}/. {_near(workspace.competition)}"
+                f"With Kaggle credentials ({kaggle_client.SETTINGS_URL}) they are downloaded. Else put "
+                f"train.csv, test.csv and sample_submission.csv there ({kaggle_client.data_url(slug)}), or set "
+                f"{DATA_DIR_VARIABLE} to a folder that has {workspace.competition}/. {_near(workspace.competition)}"
             ),
         )
     say(f"data: {len(_raw_files(workspace.raw))} files in {workspace.raw}")
@@ -119,6 +122,24 @@ def _copy(place: Path, folder: Path) -> None:
         raise DataError(f"there is no file ending in {', '.join(RAW_SUFFIXES)}", where=str(place))
     for path in files:
         shutil.copyfile(path, folder / path.name)
+
+
+def _download(workspace: Workspace, slug: str, folder: Path) -> None:
+    """Kaggle's files, unpacked; images become tables; a single folder that holds all is opened."""
+    session = KaggleSession.connect()
+    with tempfile.TemporaryDirectory(prefix=".files.", suffix=".partial", dir=workspace.folder) as temporary:
+        files = Path(temporary)
+        kaggle_client.download_files(session, slug, files, part_folder=workspace.folder / "download")
+        inside = list(files.iterdir())
+        if len(inside) == 1 and inside[0].is_dir():
+            files = inside[0]
+        if images.find_idx(files):
+            _copy(files, folder)
+            return
+        if not _raw_files(files):
+            raise DataError(f"Kaggle's files hold none ending in {', '.join(RAW_SUFFIXES)}", where=slug)
+        for path in files.iterdir():
+            path.replace(folder / path.name)
 
 
 def _write_sample(workspace: Workspace, folder: Path) -> None:

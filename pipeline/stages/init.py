@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pipeline import artifacts
 from pipeline.artifacts import Workspace
 from pipeline.config import load_spec
@@ -10,11 +12,15 @@ from pipeline.errors import SpecError
 from pipeline.progress import say
 
 
-def write_spec(workspace: Workspace, *, metric: str | None, is_overwriting: bool = False) -> str:
+def write_spec(
+    workspace: Workspace, *, metric: str | None, dataset: str | None = None, is_overwriting: bool = False
+) -> str:
     """Write the spec of the raw files in the workspace and return its text. Raises SpecError, DataError."""
     if workspace.spec.exists() and not is_overwriting:
         raise SpecError("is there already", where=str(workspace.spec), hint="--force writes it anew.")
     text = draft_spec(workspace.raw, workspace.competition, metric=metric)
+    if dataset is not None:
+        text = re.sub(r"(?m)^(kaggle_slug = .*)$", f'\\1\ndataset = "{dataset}"', text, count=1)
     artifacts.write_text(workspace.spec, text)
     say(f"init: wrote {workspace.spec}; read it once, correct what was guessed wrong")
     if metric is None:

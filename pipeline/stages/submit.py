@@ -1,33 +1,75 @@
-"""Stage `submit`: the last check of a submission, and one clear line on what became of it.
-
-This version uploads nothing: the line says how to do it by hand.
-"""
+"""Stage `submit`: the last check of a submission, its upload, its score; or one clear line on why it stays here."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from pipeline import artifacts, kaggle_client
+from pipeline.delivery import Parcel, deliver
+from pipeline.kaggle_client import KaggleSession
+from pipeline.ledger import Entry, Ledger
 from pipeline.problems import FeatureStore
 from pipeline.progress import say
 from pipeline.submission import check_submission
 from pipeline.tables import read_table
 
+WAIT_S = 600.0  # for the score; what is still pending then is asked for on the next run
 
-def submit(store: FeatureStore, submission: Path, *, is_upload_wanted: bool) -> None:
-    """Check the file once more and say why it stays here. Raises DataError."""
+
+def submit(
+    store: FeatureStore,
+    submission: Path,
+    *,
+    is_upload_wanted: bool,
+    may_use_last_slot: bool = False,
+    wait_s: float = WAIT_S,
+) -> None:
+    """Check the file once more, send it unless it was sent, and say its score. Raises DataError, KaggleError."""
     frame = read_table(submission)
     check_submission(store.spec, store.classes, store.sample_submission, frame)
-    slug = store.spec.kaggle_slug
-    by_hand = f"{kaggle_client.COMPETITION_URL.format(slug=slug)}/submit"
-    if artifacts.read_json(submission.with_suffix(".json"))["is_sample"]:
-        say("submit: nothing was uploaded: this is SAMPLE DATA, which Kaggle never gets")
-    elif not is_upload_wanted:
-        say(f"submit: nothing was uploaded (UPLOAD=0); by hand: {by_hand}")
-    elif kaggle_client.find_credentials() is None:
-        say(
-            "submit: nothing was uploaded: no Kaggle credentials were found "
-            f"(KAGGLE_API_TOKEN from https://www.kaggle.com/settings); by hand: {by_hand}"
-        )
+    provenance = artifacts.read_json(submission.with_suffix(".json"))
+    reason = _why_not(store, is_sample=provenance["is_sample"], is_upload_wanted=is_upload_wanted)
+    if reason is not None:
+        say(f"submit: nothing was uploaded: {reason}")
+        return
+    parcel = Parcel(
+        slug=store.spec.kaggle_slug,
+        file=submission,
+        sha256=artifacts.sha256_of(submission),
+        run=provenance["run"],
+        metric=provenance["metric"],
+        cv_score=provenance["cv_score"],
+    )
+    ledger = Ledger(store.workspace.ledger)
+    entry = ledger.find(parcel.sha256)
+    if entry is None or entry.status != "complete":
+        session = KaggleSession.connect()
+        entry = deliver(session, ledger, parcel, may_use_last_slot=may_use_last_slot, wait_s=wait_s)
     else:
-        say(f"submit: nothing was uploaded: this version does not upload yet; by hand: {by_hand}")
+        say(f"submit: this file was sent already (ref {entry.ref}); it is not sent again")
+    say(f"submit: {_outcome(entry)}")
+
+
+def _why_not(store: FeatureStore, *, is_sample: bool, is_upload_wanted: bool) -> str | None:
+    """The reason for which the network is not touched, or None."""
+    by_hand = f"by hand: {kaggle_client.COMPETITION_URL.format(slug=store.spec.kaggle_slug)}/submit"
+    if is_sample or store.is_sample:
+        return "this is SAMPLE DATA, which Kaggle never gets"
+    if not is_upload_wanted:
+        return f"UPLOAD=0; {by_hand}"
+    if store.spec.dataset is not None:
+        return f"the files are those of the data set {store.spec.dataset}, which takes no submissions"
+    if kaggle_client.find_credentials() is None:
+        return (
+            f"no Kaggle credentials were found (make a token at {kaggle_client.SETTINGS_URL} and put it into "
+            f"~/.kaggle/access_token or KAGGLE_API_TOKEN); {by_hand}"
+        )
+    return None
+
+
+def _outcome(entry: Entry) -> str:
+    if entry.status != "complete":
+        return f"ref {entry.ref} is not scored yet; the same command fetches the score later"
+    public = "no public score" if entry.public_score is None else f"public score {entry.public_score:.5f}"
+    private = "" if entry.private_score is None else f", private score {entry.private_score:.5f}"
+    return f"ref {entry.ref}: {public}{private}  (cv {entry.metric} {entry.cv_score:.5f})"

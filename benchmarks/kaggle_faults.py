@@ -1,0 +1,269 @@
+"""What broken lines and a failing Kaggle do to downloads and submissions, counted against a Kaggle of our own.
+
+    python benchmarks/kaggle_faults.py              # the table, 200 downloads of 50 MB, 100 submissions; some minutes
+    python benchmarks/kaggle_faults.py --quick      # the same, small
+
+The waits of the back-off are skipped. The exit code is 1 when a single case ends badly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import hashlib
+import io
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from pipeline.artifacts import Workspace
+from pipeline.delivery import Parcel, deliver
+from pipeline.errors import KaggleError
+from pipeline.kaggle_client import KaggleSession, calls, download_files
+from pipeline.ledger import Ledger
+from tests.conftest import SPEC, TINY, Toy, toy_tables
+from tests.kaggle.conftest import FakeClock, offer_toy
+from tests.kaggle.faults import FAULTS, OPERATIONS, PASSING, STALL_TIMEOUT_S
+from tests.kaggle.server import TOKEN, Fault, KaggleServer, zip_of
+
+
+class Killed(BaseException):
+    """The process ends here, without a clean-up that would look at it."""
+
+
+@contextlib.contextmanager
+def kaggle_of_our_own() -> Iterator[tuple[KaggleServer, FakeClock]]:
+    """The server, with the official client of this process sent to it and a clock that does not wait."""
+    from kagglesdk import kaggle_env
+
+    server, clock = KaggleServer(), FakeClock()
+    server.competition["deadline"] = "2030-01-01T00:00:00.000Z"
+    server.url = server.start()
+    for environment in kaggle_env._env_to_endpoint:
+        kaggle_env._env_to_endpoint[environment] = server.url
+    for name in [name for name in os.environ if name.startswith("KAGGLE_") or name.lower().endswith("_proxy")]:
+        del os.environ[name]
+    os.environ["KAGGLE_API_TOKEN"] = TOKEN
+    calls.Clock.sleep, calls.Clock.now = staticmethod(clock.sleep), staticmethod(clock.now)
+    yield server, clock
+    server.stop()
+
+
+def download_fault(rng: random.Random, n_bytes: int) -> tuple[str, str, Fault]:
+    """An endpoint and what goes wrong there."""
+    times = rng.choice([1, 1, 2, 3, None])
+    if rng.random() < 0.6:
+        return "cut", "storage", Fault(cut_at=rng.randrange(n_bytes), times=times)
+    name = rng.choice(
+        ["dropped", "500", "503", "429", "403 rules", "404", "maintenance page, 200", "maintenance page, 503"]
+    )
+    return name, rng.choice(["storage", "DownloadDataFiles", "ListDataFiles"]), FAULTS[name](times=times)
+
+
+def downloads(n_cases: int, n_bytes: int, seed: int) -> int:
+    """Random faults befall downloads; every one must end complete and verified, or with a part that can go on."""
+    rng = random.Random(seed)
+    versions = []
+    for version in range(2):
+        files = {"train.csv": np.random.default_rng(version).bytes(n_bytes), "test.csv": b"id\n%d\n" % version}
+        versions.append(
+            (zip_of(files, zipfile.ZIP_STORED), {k: hashlib.sha256(v).hexdigest() for k, v in files.items()})
+        )
+    ends: collections.Counter[str] = collections.Counter()
+    met: collections.Counter[str] = collections.Counter()
+    started = time.monotonic()
+    with kaggle_of_our_own() as (server, _):
+        session = KaggleSession.connect()
+        for case in range(n_cases):
+            server.faults.clear()
+            server.requests.clear()
+            current = rng.randrange(2)
+            server.offer_bytes(versions[current][0])
+            for _ in range(rng.randint(1, 3)):
+                name, endpoint, fault = download_fault(rng, len(server.archive))
+                met[name] += 1
+                server.fault(endpoint, fault)
+            with tempfile.TemporaryDirectory() as folder:
+                place, part = Path(folder) / "files", Path(folder) / "part"
+                for run in range(rng.randint(1, 3)):
+                    shutil.rmtree(place, ignore_errors=True)
+                    place.mkdir()
+                    if run and rng.random() < 0.3:  # the file changes between two runs
+                        current = 1 - current
+                        server.offer_bytes(versions[current][0])
+                    try:
+                        download_files(session, "toy", place, part_folder=part)
+                    except KaggleError:
+                        end = end_of_failed(place, part, [archive for archive, _ in versions])
+                        server.faults.clear() if rng.random() < 0.5 else None
+                    else:
+                        found = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in place.iterdir()}
+                        end = "complete" if found == versions[current][1] and not part.exists() else "CORRUPT"
+                        break
+                ends[end] += 1
+                if end == "CORRUPT":
+                    print(f"case {case}: corrupt", file=sys.stderr)
+    print(f"downloads of {n_bytes / 1e6:.0f} MB: {n_cases} in {time.monotonic() - started:.0f} s: {dict(ends)}")
+    print(f"  faults met: {dict(met)}")
+    return ends["CORRUPT"]
+
+
+def end_of_failed(place: Path, part: Path, archives: list[bytes]) -> str:
+    """What a failed download left: nothing, a part of one version, or something worse."""
+    if list(place.iterdir()):
+        return "CORRUPT"
+    file = part / "archive.part"
+    if not file.exists():
+        return "nothing kept"
+    content = file.read_bytes()
+    return "resumable" if any(archive.startswith(content) for archive in archives) else "CORRUPT"
+
+
+def submits(n_cases: int, seed: int) -> int:
+    """Random faults and deaths befall submissions; each content ends at Kaggle at most once, and in the ledger."""
+    rng = random.Random(seed)
+    endpoints = [one.endpoint for one in OPERATIONS.values() if one.command == "submit"]
+    endpoints += ["ListSubmissions", "GetSubmissionLimits", "CreateSubmission", "CreateSubmission"]
+    names = [name for name in FAULTS if name != "stalled"]
+    ends: collections.Counter[str] = collections.Counter()
+    started = time.monotonic()
+    create = KaggleSession.create_submission
+    with kaggle_of_our_own() as (server, clock), tempfile.TemporaryDirectory() as folder:
+        server.daily_limit = 10**6
+        ledger = Ledger(Path(folder) / "ledger.csv")
+        session = KaggleSession.connect()
+        for case in range(n_cases):
+            path = Path(folder) / f"{case}.csv"
+            path.write_text(f"id,price\n{case},{rng.random()}\n")
+            parcel = Parcel("toy", path, hashlib.sha256(path.read_bytes()).hexdigest(), f"run-{case}", "rmse", 0.1)
+            for _ in range(rng.randint(1, 3)):
+                server.faults.clear()
+                for _ in range(rng.randint(0, 3)):
+                    fault = FAULTS[rng.choice(names)](times=rng.choice([1, 2, None]), skip=rng.choice([0, 0, 1]))
+                    server.fault(rng.choice(endpoints), fault)
+                death = rng.choice(["", "", "before", "after"])
+
+                def dying(*arguments: str, death: str = death) -> int:
+                    ref = 0 if death == "before" else create(*arguments)
+                    if death:
+                        raise Killed
+                    return ref
+
+                KaggleSession.create_submission = dying  # type: ignore[method-assign,assignment]
+                clock.time += rng.choice([1.0, 1000.0])
+                try:
+                    deliver(session, ledger, parcel, may_use_last_slot=True, wait_s=30.0)
+                    ends["ended well"] += 1
+                except KaggleError as error:
+                    ends[f"error: {error.kind}"] += 1
+                except Killed:
+                    ends["killed"] += 1
+        server.faults.clear()
+        KaggleSession.create_submission = create  # type: ignore[method-assign]
+        unsettled = [entry for entry in ledger.entries() if entry.status == "sending"]
+        for entry in unsettled:  # what a user does after an error: the same command again
+            parcel = Parcel("toy", Path(folder) / entry.file, entry.sha256, entry.run, entry.metric, entry.cv_score)
+            deliver(session, ledger, parcel, may_use_last_slot=True, wait_s=30.0)
+        per_content = collections.Counter(one["content"] for one in server.submissions)
+        n_twice = sum(count - 1 for count in per_content.values())
+        refs = {one["ref"] for one in server.submissions}
+        in_ledger = {entry.ref for entry in ledger.entries() if entry.ref is not None}
+    print(f"submissions: {n_cases} files in {time.monotonic() - started:.0f} s: {dict(ends)}")
+    print(
+        f"  {len(unsettled)} intents were settled at the end; slots used {len(refs)}, in the ledger {len(in_ledger)}, "
+        f"sent twice {n_twice}, not in the ledger {len(refs - in_ledger)}, invented {len(in_ledger - refs)}"
+    )
+    return n_twice + len(refs ^ in_ledger)
+
+
+def table(names: list[str]) -> None:
+    """Print, for every fault at every operation: exit code, submissions at Kaggle, what is on disk, the message."""
+    print("| fault | operation | exit | sent | on disk | what the user reads |")
+    print("|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder, kaggle_of_our_own() as (server, _):
+        trained = Toy(Workspace(Path(folder) / "trained", "toy"))
+        trained.workspace.raw.mkdir(parents=True)
+        train, test = toy_tables()
+        sample = test[["id"]].assign(price=1000.0)
+        for name, frame in {"train": train, "test": test, "sample_submission": sample}.items():
+            frame.to_csv(trained.workspace.raw / f"{name}.csv", index=False)
+        trained.workspace.spec.write_text(SPEC)
+        trained.submit("--no-upload")
+        offer_toy(server)
+        for name in names:
+            for operation, one in OPERATIONS.items():
+                toy = Toy(Workspace(Path(folder) / "case", "toy"))
+                shutil.rmtree(toy.workspace.root, ignore_errors=True)
+                if one.command != "data":
+                    shutil.copytree(trained.workspace.root, toy.workspace.root)
+                server.faults.clear()
+                server.submissions.clear()
+                server.fault(one.endpoint, FAULTS[name]())
+                calls.READ_TIMEOUT_S = STALL_TIMEOUT_S if name == "stalled" else 30.0
+                result = toy.run(one.command, *(TINY if one.command == "submit" else ()))
+                lines = [
+                    line
+                    for line in result.output.splitlines()
+                    if line.startswith(("error:", "submit: ref", "init: wrote"))
+                ]
+                said = (lines[-1] if lines else "").replace(str(toy.workspace.root), "").replace("|", "/")
+                row = (name, operation, result.exit_code, len(server.submissions), on_disk(toy), said[:150])
+                print(f"| {' | '.join(map(str, row))} |")
+
+
+def on_disk(toy: Toy) -> str:
+    """What the command left."""
+    if toy.workspace.ledger.exists():
+        return (
+            ", ".join(f"ledger: {entry.status}" for entry in Ledger(toy.workspace.ledger).entries()) or "ledger: empty"
+        )
+    if (toy.workspace.folder / "download" / "archive.part").exists():
+        return "a part"
+    return "raw/ complete" if toy.workspace.source.exists() else "nothing"
+
+
+def main() -> None:
+    """Run the campaigns."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=["table", "downloads", "submits"])
+    options = parser.parse_args()
+    n_bad = 0
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["HOME"] = home
+        if options.only in (None, "table"):
+            table(sorted(PASSING) if options.quick else list(FAULTS))
+        with contextlib.redirect_stderr(io.StringIO()):
+            calls_say_nothing()
+            if options.only in (None, "downloads"):
+                n_bad += (
+                    downloads(20, 2_000_000, options.seed)
+                    if options.quick
+                    else downloads(200, 50_000_000, options.seed)
+                )
+            if options.only in (None, "submits"):
+                n_bad += submits(20 if options.quick else 100, options.seed)
+    sys.exit(1 if n_bad else 0)
+
+
+def calls_say_nothing() -> None:
+    """The messages of hundreds of retries help nobody here."""
+    from pipeline.progress import console
+
+    console.quiet = True
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Stage `doctor`: what the pipeline finds on this machine and at Kaggle, and what to do where something is wrong."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Literal
+
+from pipeline import kaggle_client
+from pipeline.errors import KaggleError
+from pipeline.kaggle_client import KaggleSession
+
+Mark = Literal["ok", "note", "warning", "problem"]
+PACKAGES = ("torch", "pandas", "scikit-learn", "optuna", "pyarrow", "numpy")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    mark: Mark
+    text: str
+
+
+def examine(slug: str | None) -> Iterator[Finding]:
+    """Findings one after the other: machine, credentials, Kaggle and, for a `slug`, the competition."""
+    yield from _machine()
+    yield from _credentials()
+    if not kaggle_client.found_credentials():
+        yield Finding(
+            "note",
+            f"Kaggle: not asked, there are no credentials; make a token at {kaggle_client.SETTINGS_URL} and put it "
+            "into ~/.kaggle/access_token (chmod 600). Everything but download and upload works without.",
+        )
+        return
+    try:
+        session = KaggleSession.connect()
+        yield Finding("ok", f"Kaggle: answers; logged in as {session.user or 'unknown'} by {_method(session.method)}")
+        if slug is not None:
+            yield from _competition(session, slug)
+    except KaggleError as error:
+        yield Finding("problem", error.message.replace("\n", "  "))
+
+
+def _machine() -> Iterator[Finding]:
+    versions = []
+    for name in PACKAGES:
+        try:
+            versions.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            yield Finding("problem", f"the package {name} is not installed: `make setup`")
+    yield Finding("ok", f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
+    yield Finding("ok", f"packages: {', '.join(versions)}")
+    try:
+        import torch
+    except ImportError as error:
+        yield Finding("problem", f"torch cannot be imported: {error}")
+        return
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            facts = torch.cuda.get_device_properties(index)
+            yield Finding(
+                "ok", f"GPU {index}: {facts.name}, {facts.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
+            )
+    else:
+        yield Finding("note", "GPU: none that torch can use; everything runs on the CPU")
+
+
+def _credentials() -> Iterator[Finding]:
+    version = kaggle_client.client_version()
+    yield Finding("problem" if version == "not installed" else "ok", f"kaggle client: {version}")
+    found = kaggle_client.found_credentials()
+    for place, credential in enumerate(found, start=1):
+        wins = " (this one is used)" if place == 1 else ""
+        yield Finding("ok", f"credentials {place}: {credential.kind} from {credential.source}{wins}")
+    for warning in kaggle_client.credential_warnings():
+        yield Finding("warning", warning)
+
+
+def _competition(session: KaggleSession, slug: str) -> Iterator[Finding]:
+    competition = session.competition(slug)
+    deadline = f", deadline {competition.deadline:%Y-%m-%d %H:%M} UTC" if competition.deadline else ""
+    yield Finding("ok", f"{slug}: {competition.title}, metric {competition.metric or 'not named'}{deadline}")
+    if competition.has_entered:
+        yield Finding("ok", f"{slug}: the rules are accepted")
+    else:
+        rules = kaggle_client.RULES_URL.format(slug=slug)
+        yield Finding("problem", f"{slug}: the rules are not accepted; accept them once in the browser: {rules}")
+    if competition.is_code_only:
+        yield Finding("note", f"{slug}: takes notebooks only: `make kernel COMPETITION={slug}`")
+    if competition.is_closed:
+        yield Finding("problem", f"{slug}: takes no submissions")
+    limits = session.limits(slug)
+    yield Finding(
+        "ok" if limits.n_left else "note", f"{slug}: {limits.n_left} submissions left ({limits.n_today} today)"
+    )
+
+
+def _method(name: str) -> str:
+    """`AuthMethod.ACCESS_TOKEN` -> `access token`."""
+    return name.rsplit(".", 1)[-1].lower().replace("_", " ") or "an unknown way"

@@ -1,0 +1,127 @@
+"""Stage `leaderboard`: Kaggle's public leaderboard, one's own place, and the ledger's cv beside the public scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from pipeline import agreement, artifacts
+from pipeline.artifacts import Workspace
+from pipeline.config import CompetitionSpec
+from pipeline.errors import ArtifactError
+from pipeline.kaggle_client import KaggleSession, LeaderboardRow, Submission
+from pipeline.ledger import Entry, Ledger
+from pipeline.progress import say
+
+
+def read_leaderboard(
+    workspace: Workspace, spec: CompetitionSpec, *, n_rows: int
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """The top of the public leaderboard, the ledger brought up to date, lines that compare. Raises KaggleError."""
+    session = KaggleSession.connect()
+    slug = spec.kaggle_slug
+    competition = session.competition(slug)
+    submissions = session.submissions(slug)
+    rows = session.leaderboard(slug, n_rows)
+    ledger = Ledger(workspace.ledger)
+    _refresh(ledger, submissions)
+    team = next((one.team for one in submissions if one.team), "")
+    place = competition.user_rank or next((row.rank for row in rows if row.team == team), None)
+    if place is None:
+        say(f"leaderboard: no place of your own yet among {competition.n_teams} teams")
+    else:
+        say(f"leaderboard: place {place} of {competition.n_teams}{f' ({team})' if team else ''}")
+    entries = ledger.entries()
+    return _top(rows, team), _table(entries), compare_with_cv(workspace, entries)
+
+
+def compare_with_cv(workspace: Workspace, entries: Sequence[Entry]) -> list[str]:
+    """Lines on how cv and public score go together; a warning begins with `warning:`."""
+    scored = [(entry, entry.public_score) for entry in entries if entry.public_score is not None]
+    if not scored:
+        return ["no submission of the ledger has a public score yet"]
+    cv = [entry.cv_score for entry, _ in scored]
+    public = [score for _, score in scored]
+    folds = [_fold_scores(workspace, entry) for entry, _ in scored]
+    correlation = agreement.rank_correlation(cv, public)
+    lines = [
+        f"rank correlation of cv and public score over {len(scored)} submissions: "
+        + ("too few or equal scores to tell" if correlation is None else f"{correlation:.2f}")
+    ]
+    lines += [
+        f"warning: cv and leaderboard disagree beyond fold noise on {scored[i][0].run} and {scored[j][0].run}: "
+        "trust neither blindly; look for leaks, groups or time in the folds"
+        for i, j in agreement.contradictions(public, folds)
+    ]
+    off = [
+        entry.run
+        for (entry, score), values in zip(scored, folds, strict=True)
+        if agreement.is_off(entry.cv_score, score, values)
+    ]
+    if off:
+        lines.append(
+            f"warning: the public score of {', '.join(off)} lies farther from its cv than folds do from each other: "
+            "the test rows differ from the train rows, or the folds let something through"
+        )
+    return lines
+
+
+def _refresh(ledger: Ledger, submissions: Sequence[Submission]) -> None:
+    """Scores and states that changed since: a pending one was scored, the private score came out."""
+    for entry in ledger.entries():
+        found = next((s for s in submissions if s.ref == entry.ref or entry.tag in s.description.split()), None)
+        if found is None:
+            continue
+        fresh = replace(
+            entry,
+            ref=found.ref,
+            status=found.status,
+            public_score=found.public_score,
+            private_score=found.private_score,
+        )
+        if fresh != entry:
+            ledger.put(fresh)
+
+
+def _fold_scores(workspace: Workspace, entry: Entry) -> agreement.FoldScores | None:
+    """The run's fold scores, while it is still the run that was sent."""
+    run = workspace.run(entry.run)
+    if not run.is_finished:
+        return None
+    try:
+        report = artifacts.read_json(run.report)
+    except ArtifactError:
+        return None
+    return np.asarray(report["fold_scores"], dtype=np.float64) if report["cv_score"] == entry.cv_score else None
+
+
+def _top(rows: Sequence[LeaderboardRow], team: str) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "place": [row.rank for row in rows],
+            "team": [f"{row.team} <- you" if team and row.team == team else row.team for row in rows],
+            "public score": [_number(row.score) for row in rows],
+            "date": [f"{row.date:%Y-%m-%d}" if row.date else "" for row in rows],
+        }
+    )
+
+
+def _table(entries: Sequence[Entry]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "time": [entry.time[:16].replace("T", " ") for entry in entries],
+            "run": [entry.run for entry in entries],
+            "cv": [_number(entry.cv_score) for entry in entries],
+            "public": [_number(entry.public_score) for entry in entries],
+            "private": [_number(entry.private_score) for entry in entries],
+            "ref": ["" if entry.ref is None else str(entry.ref) for entry in entries],
+            "status": [entry.status for entry in entries],
+        }
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.5f}"

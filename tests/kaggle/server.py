@@ -1,0 +1,452 @@
+"""A Kaggle of our own on 127.0.0.1: the endpoints the client calls, a storage on another host name, and faults.
+
+Standard library alone. What it answers follows the client's own types; what it keeps (`submissions`, `requests`) is
+what a test asserts.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.server
+import io
+import json
+import socket
+import struct
+import threading
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+TOKEN, USER, KEY = "KGAT_secret-of-the-tests", "ada", "0123456789abcdef-secret"
+API = "competitions.CompetitionApiService"
+MAINTENANCE_PAGE = b"<html><head><title>Kaggle</title></head><body>We'll be back soon</body></html>"
+
+
+@dataclass
+class Fault:
+    """What goes wrong with the matching requests, `times` times (None: always) after `skip` good ones."""
+
+    status: int = 0  # answered instead of doing anything
+    body: bytes | dict[str, Any] | None = None  # of that answer; a dict is sent as JSON
+    content_type: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+    is_after: bool = False  # the request takes effect first, then its answer goes wrong
+    drops: bool = False  # no answer at all
+    cut_at: int | None = None  # bytes of the answer's body before the connection is reset
+    reads_only: int | None = None  # bytes of the request's body that are read before the connection is reset
+    stalls: bool = False  # the body stops half-way and the connection stays open
+    times: int | None = None
+    skip: int = 0
+
+    def applies(self) -> bool:
+        """Whether it is this request's turn."""
+        if self.skip > 0:
+            self.skip -= 1
+            return False
+        if self.times is None:
+            return True
+        self.times -= 1
+        return self.times >= 0
+
+
+def status(code: int, message: str = "", **options: Any) -> Fault:
+    """An error as Kaggle words it."""
+    return Fault(status=code, body={"code": code, "message": message}, **options)
+
+
+def page(code: int = 503, **options: Any) -> Fault:
+    """A maintenance page instead of an answer."""
+    return Fault(status=code, body=MAINTENANCE_PAGE, content_type="text/html; charset=utf-8", **options)
+
+
+@dataclass
+class Request:
+    """What was asked: the endpoint's name (or `storage`), the JSON or raw body, the headers."""
+
+    name: str
+    body: Any
+    headers: dict[str, str]
+
+
+class _Reset(Exception):
+    """The connection is to be reset."""
+
+
+class KaggleServer:
+    """State and faults; `start` serves until `stop`."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.requests: list[Request] = []
+        self.faults: dict[str, list[Fault]] = {}
+        self.competition: dict[str, Any] = {
+            "id": 1,
+            "ref": "https://www.kaggle.com/competitions/toy",
+            "title": "Toy",
+            "deadline": (datetime.now(UTC) + timedelta(days=30)).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+            "userHasEntered": True,
+            "maxDailySubmissions": 5,
+            "teamCount": 3,
+            "evaluationMetric": "RMSLE",
+        }
+        self.slugs = {"toy"}
+        self.datasets = {"ada/toy-data"}
+        self.token_is_active = True
+        self.archive = b""
+        self.etag = ""
+        self.listed: list[dict[str, Any]] = []
+        self.submissions: list[dict[str, Any]] = []
+        self.blobs: dict[str, bytes] = {}
+        self.daily_limit = 5
+        self.n_polls_pending = 1  # how often a submission reads pending before it is scored
+        self.final_status, self.score, self.error_text = "COMPLETE", "0.12345", ""
+        self.leaderboard = [("north", "0.10"), ("ada", "0.12345"), ("south", "0.2")]
+        self.page_size = 20
+        self.kernels: dict[str, dict[str, Any]] = {}
+        self.kernel_output: dict[str, bytes] = {}
+        self.kernel_status = ["QUEUED", "RUNNING", "COMPLETE"]
+        self.storage = self.url = ""
+        self.stopped = threading.Event()
+        self._server: http.server.ThreadingHTTPServer | None = None
+
+    def start(self, storage_host: str = "localhost") -> str:
+        """Serve; the address of the API. The storage has another host name, so that credentials must not follow."""
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
+        server.daemon_threads = True
+        self._server = server
+        port = server.server_address[1]
+        self.storage = f"http://{storage_host}:{port}" if storage_host == "localhost" else f"http://{storage_host}"
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return f"http://127.0.0.1:{port}"
+
+    def stop(self) -> None:
+        """End everything, stalled answers too."""
+        self.stopped.set()
+        self.stop_listening()
+
+    def stop_listening(self) -> None:
+        """Close the port: whoever calls is refused."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+    def offer(self, files: dict[str, bytes], *, compression: int = zipfile.ZIP_DEFLATED) -> None:
+        """The competition's (and the data set's) files, as one archive."""
+        self.offer_bytes(zip_of(files, compression))
+        self.listed = [{"name": name, "totalBytes": len(content)} for name, content in files.items()]
+
+    def offer_bytes(self, archive: bytes) -> None:
+        """Any bytes as the archive."""
+        self.archive, self.etag = archive, f'"{hashlib.md5(archive).hexdigest()}"'
+
+    def fault(self, name: str, fault: Fault) -> None:
+        """Let `fault` befall the endpoint `name` (`storage` and `upload` are those of the storage)."""
+        self.faults.setdefault(name, []).append(fault)
+
+    def names(self) -> list[str]:
+        """Endpoints asked, in order."""
+        return [request.name for request in self.requests]
+
+    def fault_of(self, name: str) -> Fault | None:
+        """The fault whose turn it is."""
+        with self.lock:
+            return next((fault for fault in self.faults.get(name, []) if fault.applies()), None)
+
+    def record(self, name: str, body: Any, headers: dict[str, str]) -> None:
+        """Remember a request."""
+        with self.lock:
+            self.requests.append(Request(name, body, headers))
+
+    # Endpoints: a JSON body in, a JSON body out. A tuple is (status, body).
+
+    def IntrospectToken(self, body: dict[str, Any]) -> Any:
+        """security.OAuthService."""
+        is_known = self.token_is_active and body.get("token") == TOKEN
+        return {"active": True, "username": USER} if is_known else {"active": False}
+
+    def GetCompetition(self, body: dict[str, Any]) -> Any:
+        """The competition and the user's standing."""
+        return self._known(body) or self.competition
+
+    def GetSubmissionLimits(self, body: dict[str, Any]) -> Any:
+        """Slots used and left today."""
+        n_today = len(self.submissions)
+        return self._known(body) or {
+            "numToday": n_today,
+            "numTotal": n_today,
+            "numAllowedNow": max(0, self.daily_limit - n_today),
+        }
+
+    def ListDataFiles(self, body: dict[str, Any]) -> Any:
+        """Files, page by page."""
+        items, token = self._page(self.listed, body)
+        return self._known(body) or {"files": items, "nextPageToken": token}
+
+    def ListDatasetFiles(self, body: dict[str, Any]) -> Any:
+        """As ListDataFiles, for a data set."""
+        items, token = self._page(self.listed, body)
+        return self._known_dataset(body) or {"datasetFiles": items, "nextPageToken": token}
+
+    def DownloadDataFiles(self, body: dict[str, Any]) -> Any:
+        """A redirect to the storage."""
+        return self._known(body) or (302, f"{self.storage}/files/{body['competitionName']}.zip?signature=s")
+
+    def DownloadDataset(self, body: dict[str, Any]) -> Any:
+        """As DownloadDataFiles, for a data set."""
+        return self._known_dataset(body) or (302, f"{self.storage}/files/{body['datasetSlug']}.zip?signature=s")
+
+    def StartSubmissionUpload(self, body: dict[str, Any]) -> Any:
+        """A place in the storage."""
+        token = f"blob{len(self.blobs)}"
+        self.blobs[token] = b""
+        return self._known(body) or {"token": token, "createUrl": f"{self.storage}/upload/{token}"}
+
+    def CreateSubmission(self, body: dict[str, Any]) -> Any:
+        """Use a slot."""
+        if unknown := self._known(body):
+            return unknown
+        if len(self.submissions) >= self.daily_limit:
+            return 400, {
+                "code": 400,
+                "message": "Submission not allowed: Your team has used its submission allowance (5 of 5). "
+                "This resets at midnight UTC.",
+            }
+        ref = 1000 + len(self.submissions)
+        self.submissions.append(
+            {
+                "ref": ref,
+                "description": body.get("submissionDescription", ""),
+                "content": self.blobs.get(body["blobFileTokens"], b""),
+                "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+                "n_polls": 0,
+            }
+        )
+        return {"message": "Successfully submitted to Toy", "ref": ref}
+
+    def ListSubmissions(self, body: dict[str, Any]) -> Any:
+        """Newest first, page by page."""
+        items, token = self._page([self._shown(one) for one in reversed(self.submissions)], body)
+        return self._known(body) or {"submissions": items, "nextPageToken": token}
+
+    def GetSubmission(self, body: dict[str, Any]) -> Any:
+        """One submission; pending for a while."""
+        found = next((one for one in self.submissions if one["ref"] == body.get("ref")), None)
+        if found is None:
+            return 404, {"code": 404, "message": "Not found"}
+        found["n_polls"] += 1
+        return self._shown(found)
+
+    def GetLeaderboard(self, body: dict[str, Any]) -> Any:
+        """Teams, page by page."""
+        rows = [
+            {"teamId": i + 1, "teamName": team, "score": score, "submissionDate": "2026-01-02T03:04:05.000Z"}
+            for i, (team, score) in enumerate(self.leaderboard)
+        ]
+        items, token = self._page(rows, body)
+        return self._known(body) or {"submissions": items, "nextPageToken": token}
+
+    def SaveKernel(self, body: dict[str, Any]) -> Any:
+        """A new version of a notebook, run at once."""
+        kernel = self.kernels.setdefault(body["slug"], {"versions": []})
+        kernel["versions"].append({"request": body, "n_polls": 0})
+        number = len(kernel["versions"])
+        return {"ref": f"/code/{body['slug']}", "url": "", "versionNumber": number, "kernelId": 7}
+
+    def GetKernelSessionStatus(self, body: dict[str, Any]) -> Any:
+        """Of the version named by `versionLabel`, else of the latest."""
+        version = self._kernel_version(body)
+        if version is None:
+            return 404, {"code": 404, "message": "Not found"}
+        word = self.kernel_status[min(version["n_polls"], len(self.kernel_status) - 1)]
+        version["n_polls"] += 1
+        return {"status": word, "failureMessage": self.error_text if word == "ERROR" else None}
+
+    def ListKernelSessionOutput(self, body: dict[str, Any]) -> Any:
+        """Names and storage addresses of a version's output."""
+        if self._kernel_version(body) is None:
+            return 404, {"code": 404, "message": "Not found"}
+        files = [{"fileName": name, "url": f"{self.storage}/output/{name}"} for name in self.kernel_output]
+        items, token = self._page(files, body)
+        return {"files": items, "log": "[]", "nextPageToken": token}
+
+    def DownloadKernelOutput(self, body: dict[str, Any]) -> Any:
+        """A redirect to one output file."""
+        return 302, f"{self.storage}/output/{body.get('filePath')}"
+
+    def CreateCodeSubmission(self, body: dict[str, Any]) -> Any:
+        """Use a slot with a notebook's output."""
+        return self.CreateSubmission({**body, "blobFileTokens": ""})
+
+    def basic_is_good(self, header: str) -> bool:
+        """Whether a Basic Authorization names the user and the key."""
+        return base64.b64decode(header.removeprefix("Basic ")).decode() == f"{USER}:{KEY}"
+
+    def _kernel_version(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        kernel = self.kernels.get(f"{body.get('userName')}/{body.get('kernelSlug')}")
+        if kernel is None:
+            return None
+        label = body.get("versionLabel") or f"v{len(kernel['versions'])}"
+        number = int(label[1:]) if label.startswith("v") and label[1:].isdigit() else 0
+        return kernel["versions"][number - 1] if 0 < number <= len(kernel["versions"]) else None
+
+    def _shown(self, one: dict[str, Any]) -> dict[str, Any]:
+        is_done = one["n_polls"] > self.n_polls_pending
+        shown = {"ref": one["ref"], "description": one["description"], "date": one["date"], "teamName": USER}
+        if not is_done:
+            return shown | {"status": "PENDING"}
+        if self.final_status == "ERROR":
+            return shown | {"status": "ERROR", "errorDescription": self.error_text}
+        return shown | {"status": "COMPLETE", "publicScore": self.score}
+
+    def _known(self, body: dict[str, Any]) -> Any:
+        slug = body.get("competitionName")
+        if slug in self.slugs:
+            return None
+        return 403, {"code": 403, "message": "Permission 'competitions.get' was denied"}
+
+    def _known_dataset(self, body: dict[str, Any]) -> Any:
+        slug = f"{body.get('ownerSlug')}/{body.get('datasetSlug')}"
+        return None if slug in self.datasets else (404, {"code": 404, "message": "Not found"})
+
+    def _page(self, items: list[Any], body: dict[str, Any]) -> tuple[list[Any], str]:
+        start = int(body.get("pageToken") or 0)
+        end = start + min(body.get("pageSize") or self.page_size, self.page_size)
+        return items[start:end], str(end) if end < len(items) else ""
+
+
+def zip_of(files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """An archive of `files`."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def _handler_of(kaggle: KaggleServer) -> type[http.server.BaseHTTPRequestHandler]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def do_POST(self) -> None:
+            self._guard(self._api)
+
+        def do_GET(self) -> None:
+            self._guard(self._storage)
+
+        def do_PUT(self) -> None:
+            self._guard(self._upload)
+
+        def _guard(self, serve: Callable[[], None]) -> None:
+            try:
+                serve()
+            except _Reset:
+                linger = struct.pack("ii", 1, 0)  # closing sends RST, as a broken line does
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                self.close_connection = True
+                with suppress(OSError):
+                    self.connection.close()
+            except OSError:
+                self.close_connection = True
+
+        def _body(self, limit: int | None = None) -> bytes:
+            length = int(self.headers.get("Content-Length") or 0)
+            return self.rfile.read(length if limit is None else min(limit, length))
+
+        def _api(self) -> None:
+            name = urlsplit(self.path).path.rsplit("/", 1)[-1]
+            body = json.loads(self._body() or b"{}")
+            kaggle.record(name, body, dict(self.headers))
+            fault = kaggle.fault_of(name)
+            if fault is None or fault.is_after or (not fault.status and not fault.drops):
+                with kaggle.lock:
+                    answer = self._refusal() if name != "IntrospectToken" else None
+                    answer = answer or getattr(kaggle, name)(body)
+                code, content = answer if isinstance(answer, tuple) else (200, answer)
+            else:
+                code, content = 0, {}
+            if fault is not None and fault.drops:
+                raise _Reset
+            if fault is not None and fault.status:
+                self._send(fault.status, fault.body, fault.content_type, fault.headers, fault)
+            elif code == 302:
+                self._send(302, b"", "text/plain", {"Location": content}, fault)
+            else:
+                self._send(code, content, "application/json", {}, fault)
+
+        def _refusal(self) -> Any:
+            given = self.headers.get("Authorization", "")
+            if given == f"Bearer {TOKEN}" and kaggle.token_is_active:
+                return None
+            if given.startswith("Basic ") and kaggle.basic_is_good(given):
+                return None
+            return 401, {"code": 401, "message": "Unauthorized access"}
+
+        def _storage(self) -> None:
+            path = urlsplit(self.path).path
+            kaggle.record("storage", path, dict(self.headers))
+            fault = kaggle.fault_of("storage")
+            if fault is not None and fault.drops:
+                raise _Reset
+            if fault is not None and fault.status:
+                self._send(fault.status, fault.body, fault.content_type, fault.headers, fault)
+                return
+            with kaggle.lock:
+                content = kaggle.archive if path.startswith("/files/") else kaggle.kernel_output[path.split("/", 2)[2]]
+                etag = kaggle.etag
+            headers = {"ETag": etag} if etag else {}
+            span = self.headers.get("Range", "")
+            if span and self.headers.get("If-Range", etag) == etag:
+                start = int(span.removeprefix("bytes=").rstrip("-"))
+                if start >= len(content):
+                    self._send(416, b"", "text/plain", {"Content-Range": f"bytes */{len(content)}"}, None)
+                    return
+                headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+                self._send(206, content[start:], "application/zip", headers, fault)
+                return
+            self._send(200, content, "application/zip", headers, fault)
+
+        def _upload(self) -> None:
+            token = urlsplit(self.path).path.rsplit("/", 1)[-1]
+            fault = kaggle.fault_of("upload")
+            content = self._body(fault.reads_only if fault is not None else None)
+            kaggle.record("upload", token, dict(self.headers))
+            if fault is None or fault.is_after:
+                kaggle.blobs[token] = content
+            if fault is not None and (fault.drops or fault.reads_only is not None):
+                raise _Reset
+            if fault is not None and fault.status:
+                self._send(fault.status, fault.body, fault.content_type, fault.headers, fault)
+                return
+            self._send(200, {}, "application/json", {}, fault)
+
+        def _send(self, code: int, body: Any, kind: str, headers: dict[str, str], fault: Fault | None) -> None:
+            content = json.dumps(body).encode() if isinstance(body, dict | list) else body or b""
+            self.send_response(code)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if fault is not None and fault.cut_at is not None:
+                self.wfile.write(content[: fault.cut_at])
+                self.wfile.flush()
+                self.connection.shutdown(socket.SHUT_WR)  # what was sent arrives, then the end comes too early
+                self.close_connection = True
+                return
+            if fault is not None and fault.stalls:
+                self.wfile.write(content[: len(content) // 2])
+                self.wfile.flush()
+                kaggle.stopped.wait(30)
+                raise _Reset
+            self.wfile.write(content)
+
+    return Handler

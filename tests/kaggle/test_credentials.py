@@ -1,0 +1,161 @@
+"""Which credentials are found and used, what is warned of, and that none is ever shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import KaggleError
+from pipeline.kaggle_client import KaggleSession, credential_warnings, find_credentials, found_credentials, slug_of
+from tests.conftest import Toy
+from tests.kaggle.server import KEY, TOKEN, USER, KaggleServer
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write() -> Write:
+    """Writes a file under HOME that only its owner can read."""
+
+    def write(name: str, content: object, mode: int = 0o600) -> Path:
+        path = Path.home() / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        path.chmod(mode)
+        return path
+
+    return write
+
+
+def test_nothing_is_found_on_a_fresh_machine() -> None:
+    assert find_credentials() is None
+    assert credential_warnings() == []
+    with pytest.raises(KaggleError, match=r"https://www\.kaggle\.com/settings"):
+        KaggleSession.connect()
+
+
+def test_credentials_win_in_the_clients_order(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    oauth = write(".kaggle/credentials.json", {"refresh_token": "r"})
+    key = write(".kaggle/kaggle.json", {"username": USER, "key": KEY})
+    token = write(".kaggle/access_token", TOKEN)
+    assert [one.source for one in found_credentials()] == [str(token), str(key), str(oauth)]
+    monkeypatch.setenv("KAGGLE_USERNAME", USER)
+    monkeypatch.setenv("KAGGLE_KEY", KEY)
+    monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
+    assert [one.source for one in found_credentials()] == [
+        "the variable KAGGLE_API_TOKEN",
+        str(token),
+        "the variables KAGGLE_USERNAME and KAGGLE_KEY",
+        str(key),
+        str(oauth),
+    ]
+
+
+def test_an_existing_kaggle_folder_hides_the_config_folder(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = write(".config/kaggle/kaggle.json", {"username": USER, "key": KEY})
+    assert find_credentials() == str(key)
+    (Path.home() / ".kaggle").mkdir()
+    assert find_credentials() is None
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(key.parent))
+    assert find_credentials() == str(key)
+
+
+def test_a_token_that_hides_a_good_key_is_warned_of(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(".kaggle/kaggle.json", {"username": USER, "key": KEY})
+    assert credential_warnings() == []
+    monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
+    assert "KAGGLE_API_TOKEN wins over" in "\n".join(credential_warnings())
+
+
+def test_files_others_can_read_and_tokens_in_the_place_of_keys_are_warned_of(write: Write) -> None:
+    key = write(".kaggle/kaggle.json", {"username": USER, "key": TOKEN}, mode=0o644)
+    said = "\n".join(credential_warnings())
+    assert f"chmod 600 {key}" in said
+    assert "as a key" in said
+    assert TOKEN not in said
+
+
+def test_a_broken_key_file_is_no_credential_and_is_warned_of(write: Write) -> None:
+    write(".kaggle/kaggle.json", "{broken")
+    assert find_credentials() is None
+    assert "ignores it without a word" in "\n".join(credential_warnings())
+
+
+def test_a_variable_may_name_a_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write("token.txt", TOKEN)
+    monkeypatch.setenv("KAGGLE_API_TOKEN", str(path))
+    assert find_credentials() == f"{path} (named by KAGGLE_API_TOKEN)"
+
+
+def test_login_by_key_and_by_token(kaggle: KaggleServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert KaggleSession.connect().user == USER
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    monkeypatch.setenv("KAGGLE_USERNAME", USER)
+    monkeypatch.setenv("KAGGLE_KEY", KEY)
+    assert KaggleSession.connect().competition("toy").title == "Toy"
+    monkeypatch.setenv("KAGGLE_KEY", "wrong")
+    with pytest.raises(KaggleError, match="does not accept the credentials from the variables"):
+        KaggleSession.connect().competition("toy")
+    assert kaggle.requests[-1].headers["Authorization"].startswith("Basic ")
+
+
+def test_a_stale_token_beside_a_good_key_is_refused_by_name(
+    kaggle: KaggleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kaggle.token_is_active = False
+    monkeypatch.setenv("KAGGLE_USERNAME", USER)
+    monkeypatch.setenv("KAGGLE_KEY", KEY)
+    with pytest.raises(KaggleError, match="hides the API key") as caught:
+        KaggleSession.connect()
+    assert "unset KAGGLE_API_TOKEN" in caught.value.hint
+
+
+def test_logging_in_prints_nothing_and_asks_once(kaggle: KaggleServer, capfd: pytest.CaptureFixture[str]) -> None:
+    KaggleSession.connect()
+    assert kaggle.names() == ["IntrospectToken"]
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("options", [[], ["--competition", "https://www.kaggle.com/competitions/toy"]])
+def test_doctor_reports_and_never_shows_a_secret(kaggle: KaggleServer, finished: Toy, options: list[str]) -> None:
+    result = finished.run("doctor", *options)
+    assert result.exit_code == 0, result.output
+    for words in ("kaggle client: 2.", "access token from the variable KAGGLE_API_TOKEN", "logged in as ada", "torch"):
+        assert words in result.stdout
+    assert "the rules are accepted" in result.stdout
+    assert "5 submissions left" in result.stdout
+    assert TOKEN not in result.output
+    kaggle.competition["userHasEntered"] = False
+    result = finished.run("doctor")
+    assert result.exit_code == 3
+    assert "https://www.kaggle.com/competitions/toy/rules" in result.stdout
+
+
+def test_doctor_without_credentials_ends_well(finished: Toy) -> None:
+    result = finished.run("doctor")
+    assert result.exit_code == 0
+    assert "https://www.kaggle.com/settings" in result.stdout
+
+
+def test_doctor_says_that_a_token_is_stale(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.token_is_active = False
+    result = finished.run("doctor")
+    assert result.exit_code == 3
+    assert "accepts none of the credentials" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "titanic",
+        "https://www.kaggle.com/competitions/titanic",
+        "https://www.kaggle.com/competitions/titanic/data?select=train.csv#top",
+        "https://www.kaggle.com/c/titanic/overview/evaluation",
+        "kaggle.com/competitions/titanic/",
+    ],
+)
+def test_a_slug_is_read_off_every_address(given: str) -> None:
+    assert slug_of(given) == "titanic"

@@ -1,0 +1,257 @@
+"""A download ends complete and verified, or resumable; never corrupt, never outside its folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import artifacts
+from pipeline.errors import KaggleError
+from pipeline.kaggle_client import KaggleSession, download_files
+from tests.conftest import Toy
+from tests.kaggle.server import TOKEN, Fault, KaggleServer, page, zip_of
+
+BIG = {"train.csv": np.random.default_rng(0).bytes(300_000), "test.csv": b"id\n1\n"}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with `files` for what is unpacked and `part` for what is unfinished."""
+    (tmp_path / "files").mkdir()
+    return tmp_path
+
+
+def download(place: Path, slug: str = "toy") -> dict[str, bytes]:
+    """What a download puts into the folder."""
+    download_files(KaggleSession.connect(), slug, place / "files", part_folder=place / "part")
+    return {
+        str(path.relative_to(place / "files")): path.read_bytes()
+        for path in (place / "files").rglob("*")
+        if path.is_file()
+    }
+
+
+def part_is_a_prefix(place: Path, kaggle: KaggleServer) -> bool:
+    part = place / "part" / "archive.part"
+    return not part.exists() or kaggle.archive.startswith(part.read_bytes())
+
+
+@pytest.mark.parametrize("cut_at", [0, 1, 3, 4096, 65536, 262144, 299_999])
+def test_a_cut_download_goes_on_at_the_byte_it_broke_off(kaggle: KaggleServer, place: Path, cut_at: int) -> None:
+    kaggle.offer(BIG)
+    kaggle.fault("storage", Fault(cut_at=cut_at, times=1))
+    assert download(place) == BIG
+    ranges = [request.headers.get("Range") for request in kaggle.requests if request.name == "storage"]
+    assert ranges == [None, f"bytes={cut_at}-" if cut_at else None]
+    assert not (place / "part").exists()
+
+
+def test_a_part_is_continued_by_the_next_run(kaggle: KaggleServer, place: Path) -> None:
+    kaggle.offer(BIG)
+    kaggle.fault("storage", Fault(cut_at=100_000, times=1))
+    kaggle.fault("storage", Fault(drops=True))
+    with pytest.raises(KaggleError, match="the same command goes on from there"):
+        download(place)
+    assert (place / "part" / "archive.part").stat().st_size == 100_000
+    assert list((place / "files").iterdir()) == []
+    kaggle.faults.clear()
+    assert download(place) == BIG
+    assert kaggle.requests[-1].headers["Range"] == "bytes=100000-"
+
+
+def test_a_line_that_dies_every_few_kilobytes_still_ends(kaggle: KaggleServer, place: Path) -> None:
+    kaggle.offer(BIG)
+    kaggle.fault("storage", Fault(cut_at=20_000))
+    assert download(place) == BIG
+
+
+def test_a_file_that_changed_between_two_runs_is_fetched_anew(kaggle: KaggleServer, place: Path) -> None:
+    kaggle.offer(BIG)
+    kaggle.fault("storage", Fault(cut_at=100_000, times=1))
+    kaggle.fault("storage", Fault(drops=True))
+    with pytest.raises(KaggleError):
+        download(place)
+    kaggle.faults.clear()
+    other = {"train.csv": BIG["train.csv"][::-1], "test.csv": b"id\n2\n"}
+    kaggle.offer(other)
+    assert download(place) == other
+
+
+def test_a_file_that_changes_while_the_download_goes_on_is_fetched_anew(
+    kaggle: KaggleServer, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kaggle.offer(BIG)
+    kaggle.fault("storage", Fault(cut_at=100_000, times=1))
+    other = {"train.csv": BIG["train.csv"][::-1], "test.csv": b"id\n2\n"}
+    from pipeline.kaggle_client import calls
+
+    monkeypatch.setattr(calls.Clock, "sleep", staticmethod(lambda _: kaggle.offer(other)))
+    assert download(place) == other
+
+
+@pytest.mark.parametrize("etag", ['"the-same"', ""])
+def test_bytes_of_two_versions_are_never_taken_for_one(kaggle: KaggleServer, place: Path, etag: str) -> None:
+    """A storage whose ETag does not follow the content, or that has none: the checksums find it out."""
+    kaggle.offer(BIG)
+    kaggle.etag = etag
+    kaggle.fault("storage", Fault(cut_at=100_000, times=1))
+    kaggle.fault("storage", Fault(drops=True))
+    with pytest.raises(KaggleError):
+        download(place)
+    kaggle.faults.clear()
+    other = {"train.csv": BIG["train.csv"][::-1], "test.csv": b"id\n2\n"}
+    kaggle.offer(other)
+    kaggle.etag = etag
+    assert download(place) == other
+
+
+@pytest.mark.parametrize("code", [403, 404, 500])
+def test_an_expired_address_never_writes_its_error_page_into_the_part(
+    kaggle: KaggleServer, place: Path, code: int
+) -> None:
+    kaggle.offer(BIG)
+    kaggle.fault("storage", Fault(cut_at=100_000, times=1))
+    kaggle.fault("storage", Fault(status=code, body=b"<Error>expired</Error>", content_type="text/xml", times=1))
+    assert download(place) == BIG
+    assert kaggle.names().count("DownloadDataFiles") == (1 if code == 500 else 2)
+
+
+def test_a_web_page_in_place_of_the_archive_is_no_archive(kaggle: KaggleServer, place: Path) -> None:
+    kaggle.fault("storage", page(200))
+    with pytest.raises(KaggleError, match="web page"):
+        download(place)
+    assert not (place / "part" / "archive.part").exists()
+
+
+@pytest.mark.parametrize("damage", ["flipped", "short", "text"])
+def test_a_damaged_archive_leaves_nothing(kaggle: KaggleServer, place: Path, damage: str) -> None:
+    good = zip_of(BIG, zipfile.ZIP_STORED)
+    flipped = good[:1000] + bytes([good[1000] ^ 1]) + good[1001:]
+    kaggle.offer(BIG)
+    kaggle.offer_bytes({"flipped": flipped, "short": good[:-10], "text": b"no archive"}[damage])
+    with pytest.raises(KaggleError, match="nothing was kept"):
+        download(place)
+    assert not (place / "part").exists()
+    assert list((place / "files").iterdir()) == []
+
+
+def test_credentials_go_to_kaggle_and_not_to_the_storage(kaggle: KaggleServer, place: Path) -> None:
+    kaggle.fault("storage", Fault(cut_at=100, times=1))
+    download(place)
+    for request in kaggle.requests:
+        assert ("Authorization" in request.headers) == (request.name != "storage")
+        if request.name == "storage":
+            assert TOKEN not in json.dumps(request.headers)
+
+
+def test_nested_archives_are_unpacked_in_their_place(kaggle: KaggleServer, place: Path) -> None:
+    inner = zip_of({"train.csv": b"a\n1\n"})
+    kaggle.offer({"train.csv.zip": inner, "images/set.zip": zip_of({"1.png": b"x"}), "test.csv": b"a\n"})
+    assert download(place) == {"train.csv": b"a\n1\n", "images/1.png": b"x", "test.csv": b"a\n"}
+
+
+def test_a_single_file_that_is_no_archive_is_taken_by_its_listed_name(kaggle: KaggleServer, place: Path) -> None:
+    kaggle.offer_bytes(b"id,x\n1,2\n")
+    kaggle.listed = [{"name": "only.csv", "totalBytes": 9}]
+    assert download(place) == {"only.csv": b"id,x\n1,2\n"}
+
+
+def test_more_files_than_a_page_holds_are_all_listed(kaggle: KaggleServer) -> None:
+    kaggle.offer({f"{i}.csv": b"x" for i in range(45)})
+    assert len(KaggleSession.connect().data_files("toy")) == 45
+
+
+def test_a_file_kaggle_lists_and_does_not_send_is_named(
+    kaggle: KaggleServer, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kaggle.listed.append({"name": "absent.csv", "totalBytes": 3})
+    download(place)
+    assert "absent.csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "given", ["toy", "https://www.kaggle.com/competitions/toy/data?select=train.csv", "https://www.kaggle.com/c/toy"]
+)
+def test_data_of_a_slug_or_address_ends_in_raw_and_a_spec(kaggle: KaggleServer, empty: Toy, given: str) -> None:
+    result = Toy(type(empty.workspace)(empty.workspace.root, given)).run("data")
+    assert result.exit_code == 0, result.output
+    assert 'kaggle_slug = "toy"' in result.stdout
+    assert result.stdout.strip() == empty.workspace.spec.read_text().strip()
+    source = artifacts.read_json(empty.workspace.source)
+    assert source["source"] == "Kaggle: toy"
+    assert source["is_sample"] is False
+    assert source["files"]["train.csv"]["sha256"] == artifacts.sha256_of(empty.workspace.raw / "train.csv")
+    n_requests = len(kaggle.requests)
+    assert empty.run("data").exit_code == 0
+    assert len(kaggle.requests) == n_requests, "what is there was asked for again"
+
+
+def test_data_of_a_dataset_remembers_it_in_the_spec_and_is_never_submitted(kaggle: KaggleServer, empty: Toy) -> None:
+    result = empty.run("data", "--dataset", "ada/toy-data")
+    assert result.exit_code == 0, result.output
+    assert "DownloadDataset" in kaggle.names()
+    assert 'dataset = "ada/toy-data"' in empty.workspace.spec.read_text()
+    assert artifacts.read_json(empty.workspace.source)["source"] == "Kaggle: ada/toy-data"
+    submitted = empty.submit()
+    assert "takes no submissions" in submitted.stderr
+    assert kaggle.submissions == []
+
+
+@pytest.mark.usefixtures("kaggle")
+def test_a_failed_download_leaves_no_raw_folder_and_never_makes_a_sample(tmp_path: Path) -> None:
+    house = Toy(artifacts.Workspace(tmp_path, "house-prices"))
+    result = house.run("data")
+    assert result.exit_code == 3
+    assert "is misspelled" in result.stderr
+    assert not house.workspace.raw.exists()
+
+
+def test_real_files_replace_the_sample_when_there_are_credentials(
+    kaggle: KaggleServer, tmp_path: Path, toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = Toy(artifacts.Workspace(tmp_path / "house", "house-prices"))
+    artifacts.write_text(house.workspace.spec, toy.workspace.spec.read_text())
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    assert "SAMPLE DATA" in house.run("data").stderr
+    monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
+    assert house.run("data").exit_code == 0
+    assert artifacts.read_json(house.workspace.source)["is_sample"] is False
+    assert "DownloadDataFiles" in kaggle.names()
+
+
+def test_a_download_that_is_killed_goes_on_with_the_next_run(kaggle: KaggleServer, place: Path) -> None:
+    """Killed for good while bytes come in: no clean-up of its own."""
+    kaggle.offer(BIG)
+    kaggle.fault("storage", Fault(stalls=True, times=1))
+    script = f"""
+import os, threading
+from kagglesdk import kaggle_env
+for name in kaggle_env._env_to_endpoint:
+    kaggle_env._env_to_endpoint[name] = {kaggle.url!r}
+from pathlib import Path
+from pipeline.kaggle_client import KaggleSession, download_files
+part = Path({str(place)!r}) / "part" / "archive.part"
+def die_half_way():
+    while not (part.exists() and part.stat().st_size > 100_000):
+        pass
+    os._exit(9)
+threading.Thread(target=die_half_way).start()
+download_files(KaggleSession.connect(), "toy", Path({str(place)!r}) / "files", part_folder=part.parent)
+"""
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert killed.returncode == 9, killed.stderr
+    assert part_is_a_prefix(place, kaggle)
+    assert download(place) == BIG
+    assert "Range" in kaggle.requests[-1].headers
+
+
+@pytest.mark.usefixtures("kaggle")
+def test_404_of_a_dataset_says_so(place: Path) -> None:
+    with pytest.raises(KaggleError, match="knows nothing"):
+        download(place, "ada/misspelled")

@@ -1,0 +1,84 @@
+"""Unpacking never leaves the folder, follows no link, and does not fill the disk."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import DataError
+from pipeline.kaggle_client import extraction
+from pipeline.kaggle_client.extraction import extract
+from tests.kaggle.server import zip_of
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where to unpack, with something beside it that must not change."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "beside.csv").write_text("untouched")
+    return tmp_path / "in"
+
+
+def unpack(folder: Path, archive: bytes) -> dict[str, bytes]:
+    path = folder.parent / "archive.zip"
+    path.write_bytes(archive)
+    extract(path, folder)
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    "name", ["../beside.csv", "a/../../beside.csv", "/etc/x", "C:\\x", "..\\beside.csv", "C:x", "a\\..\\..\\beside.csv"]
+)
+def test_a_name_that_leaves_the_folder_is_refused(folder: Path, name: str) -> None:
+    with pytest.raises(DataError, match="outside the folder"):
+        unpack(folder, zip_of({"train.csv": b"a", name: b"evil"}))
+    assert (folder.parent / "beside.csv").read_text() == "untouched"
+    assert not list(folder.iterdir())
+
+
+def test_a_nested_name_that_leaves_the_folder_is_refused(folder: Path) -> None:
+    with pytest.raises(DataError, match="outside the folder"):
+        unpack(folder, zip_of({"inner.zip": zip_of({"../../beside.csv": b"evil"})}))
+    assert (folder.parent / "beside.csv").read_text() == "untouched"
+
+
+def test_a_link_is_refused(folder: Path) -> None:
+    path = folder.parent / "link.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        link = zipfile.ZipInfo("train.csv")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, "../beside.csv")
+    with pytest.raises(DataError, match="is a link"):
+        extract(path, folder)
+
+
+def test_a_bomb_is_refused_also_when_it_is_nested(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extraction, "LEAST_BOUND", 100_000)
+    bomb = zip_of({"zeros": bytes(3_000_000)})
+    for archive in (bomb, zip_of({"inner.zip": bomb}, zipfile.ZIP_STORED)):
+        with pytest.raises(DataError, match="more than it may"):
+            unpack(folder, archive)
+        assert sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) < 3_000_000
+        for path in folder.iterdir():
+            path.unlink()
+
+
+def test_archives_in_archives_end_somewhere(folder: Path) -> None:
+    archive = zip_of({"x": b"x"})
+    for _ in range(5):
+        archive = zip_of({"inner.zip": archive})
+    with pytest.raises(DataError, match="nested deeper"):
+        unpack(folder, archive)
+
+
+def test_one_name_is_one_file(folder: Path) -> None:
+    with pytest.raises(DataError, match="there twice"):
+        unpack(folder, zip_of({"Train.csv": b"1", "train.csv": b"2"}))
+
+
+def test_a_nested_archive_of_files_that_are_there_gets_its_own_folder(folder: Path) -> None:
+    files = unpack(folder, zip_of({"train.csv": b"1", "train.csv.zip": zip_of({"train.csv": b"1"}), "a.zip": b"text"}))
+    assert files == {"train.csv": b"1", "a.zip": b"text", "train.csv.zip/train.csv": b"1"}

@@ -1,0 +1,159 @@
+"""Every fault at every operation: what the user reads, the exit code, what is on disk, what Kaggle has recorded."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.kaggle_client import calls
+from pipeline.ledger import Ledger
+from tests.conftest import TINY, Toy
+from tests.kaggle.conftest import FakeClock
+from tests.kaggle.faults import CASES, FAULTS, OPERATIONS, PASSING, STALL_TIMEOUT_S, WORDS
+from tests.kaggle.server import TOKEN, KaggleServer
+
+# Where a fault does no harm: a redirect has no body to lose; a storage's answer to an upload is not read; a submission
+# that Kaggle does not show yet is pending; one whose answer was lost is found again.
+HARMLESS = {
+    ("truncated body", "download"),
+    ("stalled", "download"),
+    ("wrong JSON", "upload"),
+    ("404", "score"),
+    *((name, "submit") for name in ("truncated body", "wrong JSON", "no JSON", "lost answer", "stalled")),
+}
+OTHER_WORDS = {
+    ("403 rules", "login"): "accepts none of the credentials",
+    ("wrong JSON", "login"): "accepts none of the credentials",
+    ("wrong JSON", "storage"): "no archive",
+    ("500", "submit"): "not certain yet",
+    ("503", "submit"): "not certain yet",
+    ("401", "storage"): "the storage refused",
+    ("401", "upload"): "the storage refused",
+    ("403 rules", "upload"): "the storage refused",
+    ("403 rules", "storage"): "the storage refused",
+}
+READS = [
+    (name, operation)
+    for operation, one in OPERATIONS.items()
+    for name in sorted(PASSING if operation == "score" else {"429", "503", "dropped"})
+    if one.is_read
+]
+
+
+def run(toy: Toy, command: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr."""
+    result = toy.run(command, *(TINY if command == "submit" else ()))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.mark.parametrize(("name", "operation"), CASES)
+def test_a_fault_is_explained_and_the_same_command_ends_well_when_it_is_over(
+    kaggle: KaggleServer, empty: Toy, finished: Toy, monkeypatch: pytest.MonkeyPatch, name: str, operation: str
+) -> None:
+    command, endpoint = OPERATIONS[operation].command, OPERATIONS[operation].endpoint
+    toy = empty if command == "data" else finished
+    if name == "stalled":
+        monkeypatch.setattr(calls, "READ_TIMEOUT_S", STALL_TIMEOUT_S)
+    kaggle.fault(endpoint, FAULTS[name]())
+    code, out, err = run(toy, command)
+    assert TOKEN not in out + err
+    if (name, operation) in HARMLESS:
+        assert code == 0, err
+    else:
+        assert code == 3, out + err
+        assert OTHER_WORDS.get((name, operation), WORDS[name]) in err
+        assert "Traceback" not in err
+    assert not (toy.workspace.raw.exists() and command == "data" and code != 0)
+    assert not list(toy.workspace.folder.glob(".*partial"))
+    assert len(kaggle.submissions) == int(command == "submit" and (code == 0 or operation == "score"))
+
+    kaggle.faults.clear()
+    monkeypatch.setattr(calls, "READ_TIMEOUT_S", 30.0)
+    code, out, err = run(toy, command)
+    assert code == 0, err
+    if command == "submit":
+        (entry,) = Ledger(toy.workspace.ledger).entries()
+        (submission,) = kaggle.submissions
+        assert (entry.ref, entry.status, entry.public_score) == (submission["ref"], "complete", 0.12345)
+        assert submission["content"] == toy.submission().read_bytes()
+    if command == "data":
+        assert sorted(path.name for path in toy.workspace.raw.glob("*.csv")) == [
+            "sample_submission.csv",
+            "test.csv",
+            "train.csv",
+        ]
+        assert not (toy.workspace.folder / "download").exists()
+
+
+@pytest.mark.parametrize(("name", "operation"), READS)
+def test_a_read_is_asked_again_after_a_passing_fault(
+    kaggle: KaggleServer,
+    clock: FakeClock,
+    empty: Toy,
+    finished: Toy,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    operation: str,
+) -> None:
+    if name == "stalled":
+        monkeypatch.setattr(calls, "READ_TIMEOUT_S", STALL_TIMEOUT_S)
+    kaggle.fault(OPERATIONS[operation].endpoint, FAULTS[name](times=2))
+    command = OPERATIONS[operation].command
+    code, _, err = run(empty if command == "data" else finished, command)
+    assert code == 0, err
+    assert len(kaggle.submissions) == (command == "submit")
+    if (name, operation) not in HARMLESS:
+        assert "trying again in" in err
+        assert 0 < clock.slept <= 2 * calls.LONGEST_WAIT_S + sum((2.0, 3.0))
+
+
+@pytest.mark.parametrize("operation", [name for name, one in OPERATIONS.items() if not one.is_read])
+@pytest.mark.parametrize("name", sorted(PASSING))
+def test_a_write_is_never_repeated(
+    kaggle: KaggleServer, finished: Toy, monkeypatch: pytest.MonkeyPatch, name: str, operation: str
+) -> None:
+    if name == "stalled":
+        monkeypatch.setattr(calls, "READ_TIMEOUT_S", STALL_TIMEOUT_S)
+    endpoint = OPERATIONS[operation].endpoint
+    kaggle.fault(endpoint, FAULTS[name](times=1))
+    run(finished, "submit")
+    assert kaggle.names().count(endpoint) == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "words"), [("", "cannot be reached"), ("http_proxy", "the proxy did not let the login through")]
+)
+def test_no_network_and_a_dead_proxy_are_told_apart(
+    kaggle: KaggleServer, empty: Toy, monkeypatch: pytest.MonkeyPatch, variable: str, words: str
+) -> None:
+    if variable:
+        from kagglesdk import kaggle_env
+
+        for environment in kaggle_env._env_to_endpoint:
+            monkeypatch.setitem(kaggle_env._env_to_endpoint, environment, "http://api.kaggle.test")
+        monkeypatch.setenv(variable, kaggle.url)
+        monkeypatch.setenv("no_proxy", "")
+    kaggle.stop_listening()
+    code, _, err = run(empty, "data")
+    assert code == 3
+    assert words in err
+
+
+def test_every_request_has_timeouts(kaggle: KaggleServer, empty: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    from requests.adapters import HTTPAdapter
+
+    seen: list[tuple[str, object]] = []
+    send = HTTPAdapter.send
+
+    def watched(self: HTTPAdapter, request, stream=False, timeout=None, *args, **kwargs):  # type: ignore[no-untyped-def]
+        seen.append((request.url, timeout))
+        return send(self, request, stream, timeout, *args, **kwargs)
+
+    monkeypatch.setattr(HTTPAdapter, "send", watched)
+    kaggle.fault("storage", FAULTS["truncated body"](times=1))
+    assert run(empty, "data")[0] == 0
+    assert run(empty, "submit")[0] == 0
+    assert run(empty, "leaderboard")[0] == 0
+    assert len(seen) == len(kaggle.requests)
+    assert {timeout for _, timeout in seen} == {(calls.CONNECT_TIMEOUT_S, calls.READ_TIMEOUT_S)}

@@ -1,0 +1,32 @@
+"""The Kaggle of our own speaks the official client's language where no stage asks it yet: notebooks."""
+
+from __future__ import annotations
+
+from pipeline.kaggle_client import KaggleSession, calls
+from tests.kaggle.server import KaggleServer
+
+
+def test_a_notebooks_versions_have_a_status_and_an_output_of_their_own(kaggle: KaggleServer) -> None:
+    from kagglesdk.kernels.types import kernels_api_service as types
+
+    kaggle.kernel_output = {"submission.csv": b"id,price\n1,2\n"}
+    session = KaggleSession.connect()
+    with calls.guarded(), session.client() as client:
+        kernels = client.kernels.kernels_api_client
+        save = types.ApiSaveKernelRequest()
+        save.slug, save.text = "ada/final-train", "print(1)"
+        assert [kernels.save_kernel(save).version_number for _ in range(2)] == [1, 2]
+        status = types.ApiGetKernelSessionStatusRequest()
+        status.user_name, status.kernel_slug, status.version_label = "ada", "final-train", "v1"
+        words = [kernels.get_kernel_session_status(status).status.name for _ in range(3)]
+        assert words == ["QUEUED", "RUNNING", "COMPLETE"]
+        status.version_label = "v2"
+        assert kernels.get_kernel_session_status(status).status.name == "QUEUED"
+        listing = types.ApiListKernelSessionOutputRequest()
+        listing.user_name, listing.kernel_slug, listing.version_label = "ada", "final-train", "v1"
+        (file,) = kernels.list_kernel_session_output(listing).files
+        assert file.file_name == "submission.csv"
+        output = types.ApiDownloadKernelOutputRequest()
+        output.owner_slug, output.kernel_slug, output.file_path = "ada", "final-train", "submission.csv"
+        assert kernels.download_kernel_output(output).content == kaggle.kernel_output["submission.csv"]
+    assert kaggle.kernels["ada/final-train"]["versions"][0]["request"]["text"] == "print(1)"

@@ -1,0 +1,299 @@
+"""A file is sent at most once, whatever breaks on the way, and the ledger says what became of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline import artifacts
+from pipeline.delivery import SETTLE_S, Parcel
+from pipeline.ledger import Entry, Ledger
+from tests.conftest import TINY, Toy
+from tests.kaggle.conftest import FakeClock
+from tests.kaggle.server import TOKEN, Fault, KaggleServer
+
+
+def submit(toy: Toy, *options: str, code: int = 0) -> str:
+    """What the user reads of a `submit` that ends with `code`."""
+    result = toy.run("submit", *TINY, *options)
+    assert result.exit_code == code, (result.output, result.exception)
+    return result.stdout + result.stderr
+
+
+def only_entry(toy: Toy) -> Entry:
+    (entry,) = Ledger(toy.workspace.ledger).entries()
+    return entry
+
+
+def intent(toy: Toy, clock: FakeClock, *, age_s: float = 0.0) -> Entry:
+    """What a run leaves in the ledger that was killed while it sent the file."""
+    provenance = artifacts.read_json(toy.submission().with_suffix(".json"))
+    sha256 = artifacts.sha256_of(toy.submission())
+    parcel = Parcel("toy", toy.submission(), sha256, provenance["run"], "log_rmse", provenance["cv_score"])
+    clock.time -= age_s
+    entry = Ledger(toy.workspace.ledger).put(parcel.entry())
+    clock.time += age_s
+    return entry
+
+
+def test_a_submission_ends_with_its_score_in_the_ledger(kaggle: KaggleServer, finished: Toy) -> None:
+    said = submit(finished)
+    assert "public score 0.12345" in said
+    (submission,) = kaggle.submissions
+    assert submission["content"] == finished.submission().read_bytes()
+    entry = only_entry(finished)
+    provenance = artifacts.read_json(finished.submission().with_suffix(".json"))
+    assert entry.sha256 == artifacts.sha256_of(finished.submission())
+    assert (entry.run, entry.cv_score) == (provenance["run"], provenance["cv_score"])
+    assert (entry.ref, entry.public_score, entry.private_score, entry.status) == (1000, 0.12345, None, "complete")
+    assert submission["description"] == f"sha:{entry.sha256[:12]} run:{entry.run} cv={entry.cv_score:.5f}"
+
+
+def test_the_same_content_is_not_sent_again_and_the_network_not_touched(kaggle: KaggleServer, finished: Toy) -> None:
+    submit(finished)
+    n_requests = len(kaggle.requests)
+    assert "not sent again" in submit(finished)
+    assert len(kaggle.requests) == n_requests
+
+
+def test_the_same_content_is_found_at_kaggle_without_a_ledger(kaggle: KaggleServer, finished: Toy) -> None:
+    submit(finished)
+    finished.workspace.ledger.unlink()
+    kaggle.submissions += [{**kaggle.submissions[0], "ref": 2000 + i, "description": "other"} for i in range(50)]
+    assert "Kaggle has this file already (ref 1000)" in submit(finished)
+    assert kaggle.names().count("CreateSubmission") == 1
+    assert only_entry(finished).public_score == 0.12345
+
+
+def test_a_lost_answer_is_found_again_by_the_tag(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.fault("CreateSubmission", Fault(drops=True, is_after=True))
+    assert "public score 0.12345" in submit(finished)
+    assert len(kaggle.submissions) == 1
+
+
+def test_a_lost_answer_that_cannot_be_looked_up_is_settled_by_the_next_run(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.fault("CreateSubmission", Fault(drops=True, is_after=True))
+    kaggle.fault("ListSubmissions", Fault(drops=True, skip=1))
+    assert "sends nothing twice" in submit(finished, code=3)
+    assert only_entry(finished).status == "sending"
+    kaggle.faults.clear()
+    assert "cut off while sending" in submit(finished)
+    assert len(kaggle.submissions) == 1
+    assert only_entry(finished).status == "complete"
+
+
+def test_a_run_killed_before_it_sent_sends_after_a_pause(kaggle: KaggleServer, finished: Toy, clock: FakeClock) -> None:
+    intent(finished, clock)
+    kaggle.n_polls_pending = 0
+    submit(finished)
+    assert clock.slept >= SETTLE_S
+    assert len(kaggle.submissions) == 1
+    assert only_entry(finished).status == "complete"
+
+
+def test_an_old_intent_is_not_waited_for(kaggle: KaggleServer, finished: Toy, clock: FakeClock) -> None:
+    intent(finished, clock, age_s=3600)
+    submit(finished)
+    assert clock.slept < SETTLE_S
+    assert len(kaggle.submissions) == 1
+
+
+def test_a_submission_that_arrives_late_is_waited_for(
+    kaggle: KaggleServer, finished: Toy, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = intent(finished, clock)
+    kaggle.blobs["late"] = finished.submission().read_bytes()
+
+    def arrive_while_waiting(seconds: float) -> None:
+        clock.sleep(seconds)
+        if not kaggle.submissions:
+            body = {"competitionName": "toy", "blobFileTokens": "late", "submissionDescription": entry.description}
+            kaggle.CreateSubmission(body)
+
+    from pipeline.kaggle_client import calls
+
+    monkeypatch.setattr(calls.Clock, "sleep", staticmethod(arrive_while_waiting))
+    submit(finished)
+    assert len(kaggle.submissions) == 1
+    assert "CreateSubmission" not in kaggle.names()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_submit_killed_around_the_deciding_call_is_settled(kaggle: KaggleServer, finished: Toy, moment: str) -> None:
+    """Killed for good: just before Kaggle is told, or after it was told and before the answer is read."""
+    path = finished.submission()
+    script = f"""
+import os, sys
+from kagglesdk import kaggle_env
+for name in kaggle_env._env_to_endpoint:
+    kaggle_env._env_to_endpoint[name] = {kaggle.url!r}
+from pipeline.kaggle_client import KaggleSession
+create = KaggleSession.create_submission
+def dies(*args):
+    if {moment!r} == "after":
+        create(*args)
+    os._exit(9)
+KaggleSession.create_submission = dies
+from pathlib import Path
+from pipeline.delivery import Parcel, deliver
+from pipeline.ledger import Ledger
+parcel = Parcel("toy", Path({str(path)!r}), {artifacts.sha256_of(path)!r}, "a-run", "log_rmse", 0.5)
+deliver(KaggleSession.connect(), Ledger(Path({str(finished.workspace.ledger)!r})), parcel,
+        may_use_last_slot=False, wait_s=0.0)
+"""
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert killed.returncode == 9, killed.stderr
+    assert only_entry(finished).status == "sending"
+    assert len(kaggle.submissions) == (moment == "after")
+    submit(finished)
+    assert len(kaggle.submissions) == 1
+    assert only_entry(finished).status == "complete"
+
+
+@pytest.mark.parametrize("reads_only", [0, 1, 200])
+def test_a_cut_upload_uses_no_slot_and_leaves_no_line(kaggle: KaggleServer, finished: Toy, reads_only: int) -> None:
+    kaggle.fault("upload", Fault(reads_only=reads_only))
+    submit(finished, code=3)
+    assert kaggle.submissions == []
+    assert not finished.workspace.ledger.exists()
+
+
+def test_no_upload_and_no_credentials_never_touch_the_network(
+    kaggle: KaggleServer, finished: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(finished, "--no-upload")
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    assert "https://www.kaggle.com/settings" in submit(finished)
+    assert kaggle.requests == []
+
+
+def test_sample_data_never_touches_the_network(kaggle: KaggleServer, finished: Toy) -> None:
+    source = artifacts.read_json(finished.workspace.source)
+    artifacts.write_json(finished.workspace.source, {**source, "is_sample": True})
+    provenance = artifacts.read_json(finished.submission().with_suffix(".json"))
+    artifacts.write_json(finished.submission().with_suffix(".json"), {**provenance, "is_sample": True})
+    from pipeline.stages.submit import submit as submit_file
+
+    submit_file(finished.store(), finished.submission(), is_upload_wanted=True)
+    assert kaggle.requests == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"userHasEntered": False}, "https://www.kaggle.com/competitions/toy/rules"),
+        ({"isKernelsSubmissionsOnly": True}, "make kernel COMPETITION=toy"),
+        ({"submissionsDisabled": True}, "takes no submissions"),
+    ],
+)
+def test_what_kaggle_would_refuse_is_refused_before_the_upload(
+    kaggle: KaggleServer, finished: Toy, change: dict[str, bool], words: str
+) -> None:
+    kaggle.competition |= change
+    assert words in submit(finished, code=3)
+    assert not {"StartSubmissionUpload", "upload", "CreateSubmission"} & set(kaggle.names())
+    assert not finished.workspace.ledger.exists()
+
+
+def test_a_late_submission_is_said_to_be_one(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.competition["deadline"] = "2020-01-01T00:00:00.000Z"
+    assert "late submission" in submit(finished)
+
+
+def test_no_slot_left_is_refused_before_the_upload(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.daily_limit = 0
+    assert "no submission is left today" in submit(finished, code=3)
+    assert "upload" not in kaggle.names()
+
+
+def test_the_last_slot_of_the_day_needs_a_yes(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.daily_limit = 1
+    assert "YES=1" in submit(finished, code=3)
+    assert kaggle.submissions == []
+    submit(finished, "--yes")
+    assert len(kaggle.submissions) == 1
+
+
+def test_slots_are_counted_where_kaggle_does_not_tell(kaggle: KaggleServer, finished: Toy, clock: FakeClock) -> None:
+    from tests.kaggle.server import status
+
+    kaggle.fault("GetSubmissionLimits", status(404, "Not found"))
+    today = pd.Timestamp(clock.time, unit="s").strftime("%Y-%m-%dT01:02:03.000Z")
+    old = {"ref": 1, "description": "", "content": b"", "date": today, "n_polls": 9}
+    kaggle.submissions = [{**old, "ref": i + 1} for i in range(4)]
+    assert "last submission of the day" in submit(finished, code=3)
+    submit(finished, "--yes")
+
+
+def test_the_limit_kaggle_names_only_after_the_upload_leaves_no_line(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.fault("GetSubmissionLimits", Fault(status=200, body={"numAllowedNow": 3}))
+    kaggle.daily_limit = 0
+    assert "takes no more submissions today" in submit(finished, code=3)
+    assert Ledger(finished.workspace.ledger).entries() == []
+
+
+def test_a_file_kaggle_cannot_score_is_an_error_with_its_words(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.final_status, kaggle.error_text = "ERROR", "Submission must have 20 rows"
+    for _ in range(2):
+        assert "Submission must have 20 rows" in submit(finished, code=3)
+    assert len(kaggle.submissions) == 1
+    assert only_entry(finished).status == "error"
+
+
+def test_a_score_that_takes_long_is_fetched_by_the_next_run(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.n_polls_pending = 10**6
+    assert "not scored yet" in submit(finished)
+    assert only_entry(finished).status == "pending"
+    kaggle.n_polls_pending = 0
+    assert "public score 0.12345" in submit(finished)
+    assert len(kaggle.submissions) == 1
+
+
+def test_a_complete_submission_may_have_no_score(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.score = ""
+    assert "no public score" in submit(finished)
+    assert only_entry(finished).public_score is None
+
+
+def test_a_submission_that_is_not_checked_is_not_sent(kaggle: KaggleServer, finished: Toy) -> None:
+    from pipeline.errors import DataError
+    from pipeline.stages.submit import submit as submit_file
+
+    path = finished.submission()
+    path.write_text(path.read_text().replace("\n66,", "\n999,"))
+    with pytest.raises(DataError, match="holds the id 999"):
+        submit_file(finished.store(), path, is_upload_wanted=True)
+    assert kaggle.requests == []
+
+
+@pytest.mark.usefixtures("kaggle")
+def test_no_secret_is_ever_shown(finished: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VERBOSE", "1")
+    assert TOKEN not in submit(finished)
+    assert all(TOKEN not in path.read_text(errors="replace") for path in finished.workspace.submissions.iterdir())
+
+
+def test_a_ledger_that_cannot_be_read_stops_everything(kaggle: KaggleServer, finished: Toy) -> None:
+    submit(finished)
+    finished.workspace.ledger.write_text(finished.workspace.ledger.read_text().replace("complete", "whatever"))
+    assert "unknown status 'whatever'" in submit(finished, code=2)
+    assert len(kaggle.submissions) == 1
+
+
+def test_the_ledger_keeps_one_line_a_content_in_the_order_of_time(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.csv")
+    first = Entry("2026-01-01T00:00:00+00:00", "a,b", "a.csv", "1" * 64, "rmse", 0.1 + 0.2)
+    second = Entry("2026-01-02T00:00:00+00:00", "b", "b.csv", "2" * 64, "rmse", 1e-17, 0.5, 0.25, 7, "complete")
+    ledger.put(second)
+    ledger.put(first)
+    assert ledger.entries() == [first, second]
+    scored = ledger.put(replace(first, ref=8, status="pending"))
+    assert ledger.entries() == [scored, second]
+    assert ledger.find("1" * 64) == scored
+    ledger.drop(scored)
+    assert ledger.entries() == [second]
