@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from pipeline import artifacts
-from pipeline.config import CompetitionSpec, Folds, RunConfig, SpaceEntry, load_search_space
+from pipeline.config import CompetitionSpec, RunConfig, SpaceEntry, load_search_space
 from pipeline.errors import SpecError
 from pipeline.folds import Split, assign_folds, splits_of
 from pipeline.models.base import EpochScores, FitContext
@@ -155,7 +155,7 @@ def _fresh_splits(store: FeatureStore) -> list[list[Split]]:
     return [
         splits_of(
             assign_folds(
-                Folds(kind=kind, number=folds.number, seed=folds.seed + 1 + repeat, bins=folds.bins, group=folds.group),
+                folds.model_copy(update={"kind": kind, "seed": folds.seed + 1 + repeat}),
                 store.train_rows["id"],
                 store.target,
                 classes=store.classes,
