@@ -17,7 +17,18 @@ PACKAGE = Path(pipeline.__file__).parent
 
 FLOORS = (
     {"config", "metrics", "artifacts", "errors", "seeds", "progress", "presets"},  # presets: data files alone
-    {"nets", "tables", "samples", "images", "features", "targets", "folds", "kaggle_client", "submission"},
+    {
+        "nets",
+        "tables",
+        "samples",
+        "images",
+        "features",
+        "targets",
+        "folds",
+        "kaggle_client",
+        "submission",
+        "probabilities",
+    },
     {"models", "drafting"},
     {"cross_validation", "problems"},
     {"tuning", "ensembling"},
@@ -25,7 +36,7 @@ FLOORS = (
     {"cli", "__main__"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-NO_TORCH = {*FLOORS[0], "tables", "features", "folds", "drafting", "samples"}
+NO_TORCH = {*FLOORS[0], "probabilities", "tables", "features", "folds", "drafting", "samples"}
 KAGGLE = {"kaggle", "kagglesdk"}  # importing them reads credentials and may exit
 
 
