@@ -2,6 +2,7 @@
 
 from pipeline.config.base import Table, read_toml, validated
 from pipeline.config.run import (
+    ClassWeights,
     FeatureSteps,
     FinalStrategy,
     RunConfig,
@@ -20,6 +21,7 @@ from pipeline.config.spec import (
 )
 
 __all__ = [
+    "ClassWeights",
     "Columns",
     "CompetitionSpec",
     "FeatureSteps",

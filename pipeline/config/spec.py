@@ -141,6 +141,11 @@ class CompetitionSpec(Table):
         return self.submission.columns or self.target
 
     @property
+    def label_columns(self) -> list[str]:
+        """Columns of a submission that hold labels: read as text, so that a class called NA or None is one."""
+        return [*self.prediction_columns, *self.target] if self.writes == "label" else []
+
+    @property
     def writes(self) -> Literal["value", "probability", "label"]:
         """What a submission holds: values, probabilities or labels."""
         return self.submission.writes or self.scorer.reads

@@ -3,7 +3,7 @@
 Knows arrays and metrics; knows nothing of models, files or stages.
 """
 
-from pipeline.probabilities.adjustment import Adjusted, Adjustment, adjust
+from pipeline.probabilities.adjustment import Adjusted, Adjustment, adjust, adjusted_as_reported
 from pipeline.probabilities.calibration import (
     Calibrator,
     expected_calibration_error,
@@ -18,6 +18,7 @@ __all__ = [
     "Adjustment",
     "Calibrator",
     "adjust",
+    "adjusted_as_reported",
     "best_threshold",
     "cross_fitted",
     "expected_calibration_error",

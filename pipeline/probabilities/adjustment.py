@@ -5,6 +5,7 @@ Knows arrays, folds of rows and a metric.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +99,12 @@ class _Fit:
             return Adjustment(calibrator=calibrator)
         calibrated = probability if calibrator is None else calibrator(probability)
         return Adjustment(calibrator=calibrator, threshold=best_threshold(self.metric, codes, calibrated))
+
+
+def adjusted_as_reported(report: Mapping[str, Any], prediction: FloatArray) -> FloatArray:
+    """What a run's `report.json` says is done to predictions of new rows; nothing in a regression."""
+    classification = report.get("classification")
+    return prediction if classification is None else Adjustment.model_validate(classification["adjustment"])(prediction)
 
 
 def _quality(codes: NDArray[Any], probability: FloatArray) -> dict[str, float]:

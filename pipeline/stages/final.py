@@ -19,6 +19,7 @@ from pipeline.cross_validation import prediction_frame, predictions_of
 from pipeline.folds import Split
 from pipeline.models import make_model
 from pipeline.models.base import FitContext
+from pipeline.probabilities import adjusted_as_reported
 from pipeline.problems import FeatureStore
 from pipeline.progress import progress_bar, say
 from pipeline.submission import check_submission, make_submission
@@ -97,7 +98,7 @@ def _refit(
             n_seeds=config.seeds * len(store.splits),
             context=FitContext(device, n_workers, checkpoints, lambda share, _: update(share, "")),
         )
-    prediction = fitted.predict(problem.test, [0])
+    prediction = adjusted_as_reported(artifacts.read_json(run.report), fitted.predict(problem.test, [0]))
     fitted.save(run.final_model)
     artifacts.write_parquet(run.path / "final_test.parquet", prediction_frame(store.test_rows["id"], prediction))
     shutil.rmtree(checkpoints, ignore_errors=True)

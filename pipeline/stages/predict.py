@@ -11,6 +11,7 @@ from pipeline.artifacts import RunFolder
 from pipeline.config import RunConfig
 from pipeline.errors import ArtifactError, did_you_mean
 from pipeline.models import entry_of
+from pipeline.probabilities import adjusted_as_reported
 from pipeline.problems import FeatureStore
 from pipeline.progress import say
 from pipeline.submission import make_submission
@@ -30,7 +31,8 @@ def predict_file(store: FeatureStore, run_name: str, rows: Path, output: Path) -
     for note in new.notes:
         say(f"predict: {note}")
     features, _ = store.apply_own_features(config, new.features)
-    prediction = fitted.predict(features, [0] if is_refitted else range(len(store.splits)))
+    members = [0] if is_refitted else range(len(store.splits))
+    prediction = adjusted_as_reported(report, fitted.predict(features, members))
     names = [name for name in store.sample_submission.columns if name != store.spec.id]
     empty = pd.DataFrame({store.spec.id: new.ids.to_numpy()} | dict.fromkeys(names))
     artifacts.write_csv(output, make_submission(store.spec, store.classes, empty, new.ids, prediction))

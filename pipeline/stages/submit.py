@@ -16,7 +16,7 @@ from pipeline.tables import read_table
 
 def submit(store: FeatureStore, submission: Path, *, is_upload_wanted: bool) -> None:
     """Check the file once more and say why it stays here. Raises DataError."""
-    frame = read_table(submission)
+    frame = read_table(submission, na_is_category=store.spec.label_columns)
     check_submission(store.spec, store.classes, store.sample_submission, frame)
     slug = store.spec.kaggle_slug
     by_hand = f"{kaggle_client.COMPETITION_URL.format(slug=slug)}/submit"

@@ -5,21 +5,26 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from pipeline import artifacts
 from pipeline.artifacts import RunFolder
 from pipeline.config import RunConfig
 from pipeline.cross_validation import cross_validate, oof_frame, prediction_frame, scores_of
+from pipeline.errors import SpecError
+from pipeline.folds import NEVER_VALIDATED
+from pipeline.metrics import class_scores
 from pipeline.models import make_model
 from pipeline.models.base import EpochScores, FitContext
 from pipeline.nets.devices import describe_device
+from pipeline.probabilities import Adjusted, adjust
 from pipeline.problems import FeatureStore
 from pipeline.progress import progress_bar, say
 
@@ -36,7 +41,7 @@ def train_run(store: FeatureStore, config: RunConfig, *, device: torch.device, n
         say(f"train: {run.name} is finished (cv {report['metric']} {report['cv_score']:.5f}); nothing to do")
         return run
     model = make_model(config.model, config.params, where=f"preset {config.preset}")
-    problem = store.problem(config)
+    problem, has_threshold = store.problem(config), _has_threshold(store, config)
     prepare_checkpoints(run, fingerprint)
     say(f"train: {run.name} on {describe_device(device)}, {len(store.splits)} folds x {config.seeds} seeds")
     started = time.monotonic()
@@ -54,10 +59,15 @@ def train_run(store: FeatureStore, config: RunConfig, *, device: torch.device, n
             n_seeds=config.seeds,
             context=FitContext(device, n_workers, run.checkpoints, on_progress),
         )
-    oof = oof_frame(store.train_rows["id"], store.fold_of_row, problem.target, result.oof_prediction)
+    oof_prediction, test_prediction = result.oof_prediction, result.test_prediction
+    classification = None
+    if problem.task != "regression":
+        adjusted, classification = _adjusted(store, config, has_threshold, oof_prediction)
+        oof_prediction, test_prediction = adjusted.probability, adjusted.adjustment(test_prediction)
+    oof = oof_frame(store.train_rows["id"], store.fold_of_row, problem.target, oof_prediction)
     cv_score, fold_scores = scores_of(oof, problem.metric)
     artifacts.write_parquet(run.oof, oof)
-    artifacts.write_parquet(run.test, prediction_frame(store.test_rows["id"], result.test_prediction))
+    artifacts.write_parquet(run.test, prediction_frame(store.test_rows["id"], test_prediction))
     history = pd.DataFrame([asdict(line) for line in result.fitted.history])
     artifacts.write_parquet(run.history, history)
     _write_tensorboard(run, history)
@@ -72,6 +82,7 @@ def train_run(store: FeatureStore, config: RunConfig, *, device: torch.device, n
         "cv_score": cv_score,
         "fold_scores": fold_scores,
         "last_epoch_by_fold": _last_epoch(history),
+        "classification": classification,
         "n_epochs": result.fitted.n_epochs,
         "scope": problem.scope,
         "target_transform": problem.target_transform,
@@ -91,6 +102,47 @@ def train_run(store: FeatureStore, config: RunConfig, *, device: torch.device, n
         f"(sd {spread:.4f}), {report['elapsed_s']:.0f} s"
     )
     return run
+
+
+def _has_threshold(store: FeatureStore, config: RunConfig) -> bool:
+    """Whether the run chooses a decision threshold. Raises SpecError for an adjustment that cannot be."""
+    task, metric, where = store.spec.task, store.spec.scorer, f"preset {config.preset}"
+    if task == "regression" and config.calibration != "none":
+        raise SpecError("a regression has no probabilities to mend", where=f"{where}, calibration")
+    can_have = task == "binary" and metric.reads == "label"
+    if config.threshold == "best" and not can_have:
+        raise SpecError(
+            f"there is no threshold to choose: the task is {task}, and the metric {metric.name} reads "
+            f"{'labels' if metric.reads == 'label' else 'no labels'}",
+            where=f"{where}, threshold",
+            hint='A threshold parts two classes for a metric of labels. Leave it at "auto".',
+        )
+    return can_have and (config.threshold == "best" or (config.threshold == "auto" and metric.wants_threshold))
+
+
+def _adjusted(
+    store: FeatureStore, config: RunConfig, has_threshold: bool, oof_prediction: NDArray[np.float64]
+) -> tuple[Adjusted, dict[str, Any]]:
+    """Out-of-fold probabilities calibrated and decided as the run wants it; the report's part on classes."""
+    is_validated = store.fold_of_row != NEVER_VALIDATED
+    codes = store.target[is_validated].astype(np.int64)
+    found = adjust(
+        None if config.calibration == "none" else config.calibration,
+        has_threshold,
+        store.spec.scorer,
+        store.fold_of_row[is_validated],
+        codes,
+        oof_prediction[is_validated],
+    )
+    whole = np.full_like(oof_prediction, np.nan)
+    whole[is_validated] = found.probability
+    by_class = zip(store.classes, class_scores(codes, found.probability), strict=True)
+    report = {
+        "by_class": [{"class": label, **scores._asdict()} for label, scores in by_class],
+        "probabilities": found.report,
+        "adjustment": found.adjustment.model_dump(),
+    }
+    return replace(found, probability=whole), report
 
 
 def prepare_checkpoints(run: RunFolder, fingerprint: str) -> None:
