@@ -4,9 +4,9 @@
     python benchmarks/fashion_epoch.py --epochs 1 --repeats 1
 
 Both sides train the same network on the same 60,000 images in shuffled batches of 256, SGD 0.1, float32. The usual loop
-makes every image a float tensor as `ToTensor` does (`--pillow`: through a PIL image first, as torchvision's data sets do),
-with and without worker processes; it is not scored. The engine's seconds hold one scoring of all train and 10,000 test
-rows a run. Without `$PIPELINE_DATA_DIR/fashion-mnist` random pixels stand in: the seconds are alike.
+makes every image a float tensor as `ToTensor` does (`--pillow`: through a PIL image first, as torchvision's data sets
+do), with and without worker processes; it is not scored. The engine's seconds hold one scoring of all train and 10,000
+test rows a run. Without `$PIPELINE_DATA_DIR/fashion-mnist` random pixels stand in: the seconds are alike.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import os
 import statistics
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ def usual(data: UsualImages, hidden_sizes: tuple[int, ...], n_epochs: int, n_wor
     """Seconds an epoch of the loop one writes first."""
     widths = [SIDE * SIDE, *hidden_sizes, N_CLASSES]
     layers: list[nn.Module] = [nn.Flatten()]
-    for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+    for n_in, n_out in pairwise(widths):
         layers += [nn.Linear(n_in, n_out), nn.ReLU()]
     network = nn.Sequential(*layers[:-1])
     optimizer = torch.optim.SGD(network.parameters(), lr=LR)
@@ -127,6 +128,8 @@ def main() -> None:
     x = pixels.flatten(1).float().div(255)
     data = UsualImages(pixels[:60_000], labels[:60_000], through_pillow=options.pillow)
     n_many = 5 * options.epochs
+    console = Console()
+    console.print(f"{source}; {options.threads} threads")
     table = Table("network", "how", "seconds an epoch", "ratio to the faster usual loop")
     for name, hidden_sizes in NETWORKS.items():
         sides = {
@@ -139,13 +142,12 @@ def main() -> None:
         for _ in range(options.repeats):
             for how, side in sides.items():
                 runs[how].append(side())
+                console.print(f"{name}, {how}: {runs[how][-1]:.3f} s an epoch")
         medians = {how: statistics.median(seconds) for how, seconds in runs.items()}
         reference = min(seconds for how, seconds in medians.items() if how.startswith("usual"))
         for how, seconds in medians.items():
             table.add_row(name, how, f"{seconds:.3f}", f"{reference / seconds:.1f}x")
     table.add_row("", "reading the shuffled rows alone", f"{gathering(x):.3f}", "")
-    console = Console()
-    console.print(f"{source}; {options.threads} threads")
     console.print(table)
 
 

@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom on small sizes, are stored bare, and say what they show and how long it takes."""
+"""The notebooks run top to bottom on small sizes, are stored bare, and say what they show and how long it takes."""
 
 from __future__ import annotations
 
