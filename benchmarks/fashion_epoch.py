@@ -1,12 +1,12 @@
 """An epoch of Fashion-MNIST: the usual DataLoader loop with a transform an image, against the pipeline's engine.
 
-    python benchmarks/fashion_epoch.py                     # softmax and MLP, the sides in turn: about a minute and a half
-    python benchmarks/fashion_epoch.py --cpu-seconds       # processor seconds of one thread: where others use the machine
+    python benchmarks/fashion_epoch.py                     # softmax and MLP, the sides in turn: about a minute
+    python benchmarks/fashion_epoch.py --cpu-seconds       # processor seconds of one thread: on a machine that is shared
 
 Both sides train the same network on the same 60,000 images in shuffled batches of 256, SGD 0.1, float32. The usual loop
 makes every image a float tensor as torchvision's data sets and `ToTensor` do, through a PIL image; `from arrays` leaves
-that out; `2 workers` has two processes make them. It is not scored. The engine's seconds hold one scoring of all train and
-10,000 test rows a run, or one an epoch. Without `$PIPELINE_DATA_DIR/fashion-mnist` random pixels stand in.
+that out; `2 workers` has two processes make them. It is not scored. The engine's seconds hold one scoring of all train
+and 10,000 test rows a run, or one an epoch. Without `$PIPELINE_DATA_DIR/fashion-mnist` random pixels stand in.
 """
 
 from __future__ import annotations
