@@ -1,7 +1,7 @@
 """An epoch of Fashion-MNIST: the usual DataLoader loop with a transform an image, against the pipeline's engine.
 
     python benchmarks/fashion_epoch.py                     # softmax and MLP, the sides in turn: about a minute
-    python benchmarks/fashion_epoch.py --cpu-seconds       # processor seconds of one thread: on a machine that is shared
+    python benchmarks/fashion_epoch.py --cpu-seconds       # processor seconds of one thread: on a shared machine
 
 Both sides train the same network on the same 60,000 images in shuffled batches of 256, SGD 0.1, float32. The usual loop
 makes every image a float tensor as torchvision's data sets and `ToTensor` do, through a PIL image; `from arrays` leaves
