@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
@@ -89,11 +89,12 @@ class TargetMeans(_Fitted):
 
 @dataclass(frozen=True)
 class Encoded:
-    """A table as numbers: values (rows, columns) float32, column names, and the number of codes of categories."""
+    """A table as numbers: values (rows, columns) float32, column names, what is known of categories' columns."""
 
     values: NDArray[np.float32]
     names: list[str]
     cardinality: dict[str, int]  # ordinal view: column -> number of codes; empty in the onehot view
+    onehot: dict[str, tuple[int, int]] = field(default_factory=dict)  # category -> its columns, from and below
 
 
 class TableEncoder(_Fitted):
@@ -110,6 +111,7 @@ class TableEncoder(_Fitted):
         blocks: list[NDArray[np.float32]] = []
         names: list[str] = []
         cardinality: dict[str, int] = {}
+        onehot: dict[str, tuple[int, int]] = {}
         for name in [*(c.name for c in self.numbers), *(c.name for c in self.categories)]:
             if name not in frame.columns:
                 raise DataError(f"the column {name!r} is not there", hint=did_you_mean(name, frame.columns))
@@ -132,12 +134,13 @@ class TableEncoder(_Fitted):
                 dummies = pd.get_dummies(known, dummy_na=True, dtype=int)
                 dummies.iloc[:, -1] = is_missing.astype(int)  # an unseen level is no missing value: all zeros
                 blocks.append(dummies.to_numpy(dtype=np.float32))
+                onehot[category.name] = (len(names), len(names) + dummies.shape[1])
                 names.extend(f"{category.name}={level}" for level in (*category.vocabulary, "nan"))
         for means in self.target_means:
             blocks.append(means.read(frame[means.name]).astype(np.float32))
             names.extend(_target_names(means))
         matrix = np.column_stack(blocks) if blocks else np.zeros((len(frame), 0), dtype=np.float32)
-        return Encoded(matrix, names, cardinality)
+        return Encoded(matrix, names, cardinality, onehot)
 
     def _scaled(self, number: NumberColumn, values: FloatArray) -> NDArray[np.float32]:
         scaled = (values - number.centre) / number.scale

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -186,19 +187,33 @@ def test_a_text_column_of_many_values_costs_a_bounded_number_of_columns(toy: Toy
         )
     toy.submit("--set", "features.max_levels=6", "--set", "features.rare_min_count=0")
     model = artifacts.read_json(toy.only_run().model / "model.json")
-    words = {column for column in model["columns"] if column.startswith("word=")}
+    words = {column for slot in model["columns"]["slots"] for column in slot if column.startswith("word=")}
     assert len({word for word in words if word not in ("word=(rare)", "word=nan")}) <= 6 * 4  # at most six a fold
     by_fold = [next(c for c in encoder["categories"] if c["name"] == "word") for encoder in model["encoders"]]
     assert all(len(column["vocabulary"]) == 7 and column["pools_rare"] for column in by_fold)
 
 
-def test_tables_that_do_not_fit_the_memory_are_refused_before_they_are_made(
-    toy: Toy, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tables_that_do_not_fit_the_memory_are_read_from_a_file(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: the same bits, wherever the tables lie."""
     from pipeline.models import prepared
 
-    monkeypatch.setattr(prepared, "free_memory", lambda _: 1000)
+    toy.submit("--device", "cpu")
+    in_memory = toy.only_run()
+    predictions, weights = in_memory.oof.read_bytes(), (in_memory.model / "weights.safetensors").read_bytes()
+    shutil.rmtree(in_memory.path)
+    monkeypatch.setattr(prepared, "free_memory", lambda *_: 1000)
+    result = toy.submit("--device", "cpu")
+    assert "lie in a temporary file" in result.stderr
+    again = toy.only_run()
+    assert (again.oof.read_bytes(), (again.model / "weights.safetensors").read_bytes()) == (predictions, weights)
+
+
+def test_tables_that_fit_neither_memory_nor_disk_are_refused(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.models import prepared
+
+    monkeypatch.setattr(prepared, "free_memory", lambda *_: 1000)
+    monkeypatch.setattr(prepared, "free_disk", lambda _: 1000)
     result = toy.run("submit", "--device", "cpu")
     assert result.exit_code == 2
-    for part in ("GB of memory are free", "4 folds x 64 rows", "max_levels"):
+    for part in ("GB of memory and", "4 folds x 64 rows", "fewer folds"):
         assert part in result.stderr

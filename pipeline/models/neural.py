@@ -21,24 +21,35 @@ from pipeline.folds import Split
 from pipeline.models.base import EpochScores, FitContext, Problem
 from pipeline.models.fitted_neural import FittedNeural
 from pipeline.models.prepared import PreparedSplits, prepare_splits
+from pipeline.nets.devices import free_memory
+from pipeline.nets.embeddings import CategoryEmbedding, NumberEmbedding, NumberEmbeddingName
 from pipeline.nets.losses import REGRESSION_LOSSES, Loss, cross_entropy
 from pipeline.nets.networks import MLP, Activation, Initialisation
-from pipeline.nets.optimizers import OptimizerName, ScheduleName
-from pipeline.nets.training import HistoryRow, Member, PackResult, Plan, Score
-from pipeline.nets.workers import PackJob, pack_sizes, run_packs
+from pipeline.nets.optimizers import OptimizerName, ScheduleName, Update
+from pipeline.nets.plan import Member, Plan, Precision
+from pipeline.nets.training import HistoryRow, PackResult, Score
+from pipeline.nets.workers import PackJob, member_bytes, pack_sizes, run_packs
 from pipeline.seeds import derive_seed
 
 OWN_NUMBERS = {"lr", "weight_decay", "dropout"}  # parameters that members of one pack may differ in
 
 
 class NeuralParams(Table):
-    """Parameters of `linear` and `mlp`; the registry holds their defaults."""
+    """Parameters of the packed networks; the registry holds their defaults."""
 
     hidden_sizes: tuple[int, ...] = ()
     activation: Activation = "relu"
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     initialisation: Initialisation = "torch"
     input_scale: bool = Field(default=False, description="a learned factor per input column")
+    number_embedding: NumberEmbeddingName = Field(default="none", description="periodic features of every number")
+    number_embedding_size: int = Field(default=4, ge=2, description="numbers a column becomes")
+    n_frequencies: int = Field(default=16, ge=1, description="of the periodic features")
+    frequency_scale: float = Field(default=0.1, gt=0.0, description="standard deviation of the initial frequencies")
+    category_embedding: int = Field(default=0, ge=0, description="learned numbers a category becomes; 0: one-hot")
+    layer_norm: bool = Field(default=False, description="normalise before every activation")
+    residual: bool = Field(default=False, description="a layer as wide as the one before adds to it")
+    heads: int = Field(default=1, ge=1, description="networks that share the hidden weights (TabM); 1: a plain one")
     loss: Literal["auto", "mse", "mae", "huber", "log_rmse", "cross_entropy"] = "auto"
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     scale_target: bool = Field(default=True, description="centre and scale the target on the fit rows")
@@ -52,6 +63,7 @@ class NeuralParams(Table):
     epochs: int = Field(default=50, ge=1)
     batch_size: int = Field(default=64, ge=1)
     patience: int | None = Field(default=None, ge=1, description="evaluations without a better valid score")
+    precision: Precision = Field(default="float32", description="of products on CUDA")
     evaluate_every: int = Field(default=1, ge=1, description="epochs between evaluations")
 
     def shape(self) -> str:
@@ -132,18 +144,27 @@ def fit_many(
     jobs: list[PackJob] = []
     inside_of: list[list[tuple[int, int]]] = []  # (configuration, its member) by position in the pack
     for shape_number, positions in enumerate(by_shape.values()):
-        unit = 1 if should_prune is None else n_seeds * len(splits)
-        sizes = pack_sizes(len(positions), context.n_workers, context.device, unit=unit)
+        first = outcomes[positions[0][0]]
+        network = first.fitted.network
+        plan = _plan(first.params, _loss(first.params, problem), problem, stops_at_failure)
+        data = prepared.data if context.device.type == "cpu" or network.categories.is_on else prepared.dense_data
+        sizes = pack_sizes(
+            len(positions),
+            context.n_workers,
+            context.device,
+            unit=1 if should_prune is None else n_seeds * len(splits),
+            bytes_each=member_bytes(network, plan),
+            free=free_memory(context.device),
+        )
         for start, stop in pairwise(accumulate(sizes, initial=0)):
             inside = positions[start:stop]
-            first = outcomes[inside[0][0]]
             inside_of.append(inside)
             jobs.append(
                 PackJob(
                     name=f"shape-{shape_number}-members-{start}-{stop - 1}",
-                    network=first.fitted.network,
-                    plan=_plan(first.params, _loss(first.params, problem), problem, stops_at_failure),
-                    data=prepared.data,
+                    network=network,
+                    plan=plan,
+                    data=data,
                     members=[_member(outcomes[number].params, splits, seed, m) for number, m in inside],
                     labels=[_label(m, len(splits)) for _, m in inside],
                     prune=None if should_prune is None else _prune(should_prune, inside, len(splits)),
@@ -200,14 +221,7 @@ class _Outcome:
         self.best_epochs: list[int] = []
         self.failure: Failed | Pruned | None = None
         self.fitted = FittedNeural(
-            network=MLP(
-                n_inputs=len(prepared.columns),
-                hidden_sizes=params.hidden_sizes,
-                n_outputs=prepared.n_outputs,
-                activation=params.activation,
-                initialisation=params.initialisation,
-                has_input_scale=params.input_scale,
-            ),
+            network=_network(params, prepared),
             columns=prepared.columns,
             encoders=prepared.encoders,
             scalers=prepared.scalers,
@@ -235,6 +249,29 @@ class _Outcome:
         self.fitted.n_epochs = max(1, round(float(np.mean(self.best_epochs))))
         self.fitted.history.sort(key=lambda line: (line.epoch, line.seed, line.split))
         return self.fitted
+
+
+def _network(params: NeuralParams, prepared: PreparedSplits) -> MLP:
+    columns = prepared.columns
+    return MLP(
+        n_inputs=columns.n_columns,
+        hidden_sizes=params.hidden_sizes,
+        n_outputs=prepared.n_outputs,
+        activation=params.activation,
+        initialisation=params.initialisation,
+        has_input_scale=params.input_scale,
+        numbers=NumberEmbedding(
+            params.number_embedding,
+            len(columns.dense),
+            params.n_frequencies,
+            params.frequency_scale,
+            params.number_embedding_size,
+        ),
+        categories=CategoryEmbedding(len(columns.slots), columns.n_onehot, params.category_embedding),
+        has_layer_norm=params.layer_norm,
+        is_residual=params.residual,
+        n_heads=params.heads,
+    )
 
 
 def _label(member: int, n_splits: int) -> str:
@@ -295,11 +332,9 @@ def _plan(params: NeuralParams, loss: Loss, problem: Problem, stops_at_failure: 
         loss=loss,
         epochs=params.epochs,
         batch_size=params.batch_size,
-        optimizer=params.optimizer,
+        update=Update(params.optimizer, params.momentum, (0.9, params.beta2), params.decay_biases),
         schedule=params.schedule,
-        momentum=params.momentum,
-        betas=(0.9, params.beta2),
-        decays_biases=params.decay_biases,
+        precision=params.precision,
         patience=params.patience,
         evaluate_every=params.evaluate_every,
         greater_is_better=problem.metric.greater_is_better,

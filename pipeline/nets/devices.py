@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 import torch
 
@@ -34,11 +36,41 @@ def describe_device(device: torch.device) -> str:
     return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type
 
 
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that could be taken now; None where the system does not say."""
-    if device.type == "cuda":
+def free_memory(device: torch.device | None = None) -> int | None:
+    """Bytes of the device (of main memory without one) that could be taken now; None where the system does not say."""
+    if device is not None and device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
+    free = [bytes_left for bytes_left in (_free_of_system(), _free_of_container()) if bytes_left is not None]
+    return min(free, default=None)
+
+
+def _free_of_system() -> int | None:
+    try:  # counts the files' cache, which the system gives up
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        pass
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
         return None
+
+
+def _free_of_container() -> int | None:
+    """What the control group (version 2) of a container leaves; None without a limit."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
+        if limit == "max":
+            return None
+        used = int((folder / "memory.current").read_text(encoding="ascii"))
+        lines = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
+        cache = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+        return int(limit) - used + cache
+    except (OSError, ValueError):
+        return None
+
+
+def free_disk(folder: Path) -> int:
+    """Bytes that could be written into `folder`."""
+    return shutil.disk_usage(folder).free

@@ -17,25 +17,41 @@ LEVELS = 1 << 16  # a mask is drawn from 16 random bits: rates are met to 1/6553
 class PackedDropout:
     """Masks for one epoch. On the CPU a member's masks do not depend on its company; elsewhere they are the pack's."""
 
-    def __init__(self, rates: Sequence[float], seeds: Sequence[int], device: torch.device) -> None:
-        self.rates, self.device = rates, device
-        if device.type == "cpu":
+    def __init__(
+        self, rates: Sequence[float], seeds: Sequence[int], device: torch.device, n_rows: Sequence[int] | None = None
+    ) -> None:
+        """`n_rows`: rows of each member's largest batch, where others' may be larger; a mask drops no more rows."""
+        self.rates, self.device, self.n_rows = rates, device, n_rows
+        if device.type != "cpu":
+            self._generator = torch.Generator(device)
+            self._keep = torch.tensor([1.0 - rate for rate in rates], device=device)[:, None, None]
+        self.restart(seeds)
+
+    def restart(self, seeds: Sequence[int]) -> None:
+        """Begin the streams of another epoch."""
+        if self.device.type == "cpu":
             self._streams = [np.random.SFC64(seed) for seed in seeds]
         else:
-            self._generator = torch.Generator(device).manual_seed(seeds[0])
-            self._keep = torch.tensor([1.0 - rate for rate in rates], device=device)[:, None, None]
+            self._generator.manual_seed(seeds[0])
+
+    def register(self, graph: torch.cuda.CUDAGraph) -> None:
+        """Let a captured graph go on with the stream at every replay."""
+        graph.register_generator_state(self._generator)
 
     def fill(self, mask: Tensor) -> Tensor:
         """Fill mask (members, batch, units): 0 where a unit is dropped, else 1 / (1 - rate)."""
         if self.device.type != "cpu":
             drawn = torch.rand(mask.shape, generator=self._generator, device=self.device)
             return mask.copy_((drawn < self._keep) / self._keep)
-        n_units = mask.shape[1] * mask.shape[2]
-        rows = mask.view(len(mask), n_units).numpy()
+        _, batch, width = mask.shape
+        rows = mask.view(len(mask), batch * width).numpy()
         for member, (rate, stream) in enumerate(zip(self.rates, self._streams, strict=True)):
-            bits = stream.random_raw(-(-n_units // 4)).view(np.uint16)[:n_units]
+            n_drawn = (batch if self.n_rows is None else self.n_rows[member]) * width
+            n_units = min(n_drawn, batch * width)
+            bits = stream.random_raw(-(-n_drawn // 4)).view(np.uint16)[:n_units]
             is_kept = bits >= np.uint16(round(rate * LEVELS))
-            np.multiply(is_kept, np.float32(1.0 / (1.0 - rate)), out=rows[member])
+            np.multiply(is_kept, np.float32(1.0 / (1.0 - rate)), out=rows[member, :n_units])
+            rows[member, n_units:] = 1.0
         return mask
 
     def __call__(self, x: Tensor) -> Tensor:

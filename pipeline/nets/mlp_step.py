@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.nets.inputs import Inputs, linear, linear_gradient
 from pipeline.nets.losses import Loss
-from pipeline.nets.networks import MLP, Dropout, ParameterPack
+from pipeline.nets.networks import MLP, Dropout
+from pipeline.nets.parameters import ParameterPack
 
 aten = torch.ops.aten
 
@@ -32,7 +34,7 @@ class MLPStep:
 
     def __init__(self, network: MLP, parameters: ParameterPack, n_members: int, batch_size: int) -> None:
         self.network, self.parameters, self.n_members = network, parameters, n_members
-        self.by_hand = network.activation in BACKWARD and not network.has_input_scale
+        self.by_hand = network.activation in BACKWARD and network.is_plain
         widths = (*network.hidden_sizes, network.n_outputs) if self.by_hand else ()
         sizes = [n_members * batch_size * width for width in widths]
         new = parameters.buffer.new_empty
@@ -41,23 +43,31 @@ class MLPStep:
         self._masks = [new(size) for size in sizes[:-1]]
         self._upstream = [new(size) for size in sizes[:-1]]
 
-    def differentiate(self, x: Tensor, y: Tensor, weight: Tensor | None, loss: Loss, dropout: Dropout | None) -> None:
-        """Fill the pack's gradient from one batch: x (members, batch, inputs), y and weight as `losses` takes them."""
+    def differentiate(self, x: Inputs, y: Tensor, weight: Tensor | None, loss: Loss, dropout: Dropout | None) -> None:
+        """Fill the pack's gradient from one batch: x (members, batch, ...), y and weight as `losses` takes them."""
         if self.by_hand:
             self._by_hand(x, y, weight, loss, dropout)
         else:
-            output = self.network.forward(self.parameters.views, x, dropout)
+            output, heads = self.network.forward(self.parameters.views, x, dropout), self.network.n_heads
+            if heads > 1:  # every head learns every row
+                y = y.repeat_interleave(heads, dim=1)
+                weight = None if weight is None else weight.repeat_interleave(heads, dim=1)
             self.parameters.differentiate(loss(output, y, weight).sum())
 
-    def _by_hand(self, x: Tensor, y: Tensor, weight: Tensor | None, loss: Loss, dropout: Dropout | None) -> None:
+    def _by_hand(self, x: Inputs, y: Tensor, weight: Tensor | None, loss: Loss, dropout: Dropout | None) -> None:
         views, gradients = self.parameters.views, self.parameters.gradients
         n_hidden = len(self.network.hidden_sizes)
-        inputs, before, after, masks = [x], [], [], []
+        n_rows = x.dense.shape[1]
+        inputs: list[Tensor] = []  # of the layers after the first
+        before, after, masks = [], [], []
         with torch.no_grad():
             for layer in range(n_hidden + 1):
                 weights = views[f"weight_{layer}"]
-                room = self._room(self._outputs[layer], x.shape[1], weights.shape[2])
-                output = torch.baddbmm(views[f"bias_{layer}"], inputs[-1], weights, out=room)
+                room = self._room(self._outputs[layer], n_rows, weights.shape[2])
+                if layer == 0:
+                    output = linear(x, weights, views["bias_0"], out=room)
+                else:
+                    output = _affine(inputs[-1], weights, views[f"bias_{layer}"], room)
                 if layer == n_hidden:
                     break
                 active = self._activate(output)
@@ -72,13 +82,14 @@ class MLPStep:
         d = loss.gradient(output, y, weight)
         with torch.no_grad():
             for layer in reversed(range(n_hidden + 1)):
-                torch.bmm(inputs[layer].transpose(1, 2), d, out=gradients[f"weight_{layer}"])
                 torch.sum(d, dim=1, keepdim=True, out=gradients[f"bias_{layer}"])
                 if layer == 0:
+                    linear_gradient(x, d, out=gradients["weight_0"])
                     break
+                _weight_gradient(inputs[layer - 1], d, gradients[f"weight_{layer}"])
                 weights = views[f"weight_{layer}"]
-                room = self._room(self._upstream[layer - 1], x.shape[1], weights.shape[1])
-                d = torch.bmm(d, weights.transpose(1, 2), out=room)
+                room = self._room(self._upstream[layer - 1], n_rows, weights.shape[1])
+                d = _input_gradient(d, weights, room)
                 if dropout is not None:
                     d.mul_(masks[layer - 1])
                 d = BACKWARD[self.network.activation](d, before[layer - 1], after[layer - 1])
@@ -92,3 +103,28 @@ class MLPStep:
     def _room(self, buffer: Tensor, n_rows: int, width: int) -> Tensor:
         """(members, rows, width) contiguous at the start of `buffer`: the last batch may be short."""
         return buffer[: self.n_members * n_rows * width].view(self.n_members, n_rows, width)
+
+
+# One output is a matrix times a vector, for which torch's batched product takes ten times as long the other way round.
+
+
+def _affine(x: Tensor, weights: Tensor, bias: Tensor, out: Tensor) -> Tensor:
+    """x @ weights + bias into `out`."""
+    if weights.shape[2] > 1:
+        return torch.baddbmm(bias, x, weights, out=out)
+    torch.baddbmm(bias.transpose(1, 2), weights.transpose(1, 2), x.transpose(1, 2), out=out.transpose(1, 2))
+    return out
+
+
+def _input_gradient(d: Tensor, weights: Tensor, out: Tensor) -> Tensor:
+    """d @ weights^T into `out`."""
+    by_input = weights.transpose(1, 2)
+    return torch.bmm(d, by_input, out=out) if d.shape[2] > 1 else torch.mul(d, by_input, out=out)
+
+
+def _weight_gradient(x: Tensor, d: Tensor, out: Tensor) -> None:
+    """x^T @ d into `out`."""
+    if d.shape[2] > 1:
+        torch.bmm(x.transpose(1, 2), d, out=out)
+    else:
+        torch.bmm(d.transpose(1, 2), x, out=out.transpose(1, 2))

@@ -1,78 +1,29 @@
 """Packed networks: an architecture says its parameters' shapes and how a batch flows through them.
 
-An architecture holds no weights. Those of all members lie in one `ParameterPack`: a block (members, *shape) for each
-parameter, one after the other in one buffer, so that a step is a few batched products and few updates.
+An architecture holds no weights: those of all members lie in one `ParameterPack`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-Activation = Literal["relu", "leaky_relu", "prelu", "sigmoid", "tanh", "gelu", "silu"]
+from pipeline.nets.embeddings import CategoryEmbedding, NumberEmbedding
+from pipeline.nets.inputs import Inputs, linear
+from pipeline.nets.parameters import ParameterInfo
+
+Activation = Literal["relu", "leaky_relu", "prelu", "sigmoid", "tanh", "gelu", "silu", "selu", "mish"]
 Initialisation = Literal["torch", "xavier", "he", "normal"]
 
 PRELU_SLOPE = 0.25  # torch.nn.PReLU's start
 NORMAL_STD = 0.01
-
-
-@dataclass(frozen=True)
-class ParameterInfo:
-    """One parameter of one member: its shape, and whether weight decay applies to it."""
-
-    shape: tuple[int, ...]
-    is_weight: bool
-
-
-class ParameterPack:
-    """Parameters of all members in one buffer: a contiguous block (members, *shape) for each parameter.
-
-    `views[name]` is that block, a leaf autograd differentiates by; `gradients[name]` the matching block of `gradient`.
-    """
-
-    def __init__(self, infos: Mapping[str, ParameterInfo], rows: Tensor) -> None:
-        """Take over one row of numbers a member: rows (members, numbers), parameters in the order of `infos`."""
-        self.infos = dict(infos)
-        self.buffer = torch.empty(rows.numel(), dtype=rows.dtype, device=rows.device)
-        self.gradient = torch.zeros_like(self.buffer)
-        blocks = blocks_of(self.infos, self.buffer, len(rows))
-        for name, part in views_of(self.infos, rows).items():
-            blocks[name].copy_(part)
-        self.views = {name: block.detach().requires_grad_() for name, block in blocks.items()}
-        self.gradients = blocks_of(self.infos, self.gradient, len(rows))
-
-    def rows(self) -> Tensor:
-        """(members, numbers): a copy, one row a member."""
-        return torch.cat([view.detach().flatten(1) for view in self.views.values()], dim=1)
-
-    def keep(self, positions: Tensor) -> ParameterPack:
-        """The pack of the members at `positions`; the others' memory is given back."""
-        return ParameterPack(self.infos, self.rows().index_select(0, positions))
-
-    def differentiate(self, loss: Tensor) -> None:
-        """Fill `gradient` with the derivative of the scalar `loss`, by autograd."""
-        parts = torch.autograd.grad(loss, list(self.views.values()))
-        torch.cat([part.flatten() for part in parts], out=self.gradient)
-
-
-def blocks_of(infos: Mapping[str, ParameterInfo], buffer: Tensor, n_members: int) -> dict[str, Tensor]:
-    """Name -> (members, *shape) block of a buffer that holds the parameters one after the other."""
-    sizes = [n_members * math.prod(info.shape) for info in infos.values()]
-    parts = torch.split(buffer, sizes)
-    return {name: part.view(n_members, *infos[name].shape) for name, part in zip(infos, parts, strict=True)}
-
-
-def views_of(infos: Mapping[str, ParameterInfo], rows: Tensor) -> dict[str, Tensor]:
-    """Name -> (members, *shape) view of the parameter's columns in a (members, numbers) matrix."""
-    parts = torch.split(rows, [math.prod(info.shape) for info in infos.values()], dim=1)
-    return {name: part.view(-1, *infos[name].shape) for name, part in zip(infos, parts, strict=True)}
 
 
 class Dropout(Protocol):
@@ -89,7 +40,11 @@ class Dropout(Protocol):
 
 @dataclass(frozen=True)
 class MLP:
-    """Fully connected layers with one activation; no hidden sizes make it a linear model."""
+    """Fully connected layers with one activation; no hidden sizes make it a linear model.
+
+    With `n_heads` > 1 it is a TabM (ICLR 2025): that many networks that share every hidden weight, each with its own
+    scales of a layer's inputs and outputs, its own biases and its own output layer. A row then has `n_heads` outputs.
+    """
 
     n_inputs: int
     hidden_sizes: tuple[int, ...]
@@ -97,45 +52,130 @@ class MLP:
     activation: Activation = "relu"
     initialisation: Initialisation = "torch"
     has_input_scale: bool = False  # a learned factor per input, "Better by Default" (NeurIPS 2024)
+    numbers: NumberEmbedding = field(default_factory=NumberEmbedding)
+    categories: CategoryEmbedding = field(default_factory=CategoryEmbedding)
+    has_layer_norm: bool = False  # before every activation
+    is_residual: bool = False  # a layer as wide as the one before adds to it
+    n_heads: int = 1
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> MLP:
+        """The network `dataclasses.asdict` wrote down."""
+        parts = {
+            "hidden_sizes": tuple(state["hidden_sizes"]),
+            "numbers": NumberEmbedding(**state["numbers"]),
+            "categories": CategoryEmbedding(**state["categories"]),
+        }
+        return cls(**{**state, **parts})
+
+    @property
+    def is_plain(self) -> bool:
+        """Nothing but layers and activations."""
+        embeds = self.numbers.is_on or self.categories.is_on
+        return not (self.has_input_scale or embeds or self.has_layer_norm or self.is_residual or self.n_heads > 1)
 
     def parameter_infos(self) -> dict[str, ParameterInfo]:
         """Name -> shape of one member's parameters, in the order of `ParameterPack`'s columns."""
-        infos = {"input_scale": ParameterInfo((1, self.n_inputs), False)} if self.has_input_scale else {}
-        for layer, (n_in, n_out) in enumerate(self._layer_sizes()):
-            infos[f"weight_{layer}"] = ParameterInfo((n_in, n_out), True)
-            infos[f"bias_{layer}"] = ParameterInfo((1, n_out), False)
-            if self.activation == "prelu" and layer < len(self.hidden_sizes):
+        heads, sizes = self.n_heads, self._layer_sizes()
+        infos = self.numbers.parameter_infos() | self.categories.parameter_infos()
+        if self.has_input_scale:
+            infos["input_scale"] = ParameterInfo((1, sizes[0][0]), False)
+        for layer, (n_in, n_out) in enumerate(sizes):
+            is_last = layer == len(self.hidden_sizes)
+            if heads > 1 and is_last:
+                infos[f"weight_{layer}"] = ParameterInfo((heads, n_in, n_out), True)
+            else:
+                infos[f"weight_{layer}"] = ParameterInfo((n_in, n_out), True)
+            infos[f"bias_{layer}"] = ParameterInfo((heads, n_out), False)
+            if heads > 1 and not is_last:
+                infos[f"in_{layer}"] = ParameterInfo((heads, n_in), False)
+                infos[f"out_{layer}"] = ParameterInfo((heads, n_out), False)
+            if self.has_layer_norm and not is_last:
+                infos[f"gain_{layer}"] = ParameterInfo((1, n_out), False)
+                infos[f"shift_{layer}"] = ParameterInfo((1, n_out), False)
+            if self.activation == "prelu" and not is_last:
                 infos[f"slope_{layer}"] = ParameterInfo((1, 1), False)
         return infos
 
     def initial_row(self, generator: torch.Generator) -> Tensor:
         """(numbers,) one member's initial parameters, drawn on the CPU so that every device starts alike."""
-        parts = []
-        for name, info in self.parameter_infos().items():
-            kind, _, layer = name.rpartition("_")
-            if name == "input_scale":
-                value = torch.ones(info.shape)
-            elif kind == "slope":
-                value = torch.full(info.shape, PRELU_SLOPE)
-            else:
-                n_in, n_out = self._layer_sizes()[int(layer)]
-                value = _initial(self.initialisation, info, n_in, n_out, generator)
-            parts.append(value.reshape(-1))
-        return torch.cat(parts)
+        parts = [self._initial(name, info, generator) for name, info in self.parameter_infos().items()]
+        return torch.cat([part.reshape(-1) for part in parts])
 
-    def forward(self, parameters: Mapping[str, Tensor], x: Tensor, dropout: Dropout | None) -> Tensor:
-        """x (members, batch, inputs) -> (members, batch, outputs). `dropout` None is eval mode."""
+    def _initial(self, name: str, info: ParameterInfo, generator: torch.Generator) -> Tensor:
+        kind, _, layer = name.rpartition("_")
+        if kind == "number":
+            return self.numbers.initial(name, info.shape, generator)
+        if name == "category_table":
+            return torch.empty(info.shape).normal_(generator=generator)
+        if name == "in_0":  # heads must start apart: random signs
+            return torch.randint(0, 2, info.shape, generator=generator) * 2.0 - 1.0
+        if kind in ("in", "out", "gain") or name == "input_scale":
+            return torch.ones(info.shape)
+        if kind == "shift":
+            return torch.zeros(info.shape)
+        if kind == "slope":
+            return torch.full(info.shape, PRELU_SLOPE)
+        n_in, n_out = self._layer_sizes()[int(layer)]
+        return _initial(self.initialisation, info, n_in, n_out, generator)
+
+    def forward(self, parameters: Mapping[str, Tensor], inputs: Inputs, dropout: Dropout | None) -> Tensor:
+        """inputs (members, batch, ...) -> (members, batch, outputs). `dropout` None is eval mode.
+
+        With heads, (members, batch x heads, outputs): the heads of a row follow each other.
+        """
+        inputs = self.categories(parameters, inputs)
+        if self.numbers.is_on:
+            dense = self.numbers(parameters, inputs.dense)
+            inputs = Inputs(dense, inputs.codes, inputs.values, inputs.n_onehot)
+        if self.n_heads > 1:
+            return self._forward_heads(parameters, inputs.as_dense(), dropout)
+        first = parameters["weight_0"]
         if self.has_input_scale:
-            x = x * parameters["input_scale"]
-        for layer in range(len(self.hidden_sizes) + 1):
-            x = torch.baddbmm(parameters[f"bias_{layer}"], x, parameters[f"weight_{layer}"])
-            if layer < len(self.hidden_sizes):
-                x = self.activate(x, parameters.get(f"slope_{layer}"))
-                x = x if dropout is None else dropout(x)
-        return x
+            first = first * parameters["input_scale"].transpose(1, 2)
+        x = linear(inputs, first, parameters["bias_0"])
+        for layer in range(len(self.hidden_sizes)):
+            if layer > 0:
+                before, weight = x, parameters[f"weight_{layer}"]
+                x = torch.baddbmm(parameters[f"bias_{layer}"], x, weight)
+            x = self._unit(parameters, x, layer, dropout)
+            if layer > 0 and self.is_residual and x.shape == before.shape:
+                x = x + before
+        last = len(self.hidden_sizes)
+        return torch.baddbmm(parameters[f"bias_{last}"], x, parameters[f"weight_{last}"]) if last else x
+
+    def _forward_heads(self, parameters: Mapping[str, Tensor], x: Tensor, dropout: Dropout | None) -> Tensor:
+        members, batch, _ = x.shape
+        x = x[:, :, None, :] * parameters["input_scale"][:, None] if self.has_input_scale else x[:, :, None, :]
+        for layer in range(len(self.hidden_sizes)):
+            before = x
+            scaled = (x * parameters[f"in_{layer}"][:, None]).flatten(1, 2)
+            product = torch.bmm(scaled, parameters[f"weight_{layer}"]).view(members, batch, self.n_heads, -1)
+            x = product * parameters[f"out_{layer}"][:, None] + parameters[f"bias_{layer}"][:, None]
+            x = self._unit(parameters, x.flatten(1, 2), layer, dropout).view_as(x)
+            if self.is_residual and x.shape == before.shape:
+                x = x + before
+        last = len(self.hidden_sizes)
+        x = x.expand(-1, -1, self.n_heads, -1) if last == 0 else x
+        by_head = torch.einsum("mbhi,mhio->mbho", x, parameters[f"weight_{last}"])
+        return (by_head + parameters[f"bias_{last}"][:, None]).flatten(1, 2)
+
+    def _unit(self, parameters: Mapping[str, Tensor], x: Tensor, layer: int, dropout: Dropout | None) -> Tensor:
+        """What follows a hidden layer's product: normalisation, activation, dropout."""
+        if self.has_layer_norm:
+            normal = functional.layer_norm(x, x.shape[-1:])
+            x = normal * parameters[f"gain_{layer}"] + parameters[f"shift_{layer}"]
+        x = self.activate(x, parameters.get(f"slope_{layer}"))
+        return x if dropout is None else dropout(x)
 
     def _layer_sizes(self) -> list[tuple[int, int]]:
-        return list(pairwise((self.n_inputs, *self.hidden_sizes, self.n_outputs)))
+        n_first = self.numbers.width(self.categories.width(self.n_inputs))
+        return list(pairwise((n_first, *self.hidden_sizes, self.n_outputs)))
+
+    @property
+    def widest(self) -> int:
+        """Numbers of the widest layer's activations of a row, to know how many rows fit."""
+        return max(1, *(max(sizes) for sizes in self._layer_sizes())) * self.n_heads
 
     def activate(self, x: Tensor, slope: Tensor | None) -> Tensor:
         """The activation; `slope` is that of a prelu layer."""
@@ -152,6 +192,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "gelu": functional.gelu,
     "silu": functional.silu,
+    "selu": functional.selu,
+    "mish": functional.mish,
 }
 
 

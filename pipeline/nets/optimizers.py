@@ -13,15 +13,31 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pipeline.nets.networks import ParameterPack, blocks_of
+from pipeline.nets.parameters import ParameterPack, blocks_of
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
-ScheduleName = Literal["constant", "cosine", "one_cycle"]
+ScheduleName = Literal["constant", "cosine", "one_cycle", "cosine_log"]
 
 WARM_UP_SHARE = 0.3  # of all steps; with the two factors below, torch's OneCycleLR defaults
 START_FACTOR = 1 / 25
 END_FACTOR = START_FACTOR / 1e4
+LOG_CYCLES = 4  # of "cosine_log", as in "Better by Default" (NeurIPS 2024)
 EPS = 1e-8
+
+
+@dataclass(frozen=True)
+class Update:
+    """The numbers of an update that all members share."""
+
+    name: OptimizerName = "adamw"
+    momentum: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    decays_biases: bool = False
+
+    @property
+    def n_moments(self) -> int:
+        """Buffers as large as the parameters that the update keeps."""
+        return 2 if self.name != "sgd" else int(self.momentum > 0)
 
 
 @dataclass(frozen=True)
@@ -42,20 +58,13 @@ class PackedOptimizer:
 
     def __init__(
         self,
-        name: OptimizerName,
+        update: Update,
         parameters: ParameterPack,
         groups: Sequence[Group],
-        *,
-        momentum: float = 0.0,
-        betas: tuple[float, float] = (0.9, 0.999),
-        decays_biases: bool = False,
         moments: Sequence[Tensor] | None = None,
     ) -> None:
-        self.name, self.momentum, self.betas = name, momentum, betas
-        self.parameters, self.groups, self.decays_biases = parameters, groups, decays_biases
-        n_moments = 2 if name != "sgd" else int(momentum > 0)
-        fresh = [torch.zeros_like(parameters.buffer) for _ in range(n_moments)]
-        self.moments = fresh if moments is None else list(moments)
+        self.update, self.parameters, self.groups = update, parameters, groups
+        self.moments = _moments(update, parameters, moments)
         self._steps = [torch.tensor(float(group.n_steps), device=parameters.buffer.device) for group in groups]
         self._parts = [self._parts_of(group) for group in groups]
 
@@ -65,9 +74,7 @@ class PackedOptimizer:
 
     def moment_rows(self) -> list[Tensor]:
         """Each moment as (members, numbers)."""
-        n_members = self.groups[-1].stop
-        blocks = [blocks_of(self.parameters.infos, moment, n_members) for moment in self.moments]
-        return [torch.cat([block.flatten(1) for block in one.values()], dim=1) for one in blocks]
+        return _moment_rows(self.parameters, self.moments)
 
     @torch.no_grad()
     def step(self, number: int, lr: float) -> None:
@@ -75,13 +82,13 @@ class PackedOptimizer:
         steps = self._steps[number]
         steps += 1
         for weight_decay, parameters, gradients, moments in self._parts[number]:
-            if self.name == "sgd":
+            if self.update.name == "sgd":
                 torch._fused_sgd_(
                     parameters,
                     gradients,
                     moments[0] if moments else [],
                     weight_decay=weight_decay,
-                    momentum=self.momentum,
+                    momentum=self.update.momentum,
                     lr=lr,
                     dampening=0.0,
                     nesterov=False,
@@ -89,7 +96,7 @@ class PackedOptimizer:
                     is_first_step=False,
                 )
                 continue
-            update = torch._fused_adamw_ if self.name == "adamw" else torch._fused_adam_
+            update = torch._fused_adamw_ if self.update.name == "adamw" else torch._fused_adam_
             update(
                 parameters,
                 gradients,
@@ -98,8 +105,8 @@ class PackedOptimizer:
                 [],
                 [steps] * len(parameters),
                 lr=lr,
-                beta1=self.betas[0],
-                beta2=self.betas[1],
+                beta1=self.update.betas[0],
+                beta2=self.update.betas[1],
                 weight_decay=weight_decay,
                 eps=EPS,
                 amsgrad=False,
@@ -111,7 +118,7 @@ class PackedOptimizer:
         infos, members = self.parameters.infos, slice(group.start, group.stop)
         n_members = self.parameters.buffer.numel() // sum(math.prod(info.shape) for info in infos.values())
         moments = [blocks_of(infos, moment, n_members) for moment in self.moments]
-        decayed = [name for name, info in infos.items() if info.is_weight or self.decays_biases]
+        decayed = [name for name, info in infos.items() if info.is_weight or self.update.decays_biases]
         undecayed = [name for name in infos if name not in decayed]
         return [
             (
@@ -123,6 +130,97 @@ class PackedOptimizer:
             for weight_decay, names in ((group.weight_decay, decayed), (0.0, undecayed))
             if names
         ]
+
+
+class VectorOptimizer:
+    """The same updates with every number a vector (members,): one step for all, of plain tensor operations.
+
+    An idle member stays as it was. Nothing waits for the device: a step can be captured in a graph.
+    """
+
+    def __init__(
+        self,
+        update: Update,
+        parameters: ParameterPack,
+        weight_decay: Sequence[float],
+        n_steps: Sequence[int],
+        moments: Sequence[Tensor] | None = None,
+    ) -> None:
+        self.update, self.parameters = update, parameters
+        device = parameters.buffer.device
+        self.weight_decay = torch.tensor(weight_decay, dtype=torch.float32, device=device)
+        self._steps = torch.tensor(n_steps, dtype=torch.float32, device=device)
+        self.moments = _moments(update, parameters, moments)
+
+    def n_steps(self) -> list[int]:
+        """Steps taken by each member."""
+        return [int(step) for step in self._steps.tolist()]
+
+    def moment_rows(self) -> list[Tensor]:
+        """Each moment as (members, numbers)."""
+        return _moment_rows(self.parameters, self.moments)
+
+    def state(self) -> list[Tensor]:
+        """What a step changes beside the parameters."""
+        return [*self.moments, self._steps]
+
+    @torch.no_grad()
+    def step(self, lr: Tensor, is_active: Tensor) -> None:
+        """One update from the gradient; lr (members,), is_active (members,) of 0.0, for the idle, and 1.0."""
+        infos, n_members = self.parameters.infos, len(lr)
+        self._steps += is_active
+        blocks = [blocks_of(infos, moment, n_members) for moment in self.moments]
+        for name, info in infos.items():
+            decays = info.is_weight or self.update.decays_biases
+            self._step_block(
+                self.parameters.views[name].detach().flatten(1),
+                self.parameters.gradients[name].flatten(1),
+                [block[name].flatten(1) for block in blocks],
+                (lr * is_active)[:, None],
+                is_active[:, None],
+                self.weight_decay[:, None] if decays else None,
+            )
+
+    def _step_block(
+        self,
+        p: Tensor,
+        g: Tensor,
+        moments: Sequence[Tensor],
+        lr: Tensor,
+        is_active: Tensor,
+        decay: Tensor | None,
+    ) -> None:
+        """p, g and moments (members, numbers); lr, is_active and decay (members, 1)."""
+        g = torch.where(is_active > 0, g, 0.0)  # an idle member's may be anything
+        if decay is not None and self.update.name != "adamw":
+            g = torch.addcmul(g, p, decay)
+        if self.update.name == "sgd":
+            if moments:  # torch's first step takes the gradient as it is: the moment starts at 0
+                moments[0].add_((g - moments[0] * (1.0 - self.update.momentum)) * is_active)
+                g = moments[0]
+            p.sub_(g * lr)
+            return
+        if decay is not None and self.update.name == "adamw":
+            p.mul_(1.0 - lr * decay)
+        beta1, beta2 = self.update.betas
+        first, second = moments
+        first.add_((g - first) * ((1.0 - beta1) * is_active))
+        second.add_((g * g - second) * ((1.0 - beta2) * is_active))
+        steps = self._steps.clamp_min(1.0)[:, None]
+        step_size = lr / (1.0 - beta1**steps)
+        p.sub_(first * step_size / ((second / (1.0 - beta2**steps)).sqrt() + EPS))
+
+
+def _moments(update: Update, parameters: ParameterPack, moments: Sequence[Tensor] | None) -> list[Tensor]:
+    if moments is not None:
+        return list(moments)
+    return [torch.zeros_like(parameters.buffer) for _ in range(update.n_moments)]
+
+
+def _moment_rows(parameters: ParameterPack, moments: Sequence[Tensor]) -> list[Tensor]:
+    n_members = len(next(iter(parameters.views.values())))
+    blocks = [blocks_of(parameters.infos, moment, n_members) for moment in moments]
+    return [torch.cat([block.flatten(1) for block in one.values()], dim=1) for one in blocks]
 
 
 def _constant(_: float) -> float:
@@ -139,9 +237,15 @@ def _one_cycle(progress: float) -> float:
     return END_FACTOR + (1.0 - END_FACTOR) * _cosine((progress - WARM_UP_SHARE) / (1.0 - WARM_UP_SHARE))
 
 
+def _cosine_log(progress: float) -> float:
+    """Cycles from 0 up and back that get longer."""
+    return 0.5 * (1.0 - math.cos(2.0 * math.pi * math.log2(1.0 + (2.0**LOG_CYCLES - 1.0) * progress)))
+
+
 # share of the steps done, in [0, 1) -> factor of the learning rate
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": _constant,
     "cosine": _cosine,
     "one_cycle": _one_cycle,
+    "cosine_log": _cosine_log,
 }

@@ -6,9 +6,8 @@ Knows tensors and a score function; knows nothing of tables, folds or files beyo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -17,60 +16,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import artifacts
-from pipeline.nets.dropout import PackedDropout
-from pipeline.nets.losses import Loss
-from pipeline.nets.mlp_step import MLPStep
-from pipeline.nets.networks import MLP, ParameterPack, views_of
-from pipeline.nets.optimizers import SCHEDULES, Group, OptimizerName, PackedOptimizer, ScheduleName
+from pipeline.nets.inputs import Inputs
+from pipeline.nets.networks import MLP
+from pipeline.nets.parameters import ParameterPack
+from pipeline.nets.plan import Member, PackData, Plan, Rows
+from pipeline.nets.stepping import make_steps
 from pipeline.seeds import derive_seed
 
-Rows = NDArray[np.int64]
 HistoryRow = tuple[int, int, float, float]  # epoch from 1, member, train score, valid score
 # (member, rows, raw outputs (rows, outputs)) -> score on those rows
 Score = Callable[[int, Rows, NDArray[np.float32]], float]
 
 PREDICT_NUMBERS = 1 << 20  # activations of one layer held at once by a forward pass without gradients
+MEMBERS_AT_ONCE = 64  # in such a pass on a GPU; on a CPU one by one is faster
 CHECKPOINT_EVERY_S = 10.0
-
-
-@dataclass(frozen=True)
-class Member:
-    """One network of a pack: its seed, its rows, and the numbers of its own."""
-
-    seed: int
-    view: int  # index of the encoded table it reads: its fold's
-    train_rows: Rows
-    valid_rows: Rows
-    lr: float
-    weight_decay: float = 0.0
-    dropout: float = 0.0
-
-
-@dataclass(frozen=True)
-class PackData:
-    """What all members read, on the device."""
-
-    x: Tensor  # (views, rows, inputs) float32
-    y: Tensor  # (views, rows, outputs) float32, or (views, rows) int64 class codes
-    weight: Tensor | None = None  # (rows,) float32
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What all members of a pack share."""
-
-    loss: Loss
-    epochs: int
-    batch_size: int
-    optimizer: OptimizerName = "adamw"
-    schedule: ScheduleName = "constant"
-    momentum: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    decays_biases: bool = False
-    patience: int | None = None  # evaluations without a better valid score before a member stops; None never stops
-    evaluate_every: int = 1  # epochs
-    greater_is_better: bool = False
-    stops_at_failure: bool = False  # the pack gives up with the first member that fails
 
 
 @dataclass
@@ -140,7 +99,7 @@ class _Pack:
 
     def __init__(self, network: MLP, plan: Plan, data: PackData, members: Sequence[Member]) -> None:
         self.network, self.plan, self.data, self.members = network, plan, data, members
-        self.device = data.x.device
+        self.device = data.y.device
         initial = torch.stack(
             [network.initial_row(_generator("cpu", member.seed, "initial")) for member in members]
         ).to(self.device)
@@ -162,52 +121,15 @@ class _Pack:
     def _follow_alive(self, n_steps: Sequence[int], moments: Sequence[Tensor] | None) -> None:
         """Build what depends on who is in the pack; `n_steps` and `moments` are of those who are."""
         plan, inside = self.plan, [self.members[m] for m in self.alive.tolist()]
-        n_rows = self.data.x.shape[1]
+        n_rows = self.data.x.dense.shape[1]
         self.row_offset = torch.tensor([member.view * n_rows for member in inside], device=self.device)
         self.n_batches = [-(-len(member.train_rows) // plan.batch_size) for member in inside]
-        self.group_lr: list[float] = []
-        self.group_batches: list[int] = []
-        groups = []
-        keys = [(m.lr, m.weight_decay, n, t) for m, n, t in zip(inside, self.n_batches, n_steps, strict=True)]
-        start = 0
-        for (lr, weight_decay, batches, steps), same in groupby(keys):
-            stop = start + len(list(same))
-            groups.append(Group(start, stop, weight_decay, steps))
-            self.group_lr.append(lr)
-            self.group_batches.append(batches)
-            start = stop
-        self.optimizer = PackedOptimizer(
-            plan.optimizer,
-            self.parameters,
-            groups,
-            momentum=plan.momentum,
-            betas=plan.betas,
-            decays_biases=plan.decays_biases,
-            moments=moments,
-        )
-        widest = min(plan.batch_size, max((len(member.train_rows) for member in inside), default=0))
-        self.step = MLPStep(self.network, self.parameters, len(inside), widest)
-        self.gathered = self.data.x.new_empty(len(inside) * widest, self.data.x.shape[2])
+        self.steps = make_steps(self.network, plan, self.data, inside, self.parameters, n_steps, moments)
 
     def train_epoch(self) -> None:
         """One pass of every member over its own rows, in its own order."""
-        plan = self.plan
         rows, weight, is_padded = self._shuffled_rows()
-        dropout = self._dropout()
-        schedule = SCHEDULES[plan.schedule]
-        x_flat, y_flat = self.data.x.flatten(0, 1), self.data.y.flatten(0, 1)
-        for batch in range(max(self.n_batches)):
-            columns = slice(batch * plan.batch_size, (batch + 1) * plan.batch_size)
-            shape = rows[:, columns].shape
-            flat = rows[:, columns].reshape(-1)
-            x = torch.index_select(x_flat, 0, flat, out=self.gathered[: len(flat)]).view(*shape, -1)
-            y = y_flat.index_select(0, flat).view(*shape, *y_flat.shape[1:])
-            batch_weight = weight[:, columns] if weight is not None and is_padded[batch] else None
-            self.step.differentiate(x, y, batch_weight, plan.loss, dropout)
-            for number, (lr, n_batches) in enumerate(zip(self.group_lr, self.group_batches, strict=True)):
-                if batch < n_batches:
-                    progress = (self.epoch * n_batches + batch) / (plan.epochs * n_batches)
-                    self.optimizer.step(number, lr * schedule(progress))
+        self.steps.train_epoch(self.epoch, rows, weight, is_padded, self._dropout_seeds())
         self.epoch += 1
 
     def _shuffled_rows(self) -> tuple[Tensor, Tensor | None, NDArray[np.bool_]]:
@@ -237,19 +159,17 @@ class _Pack:
             return rows + self.row_offset[:, None], None, is_padded
         return rows + self.row_offset[:, None], weight, is_padded
 
-    def _dropout(self) -> PackedDropout | None:
-        """This epoch's masks; None when nobody drops."""
+    def _dropout_seeds(self) -> list[int] | None:
+        """This epoch's seeds of masks; None when nobody drops."""
         inside = [self.members[m] for m in self.alive.tolist()]
         if not any(member.dropout > 0 for member in inside):
             return None
-        seeds = [derive_seed(member.seed, "dropout", self.epoch) for member in inside]
-        return PackedDropout([member.dropout for member in inside], seeds, self.device)
+        return [derive_seed(member.seed, "dropout", self.epoch) for member in inside]
 
     def evaluate(self, score: Score) -> None:
         """Score every member on its train and valid rows in eval mode; let the failed and the finished leave."""
         inside = [self.members[m] for m in self.alive.tolist()]
-        matrix = self.parameters.rows()
-        outputs = predict(self.network, matrix, self.data.x, [member.view for member in inside])
+        outputs = predict(self.network, self.parameters.views, self.data.x, [member.view for member in inside])
         leaves = np.zeros(len(inside), dtype=bool)
         for position, member in enumerate(inside):
             m = int(self.alive[position])
@@ -261,18 +181,18 @@ class _Pack:
             train_score = score(m, member.train_rows, train)
             valid_score = score(m, member.valid_rows, valid) if len(member.valid_rows) else float("nan")
             self.history.rows.append((self.epoch, m, train_score, valid_score))
-            leaves[position] = self._note_best(m, matrix[position], valid_score)
+            leaves[position] = self._note_best(m, position, valid_score)
         if leaves.any():
             self._leave(leaves)
 
-    def _note_best(self, m: int, row: Tensor, valid_score: float) -> bool:
-        """Keep the parameters that stand for member `m`; whether it has been patient long enough."""
+    def _note_best(self, m: int, position: int, valid_score: float) -> bool:
+        """Keep the parameters that stand for member `m`, at `position`; whether it has been patient long enough."""
         best = float(self.best_score[m])
         improved = np.isnan(best) or (valid_score > best if self.plan.greater_is_better else valid_score < best)
         if improved or self.plan.patience is None:
             self.best_score[m], self.best_epoch[m] = valid_score, self.epoch
             if self.plan.patience is not None or self.epoch == self.plan.epochs:
-                self.results[m] = row
+                self.results[m] = self.parameters.row(position)
             return False
         return (self.epoch - int(self.best_epoch[m])) // self.plan.evaluate_every >= self.plan.patience
 
@@ -287,8 +207,8 @@ class _Pack:
         """Shrink every tensor to the members that stay."""
         positions = np.flatnonzero(~leaves)
         stay = torch.from_numpy(positions).to(self.device)
-        n_steps = self.optimizer.n_steps()
-        moments = [rows.index_select(0, stay) for rows in self.optimizer.moment_rows()]
+        n_steps = self.steps.n_steps()
+        moments = [rows.index_select(0, stay) for rows in self.steps.moment_rows()]
         self.alive = self.alive[positions]
         self.parameters = self.parameters.keep(stay)
         if len(positions) == 0:
@@ -307,10 +227,10 @@ class _Pack:
         text = "\n".join(f"{m}\t{reason}" for m, reason in self.failures.items())
         tensors = {"matrix": self.parameters.rows(), "results": self.results}
         if len(self.alive):
-            tensors |= {f"moment_{i}": rows for i, rows in enumerate(self.optimizer.moment_rows())}
+            tensors |= {f"moment_{i}": rows for i, rows in enumerate(self.steps.moment_rows())}
         return {
             "epoch": np.array([self.epoch]),
-            "n_steps": np.array(self.optimizer.n_steps(), dtype=np.int64),
+            "n_steps": np.array(self.steps.n_steps(), dtype=np.int64),
             "alive": self.alive,
             "best_score": self.best_score,
             "best_epoch": self.best_epoch,
@@ -340,17 +260,34 @@ class _Pack:
 
 
 @torch.no_grad()
-def predict(network: MLP, matrix: Tensor, x: Tensor, views: Sequence[int]) -> list[NDArray[np.float32]]:
-    """Raw outputs of each member in eval mode on all rows of its view: x (views, rows, inputs) -> (rows, outputs)."""
-    widest = max(network.n_inputs, *network.hidden_sizes, network.n_outputs, 1)
-    step = max(1, PREDICT_NUMBERS // widest)
-    infos = network.parameter_infos()
-    outputs = []
-    for row, view in zip(matrix, views, strict=True):
-        parameters = views_of(infos, row[None])
-        parts = [network.forward(parameters, part[None], None)[0] for part in torch.split(x[view], step)]
-        outputs.append(torch.cat(parts).float().cpu().numpy())
+def predict(
+    network: MLP, parameters: Mapping[str, Tensor], x: Inputs, views: Sequence[int]
+) -> list[NDArray[np.float32]]:
+    """Raw outputs of each member in eval mode on all rows of its view: x (views, rows, ...) -> (rows, outputs).
+
+    `parameters` are (members, *shape) by name. A network with heads has (rows, heads x outputs).
+    """
+    n_rows = x.dense.shape[1]
+    device = next(iter(parameters.values())).device
+    outputs: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(views)
+    for members in _together(views, 1 if device.type == "cpu" else MEMBERS_AT_ONCE):
+        own = {name: block[members] for name, block in parameters.items()}
+        view, step = views[members[0]], max(1, PREDICT_NUMBERS // (network.widest * len(members)))
+        parts = []
+        for start in range(0, max(1, n_rows), step):
+            piece = x[view : view + 1, start : start + step].to(device).expand(len(members))
+            parts.append(network.forward(own, piece, None))
+        together = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+        for member, output in zip(members, together.float().cpu().numpy(), strict=True):
+            outputs[member] = output.reshape(n_rows, -1)
     return outputs
+
+
+def _together(views: Sequence[int], n_most: int) -> Iterator[list[int]]:
+    """Members of the same view, at most `n_most` at once."""
+    for view in sorted(set(views)):
+        members = [member for member, own in enumerate(views) if own == view]
+        yield from (members[start : start + n_most] for start in range(0, len(members), n_most))
 
 
 def _generator(device: str, *path: int | str) -> torch.Generator:

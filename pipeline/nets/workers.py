@@ -17,9 +17,14 @@ import torch
 
 from pipeline.errors import TrainingError
 from pipeline.nets.networks import MLP
-from pipeline.nets.training import History, HistoryRow, Member, PackData, PackResult, Plan, Score, train_pack
+from pipeline.nets.plan import Member, PackData, Plan, Precision
+from pipeline.nets.training import History, HistoryRow, PackResult, Score, train_pack
 
 MIN_PACK = 4
+PRECISIONS: dict[Precision, str] = {"float32": "highest", "tf32": "high", "bf16": "medium"}
+SHARE_OF_MEMORY = 0.5  # of what is free, for packs in training
+COPIES = 5  # of the parameters beside moments: gradients, results, initial and saved ones
+ACTIVATIONS_KEPT = 5  # numbers a unit and row while a batch is differentiated
 MAX_PACK = 64  # members of one program on a CPU: with 40 a step's fixed cost is small, and memory still is
 
 
@@ -41,17 +46,32 @@ class PackJob:
 OnProgress = Callable[[float, int, list[HistoryRow]], None]
 
 
-def pack_sizes(n_members: int, n_workers: int, device: torch.device, *, unit: int = 1) -> list[int]:
+def member_bytes(network: MLP, plan: Plan) -> int:
+    """About what a member of a pack takes while it trains: parameters and their like, a batch and its activations."""
+    infos = network.parameter_infos().values()
+    n_numbers = sum(math.prod(info.shape) for info in infos) * (COPIES + plan.update.n_moments)
+    widths = network.n_inputs + ACTIVATIONS_KEPT * (sum(network.hidden_sizes) + network.n_outputs) * network.n_heads
+    if not network.is_plain:  # autograd keeps more, at the widest first layer
+        widths += ACTIVATIONS_KEPT * network.widest
+    return 4 * (n_numbers + plan.batch_size * widths)
+
+
+def pack_sizes(
+    n_members: int, n_workers: int, device: torch.device, *, unit: int = 1, bytes_each: int = 0, free: int | None = None
+) -> list[int]:
     """Into packs of how many members `n_members` of one shape are cut: one pack on a GPU, else within the bounds.
 
-    `unit` members stay together; sizes are its multiples.
+    `unit` members stay together; sizes are its multiples. Packs that run at once fit into `free` bytes, as long as that
+    leaves room for one unit a worker.
     """
-    if device.type != "cpu":
-        return [n_members]
     n_units = n_members // unit
-    n_packs = max(1, min(n_workers, n_members // MIN_PACK))
-    if n_members > MAX_PACK * n_packs:  # as many for every worker
-        n_packs *= math.ceil(n_members / (MAX_PACK * n_packs))
+    is_cpu = device.type == "cpu"
+    n_packs = max(1, min(n_workers, n_members // MIN_PACK)) if is_cpu else 1
+    n_most = MAX_PACK if is_cpu else n_members
+    if free is not None and bytes_each > 0:
+        n_most = max(unit, min(n_most, int(free * SHARE_OF_MEMORY) // (bytes_each * n_packs)))
+    if n_members > n_most * n_packs:  # as many for every worker
+        n_packs *= math.ceil(n_members / (n_most * n_packs))
     n_packs = min(n_packs, n_units)
     return [unit * (n_units // n_packs + (pack < n_units % n_packs)) for pack in range(n_packs)]
 
@@ -76,10 +96,12 @@ def run_packs(
 
     def run(number: int) -> PackResult:
         job, n_told = jobs[number], 0
-        is_cpu = job.data.x.device.type == "cpu"
+        is_cpu = job.data.y.device.type == "cpu"
         if is_cpu:
             torch.set_num_threads(1)  # of this worker: the others have their own core
             torch.set_flush_denormal(True)  # moments of units without gradient fade into numbers that are slow to add
+        else:
+            torch.set_float32_matmul_precision(PRECISIONS[job.plan.precision])
 
         def on_epoch(epoch: int, history: History) -> None:
             nonlocal n_told
@@ -109,7 +131,8 @@ def run_packs(
             )
         return result
 
-    with ThreadPoolExecutor(max_workers=max(1, min(len(jobs), n_workers))) as pool:
+    at_once = min(len(jobs), n_workers) if all(job.data.y.device.type == "cpu" for job in jobs) else 1
+    with ThreadPoolExecutor(max_workers=max(1, at_once)) as pool:
         futures = [pool.submit(run, number) for number in range(len(jobs))]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)

@@ -103,7 +103,9 @@ class Tuner:
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
             oof = oof_prediction(fit, prepared, self.splits, len(problem.target))
-            rows = np.concatenate([split.valid_rows for split in self.splits])
+            rows = np.sort(
+                np.concatenate([split.valid_rows for split in self.splits])
+            )  # the order the file is scored in
             scores = [self.metric(problem.target[s.valid_rows], oof[s.valid_rows]) for s in self.splits]
             trial.set_user_attr("fold_scores", scores)
             self.keep_oof(trial.number, oof)

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.nets.networks import MLP, NORMAL_STD, PRELU_SLOPE, Activation, Initialisation, ParameterPack, views_of
+from pipeline.nets.inputs import Inputs
+from pipeline.nets.networks import MLP, NORMAL_STD, PRELU_SLOPE, Activation, Initialisation
+from pipeline.nets.parameters import ParameterPack, views_of
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -19,6 +21,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "gelu": nn.GELU,
     "silu": nn.SiLU,
+    "selu": nn.SELU,
+    "mish": nn.Mish,
 }
 
 
@@ -59,7 +63,7 @@ def test_a_member_is_the_sequential_network_of_its_weights(
 ) -> None:
     network = MLP(3, hidden_sizes, 2, activation=activation)
     pack, x = make_pack(network, 4), batch(4, 7, 3)
-    output = network.forward(pack.views, x, None)
+    output = network.forward(pack.views, Inputs(x), None)
     pack.differentiate(output.square().mean(dim=(1, 2)).sum())
     gradients = pack.gradients
     for member in range(4):
@@ -80,7 +84,7 @@ def test_a_learned_input_scale_starts_at_one_and_multiplies_the_input() -> None:
     pack, x = make_pack(network, 2), batch(2, 5, 3)
     assert (pack.views["input_scale"] == 1).all()
     pack.views["input_scale"].detach()[:, 0] = torch.tensor([[2.0, 0.0, -1.0], [1.0, 3.0, 0.5]])
-    output = network.forward(pack.views, x, None)
+    output = network.forward(pack.views, Inputs(x), None)
     for member in range(2):
         plain = sequential_of(network, pack, member)
         torch.testing.assert_close(output[member], plain(x[member] * pack.views["input_scale"][member]))
@@ -92,7 +96,7 @@ def test_the_gradient_is_that_of_the_forward_pass(activation: Activation) -> Non
     views = {name: view.double().detach().requires_grad_() for name, view in make_pack(network, 2).views.items()}
     x = batch(2, 3, 2).double()
     torch.autograd.gradcheck(
-        lambda *values: network.forward(dict(zip(views, values, strict=True)), x, None), tuple(views.values())
+        lambda *values: network.forward(dict(zip(views, values, strict=True)), Inputs(x), None), tuple(views.values())
     )
 
 
@@ -106,7 +110,7 @@ def test_dropout_follows_every_hidden_layer_and_no_other() -> None:
         assert (hidden >= 0).all()  # after the activation
         return hidden * 0
 
-    output = network.forward(pack.views, x, dropout)
+    output = network.forward(pack.views, Inputs(x), dropout)
     assert shapes == [(2, 6, 5), (2, 6, 4)]
     torch.testing.assert_close(output, pack.views["bias_2"].expand(2, 6, 2))
 
@@ -114,11 +118,11 @@ def test_dropout_follows_every_hidden_layer_and_no_other() -> None:
 def test_members_do_not_feel_each_other() -> None:
     network = MLP(3, (4,), 1)
     pack, x = make_pack(network, 3), batch(3, 5, 3)
-    before = network.forward(pack.views, x, None).detach().clone()
+    before = network.forward(pack.views, Inputs(x), None).detach().clone()
     for view in pack.views.values():
         view.detach()[1] = float("nan")
     x[1] = float("inf")
-    after = network.forward(pack.views, x, None)
+    after = network.forward(pack.views, Inputs(x), None)
     assert after[1].isnan().all()
     torch.testing.assert_close(after[[0, 2]], before[[0, 2]], rtol=0, atol=0)
 

@@ -15,10 +15,14 @@ from torch.nn import functional
 
 from pipeline.nets import training
 from pipeline.nets.dropout import PackedDropout
+from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import cross_entropy, mse
-from pipeline.nets.networks import MLP, views_of
-from pipeline.nets.optimizers import SCHEDULES, ScheduleName
-from pipeline.nets.training import History, Member, PackData, PackResult, Plan, predict, train_pack
+from pipeline.nets.networks import MLP
+from pipeline.nets.optimizers import SCHEDULES, ScheduleName, Update
+from pipeline.nets.parameters import views_of
+from pipeline.nets.plan import Member, PackData, Plan
+from pipeline.nets.stepping import VectorSteps
+from pipeline.nets.training import History, PackResult, predict, train_pack
 
 N_ROWS, N_INPUTS = 80, 5
 NETWORK = MLP(N_INPUTS, (8, 6), 1, activation="tanh")
@@ -30,7 +34,7 @@ def make_data(n_views: int = 1, device: str = "cpu") -> PackData:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(n_views, N_ROWS, N_INPUTS, generator=generator)
     y = x.sum(dim=2, keepdim=True).sin() + torch.arange(n_views)[:, None, None]
-    return PackData(x.to(device), y.to(device))
+    return PackData(Inputs(x).to(device), y.to(device))
 
 
 DATA = make_data()
@@ -94,7 +98,7 @@ def plain_loop(
     network: MLP = NETWORK,
 ) -> tuple[np.ndarray, Tensor]:
     """What a Kaggler writes: one network, one optimiser, one batch at a time. Returns the curve and the parameters."""
-    x, y = data.x[member.view], data.y[member.view]
+    x, y = data.x.dense[member.view], data.y[member.view]
     net = plain_network(network, network.initial_row(training._generator("cpu", member.seed, "initial")))
     linears = [module for module in net if isinstance(module, nn.Linear)]
     optimizer = torch.optim.AdamW(
@@ -178,8 +182,8 @@ def test_rows_outside_a_members_own_never_reach_it() -> None:
     """Law 1: with other numbers in all rows but its train rows, its weights have the same bits."""
     member = make_member(0, 50)
     others = np.setdiff1d(np.arange(N_ROWS), member.train_rows)
-    changed = PackData(DATA.x.clone(), DATA.y.clone())
-    changed.x[:, others], changed.y[:, others] = 9.0, -1e6
+    changed = PackData(Inputs(DATA.x.dense.clone()), DATA.y.clone())
+    changed.x.dense[:, others], changed.y[:, others] = 9.0, -1e6
     assert torch.equal(train([member]).matrix, train([member], data=changed).matrix)
 
 
@@ -198,7 +202,7 @@ def test_row_weights_weigh_the_loss_of_a_plain_loop() -> None:
 
 
 def test_classes_are_learned_as_in_a_plain_loop() -> None:
-    codes = (DATA.x.sum(dim=2) > 0).long() + (DATA.x[..., 0] > 1).long()
+    codes = (DATA.x.dense.sum(dim=2) > 0).long() + (DATA.x.dense[..., 0] > 1).long()
     data = PackData(DATA.x, codes)
     network = dataclasses.replace(NETWORK, n_outputs=3)
     plan = dataclasses.replace(PLAN, loss=cross_entropy())
@@ -234,11 +238,63 @@ def test_a_member_is_the_same_alone_among_others_and_in_another_order() -> None:
 
 
 def test_a_member_with_dropout_is_the_same_alone_and_among_others() -> None:
-    members = [make_member(0), make_member(1, dropout=0.5), make_member(2, dropout=0.1)]
+    members = [make_member(0), make_member(1, 39, dropout=0.5), make_member(2, dropout=0.1)]
     together = train(members)
     for m, member in enumerate(members):
         assert_same(together, m, train([member]), 0)
-    assert not torch.allclose(together.matrix[1], train([make_member(1)]).matrix[0])
+    assert not torch.allclose(together.matrix[1], train([make_member(1, 39)]).matrix[0])
+
+
+@pytest.fixture
+def member_by_member(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products of one member at a time: what a batched product's kernel chooses by the number of members is gone."""
+    products = {"bmm": torch.bmm, "baddbmm": torch.baddbmm}
+
+    def one_by_one(name: str) -> Callable[..., Tensor]:
+        def product(*tensors: Tensor, out: Tensor | None = None) -> Tensor:
+            parts = [products[name](*(t[m : m + 1] for t in tensors)) for m in range(len(tensors[0]))]
+            return torch.cat(parts) if out is None else out.copy_(torch.cat(parts))
+
+        return product
+
+    for name in products:
+        monkeypatch.setattr(torch, name, one_by_one(name))
+
+
+@pytest.mark.usefixtures("member_by_member")
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_a_member_has_the_same_bits_in_any_company(dropout: float) -> None:
+    """Alone, among 5, among 60, and in another order, with one-hot columns and a short last batch."""
+    codes = torch.randint(0, 7, (2, N_ROWS, 3), generator=torch.Generator().manual_seed(3), dtype=torch.int32)
+    data = PackData(Inputs(DATA.x.dense, codes, None, 7), DATA.y)
+    network = dataclasses.replace(NETWORK, n_inputs=N_INPUTS + 7)
+    members = [make_member(number % 9, 40, seed=number, dropout=dropout) for number in range(60)]
+    results = {
+        "alone": (train(members[:1], network=network, data=data), 0),
+        "among 5": (train(members[:5], network=network, data=data), 0),
+        "among 60": (train(members, network=network, data=data), 0),
+        "in another order": (train(members[::-1], network=network, data=data), 59),
+    }
+    alone, _ = results["alone"]
+    for company, (result, position) in results.items():
+        assert torch.equal(result.matrix[position], alone.matrix[0]), company
+        assert np.array_equal(curve_of(result, position), curve_of(alone, 0)), company
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine_log"])
+def test_steps_by_vectors_are_the_fused_steps(
+    monkeypatch: pytest.MonkeyPatch, optimizer: Any, schedule: ScheduleName
+) -> None:
+    """What CUDA runs in graphs, run on the CPU; members of fewer batches sit the others' last ones out."""
+    plan = dataclasses.replace(PLAN, update=Update(optimizer, momentum=0.9), schedule=schedule)
+    members = [make_member(number, n, dropout=0.2) for number, n in enumerate((64, 37, 65, 15))]
+    fused = train(members, plan)
+    monkeypatch.setattr(training, "make_steps", VectorSteps)
+    by_vectors = train(members, plan)
+    torch.testing.assert_close(by_vectors.matrix, fused.matrix, rtol=1e-3, atol=1e-4)
+    for m in range(len(members)):
+        np.testing.assert_allclose(curve_of(by_vectors, m), curve_of(fused, m), rtol=1e-4)
 
 
 def test_a_member_that_breaks_down_is_told_and_harms_nobody() -> None:
@@ -281,7 +337,7 @@ def test_each_member_drops_at_its_own_rate_and_no_batch_drops_as_another(
     fill = PackedDropout.fill
 
     def spy(dropout: PackedDropout, mask: Tensor) -> Tensor:
-        masks.append(fill(dropout, torch.empty(len(mask), 1000, 4)))
+        masks.append(fill(dropout, torch.empty(len(mask), 16, 250)))
         return fill(dropout, mask)
 
     monkeypatch.setattr(PackedDropout, "fill", spy)
@@ -303,7 +359,7 @@ def test_dropout_is_off_when_a_member_is_scored() -> None:
     member = make_member(0, lr=0.0, weight_decay=0.0, dropout=0.9)
     result = train([member])
     net = plain_network(NETWORK, NETWORK.initial_row(training._generator("cpu", member.seed, "initial")))
-    output = net(DATA.x[0]).detach().numpy()
+    output = net(DATA.x.dense[0]).detach().numpy()
     expected = [RMSE(0, rows, output[rows]) for rows in (member.train_rows, member.valid_rows)]
     np.testing.assert_allclose(curve_of(result, 0)[:, 1:], [expected] * PLAN.epochs, rtol=1e-6)
 
@@ -424,7 +480,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: Any, after: list[int]
 ) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
-    plan = dataclasses.replace(LONG, optimizer=optimizer, momentum=0.9)
+    plan = dataclasses.replace(LONG, update=Update(optimizer, momentum=0.9))
     checkpoint = tmp_path / "pack.safetensors"
     uninterrupted = train_company(plan)
     assert 2 < len(curve_of(uninterrupted, 2)) < 9  # one leaves early, one broke down
@@ -491,19 +547,21 @@ def test_prediction_in_parts_is_prediction_at_once(monkeypatch: pytest.MonkeyPat
     matrix = train([make_member(0), make_member(1)]).matrix
     views = [1, 0]
     data = make_data(2)
-    whole = predict(NETWORK, matrix, data.x, views)
+    whole = predict(NETWORK, views_of(NETWORK.parameter_infos(), matrix), data.x, views)
     for position, view in enumerate(views):
-        expected = plain_network(NETWORK, matrix[position])(data.x[view]).detach().numpy()
+        expected = plain_network(NETWORK, matrix[position])(data.x.dense[view]).detach().numpy()
         np.testing.assert_allclose(whole[position], expected, rtol=1e-5, atol=1e-6)
     monkeypatch.setattr(training, "PREDICT_NUMBERS", 64)
-    for one, other in zip(whole, predict(NETWORK, matrix, data.x, views), strict=True):
+    for one, other in zip(
+        whole, predict(NETWORK, views_of(NETWORK.parameter_infos(), matrix), data.x, views), strict=True
+    ):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_prediction_of_a_trained_member_is_what_was_scored() -> None:
     member = make_member(0)
     result = train([member])
-    (output,) = predict(NETWORK, result.matrix, DATA.x, [0])
+    (output,) = predict(NETWORK, views_of(NETWORK.parameter_infos(), result.matrix), DATA.x, [0])
     assert RMSE(0, member.valid_rows, output[member.valid_rows]) == curve_of(result, 0)[-1, 2]
 
 

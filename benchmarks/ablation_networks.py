@@ -1,0 +1,99 @@
+"""What each trick of the networks is worth: out-of-fold scores of `fast` with one thing changed.
+
+    python benchmarks/ablation_networks.py --competition house-prices --competition titanic
+
+Every variant trains on the same folds with the same seeds. "better in" counts the folds in which it beats `fast`;
+the last column is the mean difference of the fold scores over its standard error (better is positive).
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.artifacts import Workspace
+from pipeline.cli import n_cores
+from pipeline.config import load_run_config, load_spec
+from pipeline.cross_validation import cross_validate
+from pipeline.models import make_model
+from pipeline.models.base import FitContext
+from pipeline.problems import FeatureStore
+
+VARIANTS: dict[str, list[str]] = {
+    "fast": [],
+    "standard scaling": ["features.scaling=standard"],
+    "learned input scale": ["input_scale=true"],
+    "plr embeddings": ["number_embedding=plr", "number_embedding_size=8"],
+    "pbld embeddings": ["number_embedding=pbld"],
+    "category embeddings of 8": ["category_embedding=8"],
+    "cosine-log schedule": ["schedule=cosine_log"],
+    "one cycle": ["schedule=one_cycle"],
+    "silu": ["activation=silu"],
+    "mish": ["activation=mish"],
+    "selu": ["activation=selu"],
+    "beta2 0.95": ["beta2=0.95"],
+    "layer norm": ["layer_norm=true"],
+    "two layers": ["hidden_sizes=[256,256]"],
+    "three residual layers, norm": ["hidden_sizes=[256,256,256]", "residual=true", "layer_norm=true"],
+    "TabM, 8 heads": ["heads=8"],
+    "half the batch": ["batch_size=128"],
+    "three times the epochs": ["epochs=120"],
+    "label smoothing 0.1": ["label_smoothing=0.1"],
+    "huber": ["loss=huber"],
+}
+
+
+def main() -> None:
+    """Print one table a competition."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--competition", action="append", required=True)
+    parser.add_argument("--root", type=Path, default=Path())
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--only", action="append", help="a variant's name")
+    options = parser.parse_args()
+    for competition in options.competition:
+        workspace = Workspace(options.root, competition)
+        store = FeatureStore(workspace, load_spec(workspace.spec))
+        sign = 1.0 if store.spec.scorer.greater_is_better else -1.0
+        table = Table("variant", store.spec.metric, "better in", "difference / error", "seconds")
+        base: np.ndarray | None = None
+        for name, overrides in VARIANTS.items():
+            is_unfit = (name == "huber") != (store.spec.task == "regression") and name in (
+                "huber",
+                "label smoothing 0.1",
+            )
+            if is_unfit or (options.only and name not in ("fast", *options.only)):
+                continue
+            config = load_run_config("fast", overrides=[f"seeds={options.seeds}", *overrides])
+            problem, started = store.problem(config), time.monotonic()
+            result = cross_validate(
+                make_model(config.model, config.params, where=name),
+                problem,
+                store.splits,
+                seed=0,
+                n_seeds=config.seeds,
+                context=FitContext(n_workers=n_cores()),
+            )
+            elapsed_s = time.monotonic() - started
+            rows = np.sort(np.concatenate([split.valid_rows for split in store.splits]))
+            cv_score = problem.metric(problem.target[rows], result.oof_prediction[rows])
+            by_fold = [
+                problem.metric(problem.target[s.valid_rows], result.oof_prediction[s.valid_rows]) for s in store.splits
+            ]
+            folds = sign * np.array(by_fold)
+            base = folds if base is None else base
+            gain = folds - base
+            error = gain.std(ddof=1) / np.sqrt(len(gain))
+            ratio = f"{gain.mean() / error:+.1f}" if error > 0 else ""
+            table.add_row(name, f"{cv_score:.5f}", f"{(gain > 0).sum()}/{len(gain)}", ratio, f"{elapsed_s:.0f}")
+        Console().print(f"{competition}, {options.seeds} seeds")
+        Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""How encoded tables become a network's inputs: which columns are dense, which are kept as codes.
+
+Knows encoded tables and `Inputs`; knows nothing of splits or networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+import torch
+
+from pipeline.features import Encoded
+from pipeline.nets.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of all splits' encodings: a level that one fold has not seen is a column of zeros there."""
+
+    dense: list[str]
+    slots: list[list[str]]  # the one-hot columns of each category
+
+    @classmethod
+    def union(cls, encodings: Sequence[Encoded]) -> Columns:
+        """Every column that one of `encodings` has."""
+        dense: dict[str, None] = {}
+        slots: dict[str, dict[str, None]] = {}
+        for one in encodings:
+            for category, (start, stop) in one.onehot.items():
+                slots.setdefault(category, {}).update(dict.fromkeys(one.names[start:stop]))
+            in_slots = {j for start, stop in one.onehot.values() for j in range(start, stop)}
+            dense |= dict.fromkeys(name for j, name in enumerate(one.names) if j not in in_slots)
+        return cls(list(dense), [list(names) for names in slots.values()])
+
+    @property
+    def n_onehot(self) -> int:
+        """One-hot columns of all slots."""
+        return sum(len(names) for names in self.slots)
+
+    @property
+    def n_columns(self) -> int:
+        """All columns."""
+        return len(self.dense) + self.n_onehot
+
+    def empty(self, *leading: int) -> Inputs:
+        """Room for rows, not filled."""
+        codes = torch.empty(*leading, len(self.slots), dtype=torch.int32)
+        return Inputs(torch.empty(*leading, len(self.dense)), codes, torch.empty(codes.shape), self.n_onehot)
+
+    def fill(self, room: Inputs, encoded: Encoded) -> None:
+        """Write an encoded table into `room` (rows, ...) of `empty`; columns it does not have become zeros."""
+        position = {name: j for j, name in enumerate(encoded.names)}
+        dense = room.dense.numpy()
+        for j, name in enumerate(self.dense):
+            dense[:, j] = encoded.values[:, position[name]] if name in position else 0.0
+        assert room.codes is not None
+        assert room.values is not None
+        codes, values = room.codes.numpy(), room.values.numpy()
+        begins = list(accumulate((len(names) for names in self.slots), initial=0))
+        for slot, names in enumerate(self.slots):
+            here = [(begins[slot] + j, position[name]) for j, name in enumerate(names) if name in position]
+            if not here:  # an encoding without this category
+                codes[:, slot], values[:, slot] = begins[slot], 0.0
+                continue
+            block = encoded.values[:, [column for _, column in here]]
+            which = block.argmax(axis=1)
+            codes[:, slot] = np.array([number for number, _ in here], dtype=np.int32)[which]
+            values[:, slot] = block[np.arange(len(block)), which]
+
+    def inputs_of(self, encoded: Encoded) -> Inputs:
+        """The rows of an encoded table."""
+        room = self.empty(len(encoded.values))
+        self.fill(room, encoded)
+        return compact(room)
+
+
+def compact(inputs: Inputs) -> Inputs:
+    """The same rows without what says nothing: no slots, or values that are all 1."""
+    assert inputs.codes is not None
+    assert inputs.values is not None
+    if inputs.codes.shape[-1] == 0:
+        return Inputs(inputs.dense)
+    values = None if bool((inputs.values == 1.0).all()) else inputs.values
+    return Inputs(inputs.dense, inputs.codes, values, inputs.n_onehot)

@@ -1,0 +1,118 @@
+"""Learned embeddings of a network's inputs: periodic ones of numbers, tables of categories.
+
+Knows batches and parameters of a pack; knows nothing of the layers behind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pipeline.nets.inputs import Inputs, onehot_product
+from pipeline.nets.parameters import ParameterInfo
+
+# plr: relu(linear([sin, cos])), "On Embeddings for Numerical Features" (NeurIPS 2022); pbld: [x, linear(cos)], "Better
+# by Default" (NeurIPS 2024). Either has its own frequencies, and its own linear map, for every column.
+NumberEmbeddingName = Literal["none", "plr", "pbld"]
+
+
+@dataclass(frozen=True)
+class NumberEmbedding:
+    """Periodic features of each of the first `n_numbers` columns, mapped to `size` numbers a column."""
+
+    kind: NumberEmbeddingName = "none"
+    n_numbers: int = 0
+    n_frequencies: int = 16
+    frequency_scale: float = 0.1  # standard deviation of the initial frequencies
+    size: int = 4
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is embedded."""
+        return self.kind != "none" and self.n_numbers > 0
+
+    def width(self, n_columns: int) -> int:
+        """Columns after the embedding of `n_columns`."""
+        return n_columns + self.n_numbers * (self.size - 1) if self.is_on else n_columns
+
+    def parameter_infos(self) -> dict[str, ParameterInfo]:
+        """Name -> shape of one member's parameters."""
+        if not self.is_on:
+            return {}
+        n, k = self.n_numbers, self.n_frequencies
+        n_features, n_learned = (2 * k, self.size) if self.kind == "plr" else (k, self.size - 1)
+        infos = {"number_frequency": ParameterInfo((n, k), False)}
+        if self.kind == "pbld":
+            infos["number_phase"] = ParameterInfo((n, k), False)
+        infos["number_weight"] = ParameterInfo((n, n_features, n_learned), True)
+        infos["number_bias"] = ParameterInfo((n, 1, n_learned), False)
+        return infos
+
+    def initial(self, name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """One member's start: normal frequencies, phases all around, torch's Linear default."""
+        if name == "number_frequency":
+            return torch.empty(shape).normal_(0.0, self.frequency_scale, generator=generator)
+        n_features = 2 * self.n_frequencies if self.kind == "plr" else self.n_frequencies
+        bound = math.pi if name == "number_phase" else 1.0 / math.sqrt(n_features)
+        return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+
+    def __call__(self, parameters: Mapping[str, Tensor], dense: Tensor) -> Tensor:
+        """dense (members, batch, columns) with the numbers embedded, the other columns behind."""
+        if not self.is_on:
+            return dense
+        numbers, others = dense[..., : self.n_numbers], dense[..., self.n_numbers :]
+        members, batch, n = numbers.shape
+        by_column = numbers.transpose(1, 2).reshape(members * n, batch, 1)
+        angle = 2.0 * math.pi * by_column * parameters["number_frequency"].reshape(members * n, 1, -1)
+        if self.kind == "plr":
+            periodic = torch.cat([angle.sin(), angle.cos()], dim=2)
+        else:
+            periodic = (angle + parameters["number_phase"].reshape(members * n, 1, -1)).cos()
+        weight, bias = parameters["number_weight"].flatten(0, 1), parameters["number_bias"].flatten(0, 1)
+        learned = torch.baddbmm(bias, periodic, weight)
+        learned = learned.relu() if self.kind == "plr" else torch.cat([by_column, learned], dim=2)
+        embedded = learned.view(members, n, batch, self.size).transpose(1, 2).reshape(members, batch, n * self.size)
+        return torch.cat([embedded, others], dim=2)
+
+
+@dataclass(frozen=True)
+class CategoryEmbedding:
+    """`size` learned numbers for every one-hot column, in place of the column; 0 leaves the columns as they are."""
+
+    n_slots: int = 0
+    n_onehot: int = 0
+    size: int = 0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is embedded."""
+        return self.size > 0 and self.n_slots > 0
+
+    def width(self, n_columns: int) -> int:
+        """Columns after the embedding of `n_columns`."""
+        return n_columns - self.n_onehot + self.n_slots * self.size if self.is_on else n_columns
+
+    def parameter_infos(self) -> dict[str, ParameterInfo]:
+        """Name -> shape of one member's parameters."""
+        return {"category_table": ParameterInfo((self.n_onehot, self.size), False)} if self.is_on else {}
+
+    def __call__(self, parameters: Mapping[str, Tensor], inputs: Inputs) -> Inputs:
+        """inputs whose categories are dense columns at the end."""
+        if not self.is_on:
+            return inputs
+        assert inputs.codes is not None, "a table without codes cannot be embedded"
+        members, batch, slots = inputs.codes.shape
+        values = None if inputs.values is None else inputs.values.reshape(members, batch * slots, 1)
+        each = Inputs(
+            inputs.dense.new_empty(members, batch * slots, 0),
+            inputs.codes.reshape(members, batch * slots, 1),
+            values,
+            inputs.n_onehot,
+        )
+        looked_up = onehot_product(parameters["category_table"], each).view(members, batch, slots * self.size)
+        return Inputs(torch.cat([inputs.dense, looked_up], dim=2))

@@ -1,0 +1,57 @@
+"""Laws of how members are cut into packs: nobody is left out, units stay together, what runs at once fits."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.nets.losses import mse
+from pipeline.nets.networks import MLP
+from pipeline.nets.parameters import ParameterPack
+from pipeline.nets.plan import Plan
+from pipeline.nets.workers import MAX_PACK, SHARE_OF_MEMORY, member_bytes, pack_sizes
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@given(
+    n_units=st.integers(1, 300),
+    unit=st.integers(1, 7),
+    n_workers=st.integers(1, 16),
+    bytes_each=st.integers(0, 10**6),
+    free=st.one_of(st.none(), st.integers(0, 10**9)),
+)
+def test_every_member_has_a_pack_and_units_stay_together(
+    n_units: int, unit: int, n_workers: int, bytes_each: int, free: int | None
+) -> None:
+    for device in (CPU, CUDA):
+        sizes = pack_sizes(n_units * unit, n_workers, device, unit=unit, bytes_each=bytes_each, free=free)
+        assert sum(sizes) == n_units * unit
+        assert all(size > 0 and size % unit == 0 for size in sizes)
+        if device == CPU:
+            assert max(sizes) <= max(MAX_PACK + unit, unit)
+        if free is not None and bytes_each:
+            n_at_once = min(n_workers, len(sizes)) if device == CPU else 1
+            fits = max(sizes) * bytes_each * n_at_once <= SHARE_OF_MEMORY * free + unit * bytes_each * n_at_once
+            assert fits or max(sizes) == unit
+
+
+def test_a_gpu_gets_one_pack_as_long_as_it_fits() -> None:
+    assert pack_sizes(500, 2, CUDA) == [500]
+    assert pack_sizes(500, 2, CUDA, unit=5, bytes_each=10, free=5000) == [250, 250]
+
+
+def test_a_wider_network_needs_more() -> None:
+    plan = Plan(loss=mse, epochs=1, batch_size=64)
+    narrow, wide = MLP(10, (16,), 1), MLP(10, (32,), 1)
+    assert member_bytes(narrow, plan) < member_bytes(wide, plan)
+    assert member_bytes(narrow, plan) < member_bytes(MLP(10, (16,), 1, n_heads=4), plan)
+
+
+def test_the_estimate_is_no_less_than_the_parameters_a_pack_holds() -> None:
+    network, plan = MLP(50, (64,), 1), Plan(loss=mse, epochs=1, batch_size=8)
+    rows = torch.stack([network.initial_row(torch.Generator().manual_seed(m)) for m in range(3)])
+    pack = ParameterPack(network.parameter_infos(), rows)
+    held = pack.buffer.numel() + pack.gradient.numel() + 2 * rows.numel()  # two moments
+    assert 3 * member_bytes(network, plan) >= 4 * held
