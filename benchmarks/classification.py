@@ -26,9 +26,13 @@ from torch import Tensor, nn
 
 from pipeline.images import idx_tables
 from pipeline.nets import scratch
+from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import cross_entropy
 from pipeline.nets.networks import MLP
-from pipeline.nets.training import Member, PackData, Plan, Score, predict, train_pack
+from pipeline.nets.optimizers import Update
+from pipeline.nets.parameters import views_of
+from pipeline.nets.plan import Member, PackData, Plan
+from pipeline.nets.training import Score, predict, train_pack
 from pipeline.samples import make_sample
 from pipeline.samples.quadrants import CENTRES, make_points
 
@@ -148,7 +152,7 @@ def spiral() -> list[Figure]:
     accuracy = {}
     for hidden_sizes in ((), (100,)):
         network = MLP(2, hidden_sizes, 3)
-        plan = Plan(cross_entropy(), epochs(300), BATCH_SIZE, optimizer="adam", evaluate_every=epochs(300))
+        plan = Plan(cross_entropy(), epochs(300), BATCH_SIZE, update=Update("adam"), evaluate_every=epochs(300))
         matrix = trained(network, plan, x, y, lr=1e-2)
         accuracy[hidden_sizes] = accuracy_of(network, matrix, test_x, test_y)
     linear, curved = accuracy[()], accuracy[(100,)]
@@ -165,7 +169,7 @@ def random_labels() -> list[Figure]:
     x, test_x = (torch.from_numpy(generator.uniform(-1, 1, (n * n_classes, 2)).astype(np.float32)) for _ in range(2))
     y, test_y = (torch.from_numpy(generator.permutation(np.repeat(np.arange(n_classes), n))) for _ in range(2))
     network = MLP(n_inputs, (2 * n * n_classes + n_inputs,), n_classes)
-    plan = Plan(cross_entropy(), epochs(1000), n * n_classes, optimizer="adam", evaluate_every=epochs(1000))
+    plan = Plan(cross_entropy(), epochs(1000), n * n_classes, update=Update("adam"), evaluate_every=epochs(1000))
     matrix = trained(network, plan, x, y, lr=1e-2)
     return [
         near("train accuracy", accuracy_of(network, matrix, x, y), 0.7, 0.15),
@@ -194,7 +198,7 @@ def by_torch(network: nn.Module, images: Images, n_epochs: int) -> None:
 
 def by_engine(network: MLP, images: Images, n_epochs: int) -> tuple[float, float, float]:
     """Train one member: train loss and accuracy after the last epoch, test accuracy."""
-    plan = Plan(cross_entropy(), n_epochs, BATCH_SIZE, optimizer="sgd", evaluate_every=n_epochs)
+    plan = Plan(cross_entropy(), n_epochs, BATCH_SIZE, update=Update("sgd"), evaluate_every=n_epochs)
     matrix = trained(network, plan, images.x, images.y, lr=LR)
     logits = outputs_of(network, matrix, images.x)
     loss = float(scratch.cross_entropy(logits, images.y))
@@ -205,13 +209,13 @@ def trained(network: MLP, plan: Plan, x: Tensor, y: Tensor, *, lr: float, score:
     """(1, numbers): the parameters of one member trained on all rows."""
     everyone = np.arange(len(x))
     return train_pack(
-        network, plan, PackData(x[None], y[None]), [Member(0, 0, everyone, everyone[:0], lr)], score
+        network, plan, PackData(Inputs(x[None]), y[None]), [Member(0, 0, everyone, everyone[:0], lr)], score
     ).matrix
 
 
 def outputs_of(network: MLP, matrix: Tensor, x: Tensor) -> Tensor:
     """(rows, classes) logits."""
-    return torch.from_numpy(predict(network, matrix, x[None], [0])[0])
+    return torch.from_numpy(predict(network, views_of(network.parameter_infos(), matrix), Inputs(x[None]), [0])[0])
 
 
 def accuracy_of(network: MLP, matrix: Tensor, x: Tensor, y: Tensor) -> float:

@@ -27,9 +27,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.images import idx_tables
+from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import cross_entropy
 from pipeline.nets.networks import MLP
-from pipeline.nets.training import Member, PackData, Plan, train_pack
+from pipeline.nets.optimizers import Update
+from pipeline.nets.plan import Member, PackData, Plan
+from pipeline.nets.training import train_pack
 
 BATCH_SIZE, LR, N_CLASSES, SIDE = 256, 0.1, 10, 28
 NETWORKS = {"softmax": (), "mlp 256": (256,)}
@@ -97,7 +100,7 @@ def usual(data: UsualImages, hidden_sizes: tuple[int, ...], n_epochs: int, n_wor
 def engine(x: Tensor, y: Tensor, hidden_sizes: tuple[int, ...], n_epochs: int, evaluate_every: int) -> float:
     """Seconds an epoch of one member."""
     rows = np.arange(len(x))
-    plan = Plan(cross_entropy(), n_epochs, BATCH_SIZE, optimizer="sgd", evaluate_every=evaluate_every)
+    plan = Plan(cross_entropy(), n_epochs, BATCH_SIZE, update=Update("sgd"), evaluate_every=evaluate_every)
     labels = y.numpy()
 
     def accuracy(_: int, rows: np.ndarray, output: np.ndarray) -> float:
@@ -105,7 +108,7 @@ def engine(x: Tensor, y: Tensor, hidden_sizes: tuple[int, ...], n_epochs: int, e
 
     started = clock()
     member = Member(0, 0, rows[:60_000], rows[60_000:], LR)
-    train_pack(MLP(SIDE * SIDE, hidden_sizes, N_CLASSES), plan, PackData(x[None], y[None]), [member], accuracy)
+    train_pack(MLP(SIDE * SIDE, hidden_sizes, N_CLASSES), plan, PackData(Inputs(x[None]), y[None]), [member], accuracy)
     return (clock() - started) / n_epochs
 
 

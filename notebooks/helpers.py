@@ -22,10 +22,13 @@ from torch import Tensor
 
 from pipeline.images import idx_tables
 from pipeline.nets import scratch
+from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import cross_entropy
 from pipeline.nets.networks import MLP
-from pipeline.nets.optimizers import OptimizerName, ScheduleName
-from pipeline.nets.training import Member, PackData, Plan, predict, train_pack
+from pipeline.nets.optimizers import OptimizerName, ScheduleName, Update
+from pipeline.nets.parameters import views_of
+from pipeline.nets.plan import Member, PackData, Plan
+from pipeline.nets.training import predict, train_pack
 from pipeline.samples import make_sample
 
 SIZE = os.environ.get("NOTEBOOK_SIZE", "full")  # `small` is for a quick look, and for the tests
@@ -119,7 +122,8 @@ class Fit:
 
     def logits(self, x: Tensor, member: int = 0) -> Tensor:
         """(rows, outputs)."""
-        return torch.from_numpy(predict(self.network, self.matrix[member : member + 1], x[None], [0])[0])
+        parameters = views_of(self.network.parameter_infos(), self.matrix[member : member + 1])
+        return torch.from_numpy(predict(self.network, parameters, Inputs(x[None]), [0])[0])
 
     def probability(self, x: Tensor, member: int = 0) -> Tensor:
         """(rows, outputs)."""
@@ -161,12 +165,11 @@ def fit(
         lines.append((member, part, float(scratch.cross_entropy(logits, labels)), scratch.accuracy(logits, labels)))
         return lines[-1][-1]
 
-    plan = Plan(
-        cross_entropy(), epochs, batch_size, optimizer=optimizer, schedule=schedule, evaluate_every=evaluate_every
-    )
+    update = Update(optimizer)
+    plan = Plan(cross_entropy(), epochs, batch_size, update, schedule=schedule, evaluate_every=evaluate_every)
     train_rows, test_rows = np.arange(n_train), np.arange(n_train, len(both_x))
     pack = [Member(0, 0, train_rows, test_rows, **numbers) for numbers in members]
-    result = train_pack(network, plan, PackData(both_x[None], both_y[None], weight), pack, score)
+    result = train_pack(network, plan, PackData(Inputs(both_x[None]), both_y[None], weight), pack, score)
     history = pd.DataFrame(lines, columns=["member", "part", "loss", "accuracy"])
     epoch = (history.groupby(["member", "part"]).cumcount() + 1) * evaluate_every
     return Fit(network, result.matrix, history.assign(epoch=epoch.clip(upper=epochs)))

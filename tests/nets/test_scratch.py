@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.nets import scratch
+from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import cross_entropy
 from pipeline.nets.networks import MLP
-from pipeline.nets.training import Member, PackData, Plan, train_pack
+from pipeline.nets.optimizers import Update
+from pipeline.nets.plan import Member, PackData, Plan
+from pipeline.nets.training import train_pack
 
 N_ROWS, N_INPUTS, N_CLASSES = 90, 5, 4
 
@@ -183,9 +186,9 @@ def test_the_engine_trains_what_is_written_out_here(hidden_sizes: tuple[int, ...
 
     network = MLP(N_INPUTS, hidden_sizes, N_CLASSES)
     everyone = np.arange(N_ROWS)
-    plan = Plan(cross_entropy(), n_epochs, batch_size=N_ROWS, optimizer="sgd")
-    one_epoch = Plan(cross_entropy(), 1, batch_size=N_ROWS, optimizer="sgd")
-    data = PackData(x[None], labels[None])
+    plan = Plan(cross_entropy(), n_epochs, batch_size=N_ROWS, update=Update("sgd"))
+    one_epoch = Plan(cross_entropy(), 1, batch_size=N_ROWS, update=Update("sgd"))
+    data = PackData(Inputs(x[None]), labels[None])
     # lr so small that nothing moves: the member's initial parameters
     still = train_pack(network, one_epoch, data, [Member(9, 0, everyone, everyone[:0], lr=1e-30)], score)
     losses.clear()
