@@ -147,7 +147,7 @@ def mlp(images: Images) -> list[Figure]:
 
 
 def convolutional(images: Images) -> list[Figure]:
-    """Two convolutions and a hidden layer, trained on all 60,000 images for a fixed number of epochs; no row held out."""
+    """Two convolutions and a hidden layer, trained on all 60,000 images for a fixed number of epochs; none held out."""
     network = cast(Any, ConvNet(side=28, channels=(24, 48), n_hidden=128, n_outputs=10))
     n_epochs, started = epochs(10), time.perf_counter()
     plan = Plan(cross_entropy(), n_epochs, 128, Update("adamw"), schedule="one_cycle", evaluate_every=n_epochs)
