@@ -25,7 +25,7 @@ from rich.table import Table
 
 from pipeline.config import RunConfig, SpaceEntry, load_run_config
 from pipeline.models.base import FitContext
-from pipeline.tuning import Tuner, best_trials, finished_trials, open_study, suggest
+from pipeline.tuning import Ownership, Tuner, best_trials, finished_trials, open_study, suggest
 
 SPACE = {
     "lr": SpaceEntry(low=1e-2, high=0.3, log=True),
@@ -62,7 +62,8 @@ def packed(base: RunConfig, seconds: float, folder: Path) -> optuna.Study:
         folder / "study.log", "packed", metric=LOG_RMSE, sampler="tpe", pruner="none", epochs=1, seed=0
     )
     context = FitContext(n_workers=os.cpu_count() or 1)
-    tuner = Tuner(study, storage, SPACE, base, LOG_RMSE, lambda _: problem, splits, context, lambda _, __: None)
+    owner = Ownership(study, storage)
+    tuner = Tuner(study, owner, SPACE, base, LOG_RMSE, lambda _: problem, splits, context, lambda _, __: None)
     stops_at = time.monotonic() + seconds
 
     def after_batch() -> None:

@@ -142,6 +142,11 @@ class RunFolder:
         return self.report.exists()
 
 
+def part_folder(folder: Path, number: int, n_parts: int) -> Path:
+    """Where part `number` of an ensemble keeps its files; a run of one part keeps them in `folder` itself."""
+    return folder if n_parts == 1 else folder / f"part-{number}"
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that appears at `path` complete and flushed to disk, or not at all."""

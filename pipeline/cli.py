@@ -157,7 +157,7 @@ def tune(
     trials: Annotated[int, typer.Option(help="finished trials the study shall have", min=1)] = 100,
     batch: Annotated[int, typer.Option(help="trials trained together", min=1)] = 16,
     sampler: Annotated[str, typer.Option(help="tpe, gp, cmaes, qmc or random")] = "tpe",
-    pruner: Annotated[str, typer.Option(help="halving, hyperband, median or none")] = "halving",
+    pruner: Annotated[str, typer.Option(help="halving, hyperband, median, wilcoxon or none")] = "halving",
     storage: Annotated[str | None, typer.Option(help="an Optuna storage URL; default: a journal file")] = None,
     device: Device = "auto",
     workers: Workers = 0,
@@ -171,20 +171,35 @@ def tune(
 
     config = load_run_config(preset, model=model, overrides=overrides or ())
     store, _ = _with_features(Workspace(root, competition))
-    path = tune_model(
-        store,
-        config,
-        n_trials=trials,
-        batch_size=batch,
-        sampler=sampler,
-        pruner=pruner,
-        storage=storage,
-        device=choose_device(device),
-        n_workers=workers or n_cores(),
-    )
-    table = artifacts.read_parquet(path.with_name("trials.parquet"))
-    show_frame(table.sort_values("cv_score", ascending=not store.spec.scorer.greater_is_better).head(10), "best trials")
-    print(f"best: {path}")
+    path = store.workspace.tuning(config.model) / "best.json"
+    is_interrupted = False
+    try:
+        tune_model(
+            store,
+            config,
+            n_trials=trials,
+            batch_size=batch,
+            sampler=sampler,
+            pruner=pruner,
+            storage=storage,
+            device=choose_device(device),
+            n_workers=workers or n_cores(),
+        )
+    except KeyboardInterrupt:
+        is_interrupted = True
+    tables = {name: path.with_name(f"{name}.parquet") for name in ("trials", "importances")}
+    if is_interrupted and not all(table.exists() for table in tables.values()):
+        raise KeyboardInterrupt
+    table, importances = (artifacts.read_parquet(table) for table in tables.values())
+    if not table.empty:
+        best_first = table.sort_values("cv_score", ascending=not store.spec.scorer.greater_is_better)
+        show_frame(best_first.head(10), "best trials")
+    if not importances.empty:
+        show_frame(importances, "importances")
+    if path.exists():
+        print(f"best: {path}")
+    if is_interrupted:
+        raise KeyboardInterrupt
 
 
 @app.command()

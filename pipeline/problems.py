@@ -136,16 +136,19 @@ class FeatureStore:
         return config.target_transform or self.spec.target_transform
 
     def fingerprint(self, config: RunConfig) -> str:
-        """Changes when anything a run reads changes: features, configuration, the feature function's text."""
-        own = self.spec.feature_function if config.features.feature_function else None
+        """Changes when anything a run reads changes."""
+        return artifacts.sha256_of_json(self.inputs(config))
+
+    def inputs(self, config: RunConfig) -> dict[str, Any]:
+        """What a run reads: hash of the features, configuration, hash of the feature function's text."""
+        is_own_asked = any(part.features.feature_function for _, part in config.weighted_parts)
+        own = self.spec.feature_function if is_own_asked else None
         path = self.workspace.folder / own if own else None
-        return artifacts.sha256_of_json(
-            {
-                "features": self.manifest["fingerprint"],
-                "config": config.model_dump(exclude={"description", "final", "final_reason"}),
-                "feature_function": artifacts.sha256_of(path) if path is not None and path.exists() else None,
-            }
-        )
+        return {
+            "features": self.manifest["fingerprint"],
+            "config": config.identity,
+            "feature_function": artifacts.sha256_of(path) if path is not None and path.exists() else None,
+        }
 
 
 def class_weights(

@@ -54,12 +54,17 @@ def progress_bar(title: str) -> Iterator[Callable[[float, str], None]]:
 
 
 def _line_now_and_then(title: str) -> Callable[[float, str], None]:
-    said_at = time.monotonic()
+    started = said_at = time.monotonic()
+    first_share: float | None = None  # what was done before this started
 
     def update(share: float, text: str) -> None:
-        nonlocal said_at
-        if time.monotonic() - said_at > LINE_EVERY_S:
-            said_at = time.monotonic()
-            say(f"{title}: {share:.0%} {text}")
+        nonlocal said_at, first_share
+        now = time.monotonic()
+        first_share = share if first_share is None else first_share
+        if now - said_at > LINE_EVERY_S:
+            said_at = now
+            gained = share - first_share
+            left = f", about {(1 - share) * (now - started) / gained:.0f} s left" if gained > 0 else ""
+            say(f"{title}: {share:.0%} {text}{left}")
 
     return update

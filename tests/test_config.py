@@ -255,3 +255,28 @@ def test_the_run_name_tells_configurations_apart_and_nothing_else(preset: str) -
 def test_a_run_configuration_survives_json(preset: str) -> None:
     config = load_run_config(preset)
     assert RunConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_an_ensembles_parts_are_runs_of_their_own(tmp_path: Path) -> None:
+    preset = tmp_path / "two.toml"
+    preset.write_text(
+        'model = "mlp"\nseeds = 4\n[[parts]]\nmodel = "mlp"\nweight = 2\nparams = { lr = 0.1 }\n'
+        '[[parts]]\nmodel = "linear"\nseeds = 1\ntarget_transform = "log1p"\n'
+    )
+    config = load_run_config(str(preset))
+    (weight, first), (other_weight, second) = config.weighted_parts
+    assert (weight, other_weight) == (2.0, 1.0)
+    assert (first.model, first.seeds, first.params, first.parts) == ("mlp", 4, {"lr": 0.1}, [])
+    assert (second.model, second.seeds, second.target_transform) == ("linear", 1, "log1p")
+    assert config.run_name != load_run_config(str(preset), overrides=["seeds=5"]).run_name
+    alone = load_run_config("fast")
+    assert alone.weighted_parts == [(1.0, alone)]
+    assert "parts" not in alone.identity
+
+
+@pytest.mark.parametrize("override", ["lr=0.1", "features.rare_min_count=3", "scope=train+test"])
+def test_an_ensemble_has_no_numbers_of_its_own(tmp_path: Path, override: str) -> None:
+    preset = tmp_path / "two.toml"
+    preset.write_text('model = "mlp"\n[[parts]]\nmodel = "mlp"\n[[parts]]\nmodel = "linear"\n')
+    with pytest.raises(SpecError, match="each of its parts has its own"):
+        load_run_config(str(preset), overrides=[override])

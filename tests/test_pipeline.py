@@ -330,3 +330,24 @@ def test_a_report_is_json_without_nan(toy: Toy) -> None:
         raise AssertionError(f"{text} is no JSON")
 
     json.loads(toy.only_run().report.read_text(), parse_constant=refuse)
+
+
+def test_a_run_of_different_models_is_their_weighted_average(toy: Toy, tmp_path: Path) -> None:
+    small = "params = { hidden_sizes = [8], epochs = 3 }\nfeatures = { rare_min_count = 3 }"
+    linear = "params = { epochs = 3 }"
+    preset = {"a": f'model = "mlp"\n{small}\n', "b": f'model = "linear"\n{linear}\n'}
+    preset["both"] = f'model = "mlp"\n[[parts]]\nweight = 3\n{preset["a"]}[[parts]]\n{preset["b"]}'
+    oofs, tests, scores = {}, {}, {}
+    for name, text in preset.items():
+        path = tmp_path / f"{name}.toml"
+        path.write_text(text)
+        result = toy.run("train", "--preset", str(path), "--workers", "1", "--device", "cpu")
+        assert result.exit_code == 0, result.output
+        run = toy.workspace.run(Path(result.stdout.split("run: ")[1].strip()).name)
+        oofs[name] = artifacts.read_parquet(run.oof)["prediction_0"].to_numpy()
+        tests[name] = artifacts.read_parquet(run.test)["prediction_0"].to_numpy()
+        scores[name] = artifacts.read_json(run.report)["cv_score"]
+        assert scores[name] == METRICS["log_rmse"](toy.store().target, oofs[name])
+    for parts in (oofs, tests):
+        by_hand = np.exp(0.75 * np.log(parts["a"]) + 0.25 * np.log(parts["b"]))
+        np.testing.assert_allclose(parts["both"], by_hand, rtol=1e-12)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -16,9 +17,22 @@ import pytest
 
 from pipeline import artifacts
 from pipeline.config import SpaceEntry, load_run_config, load_search_space
+from pipeline.ensembling import Selection, blend
 from pipeline.errors import SpecError
 from pipeline.metrics import METRICS
-from pipeline.tuning import KILLED, default_values, finished_trials, open_study, suggest, values_of, with_values
+from pipeline.models.base import FitContext
+from pipeline.tuning import (
+    KILLED,
+    Ownership,
+    Tuner,
+    default_values,
+    finished_trials,
+    open_study,
+    suggest,
+    values_of,
+    with_values,
+)
+from pipeline.tuning.pruning import WilcoxonFoldPruner, note_fold_scores
 from tests.conftest import Toy
 
 SPACE = """
@@ -55,6 +69,10 @@ def study_of(toy: Toy) -> optuna.Study:
     return optuna.load_study(study_name=summary.study_name, storage=storage)
 
 
+def oof_path(toy: Toy, number: int) -> Path:
+    return toy.workspace.tuning("mlp") / "oof" / study_of(toy).study_name / f"{number}.npy"
+
+
 def test_tune_then_submit_uses_what_was_found(tuned: Toy) -> None:
     result = tuned.run("tune", *TUNE, "--trials", "8", "--pruner", "none")
     assert result.exit_code == 0, result.output
@@ -77,7 +95,7 @@ def test_a_trials_score_is_that_of_the_run_with_its_parameters(tuned: Toy) -> No
     assert tuned.run("tune", *TUNE, "--trials", "5", "--pruner", "none").exit_code == 0
     study, target = study_of(tuned), tuned.store().target
     for trial in finished_trials(study)[1:3]:
-        oof = artifacts.read_npy(tuned.workspace.tuning("mlp") / "oof" / f"{trial.number}.npy")
+        oof = artifacts.read_npy(oof_path(tuned, trial.number))
         assert METRICS["log_rmse"](target, oof) == trial.value
         values = values_of(trial, space_of(tuned))
         options = [part for name, value in values.items() for part in ("--set", f"{name}={value}".replace("'", ""))]
@@ -259,4 +277,253 @@ def test_a_space_that_names_no_key_of_a_run_is_refused() -> None:
 
 def test_the_owner_of_a_trial_is_this_process(tuned: Toy) -> None:
     assert tuned.run("tune", *TUNE, "--trials", "2").exit_code == 0
-    assert {t.user_attrs["owner"].rpartition(":")[2] for t in finished_trials(study_of(tuned))} == {str(os.getpid())}
+    assert {t.user_attrs["owner"].split(":")[1] for t in finished_trials(study_of(tuned))} == {str(os.getpid())}
+
+
+def run_of(toy: Toy) -> dict[str, Any]:
+    report: dict[str, Any] = artifacts.read_json(toy.only_run().report)
+    return report
+
+
+@pytest.fixture
+def ensemble(tuned: Toy, monkeypatch: pytest.MonkeyPatch) -> Toy:
+    """A toy whose study ended in an ensemble, whatever the estimates say."""
+    from pipeline.stages import tune
+
+    def three(oofs: dict[str, Any], target: Any, _: Any, metric: Any) -> Selection:
+        best = sorted(oofs, key=lambda name: metric(target, oofs[name]))[:3]
+        whole = blend([oofs[name] for name in best], [5, 3, 2], metric)
+        return Selection(dict(zip(best, [0.5, 0.3, 0.2], strict=True)), metric(target, whole), -1.0, target)
+
+    monkeypatch.setattr(tune, "select_greedily", three)
+    result = tuned.run("tune", *TUNE, "--trials", "10", "--pruner", "none")
+    assert result.exit_code == 0, result.output
+    assert "best.json holds the ensemble" in result.stderr
+    return tuned
+
+
+def test_the_ensemble_is_weighed_against_a_single_trial_by_nested_estimates(tuned: Toy) -> None:
+    result = tuned.run("tune", *TUNE, "--trials", "10", "--pruner", "none", "--set", "seeds=3")
+    assert result.exit_code == 0, result.output
+    best = artifacts.read_json(tuned.workspace.tuning("mlp") / "best.json")
+    told = best["ensemble"]
+    is_better = told["lead"] > told["lead_error"]
+    assert told["is_chosen"] == (is_better and len(told["weights"]) > 1)
+    assert bool(best["config"]["parts"]) == told["is_chosen"]
+    assert told["selection_score"] <= told["nested_score"]
+    assert told["single_networks_a_fold"] == min(3, len(told["weights"]))
+    assert sum(told["weights"].values()) == pytest.approx(1.0)
+
+
+def test_an_ensemble_run_is_the_weighted_average_of_its_parts(ensemble: Toy) -> None:
+    """With one seed the parts' out-of-fold predictions are those the trials kept."""
+    assert ensemble.run("train", "--workers", "2").exit_code == 0
+    best = artifacts.read_json(ensemble.workspace.tuning("mlp") / "best.json")
+    weights = best["ensemble"]["weights"]
+    assert [part["weight"] for part in best["config"]["parts"]] == list(weights.values())
+    oofs = [artifacts.read_npy(oof_path(ensemble, int(number))) for number in weights]
+    by_hand = np.exp(sum(w * np.log(oof) for w, oof in zip(weights.values(), oofs, strict=True)))
+    report, oof = run_of(ensemble), artifacts.read_parquet(ensemble.only_run().oof)
+    np.testing.assert_allclose(oof["prediction_0"], by_hand, rtol=1e-4)
+    assert report["cv_score"] == METRICS["log_rmse"](oof["target_0"].to_numpy(), oof["prediction_0"].to_numpy())
+    assert report["cv_score"] == pytest.approx(best["cv_score"], rel=1e-3)
+    history = artifacts.read_parquet(ensemble.only_run().history)
+    assert sorted(history["part"].unique()) == list(range(len(weights)))
+
+
+@pytest.mark.parametrize("strategy", ["average", "refit"])
+def test_a_stored_ensemble_is_submitted_and_predicts(ensemble: Toy, tmp_path: Path, strategy: str) -> None:
+    submitted = ensemble.run("submit", "--workers", "2", "--set", f"final={strategy}")
+    assert submitted.exit_code == 0, submitted.output
+    rows, made = ensemble.workspace.raw / "test.csv", tmp_path / "made.csv"
+    assert ensemble.run("predict", ensemble.only_run().name, str(rows), "-o", str(made)).exit_code == 0
+    expected = pd.read_csv(ensemble.submission())["price"]
+    np.testing.assert_allclose(pd.read_csv(made)["price"], expected, rtol=1e-5)
+    again = ensemble.run("submit", "--workers", "2", "--set", f"final={strategy}")
+    assert "nothing to do" in again.stderr
+    assert "is up to date" in again.stderr
+
+
+def test_an_interrupted_ensemble_goes_on_with_what_is_trained(ensemble: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.stages import train
+
+    assert ensemble.run("train", "--workers", "1").exit_code == 0
+    expected = artifacts.read_parquet(ensemble.only_run().oof)
+    ensemble.only_run().report.unlink()
+    cross_validate, n_calls = train.cross_validate, 0
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 2:
+            raise KeyboardInterrupt
+        return cross_validate(*args, **options)
+
+    monkeypatch.setattr(train, "cross_validate", interrupted)
+    assert ensemble.run("train", "--workers", "1").exit_code == 130
+    (folder,) = ensemble.workspace.runs.glob("*")
+    assert list((folder / "checkpoints" / "part-0").glob("*.safetensors"))
+    result = ensemble.run("train", "--workers", "1")
+    assert "going on with the unfinished" in result.stderr
+    pd.testing.assert_frame_equal(artifacts.read_parquet(ensemble.only_run().oof), expected, check_exact=True)
+
+
+def test_numbers_of_one_configuration_are_refused_for_an_ensemble(ensemble: Toy) -> None:
+    result = ensemble.run("train", "--set", "lr=0.1")
+    assert result.exit_code == 2
+    assert "each of its parts has its own" in result.stderr
+    assert ensemble.run("tune", "--preset", str(ensemble.workspace.tuning("mlp") / "best.json")).exit_code == 2
+
+
+def test_another_space_is_another_study_and_what_changed_is_told(tuned: Toy) -> None:
+    assert tuned.run("tune", *TUNE, "--trials", "3").exit_code == 0
+    tuned.edit_spec("choices = [16, 32]", "choices = [16, 64]")
+    result = tuned.run("tune", *TUNE, "--trials", "3")
+    assert result.exit_code == 0, result.output
+    assert "a new study begins; changed since" in result.stderr
+    assert "search space (batch_size)" in result.stderr
+    assert len(artifacts.read_parquet(tuned.workspace.tuning("mlp") / "trials.parquet")) == 3
+    tuned.edit_spec("number = 4", "number = 3")
+    result = tuned.run("tune", *TUNE, "--trials", "3")
+    assert result.exit_code == 0, result.output
+    assert "trials: features" in result.stderr
+    tuned.edit_spec("number = 3", "number = 4")
+    tuned.edit_spec("choices = [16, 64]", "choices = [16, 32]")
+    back = tuned.run("tune", *TUNE, "--trials", "3")
+    assert "3 of 3 trials are there" in back.stderr
+    assert "a new study" not in back.stderr
+
+
+def test_values_that_a_complete_trial_had_are_not_trained_again(tuned: Toy) -> None:
+    tuned.edit_spec("[tune.mlp.lr]\nlow = 1e-3\nhigh = 1e-1\nlog = true", "[tune.mlp.lr]\nchoices = [0.01]")
+    fixed = "".join(
+        f"\n[tune.mlp.{name}]\nchoices = [{value}]\n"
+        for name, value in {"dropout": 0.0, "weight_decay": 0.1, "loss": '"mse"'}.items()
+    )
+    tuned.workspace.spec.write_text(tuned.workspace.spec.read_text() + fixed)  # 4 configurations in all
+    result = tuned.run("tune", *TUNE, "--trials", "12", "--pruner", "none", "--sampler", "random")
+    assert result.exit_code == 0, result.output
+    trials = finished_trials(study_of(tuned))
+    by_params: dict[str, set[float | None]] = {}
+    for trial in trials:
+        by_params.setdefault(str(trial.params), set()).add(trial.value)
+    assert len(trials) == 12
+    assert len(by_params) <= 4
+    assert all(len(values) == 1 for values in by_params.values())
+    assert any("the same as trial" in trial.user_attrs.get("reason", "") for trial in trials)
+
+
+def test_wilcoxon_prunes_what_loses_on_every_fold_at_the_same_epoch() -> None:
+    study = optuna.create_study(pruner=WilcoxonFoldPruner())
+    best = study.ask()
+    note_fold_scores(best, 10, [0.5, 0.6, 0.4, 0.5, 0.7])
+    note_fold_scores(best, 20, [0.1, 0.2, 0.1, 0.2, 0.1])
+    assert not best.should_prune()  # nothing to compare with
+    study.tell(best, 0.14)
+
+    def is_pruned(epoch: int, fold_scores: list[float]) -> bool:
+        trial = study.ask()
+        note_fold_scores(trial, epoch, fold_scores)
+        trial.report(float(np.mean(fold_scores)), epoch)
+        return trial.should_prune()
+
+    assert is_pruned(10, [0.51, 0.63, 0.42, 0.54, 0.75])
+    assert not is_pruned(10, [0.4, 0.5, 0.3, 0.4, 0.6])  # better then, though worse than the best in the end
+    assert not is_pruned(10, [0.51, 0.63, 0.42, 0.4, 0.6])  # wins two folds
+    assert not is_pruned(15, [9.0, 9.0, 9.0, 9.0, 9.0])  # the best was not scored then
+    assert not is_pruned(10, [0.5, 0.6, 0.4, 0.5, 0.7])  # all alike
+    assert not is_pruned(10, [float("nan"), 1.0, 1.0, 1.0, 1.0])
+
+
+def test_wilcoxon_follows_the_metrics_direction() -> None:
+    study = optuna.create_study(pruner=WilcoxonFoldPruner(), direction="maximize")
+    best = study.ask()
+    note_fold_scores(best, 1, [0.8, 0.8, 0.8, 0.8, 0.8])
+    study.tell(best, 0.8)
+    for fold_scores, is_worse in (([0.7, 0.71, 0.72, 0.73, 0.74], True), ([0.9, 0.91, 0.92, 0.93, 0.94], False)):
+        trial = study.ask()
+        note_fold_scores(trial, 1, fold_scores)
+        trial.report(0.0, 1)
+        assert trial.should_prune() == is_worse
+
+
+def test_wilcoxon_prunes_inside_the_pack(tuned: Toy) -> None:
+    options = ["--trials", "16", "--pruner", "wilcoxon", "--set", "epochs=16"]
+    result = tuned.run("tune", *TUNE, *options)
+    assert result.exit_code == 0, result.output
+    pruned = [trial for trial in finished_trials(study_of(tuned)) if trial.state.name == "PRUNED"]
+    assert pruned
+    assert all(len(trial.user_attrs["checkpoints"]["4"]) == 4 for trial in pruned)
+
+
+def test_importances_are_told_when_there_are_enough_trials(tuned: Toy) -> None:
+    few = tuned.run("tune", *TUNE, "--trials", "2", "--pruner", "none")
+    assert few.exit_code == 0
+    assert "parameter" not in few.stdout
+    result = tuned.run("tune", *TUNE, "--trials", "12", "--pruner", "none")
+    assert "parameter" in result.stdout
+    importances = artifacts.read_parquet(tuned.workspace.tuning("mlp") / "importances.parquet")
+    assert {"lr", "batch_size", "hidden_sizes"} <= set(importances["parameter"])
+    assert importances["importance"].is_monotonic_decreasing
+
+
+def test_a_real_ctrl_c_writes_best_json_and_prints_the_table(tuned: Toy) -> None:
+    assert tuned.run("features").exit_code == 0
+    where = ["--competition", "toy", "--root", str(tuned.workspace.root)]
+    command = [sys.executable, "-m", "pipeline", "tune", *where, *TUNE, "--trials", "100000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    kept = tuned.workspace.tuning("mlp") / "oof"
+    while process.poll() is None and len(list(kept.glob("*/*.npy"))) < 3:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate()
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert "best trials" in stdout
+    assert f"best: {tuned.workspace.tuning('mlp') / 'best.json'}" in stdout
+    assert not [trial for trial in study_of(tuned).trials if trial.state.name == "RUNNING"]
+    assert tuned.run("submit", "--workers", "1", "--no-upload").exit_code == 0
+
+
+def test_it_waits_for_a_silent_owner_and_takes_its_trials_over(tuned: Toy, tmp_path: Path) -> None:
+    assert tuned.run("features").exit_code == 0
+    store, space = tuned.store(), space_of(tuned)
+    base = load_run_config("fast", overrides=["epochs=2"])
+    study, storage = open_study(
+        tmp_path / "s.log", "s", metric=METRICS["log_rmse"], sampler="random", pruner="none", epochs=2, seed=0
+    )
+    now, n_waits = 1000.0, 0
+
+    def clock() -> float:
+        return now
+
+    def sleep(_: float) -> None:
+        nonlocal now, n_waits
+        now, n_waits = now + 10.0, n_waits + 1
+
+    there = Ownership(study, storage, clock, "there:1:a")
+    there.beat()
+    lost = study.ask()
+    there.take(lost)
+    suggest(lost, space)
+    now += 60.0
+    here = Ownership(study, storage, clock, "here:1:b")
+    oofs: dict[int, Any] = {}
+    tuner = Tuner(
+        study,
+        here,
+        space,
+        base,
+        METRICS["log_rmse"],
+        store.problem,
+        store.splits,
+        FitContext(),
+        oofs.__setitem__,
+        sleep=sleep,
+    )
+    tuner.run(1, 4, lambda: None)
+    assert n_waits > 3
+    (finished,) = finished_trials(study)
+    assert finished.params == lost.params
+    assert list(oofs) == [finished.number]
+    assert tuner.member_epochs == 2 * 4  # epochs x folds

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config.base import Table, read_toml, validated
 from pipeline.config.spec import Scope, TargetTransform
@@ -40,8 +40,20 @@ class FeatureSteps(Table):
     scaling: Literal["standard", "robust"] = "standard"
 
 
+class Part(Table):
+    """One configuration of an ensemble and its weight in the average."""
+
+    weight: float = Field(default=1.0, gt=0.0)
+    model: str
+    params: dict[str, Any] = Field(default={})
+    features: FeatureSteps = FeatureSteps()
+    scope: Scope | None = None
+    target_transform: TargetTransform | None = None
+    seeds: int | None = Field(default=None, ge=1, le=1000, description="default: the run's")
+
+
 class RunConfig(Table):
-    """One run: a preset with the user's overrides applied."""
+    """One run: a preset with the user's overrides applied. With `parts` it is an ensemble of other configurations."""
 
     preset: str
     description: str = ""
@@ -63,11 +75,44 @@ class RunConfig(Table):
     seed: int = Field(default=0, ge=0)
     final: FinalStrategy = "average"
     final_reason: str = Field(default="", description="why `final` is what it is; shown to the user")
+    parts: list[Part] = Field(default=[], description="an ensemble: the configurations that are averaged")
+
+    @model_validator(mode="after")
+    def _an_ensembles_numbers_are_its_parts(self) -> RunConfig:
+        if self.parts:
+            own = (key for key in ("params", "features", "scope", "target_transform") if key in self.model_fields_set)
+            for key in own:
+                if getattr(self, key) != RunConfig.model_fields[key].default:
+                    raise ValueError(f"{key} cannot be set for an ensemble: each of its parts has its own")
+        return self
+
+    @property
+    def weighted_parts(self) -> list[tuple[float, RunConfig]]:
+        """Weights and single configurations: those of the ensemble's parts, or this one alone."""
+        if not self.parts:
+            return [(1.0, self)]
+        shared = self.model_copy(update={"parts": []})
+        return [
+            (
+                part.weight,
+                shared.model_copy(
+                    update={key: getattr(part, key) for key in ("model", "params", "features", "scope")}
+                    | {"target_transform": part.target_transform, "seeds": part.seeds or self.seeds}
+                ),
+            )
+            for part in self.parts
+        ]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides what is learned, as JSON values."""
+        left_out = {"description", "final", "final_reason"} | (set() if self.parts else {"parts"})
+        return self.model_dump(mode="json", exclude=left_out)
 
     @property
     def run_name(self) -> str:
         """`<preset>-<model>-<hash>`: the same configuration has the same name, on every machine."""
-        text = json.dumps(self.model_dump(exclude={"description", "final", "final_reason"}), sort_keys=True)
+        text = json.dumps(self.identity, sort_keys=True)
         return f"{self.preset}-{self.model}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
@@ -95,7 +140,7 @@ def load_run_config(preset: str, *, model: str | None = None, overrides: Iterabl
         where, name = f"preset {preset}", preset
         raw = tomllib.loads(resources.files("pipeline.presets").joinpath(f"{preset}.toml").read_text("utf-8"))
     if model is not None and model != raw.get("model"):
-        raw = {**raw, "model": model, "params": {}}
+        raw = {**raw, "model": model, "params": {}, "parts": []}
     for override in overrides:
         _apply_override(raw, override)
     return validated(RunConfig, {**raw, "preset": name}, where=where)

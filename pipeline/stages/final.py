@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline import artifacts
-from pipeline.artifacts import RunFolder
+from pipeline.artifacts import RunFolder, part_folder
 from pipeline.config import RunConfig
 from pipeline.cross_validation import prediction_frame, predictions_of
+from pipeline.ensembling import blend
 from pipeline.folds import Split
 from pipeline.models import make_model
 from pipeline.models.base import FitContext
@@ -83,23 +84,37 @@ def final_strategy(store: FeatureStore, config: RunConfig) -> tuple[Literal["ave
 
 
 def _refit(
-    store: FeatureStore, config: RunConfig, run: RunFolder, n_epochs: int, device: torch.device, n_workers: int
+    store: FeatureStore,
+    config: RunConfig,
+    run: RunFolder,
+    n_epochs: int | list[int],
+    device: torch.device,
+    n_workers: int,
 ) -> NDArray[np.float64]:
     """Train as many members as cross-validation had, on all train rows; keep them; predict the test rows."""
-    problem = store.problem(config)
-    every_row = Split(np.arange(len(problem.train)), np.arange(0))
-    model = make_model(config.model, config.params, where=f"preset {config.preset}").with_epochs(n_epochs)
+    every_row = Split(np.arange(len(store.train_rows)), np.arange(0))
     checkpoints = run.path / "final_checkpoints"
+    parts, predictions = config.weighted_parts, []
+    epochs = n_epochs if isinstance(n_epochs, list) else [n_epochs]
     with progress_bar("final") as update:
-        fitted = model.fit(
-            problem,
-            [every_row],
-            seed=config.seed,
-            n_seeds=config.seeds * len(store.splits),
-            context=FitContext(device, n_workers, checkpoints, lambda share, _: update(share, "")),
-        )
-    prediction = adjusted_as_reported(artifacts.read_json(run.report), fitted.predict(problem.test, [0]))
-    fitted.save(run.final_model)
+        for number, ((_, part), part_epochs) in enumerate(zip(parts, epochs, strict=True)):
+
+            def on_progress(share: float, _: object, number: int = number) -> None:
+                update((number + share) / len(parts), "")
+
+            problem = store.problem(part)
+            model = make_model(part.model, part.params, where=f"preset {config.preset}").with_epochs(part_epochs)
+            fitted = model.fit(
+                problem,
+                [every_row],
+                seed=part.seed,
+                n_seeds=part.seeds * len(store.splits),
+                context=FitContext(device, n_workers, part_folder(checkpoints, number, len(parts)), on_progress),
+            )
+            predictions.append(fitted.predict(problem.test, [0]))
+            fitted.save(part_folder(run.final_model, number, len(parts)))
+    prediction = blend(predictions, [weight for weight, _ in parts], store.spec.scorer)
+    prediction = adjusted_as_reported(artifacts.read_json(run.report), prediction)
     artifacts.write_parquet(run.path / "final_test.parquet", prediction_frame(store.test_rows["id"], prediction))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return prediction

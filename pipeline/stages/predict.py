@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline import artifacts
-from pipeline.artifacts import RunFolder
+from pipeline.artifacts import RunFolder, part_folder
 from pipeline.config import RunConfig
+from pipeline.ensembling import blend
 from pipeline.errors import ArtifactError, did_you_mean
 from pipeline.models import entry_of
 from pipeline.probabilities import adjusted_as_reported
@@ -23,16 +24,21 @@ def predict_file(store: FeatureStore, run_name: str, rows: Path, output: Path) -
     run = find_run(store, run_name)
     report = artifacts.read_json(run.report)
     config = RunConfig.model_validate(report["config"])
-    is_refitted = (run.final_model / "model.json").exists()  # written last
+    parts = config.weighted_parts
+    is_refitted = (part_folder(run.final_model, len(parts) - 1, len(parts)) / "model.json").exists()  # written last
     folder = run.final_model if is_refitted else run.model
-    fitted = entry_of(config.model).load(folder)
+    splits = [0] if is_refitted else range(len(store.splits))
     recipes = [ColumnRecipe(**recipe) for recipe in store.manifest["recipes"]]
     new = load_new_rows(rows, store.spec.id, recipes)
     for note in new.notes:
         say(f"predict: {note}")
-    features, _ = store.apply_own_features(config, new.features)
-    members = [0] if is_refitted else range(len(store.splits))
-    prediction = adjusted_as_reported(report, fitted.predict(features, members))
+    predictions = []
+    for number, (_, part) in enumerate(parts):
+        fitted = entry_of(part.model).load(part_folder(folder, number, len(parts)))
+        features, _ = store.apply_own_features(part, new.features)
+        predictions.append(fitted.predict(features, splits))
+    blended = blend(predictions, [weight for weight, _ in parts], store.spec.scorer)
+    prediction = adjusted_as_reported(report, blended)
     names = [name for name in store.sample_submission.columns if name != store.spec.id]
     empty = pd.DataFrame({store.spec.id: new.ids.to_numpy()} | dict.fromkeys(names))
     artifacts.write_csv(output, make_submission(store.spec, store.classes, empty, new.ids, prediction))

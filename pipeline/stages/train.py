@@ -15,14 +15,15 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline import artifacts
-from pipeline.artifacts import RunFolder
+from pipeline.artifacts import RunFolder, part_folder
 from pipeline.config import RunConfig
-from pipeline.cross_validation import cross_validate, oof_frame, prediction_frame, scores_of
+from pipeline.cross_validation import CVResult, cross_validate, oof_frame, prediction_frame, scores_of
+from pipeline.ensembling import blend
 from pipeline.errors import SpecError
 from pipeline.folds import NEVER_VALIDATED
 from pipeline.metrics import class_scores
 from pipeline.models import make_model
-from pipeline.models.base import EpochScores, FitContext
+from pipeline.models.base import EpochScores, FitContext, Model
 from pipeline.nets.devices import describe_device
 from pipeline.probabilities import Adjusted, adjust
 from pipeline.problems import FeatureStore
@@ -40,38 +41,30 @@ def train_run(store: FeatureStore, config: RunConfig, *, device: torch.device, n
         report = artifacts.read_json(run.report)
         say(f"train: {run.name} is finished (cv {report['metric']} {report['cv_score']:.5f}); nothing to do")
         return run
-    model = make_model(config.model, config.params, where=f"preset {config.preset}")
-    problem, has_threshold = store.problem(config), _has_threshold(store, config)
+    parts = config.weighted_parts
+    weights, metric = [weight for weight, _ in parts], store.spec.scorer
+    models = [make_model(part.model, part.params, where=f"preset {config.preset}") for _, part in parts]
+    has_threshold = _has_threshold(store, config)
     prepare_checkpoints(run, fingerprint)
-    say(f"train: {run.name} on {describe_device(device)}, {len(store.splits)} folds x {config.seeds} seeds")
+    shown = f", an ensemble of {len(parts)} configurations" if len(parts) > 1 else ""
+    say(f"train: {run.name} on {describe_device(device)}, {len(store.splits)} folds x {config.seeds} seeds{shown}")
     started = time.monotonic()
-    with progress_bar("train") as update:
-        scores = _RunningScores(store.spec.metric)
-
-        def on_progress(share: float, new: Sequence[EpochScores]) -> None:
-            update(share, scores.text_after(new))
-
-        result = cross_validate(
-            model,
-            problem,
-            store.splits,
-            seed=config.seed,
-            n_seeds=config.seeds,
-            context=FitContext(device, n_workers, run.checkpoints, on_progress),
-        )
-    oof_prediction, test_prediction = result.oof_prediction, result.test_prediction
+    results = _cross_validated(store, parts, models, run, metric.name, device, n_workers)
+    oof_prediction = blend([result.oof_prediction for result in results], weights, metric)
+    test_prediction = blend([result.test_prediction for result in results], weights, metric)
     classification = None
-    if problem.task != "regression":
+    if store.spec.task != "regression":
         adjusted, classification = _adjusted(store, config, has_threshold, oof_prediction)
         oof_prediction, test_prediction = adjusted.probability, adjusted.adjustment(test_prediction)
-    oof = oof_frame(store.train_rows["id"], store.fold_of_row, problem.target, oof_prediction)
-    cv_score, fold_scores = scores_of(oof, problem.metric)
+    oof = oof_frame(store.train_rows["id"], store.fold_of_row, store.target, oof_prediction)
+    cv_score, fold_scores = scores_of(oof, metric)
     artifacts.write_parquet(run.oof, oof)
     artifacts.write_parquet(run.test, prediction_frame(store.test_rows["id"], test_prediction))
-    history = pd.DataFrame([asdict(line) for line in result.fitted.history])
+    history = _history(results)
     artifacts.write_parquet(run.history, history)
     _write_tensorboard(run, history)
-    result.fitted.save(run.model)
+    for number, result in enumerate(results):
+        result.fitted.save(part_folder(run.model, number, len(parts)))
     report = {
         "run": run.name,
         "competition": store.workspace.competition,
@@ -83,9 +76,9 @@ def train_run(store: FeatureStore, config: RunConfig, *, device: torch.device, n
         "fold_scores": fold_scores,
         "last_epoch_by_fold": _last_epoch(history),
         "classification": classification,
-        "n_epochs": result.fitted.n_epochs,
-        "scope": problem.scope,
-        "target_transform": problem.target_transform,
+        "n_epochs": _one_or_all([result.fitted.n_epochs for result in results]),
+        "scope": _one_or_all([store.problem(part).scope for _, part in parts]),
+        "target_transform": _one_or_all([store.problem(part).target_transform for _, part in parts]),
         "elapsed_s": round(time.monotonic() - started, 2),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": str(device),
@@ -155,6 +148,41 @@ def prepare_checkpoints(run: RunFolder, fingerprint: str) -> None:
     artifacts.write_json(mark, fingerprint)
 
 
+def _cross_validated(
+    store: FeatureStore,
+    parts: Sequence[tuple[float, RunConfig]],
+    models: Sequence[Model],
+    run: RunFolder,
+    metric: str,
+    device: torch.device,
+    n_workers: int,
+) -> list[CVResult]:
+    """Every part over the folds; the checkpoints of those that are trained let an interrupted run go on."""
+    results: list[CVResult] = []
+    with progress_bar("train") as update:
+        for number, (model, (_, part)) in enumerate(zip(models, parts, strict=True)):
+            scores = _RunningScores(metric)
+
+            def on_progress(
+                share: float, new: Sequence[EpochScores], number: int = number, scores: _RunningScores = scores
+            ) -> None:
+                which = f"part {number + 1} of {len(parts)}, " if len(parts) > 1 else ""
+                update((number + share) / len(parts), which + scores.text_after(new))
+
+            checkpoints = part_folder(run.checkpoints, number, len(parts))
+            results.append(
+                cross_validate(
+                    model,
+                    store.problem(part),
+                    store.splits,
+                    seed=part.seed,
+                    n_seeds=part.seeds,
+                    context=FitContext(device, n_workers, checkpoints, on_progress),
+                )
+            )
+    return results
+
+
 class _RunningScores:
     """The latest valid score of every fold, as one short text."""
 
@@ -170,11 +198,22 @@ class _RunningScores:
         return f"{self.metric} " + " ".join(f"{mean:.4f}" for mean in means)
 
 
+def _history(results: Sequence[CVResult]) -> pd.DataFrame:
+    """The epochs of every part; `part` is its number in the ensemble, 0 where there is one configuration."""
+    lines = [{"part": number} | asdict(line) for number, one in enumerate(results) for line in one.fitted.history]
+    return pd.DataFrame(lines)
+
+
+def _one_or_all(values: list[Any]) -> Any:
+    """What a report says of a run's parts: the value of the one, or the list."""
+    return values[0] if len(values) == 1 else values
+
+
 def _last_epoch(history: pd.DataFrame) -> list[dict[str, Any]]:
     """Mean train and valid score of each fold's members at their last evaluation: one network, not their average."""
     if history.empty:
         return []
-    last = history.sort_values("epoch").groupby(["split", "seed"]).last()
+    last = history.sort_values("epoch").groupby(["part", "split", "seed"]).last()
     means = last.groupby("split")[["train_score", "valid_score"]].mean().rename_axis("fold").reset_index()
     return [{str(name): value for name, value in row.items()} for row in means.to_dict("records")]
 

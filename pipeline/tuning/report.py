@@ -11,10 +11,14 @@ import numpy as np
 import optuna
 import pandas as pd
 from numpy.typing import NDArray
+from optuna.importance import PedAnovaImportanceEvaluator
+from optuna.trial import TrialState
 
 from pipeline import artifacts
 from pipeline.config import SpaceEntry
 from pipeline.tuning.study import REASON, finished_trials, values_of
+
+LEAST_TRIALS = 10  # complete ones, for importances
 
 
 def trial_table(study: optuna.Study, space: dict[str, SpaceEntry]) -> pd.DataFrame:
@@ -40,6 +44,22 @@ def trial_table(study: optuna.Study, space: dict[str, SpaceEntry]) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
+def importances(study: optuna.Study) -> pd.DataFrame:
+    """Parameters and their share in reaching the best tenth of the complete trials (PED-ANOVA, IJCAI 2023).
+
+    Empty where there are too few trials to tell.
+    """
+    names = ["parameter", "importance"]
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(complete) < LEAST_TRIALS:
+        return pd.DataFrame(columns=names)
+    try:
+        found = optuna.importance.get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+    except (ValueError, RuntimeError):  # all trials alike
+        return pd.DataFrame(columns=names)
+    return pd.DataFrame([(name, value) for name, value in found.items() if np.isfinite(value)], columns=names)
+
+
 def write_plots(study: optuna.Study, path: Path, metric: str) -> None:
     """History, importances, parallel coordinates and slices as one page that needs no network."""
     from optuna import visualization
@@ -55,7 +75,8 @@ def write_plots(study: optuna.Study, path: Path, metric: str) -> None:
     parts: list[str] = []
     for name, plot in plots.items():
         try:
-            figure = plot(study, target_name=metric)
+            options = {"evaluator": PedAnovaImportanceEvaluator()} if name == "importances" else {}
+            figure = plot(study, target_name=metric, **options)
         except (ValueError, RuntimeError) as error:  # importances want trials that differ
             parts.append(f"<p>{name}: {html.escape(str(error))}</p>")
             continue

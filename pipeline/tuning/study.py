@@ -6,23 +6,29 @@ Knows search spaces and configurations; knows nothing of how a trial is trained.
 from __future__ import annotations
 
 import json
-import os
+import uuid
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipeline.config import RunConfig, SpaceEntry, set_value, validated
 from pipeline.errors import SpecError, did_you_mean
 from pipeline.metrics import Metric
 from pipeline.models import model_params
+from pipeline.seeds import derive_seed
+from pipeline.tuning.ownership import KILLED
+from pipeline.tuning.pruning import WilcoxonFoldPruner
 
-OWNER, KILLED, REASON = "owner", "killed", "reason"  # user attributes of trials
+REASON = "reason"  # user attribute of trials: why one failed, or was not trained
+MADE_OF = "made_of"  # user attribute of studies: what they are of; another value is another study
 RUNGS = 4  # evaluations of a trial, at which it may be pruned
 
 SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
@@ -40,14 +46,26 @@ PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {
         min_resource=max(1, epochs // RUNGS), max_resource=epochs
     ),
     "median": lambda _: optuna.pruners.MedianPruner(n_startup_trials=16),
+    "wilcoxon": lambda _: WilcoxonFoldPruner(),
     "none": lambda _: optuna.pruners.NopPruner(),
 }
 
 
 def open_study(
-    storage: str | Path, name: str, *, metric: Metric, sampler: str, pruner: str, epochs: int, seed: int
+    storage: str | Path,
+    name: str,
+    *,
+    metric: Metric,
+    sampler: str,
+    pruner: str,
+    epochs: int,
+    seed: int,
+    made_of: Mapping[str, Any] | None = None,
 ) -> tuple[optuna.Study, BaseStorage]:
-    """The study called `name`, made if it is new, and its storage: a journal file's path or an Optuna URL."""
+    """The study called `name`, made if it is new, and its storage: a journal file's path or an Optuna URL.
+
+    `made_of` is kept with a new study, so that `differences` can say later what has changed since.
+    """
     if sampler not in SAMPLERS:
         raise SpecError(f"unknown sampler {sampler!r}", hint=did_you_mean(sampler, SAMPLERS))
     if pruner not in PRUNERS:
@@ -59,16 +77,37 @@ def open_study(
         backend: BaseStorage = JournalStorage(JournalFileBackend(str(storage)))
     else:
         backend = optuna.storages.get_storage(storage)
-    known = {summary.study_name for summary in optuna.study.get_all_study_summaries(backend)}
-    return optuna.create_study(
-        storage=backend,
-        study_name=name,
-        # a second process must not draw the random start of the first again
-        sampler=SAMPLERS[sampler](seed + os.getpid() if name in known else seed),
-        pruner=PRUNERS[pruner](epochs),
-        direction="maximize" if metric.greater_is_better else "minimize",
-        load_if_exists=True,
-    ), backend
+    direction = StudyDirection.MAXIMIZE if metric.greater_is_better else StudyDirection.MINIMIZE
+    try:
+        study = optuna.create_study(storage=backend, study_name=name, direction=direction)
+        study.set_user_attr(MADE_OF, dict(made_of or {}))
+        own_seed = seed
+    except DuplicatedStudyError:  # its maker drew, or draws, the random start of `seed`: this process wants another
+        study = optuna.load_study(study_name=name, storage=backend)
+        own_seed = derive_seed(seed, uuid.uuid4().hex) % 2**32
+    study.sampler, study.pruner = SAMPLERS[sampler](own_seed), PRUNERS[pruner](epochs)
+    return study, backend
+
+
+def differences(study: optuna.Study, storage: BaseStorage) -> str:
+    """What was changed since the latest other study of the storage that has most in common with this one, or ""."""
+    own = study.user_attrs.get(MADE_OF, {})
+    others = [
+        (summary.study_name, summary.user_attrs.get(MADE_OF, {}), summary.n_trials)
+        for summary in optuna.study.get_all_study_summaries(storage)
+        if summary.study_name != study.study_name
+    ]
+    kin = [one for one in others if one[1].keys() == own.keys() and one[1].get("for") == own.get("for") and one[2]]
+    if not kin:
+        return ""
+    name, made_of, n_trials = min(reversed(kin), key=lambda one: sum(one[1][key] != own[key] for key in own))
+    changed = []
+    for key, value in own.items():
+        if value != made_of[key]:
+            is_table = isinstance(value, dict) and isinstance(made_of[key], dict)
+            parts = sorted(k for k in value | made_of[key] if value.get(k) != made_of[key].get(k)) if is_table else []
+            changed.append(f"{key} ({', '.join(parts)})" if parts else key)
+    return f"changed since study {name} of {n_trials} trials: {'; '.join(changed)}" if changed else ""
 
 
 def suggest(trial: Trial, space: Mapping[str, SpaceEntry]) -> dict[str, Any]:
@@ -116,13 +155,22 @@ def default_values(base: RunConfig, space: Mapping[str, SpaceEntry]) -> dict[str
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that count: complete, pruned, or failed for a reason of their own."""
     states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-    return [t for t in study.get_trials(deepcopy=False, states=states) if not t.user_attrs.get(KILLED)]
+    return [
+        trial
+        for trial in study.get_trials(deepcopy=False, states=states)
+        if trial.state != TrialState.FAIL or not trial.user_attrs.get(KILLED)
+    ]
 
 
 def best_trials(study: optuna.Study, metric: Metric, n_best: int) -> list[FrozenTrial]:
-    """The complete trials with the best scores, best first."""
-    complete = [t for t in study.get_trials(states=(TrialState.COMPLETE,)) if t.value is not None]
-    return sorted(complete, key=lambda t: t.value or 0.0, reverse=metric.greater_is_better)[:n_best]
+    """The complete trials with the best scores, best first; none with the values of another."""
+    complete = {
+        json.dumps(t.params, sort_keys=True): t
+        for t in reversed(study.get_trials(states=(TrialState.COMPLETE,)))  # of equal ones the first
+        if t.value is not None
+    }
+    ordered = sorted(complete.values(), key=lambda t: t.number)
+    return sorted(ordered, key=lambda t: t.value or 0.0, reverse=metric.greater_is_better)[:n_best]
 
 
 def values_of(trial: FrozenTrial, space: Mapping[str, SpaceEntry]) -> dict[str, Any]:

@@ -7,16 +7,15 @@ so that trials differ by their parameters alone.
 from __future__ import annotations
 
 import json
-import os
-import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import optuna
-from optuna.storages import BaseStorage
-from optuna.trial import Trial, TrialState
+from numpy.typing import NDArray
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipeline.config import RunConfig, SpaceEntry
 from pipeline.folds import Split
@@ -26,7 +25,13 @@ from pipeline.models.base import FitContext, FloatArray, Problem
 from pipeline.models.fitted_neural import FittedNeural
 from pipeline.models.neural import Failed, NeuralParams, Pruned, fit_many
 from pipeline.models.prepared import PreparedSplits, prepare_splits
-from pipeline.tuning.study import KILLED, OWNER, REASON, RUNGS, finished_trials, suggest, with_values
+from pipeline.progress import say
+from pipeline.tuning.ownership import Ownership, tell_if_mine
+from pipeline.tuning.pruning import note_fold_scores
+from pipeline.tuning.study import REASON, RUNGS, finished_trials, suggest, with_values
+
+FOLD_SCORES = "fold_scores"  # user attribute of complete trials
+WAIT_S = 1.0
 
 
 @dataclass
@@ -34,7 +39,7 @@ class Tuner:
     """Trains batches of trials of one study."""
 
     study: optuna.Study
-    storage: BaseStorage
+    ownership: Ownership
     space: Mapping[str, SpaceEntry]
     base: RunConfig
     metric: Metric
@@ -42,28 +47,63 @@ class Tuner:
     splits: Sequence[Split]
     context: FitContext
     keep_oof: Callable[[int, FloatArray], None]  # trial number, out-of-fold prediction
+    sleep: Callable[[float], None] = time.sleep
+    epochs_of: dict[int, int] = field(default_factory=dict)  # of the trials this process trained
     _prepared: dict[str, tuple[Problem, PreparedSplits]] = field(default_factory=dict)
+
+    @property
+    def member_epochs(self) -> int:
+        """Epochs of networks that this process has trained."""
+        return len(self.splits) * sum(self.epochs_of.values())
 
     def run(self, n_trials: int, batch_size: int, after_batch: Callable[[], None]) -> None:
         """Go on until the study has `n_trials` finished trials; killed ones do not count and are asked for again.
 
-        Raises KeyboardInterrupt when stopped; the trials of the batch are then given back.
+        What other processes train is left to them, unless they are silent: then this waits until they finish it or
+        are known to be dead. Raises KeyboardInterrupt when stopped; the trials of the batch are then given back.
         """
-        while True:
-            self._reap()
-            n_left = n_trials - self._n_finished() - self._n_running()
-            if n_left <= 0:
-                return
-            trials = [self.study.ask() for _ in range(min(batch_size, n_left))]
-            owner = f"{socket.gethostname()}:{os.getpid()}"
-            for trial in trials:
-                trial.set_user_attr(OWNER, owner)
-            try:
-                self._train(trials, [with_values(self.base, suggest(trial, self.space)) for trial in trials])
-            except BaseException:
-                self._give_back(trials)
-                raise
-            after_batch()
+        with self.ownership.beating():
+            is_waiting = False
+            while True:
+                if self.context.stop.is_set():
+                    raise KeyboardInterrupt
+                self.ownership.reap()
+                n_left = n_trials - self._n_finished() - self._n_running()
+                if n_left > 0:
+                    self._run_batch(min(batch_size, n_left))
+                    after_batch()
+                elif self.ownership.has_silent_others():
+                    if not is_waiting:
+                        say("tune: another process has trials and is silent; waiting for it, or to take them over")
+                    is_waiting = True
+                    self.sleep(WAIT_S)
+                else:
+                    return
+
+    def _run_batch(self, n_trials: int) -> None:
+        trials: list[Trial] = []
+        try:
+            for _ in range(n_trials):
+                trials.append(self.study.ask())
+                self.ownership.take(trials[-1])
+            configs = [with_values(self.base, suggest(trial, self.space)) for trial in trials]
+            is_new = [not self._is_known(trial) for trial in trials]
+            new = [number for number in range(n_trials) if is_new[number]]
+            self._train([trials[number] for number in new], [configs[number] for number in new])
+        except BaseException:
+            self.ownership.give_back(trials)
+            raise
+
+    def _is_known(self, trial: Trial) -> bool:
+        """Whether a complete trial had the same values; this one is then told the same without training."""
+        complete: list[FrozenTrial] = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        twin = next((other for other in complete if other.params == trial.params), None)
+        if twin is None or not trial.params:
+            return False
+        trial.set_user_attr(REASON, f"the same as trial {twin.number}")
+        trial.set_user_attr(FOLD_SCORES, twin.user_attrs.get(FOLD_SCORES, []))
+        tell_if_mine(self.study, trial, values=twin.value)
+        return True
 
     def _train(self, trials: Sequence[Trial], configs: Sequence[RunConfig]) -> None:
         groups: dict[str, list[int]] = {}
@@ -77,7 +117,12 @@ class Tuner:
                 number: int, epoch: int, fold_scores: list[float], numbers: Sequence[int] = numbers
             ) -> bool:
                 trial = trials[numbers[number]]
-                trial.report(float(np.mean(fold_scores)), epoch)
+                self.epochs_of[trial.number] = epoch
+                try:
+                    note_fold_scores(trial, epoch, fold_scores)
+                    trial.report(float(np.mean(fold_scores)), epoch)
+                except UpdateFinishedTrialError:  # this process was silent too long: another took the trial over
+                    return True
                 return trial.should_prune()
 
             fits = fit_many(
@@ -91,25 +136,34 @@ class Tuner:
                 should_prune=should_prune,
             )
             for number, fit in zip(numbers, fits, strict=True):
+                if isinstance(fit, FittedNeural):
+                    self.epochs_of[trials[number].number] = params[number].epochs
                 self._tell(trials[number], fit, problem, prepared)
 
     def _tell(
         self, trial: Trial, fit: FittedNeural | Failed | Pruned, problem: Problem, prepared: PreparedSplits
     ) -> None:
-        if isinstance(fit, Failed):
-            trial.set_user_attr(REASON, fit.reason)
-            self.study.tell(trial, state=TrialState.FAIL)
-        elif isinstance(fit, Pruned):
-            self.study.tell(trial, state=TrialState.PRUNED)
-        else:
+        if isinstance(fit, Pruned):
+            tell_if_mine(self.study, trial, state=TrialState.PRUNED)
+            return
+        try:
+            if isinstance(fit, Failed):
+                trial.set_user_attr(REASON, fit.reason)
+                tell_if_mine(self.study, trial, state=TrialState.FAIL)
+                return
             oof = oof_prediction(fit, prepared, self.splits, len(problem.target))
-            rows = np.sort(
-                np.concatenate([split.valid_rows for split in self.splits])
-            )  # the order the file is scored in
+            rows = _validated_rows(self.splits)
+            score = self.metric(problem.target[rows], oof[rows])
+            if not np.isfinite(score):
+                trial.set_user_attr(REASON, f"its {self.metric.name} is {score}")
+                tell_if_mine(self.study, trial, state=TrialState.FAIL)
+                return
             scores = [self.metric(problem.target[s.valid_rows], oof[s.valid_rows]) for s in self.splits]
-            trial.set_user_attr("fold_scores", scores)
+            trial.set_user_attr(FOLD_SCORES, scores)
             self.keep_oof(trial.number, oof)
-            self.study.tell(trial, self.metric(problem.target[rows], oof[rows]))
+            tell_if_mine(self.study, trial, values=score)
+        except UpdateFinishedTrialError:  # another process took the trial over
+            return
 
     def _params(self, config: RunConfig) -> NeuralParams:
         params = model_params(config.model, config.params, where="search space")
@@ -130,27 +184,6 @@ class Tuner:
             )
             self._prepared[key] = problem, prepared
         return self._prepared[key]
-
-    def _reap(self) -> None:
-        """Give back the trials of processes on this machine that are no more."""
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            host, _, pid = str(trial.user_attrs.get(OWNER, "")).rpartition(":")
-            if host == socket.gethostname() and not _is_alive(int(pid)):
-                self._fail_and_enqueue(trial.number, trial.params)
-
-    def _give_back(self, trials: Sequence[Trial]) -> None:
-        running = {t.number for t in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))}
-        for trial in trials:
-            if trial.number in running:
-                self._fail_and_enqueue(trial.number, trial.params)
-
-    def _fail_and_enqueue(self, number: int, params: dict[str, Any]) -> None:
-        study_id = self.storage.get_study_id_from_name(self.study.study_name)
-        trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
-        self.storage.set_trial_user_attr(trial_id, KILLED, True)
-        self.study.tell(number, state=TrialState.FAIL)
-        if params:
-            self.study.enqueue_trial(params)
 
     def _n_finished(self) -> int:
         return len(finished_trials(self.study))
@@ -175,15 +208,28 @@ def score_on(
     config: RunConfig, problem: Problem, metric: Metric, splits: Sequence[Split], seed: int, context: FitContext
 ) -> float:
     """The configuration's `cv_score` on some folds, one network a fold; NaN when it breaks down."""
+    oof = oof_of(config, problem, splits, seed=seed, n_seeds=1, context=context)
+    rows = _validated_rows(splits)
+    return float("nan") if oof is None else metric(problem.target[rows], oof[rows])
+
+
+def oof_of(
+    config: RunConfig, problem: Problem, splits: Sequence[Split], *, seed: int, n_seeds: int, context: FitContext
+) -> FloatArray | None:
+    """The configuration's out-of-fold prediction, `n_seeds` networks a fold averaged; None when it breaks down."""
     params = model_params(config.model, config.params, where="trial")
     assert isinstance(params, NeuralParams)
     prepared = prepare_splits(problem, splits, scale_target=params.scales_target, seed=seed, device=context.device)
     silent = params.model_copy(update={"evaluate_every": params.epochs, "patience": None})
-    (fit,) = fit_many([silent], problem, splits, prepared, seed=seed, n_seeds=1, context=context)
+    (fit,) = fit_many([silent], problem, splits, prepared, seed=seed, n_seeds=n_seeds, context=context)
     if not isinstance(fit, FittedNeural):
-        return float("nan")
-    rows = np.concatenate([split.valid_rows for split in splits])
-    return metric(problem.target[rows], oof_prediction(fit, prepared, splits, len(problem.target))[rows])
+        return None
+    return oof_prediction(fit, prepared, splits, len(problem.target))
+
+
+def _validated_rows(splits: Sequence[Split]) -> NDArray[np.int64]:
+    """In the order of the table, so that a score is that of the stored prediction to the last bit."""
+    return np.sort(np.concatenate([split.valid_rows for split in splits]))
 
 
 def _data_key(config: RunConfig, params: NeuralParams) -> str:
@@ -191,13 +237,3 @@ def _data_key(config: RunConfig, params: NeuralParams) -> str:
     return json.dumps(
         [config.features.model_dump(), config.scope, config.target_transform, params.scales_target], sort_keys=True
     )
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -1,0 +1,92 @@
+"""How much of the best trials' lead is noise: configurations scored again on other cuts of the folds.
+
+Knows studies and feature stores; knows nothing of files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+import pandas as pd
+
+from pipeline.config import Folds, RunConfig, SpaceEntry
+from pipeline.folds import Split, assign_folds, splits_of
+from pipeline.models.base import FitContext
+from pipeline.problems import FeatureStore
+from pipeline.progress import progress_bar, say
+from pipeline.tuning.study import best_trials, values_of, with_values
+from pipeline.tuning.tuner import score_on
+
+N_CONFIRMED = 5  # best trials that are scored again on other folds
+N_REPEATS = 2  # other assignments of folds
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A configuration scored on the study's folds and, with other initial weights and shuffles, on other folds."""
+
+    config: RunConfig
+    tuned_score: float
+    fresh_scores: list[float]
+
+    @property
+    def fresh_mean(self) -> float:
+        """What to expect of it."""
+        return float(np.mean(self.fresh_scores))
+
+
+def confirm(
+    store: FeatureStore, base: RunConfig, study: optuna.Study, space: Mapping[str, SpaceEntry], context: FitContext
+) -> list[Confirmed]:
+    """The untuned default, then the best trials, scored again on folds the study has not seen; [] without such."""
+    fresh, metric = _fresh_splits(store), store.spec.scorer
+    best = best_trials(study, metric, N_CONFIRMED)
+    if not fresh or not best:
+        return []
+    say(f"tune: scoring the default and the {len(best)} best trials again on {len(fresh)} other cuts of the folds")
+    tuned = [(with_values(base, values_of(trial, space)), float(trial.value or 0.0)) for trial in best]
+    default = score_on(base, store.problem(base), metric, store.splits, base.seed, context)
+    confirmed = []
+    with progress_bar("confirm") as update:
+        for number, (config, score) in enumerate([(base, default), *tuned]):
+            problem = store.problem(config)
+            scores = [
+                score_on(config, problem, metric, splits, base.seed + 1 + repeat, context)
+                for repeat, splits in enumerate(fresh)
+            ]
+            confirmed.append(Confirmed(config, score, scores))
+            update((number + 1) / (len(tuned) + 1), "")
+    return confirmed
+
+
+def _fresh_splits(store: FeatureStore) -> list[list[Split]]:
+    """Other folds of the same kind and number; none where the spec leaves no choice."""
+    folds = store.spec.folds
+    if folds.kind in ("time", "column", "file"):
+        return []
+    kind = "shuffled" if folds.kind == "contiguous" else folds.kind
+    tables = _fold_columns(store)
+    return [
+        splits_of(
+            assign_folds(
+                Folds(kind=kind, number=folds.number, seed=folds.seed + 1 + repeat, bins=folds.bins, group=folds.group),
+                store.train_rows["id"],
+                store.target,
+                classes=store.classes,
+                columns=tables,
+                folder=store.workspace.folder,
+            ),
+            is_time=False,
+        )
+        for repeat in range(N_REPEATS)
+    ]
+
+
+def _fold_columns(store: FeatureStore) -> pd.DataFrame:
+    """The groups, read back from the raw files, where folds need them."""
+    from pipeline.tables import load_tables
+
+    return load_tables(store.workspace.raw, store.spec).fold_columns if store.spec.folds.group else pd.DataFrame()

@@ -1,0 +1,127 @@
+"""Who trains which trial: owners that beat while they live, trials of dead ones that are given back.
+
+Knows Optuna's storages; knows nothing of what trains. Works with every storage, as beats are attributes of the study.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+OWNER, KILLED = "owner", "killed"  # user attributes of trials
+BEAT = "beat:"  # prefix of the study's attributes that hold owners' last beats, seconds since 1970
+BEAT_EVERY_S = 10.0
+GRACE_S = 120.0  # hosts' clocks differ by less, and no storage is away for longer
+OWNERLESS_GRACE_S = 10.0  # between a trial's start and the note of who owns it there are milliseconds
+
+
+@dataclass
+class Ownership:
+    """One process's part in a study: its beats, its trials, and the trials of others that are no more."""
+
+    study: optuna.Study
+    storage: BaseStorage
+    clock: Callable[[], float] = time.time
+    owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
+    _ownerless_since: dict[int, float] = field(default_factory=dict)
+
+    def beat(self) -> None:
+        """Tell the others that this process lives."""
+        self.study.set_user_attr(BEAT + self.owner, self.clock())
+
+    @contextlib.contextmanager
+    def beating(self) -> Iterator[None]:
+        """Beat now, and every ten seconds until the end, however long an epoch takes."""
+        self.beat()
+        is_over = threading.Event()
+
+        def go_on() -> None:
+            while not is_over.wait(BEAT_EVERY_S):
+                with contextlib.suppress(Exception):  # a storage that is away for a moment: the next beat tells
+                    self.beat()
+
+        thread = threading.Thread(target=go_on, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
+
+    def take(self, trial: Trial) -> None:
+        """Note that this process trains the trial."""
+        trial.set_user_attr(OWNER, self.owner)
+
+    def give_back(self, trials: Sequence[Trial]) -> None:
+        """Let others, or a later call, train what this process could not finish."""
+        running = {t.number: t for t in self._running()}
+        for trial in trials:
+            if trial.number in running:
+                self._fail_and_enqueue(running[trial.number])
+
+    def reap(self) -> None:
+        """Give back the trials of owners that are no more."""
+        for trial in self._running():
+            if self._is_abandoned(trial):
+                self._fail_and_enqueue(trial)
+
+    def has_silent_others(self) -> bool:
+        """Whether a running trial's owner may be dead: it has missed beats, or no one owns it. Later it is known."""
+        return any(
+            OWNER not in trial.user_attrs or self._silence_s(trial) > 3 * BEAT_EVERY_S for trial in self._running()
+        )
+
+    def _is_abandoned(self, trial: FrozenTrial) -> bool:
+        if OWNER not in trial.user_attrs:  # killed between the trial's start and its note
+            since = self._ownerless_since.setdefault(trial.number, self.clock())
+            return self.clock() - since > OWNERLESS_GRACE_S
+        host, pid, token = [*str(trial.user_attrs[OWNER]).rsplit(":", 2), "", ""][:3]
+        own_host, own_pid, own_token = self.owner.rsplit(":", 2)
+        if host == own_host and pid == own_pid:  # process ids come again, in containers all the time
+            return token != own_token
+        return (host == own_host and not _is_alive(pid)) or self._silence_s(trial) > GRACE_S
+
+    def _silence_s(self, trial: FrozenTrial) -> float:
+        beat = self.study.user_attrs.get(f"{BEAT}{trial.user_attrs[OWNER]}")
+        return float("inf") if beat is None else self.clock() - float(beat)
+
+    def _fail_and_enqueue(self, trial: FrozenTrial) -> None:
+        """Only the process whose word comes first asks for the trial's values again."""
+        try:
+            self.storage.set_trial_user_attr(trial._trial_id, KILLED, True)
+            self.study.tell(trial.number, state=TrialState.FAIL)
+        except (ValueError, UpdateFinishedTrialError):
+            return
+        if trial.params:
+            self.study.enqueue_trial(trial.params)
+
+    def _running(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+
+def tell_if_mine(study: optuna.Study, trial: Trial, **told: Any) -> None:
+    """Tell a result, unless the trial was given back meanwhile: this process was silent for too long."""
+    with contextlib.suppress(ValueError, UpdateFinishedTrialError):
+        study.tell(trial, skip_if_finished=True, **told)
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
