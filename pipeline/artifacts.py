@@ -229,6 +229,8 @@ def write_tensors(path: Path, tensors: dict[str, NDArray[Any]]) -> None:
 
 def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     """Write named arrays as a compressed npz atomically; objects are refused."""
+    import numpy as np
+
     with atomic_write(path) as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
@@ -276,6 +278,7 @@ def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Read named arrays from an npz; pickled objects are refused. Raises ArtifactError."""
+    import numpy as np
 
     def read(path: Path) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as file:

@@ -12,7 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    ShuffleSplit,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    StratifiedShuffleSplit,
+)
 
 from pipeline.config import Folds
 from pipeline.errors import DataError
@@ -20,7 +27,7 @@ from pipeline.errors import DataError
 FoldArray = NDArray[np.int64]
 Rows = NDArray[np.int64]
 
-NEVER_VALIDATED = -1  # rows before the first validation block of forward chaining
+NEVER_VALIDATED = -1  # rows before the first validation block of forward chaining, or outside a holdout
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ def assign_folds(
     columns the spec names; `folder` is the spec's. Raises DataError when the rows do not allow it.
     """
     n_rows = len(ids)
-    if folds.kind not in ("column", "file") and n_rows < folds.number:
+    if folds.kind not in ("column", "file", "holdout") and n_rows < folds.number:
         raise DataError(
             f"{n_rows} train rows cannot make {folds.number} folds", where="[folds] number", hint="Use fewer folds."
         )
@@ -63,6 +70,8 @@ def assign_folds(
         fold_of_row = _given(columns[str(folds.column)], where=f"column {folds.column!r}")
     elif folds.kind == "file":
         fold_of_row = _from_file(folder / str(folds.file), ids)
+    elif folds.kind == "holdout":
+        fold_of_row = _holdout(folds, target, classes)
     else:
         fold_of_row = _by_splitter(folds, target, classes, columns)
     if folds.group is not None:
@@ -108,6 +117,25 @@ def _by_splitter(
     fold_of_row = np.full(len(target), NEVER_VALIDATED)
     for fold, (_, valid) in enumerate(splitters[folds.kind].split(np.zeros(len(target)), strata, groups)):
         fold_of_row[valid] = fold
+    return fold_of_row
+
+
+def _holdout(folds: Folds, target: NDArray[np.float64], classes: Sequence[object]) -> FoldArray:
+    """One fold: 0 for the rows that validate, stratified by class, and -1 for those that train."""
+    n_held = round(folds.share * len(target))
+    if not 0 < n_held < len(target):
+        raise DataError(f"a share of {folds.share:g} holds {n_held} of {len(target)} rows", where="[folds] share")
+    if classes:
+        counts = np.bincount(target.astype(np.int64), minlength=len(classes))
+        if counts.min() < 2 or n_held < len(classes) or len(target) - n_held < len(classes):
+            raise DataError(
+                f"a share of {folds.share:g} cannot hold a row of every class, and leave one to train on",
+                where="[folds] share",
+                hint=f"The rarest class is {classes[int(counts.argmin())]!r} with {counts.min()} rows.",
+            )
+    splitter = (StratifiedShuffleSplit if classes else ShuffleSplit)(1, test_size=n_held, random_state=folds.seed)
+    fold_of_row = np.full(len(target), NEVER_VALIDATED)
+    fold_of_row[next(splitter.split(np.zeros(len(target)), target))[1]] = 0
     return fold_of_row
 
 

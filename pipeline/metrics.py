@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,17 @@ def log_loss(y_true: FloatArray, probability: FloatArray) -> float:
     return float(-np.mean(np.log(np.clip(of_true, 1e-15, 1.0))))
 
 
+def brier(y_true: FloatArray, probability: FloatArray) -> float:
+    """Mean squared distance of the probabilities from the truth; for two classes that of the positive one.
+
+    Lower is better; 0 to 1 for two classes, 0 to 2 for more (scikit-learn's `scale_by_half="auto"`).
+    """
+    if probability.shape[1] == 2:
+        return float(np.mean((probability[:, 1] - y_true) ** 2))
+    truth = np.eye(probability.shape[1])[y_true.astype(np.int64)]
+    return float(np.mean(((probability - truth) ** 2).sum(axis=1)))
+
+
 def roc_auc(y_true: FloatArray, probability: FloatArray) -> float:
     """Area under the ROC curve; macro one-vs-rest for more than two classes. NaN when a class is absent."""
     from sklearn.metrics import roc_auc_score
@@ -73,6 +84,13 @@ def balanced_accuracy(y_true: FloatArray, label: FloatArray) -> float:
     """Mean recall over the classes present in `y_true`."""
     recalls = [float(np.mean(label[y_true == value] == value)) for value in np.unique(y_true)]
     return float(np.mean(recalls))
+
+
+def f1(y_true: FloatArray, label: FloatArray) -> float:
+    """F1 of the positive class, the second of two; 0 when it is never predicted."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(y_true, label, pos_label=1, zero_division=0.0))
 
 
 def f1_macro(y_true: FloatArray, label: FloatArray) -> float:
@@ -104,6 +122,25 @@ def mcc(y_true: FloatArray, label: FloatArray) -> float:
     return float(matthews_corrcoef(y_true, label))
 
 
+class ClassScores(NamedTuple):
+    """How well one class is told from the others; `support` is its number of rows."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+def class_scores(y_true: NDArray[Any], probability: FloatArray) -> list[ClassScores]:
+    """Precision, recall, F1 and support of every class, in code order; a ratio of nothing is 0."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    columns = precision_recall_fscore_support(
+        y_true, probability.argmax(axis=1), labels=range(probability.shape[1]), zero_division=0.0
+    )
+    return [ClassScores(float(p), float(r), float(f), int(n)) for p, r, f, n in zip(*columns, strict=True)]
+
+
 @dataclass(frozen=True)
 class Metric:
     """What a competition scores. `reads` is the kind of prediction the function takes."""
@@ -115,11 +152,15 @@ class Metric:
     smallest_target: float | None = None  # targets must be greater than (log) or at least (log1p) this
     smallest_is_allowed: bool = True
     smallest_prediction: float | None = None  # predictions are clamped here before they are scored or submitted
+    is_binary_only: bool = False
+    wants_threshold: bool = False  # reads labels, and of two classes 0.5 is rarely the best place to part them
 
     @property
     def tasks(self) -> tuple[Task, ...]:
         """The tasks this metric can score."""
-        return ("regression",) if self.reads == "value" else ("binary", "multiclass")
+        if self.reads == "value":
+            return ("regression",)
+        return ("binary",) if self.is_binary_only else ("binary", "multiclass")
 
     def __call__(self, target: NDArray[Any], prediction: NDArray[Any]) -> float:
         """Score predictions of shape (n,), (n, targets) or, for classes, probabilities (n, classes).
@@ -168,13 +209,15 @@ METRICS: dict[str, Metric] = {
         Metric("mae", mae, False, "value"),
         Metric("r2", r2, True, "value"),
         Metric("accuracy", accuracy, True, "label"),
-        Metric("balanced_accuracy", balanced_accuracy, True, "label"),
+        Metric("balanced_accuracy", balanced_accuracy, True, "label", wants_threshold=True),
         Metric("roc_auc", roc_auc, True, "probability"),
         Metric("log_loss", log_loss, False, "probability"),
-        Metric("f1_macro", f1_macro, True, "label"),
-        Metric("f1_weighted", f1_weighted, True, "label"),
-        Metric("quadratic_kappa", quadratic_kappa, True, "label"),
-        Metric("mcc", mcc, True, "label"),
+        Metric("brier", brier, False, "probability"),
+        Metric("f1", f1, True, "label", is_binary_only=True, wants_threshold=True),
+        Metric("f1_macro", f1_macro, True, "label", wants_threshold=True),
+        Metric("f1_weighted", f1_weighted, True, "label", wants_threshold=True),
+        Metric("quadratic_kappa", quadratic_kappa, True, "label", wants_threshold=True),
+        Metric("mcc", mcc, True, "label", wants_threshold=True),
     )
 }
 

@@ -5,6 +5,7 @@ Knows the files of `features/`; knows nothing of models or of how the files were
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from pipeline import artifacts
 from pipeline.artifacts import Workspace
-from pipeline.config import CompetitionSpec, RunConfig
+from pipeline.config import ClassWeights, CompetitionSpec, RunConfig
+from pipeline.errors import SpecError, did_you_mean
 from pipeline.features import apply_feature_function
 from pipeline.folds import Split, splits_of
 from pipeline.models.base import Problem
@@ -100,7 +102,6 @@ class FeatureStore:
         """The problem as the run `config` sets it."""
         train, roles = self.apply_own_features(config, self.train)
         test, _ = self.apply_own_features(config, self.test)
-        weight = self.train_rows.get("sample_weight")
         return Problem(
             train=train,
             test=test,
@@ -110,11 +111,24 @@ class FeatureStore:
             task=self.spec.task,
             n_classes=len(self.classes),
             metric=self.spec.scorer,
-            sample_weight=None if weight is None else weight.to_numpy(dtype=np.float64),
+            sample_weight=self._row_weights(config),
             features=config.features,
             scope=config.scope or self.spec.encoder.scope,
             target_transform=self._transform(config),
         )
+
+    def _row_weights(self, config: RunConfig) -> NDArray[np.float64] | None:
+        """(rows,) what a row weighs in the loss: the spec's column times the weight of its class; None: all alike."""
+        column = self.train_rows.get("sample_weight")
+        weight = None if column is None else column.to_numpy(dtype=np.float64)
+        if config.class_weights == "none":
+            return weight
+        where = f"preset {config.preset}, class_weights"
+        if self.spec.task == "regression":
+            raise SpecError("a regression has no classes", where=where, hint='Leave it out, or set it to "none".')
+        codes = self.target.astype(np.int64)
+        own = np.ones(len(codes)) if weight is None else weight
+        return own * class_weights(config.class_weights, self.classes, codes, own, where=where)[codes]
 
     def _transform(self, config: RunConfig) -> Any:
         if self.spec.task != "regression":
@@ -135,3 +149,29 @@ class FeatureStore:
             "config": config.identity,
             "feature_function": artifacts.sha256_of(path) if path is not None and path.exists() else None,
         }
+
+
+def class_weights(
+    wanted: ClassWeights,
+    classes: Sequence[Label],
+    codes: NDArray[np.int64],
+    row_weight: NDArray[np.float64],
+    *,
+    where: str,
+) -> NDArray[np.float64]:
+    """(classes,) the weight of each. Balanced: every class weighs as much in all, and the rows 1 on average.
+
+    Shares of classes are those of all train rows: with stratified folds the same, but for a row, in every fold.
+    Raises SpecError for a class that is not there, or has no weight above 0.
+    """
+    if isinstance(wanted, str):
+        total = np.bincount(codes, weights=row_weight, minlength=len(classes))
+        balanced: NDArray[np.float64] = row_weight.sum() / (len(classes) * np.maximum(total, np.finfo(np.float64).tiny))
+        return balanced
+    names = [str(label) for label in classes]
+    for name, weight in wanted.items():
+        if name not in names:
+            raise SpecError(f"no train row has the class {name!r}", where=where, hint=did_you_mean(name, names))
+        if not (np.isfinite(weight) and weight > 0):
+            raise SpecError(f"the class {name!r} weighs {weight:g}", where=where, hint="Weights are above 0.")
+    return np.array([wanted.get(name, 1.0) for name in names])

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config import CompetitionSpec, RunConfig, load_run_config, load_spec, preset_names, read_toml
+from pipeline.config import CompetitionSpec, RunConfig, load_run_config, load_spec, read_toml
 from pipeline.errors import SpecError
 from pipeline.metrics import METRICS
+from pipeline.presets import preset_names
 
 SPEC = """
 name = "House Prices"

@@ -276,3 +276,26 @@ def test_rows_that_do_not_allow_the_folds_are_told(
         assign(folds, n_rows, **more)
     for fragment in fragments:
         assert fragment in caught.value.message
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_holdout_validates_its_share_stratified_by_class_and_the_rest_trains(seed: int) -> None:
+    codes = codes_of(60, 30, 10)
+    fold_of_row = assign(Folds(kind="holdout", share=0.2, seed=seed), 100, target=codes, classes=["a", "b", "c"])
+    assert set(fold_of_row) == {NEVER_VALIDATED, 0}
+    assert np.bincount(codes[fold_of_row == 0]).tolist() == [12, 6, 2]
+    (split,) = splits_of(fold_of_row, is_time=False)
+    assert sorted([*split.train_rows, *split.valid_rows]) == list(range(100))
+    assert len(split.train_rows) == 80
+
+
+def test_a_holdout_of_numbers_is_a_plain_draw() -> None:
+    first, second = (assign(Folds(kind="holdout", share=0.25, seed=seed), 40) for seed in (0, 1))
+    assert (first == 0).sum() == (second == 0).sum() == 10
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(("share", "counts"), [(0.001, (5, 5)), (0.1, (9, 1)), (0.05, (10, 10, 10))])
+def test_a_holdout_without_a_row_of_every_class_is_refused(share: float, counts: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match="share"):
+        assign(Folds(kind="holdout", share=share), sum(counts), target=codes_of(*counts), classes=["a", "b", "c"])

@@ -38,6 +38,7 @@ FLOORS = (
         "submission",
         "ledger",
         "agreement",
+        "probabilities",
     },
     {"models", "drafting", "delivery"},
     {"cross_validation", "problems"},
@@ -46,7 +47,7 @@ FLOORS = (
     {"cli", "__main__"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-NO_TORCH = {*FLOORS[0], "tables", "features", "folds", "drafting", "samples"}
+NO_TORCH = {*FLOORS[0], "probabilities", "tables", "features", "folds", "drafting", "samples"}
 KAGGLE = {"kaggle", "kagglesdk"}  # importing them reads credentials and may exit
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sk
 
-from pipeline.metrics import METRICS, USUAL_METRIC
+from pipeline.metrics import METRICS, USUAL_METRIC, ClassScores, class_scores
 
 VALUE = [name for name, metric in METRICS.items() if metric.reads == "value"]
 CLASS = [name for name, metric in METRICS.items() if metric.reads != "value"]
@@ -55,6 +55,8 @@ def test_classes_are_scored_as_scikit_learn_does(n_classes: int, seed: int) -> N
         "balanced_accuracy": sk.balanced_accuracy_score(codes, label),
         "roc_auc": auc,
         "log_loss": sk.log_loss(codes, probability),
+        "brier": sk.brier_score_loss(codes, probability[:, 1] if is_binary else probability),
+        "f1": sk.f1_score(codes, label) if is_binary else None,
         "f1_macro": sk.f1_score(codes, label, average="macro"),
         "f1_weighted": sk.f1_score(codes, label, average="weighted"),
         "quadratic_kappa": sk.cohen_kappa_score(codes, label, weights="quadratic"),
@@ -62,7 +64,8 @@ def test_classes_are_scored_as_scikit_learn_does(n_classes: int, seed: int) -> N
     }
     assert expected.keys() == set(CLASS)
     for name, score in expected.items():
-        assert METRICS[name](codes, probability) == pytest.approx(score, rel=1e-9), name
+        if score is not None:
+            assert METRICS[name](codes, probability) == pytest.approx(score, rel=1e-9), name
 
 
 def test_values_computed_by_hand() -> None:
@@ -182,3 +185,18 @@ def test_the_smallest_target_is_where_the_metric_ends() -> None:
         name: (m.smallest_target, m.smallest_is_allowed) for name, m in METRICS.items() if m.smallest_target is not None
     }
     assert limits == {"log_rmse": (0.0, False), "rmsle": (0.0, True)}
+
+
+def test_f1_is_that_of_the_second_class_and_only_for_two() -> None:
+    codes, label = np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 0])
+    assert METRICS["f1"](codes, np.eye(2)[label]) == pytest.approx(0.5)
+    assert METRICS["f1"].tasks == ("binary",)
+    assert METRICS["f1"](codes, np.eye(2)[[0] * 5]) == 0.0
+
+
+def test_class_scores_by_hand() -> None:
+    codes, label = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 1])
+    first, second, third = class_scores(codes, np.eye(3)[label])
+    assert first == ClassScores(1.0, 0.5, pytest.approx(2 / 3), 2)
+    assert second == ClassScores(0.5, 1.0, pytest.approx(2 / 3), 2)
+    assert third == ClassScores(0.0, 0.0, 0.0, 1)

@@ -2,6 +2,7 @@
 
 from pipeline.config.base import Table, read_toml, validated
 from pipeline.config.run import (
+    ClassWeights,
     FeatureSteps,
     FinalStrategy,
     Part,
@@ -19,9 +20,9 @@ from pipeline.config.spec import (
     TargetTransform,
     load_spec,
 )
-from pipeline.presets import preset_names
 
 __all__ = [
+    "ClassWeights",
     "Columns",
     "CompetitionSpec",
     "FeatureSteps",

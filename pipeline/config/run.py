@@ -18,6 +18,7 @@ from pipeline.errors import SpecError, did_you_mean
 from pipeline.presets import preset_names
 
 FinalStrategy = Literal["average", "refit"]
+ClassWeights = Literal["none", "balanced"] | dict[str, float]
 
 
 class FeatureSteps(Table):
@@ -69,6 +70,15 @@ class RunConfig(Table):
     features: FeatureSteps = FeatureSteps()
     scope: Scope | None = Field(default=None, description="overrides the spec's encoder scope")
     target_transform: TargetTransform | None = Field(default=None, description="overrides the spec's")
+    class_weights: ClassWeights = Field(
+        default="none", description="what a row of each class weighs in the loss; balanced: every class as much"
+    )
+    calibration: Literal["none", "temperature", "isotonic"] = Field(
+        default="none", description="mends class probabilities, fitted on out-of-fold predictions"
+    )
+    threshold: Literal["auto", "half", "best"] = Field(
+        default="auto", description="where the positive of two classes begins; auto: best where the metric wants it"
+    )
     seeds: int = Field(default=1, ge=1, le=1000, description="members trained per fold; predictions are averaged")
     seed: int = Field(default=0, ge=0)
     final: FinalStrategy = "average"

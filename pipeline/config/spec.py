@@ -14,7 +14,9 @@ from pipeline.metrics import METRICS, Metric, Task
 
 TargetTransform = Literal["none", "log", "log1p", "standardise"]
 Scope = Literal["train", "train+test"]
-FoldKind = Literal["contiguous", "shuffled", "stratified", "group", "stratified_group", "time", "column", "file"]
+FoldKind = Literal[
+    "contiguous", "shuffled", "stratified", "group", "stratified_group", "time", "column", "file", "holdout"
+]
 
 
 class Columns(Table):
@@ -40,6 +42,7 @@ class Folds(Table):
     time: str | None = Field(default=None, description="column that orders rows for forward chaining")
     column: str | None = Field(default=None, description="train column holding the fold of each row")
     file: str | None = Field(default=None, description="csv beside the spec: id column and `fold`")
+    share: float = Field(default=0.2, gt=0.0, lt=1.0, description="of the train rows that a holdout validates")
 
     @model_validator(mode="after")
     def _names_what_its_kind_needs(self) -> Folds:
@@ -143,6 +146,11 @@ class CompetitionSpec(Table):
     def prediction_columns(self) -> list[str]:
         """The sample submission's prediction columns, in its order."""
         return self.submission.columns or self.target
+
+    @property
+    def label_columns(self) -> list[str]:
+        """Columns of a submission that hold labels: read as text, so that a class called NA or None is one."""
+        return [*self.prediction_columns, *self.target] if self.writes == "label" else []
 
     @property
     def writes(self) -> Literal["value", "probability", "label"]:

@@ -12,6 +12,8 @@ import pandas as pd
 
 from pipeline.samples.digits import make_digits_tables
 from pipeline.samples.house_prices import make_house_prices_tables
+from pipeline.samples.quadrants import make_quadrants_tables
+from pipeline.samples.spiral import make_spiral_tables
 
 __all__ = ["NOT_ON_KAGGLE", "SAMPLES", "SampleCompetition", "make_sample"]
 
@@ -41,8 +43,18 @@ def _digits() -> SampleCompetition:
     return _competition(train, labelled_test, "id", "label", 0)
 
 
+def _quadrants() -> SampleCompetition:
+    train, labelled_test = make_quadrants_tables()
+    return _competition(train, labelled_test, "id", "quadrant", "I")
+
+
+def _spiral() -> SampleCompetition:
+    train, labelled_test = make_spiral_tables()
+    return _competition(train, labelled_test, "id", "arm", "a")
+
+
 def _competition(
-    train: pd.DataFrame, labelled_test: pd.DataFrame, id_column: str, target: str, naive_guess: float
+    train: pd.DataFrame, labelled_test: pd.DataFrame, id_column: str, target: str, naive_guess: float | str
 ) -> SampleCompetition:
     solution = labelled_test[[id_column, target]].copy()
     return SampleCompetition(
@@ -53,8 +65,15 @@ def _competition(
     )
 
 
-SAMPLES: dict[str, Callable[[], SampleCompetition]] = {"house-prices": _house_prices, "digits": _digits}
-NOT_ON_KAGGLE = frozenset({"digits"})  # competitions of the project's own; the others stand in for Kaggle's files
+SAMPLES: dict[str, Callable[[], SampleCompetition]] = {
+    "house-prices": _house_prices,
+    "digits": _digits,
+    "quadrants": _quadrants,
+    "spiral": _spiral,
+}
+NOT_ON_KAGGLE = frozenset(
+    {"digits", "quadrants", "spiral"}
+)  # the project's own; the others stand in for Kaggle's files
 
 
 def make_sample(competition: str) -> SampleCompetition:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from pipeline.samples.splitting import with_id
+
 N_TEST_ROWS = 597
 SPLIT_SEED = 20240229
 
@@ -32,10 +34,4 @@ def make_digits_tables() -> tuple[pd.DataFrame, pd.DataFrame]:
         stratify=digits["label"],
         random_state=SPLIT_SEED,
     )
-    return _with_id(train, first_id=1), _with_id(test, first_id=len(train) + 1)
-
-
-def _with_id(table: pd.DataFrame, first_id: int) -> pd.DataFrame:
-    table = table.reset_index(drop=True)
-    table.insert(0, "id", np.arange(first_id, first_id + len(table), dtype=np.int64))
-    return table
+    return with_id(train, first_id=1), with_id(test, first_id=len(train) + 1)

@@ -20,6 +20,7 @@ from pipeline.ensembling import blend
 from pipeline.folds import Split
 from pipeline.models import make_model
 from pipeline.models.base import FitContext
+from pipeline.probabilities import adjusted_as_reported
 from pipeline.problems import FeatureStore
 from pipeline.progress import progress_bar, say
 from pipeline.submission import check_submission, make_submission
@@ -114,6 +115,7 @@ def _refit(
             predictions.append(fitted.predict(problem.test, [0]))
             fitted.save(part_folder(run.final_model, number, len(parts)))
     prediction = blend(predictions, [weight for weight, _ in parts], store.spec.scorer)
+    prediction = adjusted_as_reported(artifacts.read_json(run.report), prediction)
     artifacts.write_parquet(run.path / "final_test.parquet", prediction_frame(store.test_rows["id"], prediction))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return prediction

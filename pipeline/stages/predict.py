@@ -12,6 +12,7 @@ from pipeline.config import RunConfig
 from pipeline.ensembling import blend
 from pipeline.errors import ArtifactError, did_you_mean
 from pipeline.models import entry_of
+from pipeline.probabilities import adjusted_as_reported
 from pipeline.problems import FeatureStore
 from pipeline.progress import say
 from pipeline.submission import make_submission
@@ -36,7 +37,8 @@ def predict_file(store: FeatureStore, run_name: str, rows: Path, output: Path) -
         fitted = entry_of(part.model).load(part_folder(folder, number, len(parts)))
         features, _ = store.apply_own_features(part, new.features)
         predictions.append(fitted.predict(features, splits))
-    prediction = blend(predictions, [weight for weight, _ in parts], store.spec.scorer)
+    blended = blend(predictions, [weight for weight, _ in parts], store.spec.scorer)
+    prediction = adjusted_as_reported(report, blended)
     names = [name for name in store.sample_submission.columns if name != store.spec.id]
     empty = pd.DataFrame({store.spec.id: new.ids.to_numpy()} | dict.fromkeys(names))
     artifacts.write_csv(output, make_submission(store.spec, store.classes, empty, new.ids, prediction))

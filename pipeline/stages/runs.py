@@ -26,7 +26,7 @@ def list_runs(workspace: Workspace, spec: CompetitionSpec) -> pd.DataFrame:
                 "model": report["config"]["model"],
                 "preset": report["config"]["preset"],
                 "cv_score": report["cv_score"],
-                "fold_sd": float(np.std(report["fold_scores"], ddof=1)),
+                "fold_sd": float(np.std(report["fold_scores"], ddof=1)) if len(report["fold_scores"]) > 1 else np.nan,
                 "elapsed_s": report["elapsed_s"],
                 "finished_at": report["finished_at"][:16].replace("T", " "),
                 "data": "sample" if report["is_sample"] else "real",

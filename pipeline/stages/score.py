@@ -21,7 +21,7 @@ def score_submission(store: FeatureStore, submission: Path) -> float:
             where=str(path),
             hint="Only sample data has them; a real submission is scored by Kaggle.",
         )
-    frame, solution = read_table(submission), read_table(path)
+    frame, solution = (read_table(file, na_is_category=spec.label_columns) for file in (submission, path))
     check_submission(spec, store.classes, store.sample_submission, frame)
     truth = solution.set_index(solution[spec.id].astype(str)).reindex(frame[spec.id].astype(str).to_numpy())
     columns = spec.prediction_columns

@@ -25,7 +25,7 @@ def submit(
     wait_s: float = WAIT_S,
 ) -> None:
     """Check the file once more, send it unless it was sent, and say its score. Raises DataError, KaggleError."""
-    frame = read_table(submission)
+    frame = read_table(submission, na_is_category=store.spec.label_columns)
     check_submission(store.spec, store.classes, store.sample_submission, frame)
     provenance = artifacts.read_json(submission.with_suffix(".json"))
     reason = _why_not(store, is_sample=provenance["is_sample"], is_upload_wanted=is_upload_wanted)

@@ -5,22 +5,27 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from pipeline import artifacts
 from pipeline.artifacts import RunFolder, part_folder
 from pipeline.config import RunConfig
 from pipeline.cross_validation import CVResult, cross_validate, oof_frame, prediction_frame, scores_of
 from pipeline.ensembling import blend
+from pipeline.errors import SpecError
+from pipeline.folds import NEVER_VALIDATED
+from pipeline.metrics import class_scores
 from pipeline.models import make_model
 from pipeline.models.base import EpochScores, FitContext, Model, feature_importance
 from pipeline.nets.devices import describe_device
+from pipeline.probabilities import Adjusted, adjust
 from pipeline.problems import FeatureStore
 from pipeline.progress import progress_bar, say
 
@@ -41,15 +46,20 @@ def train_run(store: FeatureStore, config: RunConfig, *, device: torch.device, n
     parts = config.weighted_parts
     weights, metric = [weight for weight, _ in parts], store.spec.scorer
     models = [make_model(part.model, part.params, where=f"preset {config.preset}") for _, part in parts]
+    has_threshold = _has_threshold(store, config)
     prepare_checkpoints(run, fingerprint)
     shown = f", an ensemble of {len(parts)} configurations" if len(parts) > 1 else ""
     say(f"train: {run.name} on {describe_device(device)}, {len(store.splits)} folds x {config.seeds} seeds{shown}")
     started = time.monotonic()
     results = _cross_validated(store, parts, models, run, metric.name, device, n_workers)
     oof_prediction = blend([result.oof_prediction for result in results], weights, metric)
+    test_prediction = blend([result.test_prediction for result in results], weights, metric)
+    classification = None
+    if store.spec.task != "regression":
+        adjusted, classification = _adjusted(store, config, has_threshold, oof_prediction)
+        oof_prediction, test_prediction = adjusted.probability, adjusted.adjustment(test_prediction)
     oof = oof_frame(store.train_rows["id"], store.fold_of_row, store.target, oof_prediction)
     cv_score, fold_scores = scores_of(oof, metric)
-    test_prediction = blend([result.test_prediction for result in results], weights, metric)
     artifacts.write_parquet(run.oof, oof)
     artifacts.write_parquet(run.test, prediction_frame(store.test_rows["id"], test_prediction))
     history = _history(results)
@@ -68,6 +78,7 @@ def train_run(store: FeatureStore, config: RunConfig, *, device: torch.device, n
         "cv_score": cv_score,
         "fold_scores": fold_scores,
         "last_epoch_by_fold": _last_epoch(history),
+        "classification": classification,
         "n_epochs": _one_or_all([result.fitted.n_epochs for result in results]),
         "feature_importance": _one_or_all([feature_importance(result.fitted) for result in results]),
         "scope": _one_or_all([store.problem(part).scope for _, part in parts]),
@@ -88,6 +99,47 @@ def train_run(store: FeatureStore, config: RunConfig, *, device: torch.device, n
         f"(sd {spread:.4f}), {report['elapsed_s']:.0f} s"
     )
     return run
+
+
+def _has_threshold(store: FeatureStore, config: RunConfig) -> bool:
+    """Whether the run chooses a decision threshold. Raises SpecError for an adjustment that cannot be."""
+    task, metric, where = store.spec.task, store.spec.scorer, f"preset {config.preset}"
+    if task == "regression" and config.calibration != "none":
+        raise SpecError("a regression has no probabilities to mend", where=f"{where}, calibration")
+    can_have = task == "binary" and metric.reads == "label"
+    if config.threshold == "best" and not can_have:
+        raise SpecError(
+            f"there is no threshold to choose: the task is {task}, and the metric {metric.name} reads "
+            f"{'labels' if metric.reads == 'label' else 'no labels'}",
+            where=f"{where}, threshold",
+            hint='A threshold parts two classes for a metric of labels. Leave it at "auto".',
+        )
+    return can_have and (config.threshold == "best" or (config.threshold == "auto" and metric.wants_threshold))
+
+
+def _adjusted(
+    store: FeatureStore, config: RunConfig, has_threshold: bool, oof_prediction: NDArray[np.float64]
+) -> tuple[Adjusted, dict[str, Any]]:
+    """Out-of-fold probabilities calibrated and decided as the run wants it; the report's part on classes."""
+    is_validated = store.fold_of_row != NEVER_VALIDATED
+    codes = store.target[is_validated].astype(np.int64)
+    found = adjust(
+        None if config.calibration == "none" else config.calibration,
+        has_threshold,
+        store.spec.scorer,
+        store.fold_of_row[is_validated],
+        codes,
+        oof_prediction[is_validated],
+    )
+    whole = np.full_like(oof_prediction, np.nan)
+    whole[is_validated] = found.probability
+    by_class = zip(store.classes, class_scores(codes, found.probability), strict=True)
+    report = {
+        "by_class": [{"class": label, **scores._asdict()} for label, scores in by_class],
+        "probabilities": found.report,
+        "adjustment": found.adjustment.model_dump(),
+    }
+    return replace(found, probability=whole), report
 
 
 def prepare_checkpoints(run: RunFolder, fingerprint: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 import pandas as pd
 
-from pipeline.config import Folds, RunConfig, SpaceEntry
+from pipeline.config import RunConfig, SpaceEntry
 from pipeline.folds import Split, assign_folds, splits_of
 from pipeline.models.base import FitContext
 from pipeline.problems import FeatureStore
@@ -72,7 +72,7 @@ def _fresh_splits(store: FeatureStore) -> list[list[Split]]:
     return [
         splits_of(
             assign_folds(
-                Folds(kind=kind, number=folds.number, seed=folds.seed + 1 + repeat, bins=folds.bins, group=folds.group),
+                folds.model_copy(update={"kind": kind, "seed": folds.seed + 1 + repeat}),
                 store.train_rows["id"],
                 store.target,
                 classes=store.classes,

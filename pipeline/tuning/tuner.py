@@ -234,6 +234,6 @@ def _validated_rows(splits: Sequence[Split]) -> NDArray[np.int64]:
 
 def _data_key(config: RunConfig, params: NeuralParams) -> str:
     """Equal for configurations that train on the same encoded tables."""
-    return json.dumps(
-        [config.features.model_dump(), config.scope, config.target_transform, params.scales_target], sort_keys=True
-    )
+    whole = config.model_dump(mode="json")
+    data = [whole[name] for name in ("features", "scope", "target_transform", "class_weights")]
+    return json.dumps([*data, params.scales_target], sort_keys=True)

@@ -8,16 +8,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pipeline.samples import SAMPLES, SampleCompetition, make_sample
+from pipeline.samples import SAMPLES, SampleCompetition, make_sample, quadrants
 from pipeline.samples.house_prices import N_TRAIN_ROWS, make_house_prices_tables
 
 TABLES = ("train", "test", "sample_submission", "solution")
-ID_AND_TARGET = {"house-prices": ("Id", "SalePrice"), "digits": ("id", "label")}
+ID_AND_TARGET = {
+    "house-prices": ("Id", "SalePrice"),
+    "digits": ("id", "label"),
+    "quadrants": ("id", "quadrant"),
+    "spiral": ("id", "arm"),
+}
 
 # Kaggle's House Prices: what `read_csv` makes of its train.csv, and which columns have gaps in which file.
 FLOAT_IN_TRAIN = {"LotFrontage", "MasVnrArea", "GarageYrBlt"}
@@ -239,3 +245,32 @@ def test_digits_solution_belongs_to_its_images(digits: SampleCompetition) -> Non
     label_of_image = {tuple(image): digit for image, digit in zip(pixels.astype(int), label, strict=True)}
     images = digits.test.drop(columns="id").itertuples(index=False, name=None)
     assert [label_of_image[image] for image in images] == digits.solution["label"].tolist()
+
+
+def test_quadrants_are_four_clouds_of_200_points_of_which_no_rule_gets_more_than_955_in_1000() -> None:
+    points = quadrants.make_points()
+    assert points["quadrant"].value_counts().to_dict() == dict.fromkeys(quadrants.CENTRES, 200)
+    by_class = points.groupby("quadrant")[["x1", "x2"]]
+    for name, centre in quadrants.CENTRES.items():
+        np.testing.assert_allclose(by_class.mean().loc[name], centre, atol=0.15)
+        np.testing.assert_allclose(by_class.std().loc[name], quadrants.SPREAD, atol=0.1)
+    centres = np.array(points["quadrant"].map(quadrants.CENTRES).tolist())
+    best = (np.sign(points[["x1", "x2"]].to_numpy()) == centres).all(axis=1).mean()
+    assert best == pytest.approx(quadrants.BEST_ACCURACY, abs=0.015)
+
+
+def test_the_parts_of_quadrants_and_spiral_are_stratified() -> None:
+    for competition, sizes in (("quadrants", (150, 50)), ("spiral", (425, 75))):
+        sample, target = make_sample(competition), ID_AND_TARGET[competition][1]
+        assert (sample.train[target].value_counts() == sizes[0]).all()
+        assert (sample.solution[target].value_counts() == sizes[1]).all()
+
+
+def test_the_arms_of_the_spiral_wind_around_each_other() -> None:
+    """Far from a line: softmax regression gets little more than half; near enough for the nearest neighbour."""
+    sample = make_sample("spiral")
+    x, y = sample.train[["x1", "x2"]], sample.train["arm"]
+    test_x, test_y = sample.test[["x1", "x2"]], sample.solution["arm"]
+    assert LogisticRegression().fit(x, y).score(test_x, test_y) < 0.6
+    assert KNeighborsClassifier(5).fit(x, y).score(test_x, test_y) > 0.98
+    assert np.hypot(x["x1"], x["x2"]).max() <= 1.0001
