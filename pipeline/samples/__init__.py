@@ -71,9 +71,8 @@ SAMPLES: dict[str, Callable[[], SampleCompetition]] = {
     "quadrants": _quadrants,
     "spiral": _spiral,
 }
-NOT_ON_KAGGLE = frozenset(
-    {"digits", "quadrants", "spiral"}
-)  # the project's own; the others stand in for Kaggle's files
+# the project's own; the others stand in for Kaggle's files
+NOT_ON_KAGGLE = frozenset({"digits", "quadrants", "spiral"})
 
 
 def make_sample(competition: str) -> SampleCompetition:
