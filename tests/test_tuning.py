@@ -398,7 +398,12 @@ def test_values_that_a_complete_trial_had_are_not_trained_again(tuned: Toy) -> N
     tuned.edit_spec("[tune.mlp.lr]\nlow = 1e-3\nhigh = 1e-1\nlog = true", "[tune.mlp.lr]\nchoices = [0.01]")
     fixed = "".join(
         f"\n[tune.mlp.{name}]\nchoices = [{value}]\n"
-        for name, value in {"dropout": 0.0, "weight_decay": 0.1, "loss": '"mse"'}.items()
+        for name, value in {
+            "dropout": 0.0,
+            "weight_decay": 0.1,
+            "loss": '"mse"',
+            "number_embedding": '"none"',
+        }.items()
     )
     tuned.workspace.spec.write_text(tuned.workspace.spec.read_text() + fixed)  # 4 configurations in all
     result = tuned.run("tune", *TUNE, "--trials", "12", "--pruner", "none", "--sampler", "random")
