@@ -41,8 +41,8 @@ FLOORS = (
         "probabilities",
     },
     {"models", "drafting", "delivery"},
-    {"cross_validation", "problems"},
-    {"tuning", "ensembling"},
+    {"cross_validation", "problems", "ensembling"},
+    {"tuning"},
     {"stages"},
     {"cli", "__main__"},
 )

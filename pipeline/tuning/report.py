@@ -56,9 +56,7 @@ def importances(study: optuna.Study) -> pd.DataFrame:
         return pd.DataFrame(columns=names)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # few trials in a branch: a rough share will do
+            warnings.simplefilter("ignore", UserWarning)  # few trials in a branch: a rough share will do
             found = optuna.importance.get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
     except (ValueError, RuntimeError):  # all trials alike
         return pd.DataFrame(columns=names)
