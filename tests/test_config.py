@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config import CompetitionSpec, RunConfig, load_run_config, load_spec, read_toml
+from pipeline.config import CompetitionSpec, RunConfig, load_run_config, load_search_space, load_spec, read_toml
 from pipeline.errors import SpecError
 from pipeline.metrics import METRICS
 from pipeline.presets import preset_names
@@ -281,3 +281,9 @@ def test_an_ensemble_has_no_numbers_of_its_own(tmp_path: Path, override: str) ->
     preset.write_text('model = "mlp"\n[[parts]]\nmodel = "mlp"\n[[parts]]\nmodel = "linear"\n')
     with pytest.raises(SpecError, match="each of its parts has its own"):
         load_run_config(str(preset), overrides=[override])
+
+
+def test_what_costs_time_by_number_is_not_searched_in_wide_tables() -> None:
+    narrow = load_search_space("mlp", "regression", {}, n_numbers=64)
+    wide = load_search_space("mlp", "regression", {}, n_numbers=65)
+    assert set(narrow) - set(wide) == {"number_embedding", "frequency_scale"}  # and what depends on it

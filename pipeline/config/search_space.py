@@ -23,6 +23,7 @@ class SpaceEntry(Table):
     whole: bool = Field(default=False, description="whole numbers only")
     choices: list[Any] | None = None
     when: dict[str, Any] = Field(default={}, description="parameter -> value it must have for this one to be asked")
+    most_numbers: int | None = Field(default=None, description="left out for tables with more numeric columns")
     tasks: list[Task] = Field(default=["regression", "binary", "multiclass"])
 
     @model_validator(mode="after")
@@ -39,8 +40,13 @@ class SpaceEntry(Table):
         return self
 
 
-def load_search_space(model: str, task: Task, own: Mapping[str, SpaceEntry]) -> dict[str, SpaceEntry]:
-    """The model's search space for a task, with a spec's `own` entries over it. Raises SpecError."""
+def load_search_space(
+    model: str, task: Task, own: Mapping[str, SpaceEntry], *, n_numbers: int = 0
+) -> dict[str, SpaceEntry]:
+    """The model's search space for a task and a table of `n_numbers` numeric columns, a spec's `own` entries over it.
+
+    Raises SpecError.
+    """
     file = resources.files("pipeline.models.spaces").joinpath(f"{model}.toml")
     known = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
     space = {name: validated(SpaceEntry, raw, where=f"search space of {model}, {name}") for name, raw in known.items()}
@@ -51,4 +57,9 @@ def load_search_space(model: str, task: Task, own: Mapping[str, SpaceEntry]) -> 
                 raise SpecError(
                     f"{name} depends on {other!r}", where=f"[tune.{model}]", hint=did_you_mean(other, space)
                 )
-    return {name: entry for name, entry in space.items() if task in entry.tasks}
+    fitting = {
+        name: entry
+        for name, entry in space.items()
+        if task in entry.tasks and (entry.most_numbers is None or n_numbers <= entry.most_numbers)
+    }
+    return {name: entry for name, entry in fitting.items() if all(other in fitting for other in entry.when)}

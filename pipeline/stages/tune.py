@@ -69,7 +69,8 @@ def tune(
     if base.parts:
         raise SpecError("an ensemble cannot be tuned", where=f"preset {base.preset}", hint="Tune one configuration.")
     folder = store.workspace.tuning(base.model)
-    space = load_search_space(base.model, store.spec.task, store.spec.tune.get(base.model, {}))
+    n_numbers = sum(role == "number" for role in store.problem(base).roles.values())
+    space = load_search_space(base.model, store.spec.task, store.spec.tune.get(base.model, {}), n_numbers=n_numbers)
     if not issubclass(entry_of(base.model).params, NeuralParams):
         raise SpecError(
             f"the model {base.model!r} cannot be tuned yet; networks can",
