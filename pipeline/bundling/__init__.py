@@ -9,9 +9,11 @@ import base64
 import io
 import json
 import re
+import tomllib
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,10 @@ class Bundle:
         """The notebook's name at Kaggle, without its owner."""
         return str(self.metadata["id"]).split("/")[-1]
 
+    def owned_by(self, user: str) -> Bundle:
+        """The same bundle, to be pushed as a notebook of `user`."""
+        return replace(self, metadata=self.metadata | {"id": f"{user}/{self.slug}"})
+
     def write(self, folder: Path) -> Path:
         """Write script and metadata; the path of the script."""
         artifacts.write_text(folder / CODE_FILE, self.text)
@@ -67,7 +73,6 @@ def make_bundle(
     *,
     wheels: tuple[str, ...] = (),
     has_internet: bool = False,
-    owner: str = "OWNER",
 ) -> Bundle:
     """The bundle of a run. `wheels` are data sets (owner/name) of packages that Kaggle lacks. Raises SpecError."""
     facts = {
@@ -90,19 +95,28 @@ def make_bundle(
             where=str(workspace.folder),
             hint="A large file that the spec names (feature_function, folds.file) can be made smaller.",
         )
-    return Bundle(identity, config.run_name, text, notebook | {"id": f"{owner}/{notebook['id']}"})
+    return Bundle(identity, config.run_name, text, notebook)
 
 
 def requirements_of(config: RunConfig) -> dict[str, str]:
     """Packages a final training imports -> the oldest version the project takes, "0" when it does not say."""
     libraries = {part.model for _, part in config.weighted_parts} & set(LIBRARIES)
-    try:
-        stated = metadata.requires(DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:  # run from its sources
-        stated = []
-    pairs = (re.match(r"([\w.-]+)[^;]*?>=([\d.]+)", line) for line in stated)
+    pairs = (re.match(r"([\w.-]+)[^;]*?>=([\d.]+)", line) for line in _stated_requirements())
     least = {found[1]: found[2] for found in pairs if found}
     return {name: least.get(name, "0") for name in (*NEEDED, *sorted(libraries))}
+
+
+def _stated_requirements() -> list[str]:
+    """The project's dependencies: those of its checkout, which an installation may lag behind, else the installed."""
+    project_file = Path(pipeline.__file__).parents[1] / "pyproject.toml"
+    if project_file.is_file():
+        project = tomllib.loads(project_file.read_text(encoding="utf-8")).get("project", {})
+        if project.get("name") == DISTRIBUTION:
+            return [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    try:
+        return metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        return []
 
 
 def _metadata(
@@ -111,7 +125,7 @@ def _metadata(
     """`kernel-metadata.json`; Kaggle makes the slug of the title, so that one is made of the other."""
     slug = re.sub(r"[^a-z0-9]+", "-", f"final-{competition}".lower())[:MAX_TITLE].strip("-")
     return {
-        "id": slug,
+        "id": f"OWNER/{slug}",
         "title": slug.replace("-", " "),
         "code_file": CODE_FILE,
         "language": "python",
@@ -138,7 +152,8 @@ def _archive(workspace: Workspace, spec: CompetitionSpec, config: RunConfig) -> 
     home = f"work/data/{workspace.competition}"
     files[f"{home}/{workspace.spec.name}"] = workspace.spec.read_bytes()
     for name in filter(None, (spec.feature_function, spec.folds.file)):
-        files[f"{home}/{_inside(workspace, name)}"] = (workspace.folder / name).read_bytes()
+        inside = _inside(workspace, name)
+        files[f"{home}/{inside}"] = (workspace.folder / inside).read_bytes()
     files["work/run.json"] = json.dumps({"config": config.model_dump(mode="json")}, sort_keys=True).encode()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:

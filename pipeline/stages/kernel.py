@@ -31,9 +31,7 @@ class Attached:
     has_internet: bool = False
 
 
-def build(
-    workspace: Workspace, spec: CompetitionSpec, config: RunConfig, attached: Attached, owner: str = ""
-) -> Bundle:
+def build(workspace: Workspace, spec: CompetitionSpec, config: RunConfig, attached: Attached) -> Bundle:
     """Write the bundle into `kernels/<competition>/`. Raises SpecError, also for parameters the model does not know."""
     for _, part in config.weighted_parts:
         make_model(part.model, part.params, where=f"preset {config.preset}")
@@ -43,11 +41,9 @@ def build(
         config,
         wheels=attached.wheels,
         has_internet=attached.has_internet,
-        owner=owner or "OWNER",
     )
     path = bundle.write(workspace.kernels)
-    if not owner:
-        say(f"kernel: {path} ({len(bundle.text) / 1e3:.0f} kB) trains {bundle.run} on Kaggle")
+    say(f"kernel: {path} ({len(bundle.text) / 1e3:.0f} kB) trains {bundle.run} on Kaggle")
     return bundle
 
 
@@ -77,7 +73,7 @@ def run_at_kaggle(
             say(f"kernel: {state.kernel} was fetched already")
             return path
     session = KaggleSession.connect()
-    state = _pushed(session, store, config, attached, file, is_again=is_again)
+    state = _pushed(session, store, bundle, attached, file, is_again=is_again)
     follow(session, file, state, wait_s=wait_s)
     max_bytes = BYTES_AS_SAMPLE * len(store.sample_submission.to_csv(index=False)) + (1 << 20)
     manifest, content = fetch_output(session, state, max_bytes=max_bytes)
@@ -89,7 +85,7 @@ def run_at_kaggle(
 def _pushed(
     session: KaggleSession,
     store: FeatureStore,
-    config: RunConfig,
+    bundle: Bundle,
     attached: Attached,
     file: StateFile,
     *,
@@ -117,7 +113,8 @@ def _pushed(
             where=slug,
             hint="Leave out --internet; packages that Kaggle lacks are attached by --wheels.",
         )
-    bundle = build(store.workspace, store.spec, config, attached, session.user)
+    bundle = bundle.owned_by(session.user)
+    bundle.write(file.folder)
     state = State(
         bundle.id,
         "pushing",
