@@ -128,7 +128,7 @@ def follow(session: KaggleSession, file: StateFile, state: State, *, wait_s: flo
                 return
             if word in ("error", "cancelled"):
                 file.write(replace(state, status="failed"))
-                raise _failed(session, state.kernel, word, found.failure)
+                raise _failed(session, file, state.kernel, word, found.failure)
             if Clock.now() - started >= wait_s:
                 raise KaggleError(
                     f"the run is still {word} after {wait_s / 3600:.1f} hours",
@@ -142,11 +142,14 @@ def follow(session: KaggleSession, file: StateFile, state: State, *, wait_s: flo
             n_asked += 1
 
 
-def fetch_output(session: KaggleSession, state: State, *, max_bytes: int) -> tuple[dict[str, Any], bytes]:
+def fetch_output(
+    session: KaggleSession, file: StateFile, state: State, *, max_bytes: int
+) -> tuple[dict[str, Any], bytes]:
     """Manifest and submission of the version, the one held against the other. Raises KaggleError."""
     for delay in LOOK_AGAIN_S:
         Clock.sleep(delay)
         output = kernels.output_of(session, state.kernel)
+        _keep_log(file, state.kernel, output.log)
         absent = [name for name in (MANIFEST_FILE, SUBMISSION_FILE) if not output.files.get(name)]
         if absent:
             failure = _bad_output(state.kernel, f"there is no {' and no '.join(absent)} in the output", output.log)
@@ -166,7 +169,7 @@ def fetch_output(session: KaggleSession, state: State, *, max_bytes: int) -> tup
 def _checked(state: State, manifest: bytes, submission: bytes) -> dict[str, Any]:
     """The manifest, if it is this bundle's and names just these bytes."""
     try:
-        found: dict[str, Any] = json.loads(manifest)
+        found: dict[str, Any] = json.loads(manifest, parse_constant=_refuse)
         told, bundle = found["files"][SUBMISSION_FILE]["sha256"], found["bundle"]
         assert isinstance(found["provenance"], dict)
     except (ValueError, KeyError, TypeError, AssertionError) as error:
@@ -176,6 +179,16 @@ def _checked(state: State, manifest: bytes, submission: bytes) -> dict[str, Any]
     if told != hashlib.sha256(submission).hexdigest():
         raise _bad_output(state.kernel, f"{SUBMISSION_FILE} is not what {MANIFEST_FILE} says: it was changed", [])
     return found
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _keep_log(file: StateFile, version: KernelVersion, log: list[str]) -> None:
+    """The run's log as `v<version>/log.txt`."""
+    if log:
+        artifacts.write_text(file.folder / f"v{version.number}" / "log.txt", "\n".join([*log, ""]))
 
 
 def _after_doubt(session: KaggleSession, bundle: Bundle, state: State, left_behind: int, error: KaggleError) -> State:
@@ -209,12 +222,13 @@ def _show_log(session: KaggleSession, version: KernelVersion, n_shown: int) -> i
     return max(n_shown, len(lines))
 
 
-def _failed(session: KaggleSession, version: KernelVersion, word: str, failure: str) -> KaggleError:
+def _failed(session: KaggleSession, file: StateFile, version: KernelVersion, word: str, failure: str) -> KaggleError:
     """The error of a run that ended badly, with the end of its log."""
     try:
         log = kernels.output_of(session, version, is_asked_once=True).log
     except KaggleError:
         log = []
+    _keep_log(file, version, log)
     what = "was cancelled" if word == "cancelled" else f"failed: {failure or 'Kaggle does not say why'}"
     return KaggleError(
         f"the run {what}{_tail(log)}",

@@ -76,7 +76,7 @@ def run_at_kaggle(
     state = _pushed(session, store, bundle, attached, file, is_again=is_again)
     follow(session, file, state, wait_s=wait_s)
     max_bytes = BYTES_AS_SAMPLE * len(store.sample_submission.to_csv(index=False)) + (1 << 20)
-    manifest, content = fetch_output(session, state, max_bytes=max_bytes)
+    manifest, content = fetch_output(session, file, state, max_bytes=max_bytes)
     path = _written(store, state, manifest["provenance"], content, config.run_name)
     file.write(replace(state, status="fetched", submission=str(path.relative_to(store.workspace.root))))
     return path

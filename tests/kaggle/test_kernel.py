@@ -50,6 +50,7 @@ def test_a_notebook_is_pushed_followed_fetched_checked_and_its_output_submitted(
     said = kernel(finished)
     assert "public score 0.12345" in said
     assert "train: epoch 1" in said
+    assert (finished.workspace.kernels / "v1" / "log.txt").read_text() == "train: epoch 1\n"
     (version,) = versions(kaggle)
     request = version["request"]
     assert isinstance(request, dict)
@@ -138,10 +139,8 @@ def test_a_run_that_fails_shows_its_log_and_the_next_command_pushes_anew(
         ({"submission.csv": b"id,price\n65,1\n"}, "it was changed"),
         ({"submission.csv": b"x" * (1 << 21)}, "which it cannot need"),
         ({"manifest.json": b"[1, 2]"}, "manifest.json is not the script's"),
-        (
-            {"manifest.json": b'{"bundle": "other", "files": {"submission.csv": {"sha256": ""}}, "provenance": {}}'},
-            "other",
-        ),
+        ({"manifest.json": b'{"bundle": NaN}'}, "manifest.json is not the script's"),
+        ({"manifest.json": OTHER_BUNDLE}, "that of another bundle, other"),
     ],
 )
 def test_an_output_that_is_not_its_own_is_neither_kept_nor_sent(
@@ -287,6 +286,13 @@ def test_without_credentials_or_push_the_bundle_is_made_and_the_network_not_touc
     assert "https://www.kaggle.com/settings" in said
     assert f"bundle: {finished.workspace.kernels}" in said
     assert {path.name for path in finished.workspace.kernels.iterdir()} == {"final_training.py", "kernel-metadata.json"}
+    assert kaggle.requests == []
+
+
+def test_sample_data_is_never_pushed(kaggle: KaggleServer, finished: Toy) -> None:
+    manifest = artifacts.read_json(finished.workspace.manifest)
+    artifacts.write_json(finished.workspace.manifest, {**manifest, "is_sample": True})
+    assert "SAMPLE DATA" in kernel(finished)
     assert kaggle.requests == []
 
 
