@@ -148,7 +148,10 @@ def fetch_output(
     """Manifest and submission of the version, the one held against the other. Raises KaggleError."""
     for delay in LOOK_AGAIN_S:
         Clock.sleep(delay)
-        output = kernels.output_of(session, state.kernel)
+        try:
+            output = kernels.output_of(session, state.kernel)
+        except KaggleError as error:
+            raise _going_on(error) from error
         _keep_log(file, state.kernel, output.log)
         absent = [name for name in (MANIFEST_FILE, SUBMISSION_FILE) if not output.files.get(name)]
         if absent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import io
 import json
 import os
 import subprocess
@@ -72,6 +73,12 @@ def bundle_of(toy: Toy, *overrides: str) -> Bundle:
     return make_bundle(toy.workspace, load_spec(toy.workspace.spec), config)
 
 
+def archive_of(bundle: Bundle) -> zipfile.ZipFile:
+    """What the script unpacks."""
+    payload = bundle.text.split('PAYLOAD = """')[1].split('"""')[0]
+    return zipfile.ZipFile(io.BytesIO(base64.b64decode(payload)))
+
+
 def facts_of(toy: Toy) -> dict[str, object]:
     (facts,) = [
         ast.literal_eval(node.value)
@@ -116,15 +123,24 @@ def test_no_data_and_no_secret_is_in_the_bundle(toy: Toy, monkeypatch: pytest.Mo
     monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_hidden")
     (toy.workspace.folder / "kaggle.json").write_text("{}")
     toy.submit("--no-upload")
-    text = bundle_of(toy).text
-    assert "KGAT_hidden" not in text
-    payload = text.split('PAYLOAD = """')[1].split('"""')[0]
-    path = toy.workspace.root / "payload.zip"
-    path.write_bytes(base64.b64decode(payload))
-    with zipfile.ZipFile(path) as archive:
+    bundle = bundle_of(toy)
+    assert "KGAT_hidden" not in bundle.text
+    with archive_of(bundle) as archive:
         names = archive.namelist()
     assert {name for name in names if name.startswith("work/")} == {"work/data/toy/competition.toml", "work/run.json"}
     assert all(name.startswith("project/pipeline/") for name in names if not name.startswith("work/"))
+
+
+@pytest.mark.parametrize("preset", ["fast", "seed-linear", "parts"])
+def test_the_run_in_the_bundle_is_the_run(toy: Toy, preset: str) -> None:
+    path = toy.workspace.root / "parts.toml"
+    path.write_text('model = "mlp"\nseeds = 2\n[[parts]]\nmodel = "linear"\nweight = 2\n[[parts]]\nmodel = "ridge"\n')
+    config = load_run_config(str(path) if preset == "parts" else preset)
+    bundle = make_bundle(toy.workspace, load_spec(toy.workspace.spec), config)
+    with archive_of(bundle) as archive:
+        archive.extract("work/run.json", toy.workspace.root)
+    assert load_run_config(str(toy.workspace.root / "work" / "run.json")) == config
+    assert bundle.run == config.run_name
 
 
 def test_a_file_outside_the_competitions_folder_is_not_sent(toy: Toy) -> None:

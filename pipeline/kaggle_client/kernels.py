@@ -237,7 +237,8 @@ def _ask(
     try:
         return how(doing, where, ask)
     except KaggleError as error:
-        if error.kind not in (*NOT_THERE, "refused", "rules", "closed") or (error.kind == "rules" and "/" not in where):
+        of_notebooks = {*NOT_THERE, "refused"} | ({"rules", "closed", "phone"} if "/" in where else set())
+        if error.kind not in of_notebooks:
             raise
         raise KaggleError(
             error.what,
