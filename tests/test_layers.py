@@ -41,8 +41,8 @@ FLOORS = (
         "probabilities",
     },
     {"models", "drafting", "delivery", "bundling"},
-    {"cross_validation", "problems", "kernel_run"},
-    {"tuning", "ensembling"},
+    {"cross_validation", "problems", "ensembling", "kernel_run"},
+    {"tuning"},
     {"stages"},
     {"cli", "__main__"},
 )

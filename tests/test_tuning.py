@@ -288,14 +288,14 @@ def run_of(toy: Toy) -> dict[str, Any]:
 @pytest.fixture
 def ensemble(tuned: Toy, monkeypatch: pytest.MonkeyPatch) -> Toy:
     """A toy whose study ended in an ensemble, whatever the estimates say."""
-    from pipeline.stages import tune
+    from pipeline.tuning import choice
 
     def three(oofs: dict[str, Any], target: Any, _: Any, metric: Any) -> Selection:
         best = sorted(oofs, key=lambda name: metric(target, oofs[name]))[:3]
         whole = blend([oofs[name] for name in best], [5, 3, 2], metric)
         return Selection(dict(zip(best, [0.5, 0.3, 0.2], strict=True)), metric(target, whole), -1.0, target)
 
-    monkeypatch.setattr(tune, "select_greedily", three)
+    monkeypatch.setattr(choice, "select_greedily", three)
     result = tuned.run("tune", *TUNE, "--trials", "10", "--pruner", "none")
     assert result.exit_code == 0, result.output
     assert "best.json holds the ensemble" in result.stderr
@@ -398,7 +398,12 @@ def test_values_that_a_complete_trial_had_are_not_trained_again(tuned: Toy) -> N
     tuned.edit_spec("[tune.mlp.lr]\nlow = 1e-3\nhigh = 1e-1\nlog = true", "[tune.mlp.lr]\nchoices = [0.01]")
     fixed = "".join(
         f"\n[tune.mlp.{name}]\nchoices = [{value}]\n"
-        for name, value in {"dropout": 0.0, "weight_decay": 0.1, "loss": '"mse"'}.items()
+        for name, value in {
+            "dropout": 0.0,
+            "weight_decay": 0.1,
+            "loss": '"mse"',
+            "number_embedding": '"none"',
+        }.items()
     )
     tuned.workspace.spec.write_text(tuned.workspace.spec.read_text() + fixed)  # 4 configurations in all
     result = tuned.run("tune", *TUNE, "--trials", "12", "--pruner", "none", "--sampler", "random")

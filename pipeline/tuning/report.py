@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,9 @@ def importances(study: optuna.Study) -> pd.DataFrame:
     if len(complete) < LEAST_TRIALS:
         return pd.DataFrame(columns=names)
     try:
-        found = optuna.importance.get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # few trials in a branch: a rough share will do
+            found = optuna.importance.get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
     except (ValueError, RuntimeError):  # all trials alike
         return pd.DataFrame(columns=names)
     return pd.DataFrame([(name, value) for name, value in found.items() if np.isfinite(value)], columns=names)

@@ -1,0 +1,188 @@
+"""What a study's end makes of it: the confirmed best trial or, where it leads clearly, an ensemble of trials.
+
+Knows studies, features and out-of-fold predictions; knows nothing of the command that asked or of `best.json`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+
+from pipeline import artifacts
+from pipeline.config import Part, RunConfig, SpaceEntry
+from pipeline.ensembling import Selection, best_by_fold, lead, nested_prediction_of_singles, select_greedily
+from pipeline.folds import NEVER_VALIDATED
+from pipeline.models.base import FitContext
+from pipeline.problems import FeatureStore
+from pipeline.progress import progress_bar, say
+from pipeline.tuning.confirmation import Confirmed
+from pipeline.tuning.study import best_trials, values_of, with_values
+from pipeline.tuning.tuner import oof_of
+
+TUNED = "tuned"  # preset name of the configuration that `best.json` holds
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """An ensemble of trials, and the best single trial with as many networks, both told by folds they did not see."""
+
+    selection: Selection
+    configs: dict[str, RunConfig]  # trial -> its configuration
+    n_seeds: int  # networks a fold that the single trials were given
+    single_nested_score: float
+    lead: float  # of the ensemble over the single: mean difference of the folds' scores
+    lead_error: float  # its standard error
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What the steps of one call share."""
+
+    store: FeatureStore
+    base: RunConfig
+    space: dict[str, SpaceEntry]
+    study: optuna.Study
+    folder: Path
+
+    @property
+    def oofs(self) -> Path:
+        """Out-of-fold predictions of this study's trials."""
+        return self.folder / "oof" / self.study.study_name
+
+    def keep_oof(self, number: int, oof: NDArray[np.float64]) -> None:
+        """Keep the out-of-fold prediction of a trial."""
+        artifacts.write_npy(self.oofs / f"{number}.npy", oof)
+
+    def config_of(self, trial: optuna.trial.FrozenTrial) -> RunConfig:
+        """The configuration a trial stands for."""
+        return with_values(self.base, values_of(trial, self.space))
+
+
+def choose_ensemble(tuning: Tuning, context: FitContext) -> Ensemble | None:
+    """The greedy ensemble of the trials whose predictions are kept, and what it is to be compared with.
+
+    Averaging networks helps by itself, and the final run trains several seeds of a single configuration: the single
+    trials are therefore given as many networks a fold as the ensemble has parts (at most the run's seeds).
+    """
+    store, metric = tuning.store, tuning.store.spec.scorer
+    fold_of_row, target = store.fold_of_row, store.target
+    complete = {str(trial.number): trial for trial in best_trials(tuning.study, metric, len(tuning.study.trials))}
+    paths = {name: tuning.oofs / f"{name}.npy" for name in complete}
+    oofs = {name: artifacts.read_npy(path) for name, path in paths.items() if path.exists()}
+    if len(oofs) < 2:
+        return None
+    selection = select_greedily(oofs, target, fold_of_row, metric)
+    by_fold = best_by_fold(oofs, target, fold_of_row, metric)
+    n_seeds = min(len(selection.weights), tuning.base.seeds)
+    if n_seeds > 1:
+        picked = sorted(set(by_fold.values()))
+        with progress_bar("compare") as update:
+            for number, name in enumerate(picked):
+                config = tuning.config_of(complete[name])
+                oof = oof_of(
+                    config, store.problem(config), store.splits, seed=config.seed, n_seeds=n_seeds, context=context
+                )
+                oofs[name] = oofs[name] if oof is None else oof
+                update((number + 1) / len(picked), "")
+    single = nested_prediction_of_singles(by_fold, oofs, fold_of_row)
+    validated = fold_of_row != NEVER_VALIDATED
+    configs = {name: tuning.config_of(complete[name]) for name in selection.weights}
+    return Ensemble(
+        selection,
+        configs,
+        n_seeds,
+        metric(target[validated], single[validated]),
+        *lead(selection.nested_prediction, single, target, fold_of_row, metric),
+    )
+
+
+def confirmed_choice(tuning: Tuning, confirmed: list[Confirmed]) -> tuple[RunConfig, float, dict[str, Any]]:
+    """The configuration that is best on the fresh folds, its score on the study's, and the numbers behind it."""
+    metric = tuning.store.spec.scorer
+    default, *tried = confirmed
+    finite = [one for one in tried if np.isfinite(one.fresh_mean)] or tried
+    chosen = (max if metric.greater_is_better else min)(finite, key=lambda one: one.fresh_mean)
+    sign = 1.0 if metric.greater_is_better else -1.0
+    lead = sign * (chosen.tuned_score - default.tuned_score)
+    fresh_lead = sign * (chosen.fresh_mean - default.fresh_mean)
+    say(
+        f"tune: one network a fold, {metric.name}: default {default.tuned_score:.5f} on the study's folds, "
+        f"{default.fresh_mean:.5f} on others; chosen {chosen.tuned_score:.5f} and {chosen.fresh_mean:.5f}: "
+        f"a lead of {lead:.5f}, and of {fresh_lead:.5f} on folds it has not seen"
+    )
+    return (
+        chosen.config,
+        chosen.tuned_score,
+        {
+            "default": {"tuned_folds": default.tuned_score, "fresh_folds": default.fresh_scores},
+            "chosen": {"tuned_folds": chosen.tuned_score, "fresh_folds": chosen.fresh_scores},
+            "candidates": [{"tuned_folds": one.tuned_score, "fresh_folds": one.fresh_scores} for one in tried],
+            "lead_on_tuned_folds": lead,
+            "lead_on_fresh_folds": fresh_lead,
+        },
+    )
+
+
+def comparison(tuning: Tuning, ensemble: Ensemble) -> tuple[dict[str, Any], bool]:
+    """The numbers behind the choice between the ensemble and a single configuration, and whether it wins.
+
+    It costs a training a part: it must lead by more than the standard error of the lead.
+    """
+    metric, selection = tuning.store.spec.scorer, ensemble.selection
+    is_better = len(selection.weights) > 1 and ensemble.lead > ensemble.lead_error
+    say(
+        f"tune: chosen on the other folds, {metric.name}: ensemble of {len(selection.weights)} trials "
+        f"{selection.nested_score:.5f} ({selection.score:.5f} on the folds that chose it), best single trial with "
+        f"{ensemble.n_seeds} networks a fold {ensemble.single_nested_score:.5f}, a lead by fold of {ensemble.lead:.5f} "
+        f"with a standard error of {ensemble.lead_error:.5f}: "
+        f"best.json holds {'the ensemble' if is_better else 'a single configuration'}"
+    )
+    return {
+        "is_chosen": is_better,
+        "weights": selection.weights,
+        "selection_score": selection.score,
+        "nested_score": selection.nested_score,
+        "single_nested_score": ensemble.single_nested_score,
+        "single_networks_a_fold": ensemble.n_seeds,
+        "lead": ensemble.lead,
+        "lead_error": ensemble.lead_error,
+    }, is_better
+
+
+def as_preset(config: RunConfig, description: str) -> RunConfig:
+    """A trial's configuration as a run's: named, and evaluated often enough for curves."""
+    epochs = int(config.params.get("epochs", 40))
+    params = {**config.params, "evaluate_every": max(1, epochs // 8)}
+    return config.model_copy(update={"preset": TUNED, "description": description, "params": params})
+
+
+def as_ensemble(base: RunConfig, ensemble: Ensemble) -> RunConfig:
+    """The run that trains every part of the ensemble."""
+    parts = []
+    for name, weight in ensemble.selection.weights.items():
+        config = as_preset(ensemble.configs[name], "")
+        parts.append(
+            Part(
+                weight=weight,
+                model=config.model,
+                params=config.params,
+                features=config.features,
+                scope=config.scope,
+                target_transform=config.target_transform,
+            )
+        )
+    return RunConfig(
+        preset=TUNED,
+        description=f"an ensemble of {len(parts)} trials",
+        model=base.model,
+        seeds=base.seeds,
+        seed=base.seed,
+        final=base.final,
+        final_reason=base.final_reason,
+        parts=parts,
+    )
