@@ -10,6 +10,7 @@ DEVICE      ?= auto
 UPLOAD      ?= 1
 YES         ?=
 DATASET     ?=
+WHEELS      ?=
 VENV        ?= .venv
 PYTHON      ?= python3
 
@@ -28,10 +29,10 @@ RUN_FLAGS  := --competition $(COMPETITION) --preset $(PRESET) --device $(DEVICE)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup data features tune train final submit leaderboard doctor runs test check bench clean
+.PHONY: help setup data features tune train final submit kernel leaderboard doctor runs test check bench clean
 
 help: ## list the targets
-	@echo "make <target> [COMPETITION=$(COMPETITION)] [PRESET=$(PRESET)] [MODEL=] [TRIALS=$(TRIALS)] [DEVICE=$(DEVICE)] [UPLOAD=$(UPLOAD)] [YES=] [DATASET=] [VENV=$(VENV)]"
+	@echo "make <target> [COMPETITION=$(COMPETITION)] [PRESET=$(PRESET)] [MODEL=] [TRIALS=$(TRIALS)] [DEVICE=$(DEVICE)] [UPLOAD=$(UPLOAD)] [YES=] [DATASET=] [WHEELS=] [VENV=$(VENV)]"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(SETUP) ## create the environment in VENV
@@ -50,6 +51,10 @@ final: $(FEATURES) ## final training and the submission file, no upload
 
 submit: $(FEATURES) ## everything, from a fresh clone to a checked submission (UPLOAD=0: never uploaded)
 	@$(PIPELINE) submit $(RUN_FLAGS) $(if $(filter 0 no false,$(UPLOAD)),--no-upload) $(if $(filter-out 0 no false,$(YES)),--yes)
+
+kernel: $(FEATURES) ## final training on Kaggle's GPU, its output checked and submitted (UPLOAD=0: only the bundle)
+	@$(PIPELINE) kernel --competition $(COMPETITION) --preset $(PRESET) $(if $(MODEL),--model $(MODEL)) \
+	  $(if $(WHEELS),--wheels $(WHEELS)) $(if $(filter 0 no false,$(UPLOAD)),--no-push) $(if $(filter-out 0 no false,$(YES)),--yes)
 
 leaderboard: $(SETUP) ## Kaggle's public leaderboard, your place, cv against public score
 	@$(PIPELINE) leaderboard --competition $(COMPETITION)

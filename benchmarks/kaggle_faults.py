@@ -27,13 +27,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pipeline.artifacts import Workspace
+from pipeline.artifacts import Workspace, read_json
 from pipeline.delivery import Parcel, deliver
 from pipeline.errors import KaggleError
 from pipeline.kaggle_client import KaggleSession, calls, download_files
 from pipeline.ledger import Ledger
 from tests.conftest import SPEC, TINY, Toy, toy_tables
-from tests.kaggle.conftest import FakeClock, offer_toy
+from tests.kaggle.conftest import SAME_RUN, FakeClock, offer_toy, run_notebooks
 from tests.kaggle.faults import FAULTS, OPERATIONS, PASSING, STALL_TIMEOUT_S
 from tests.kaggle.server import TOKEN, Fault, KaggleServer, zip_of
 
@@ -201,6 +201,7 @@ def table(names: list[str]) -> None:
         trained.workspace.spec.write_text(SPEC)
         trained.submit("--no-upload")
         offer_toy(server)
+        run_notebooks(server, trained)
         for name in names:
             for operation, one in OPERATIONS.items():
                 toy = Toy(Workspace(Path(folder) / "case", "toy"))
@@ -209,9 +210,10 @@ def table(names: list[str]) -> None:
                     shutil.copytree(trained.workspace.root, toy.workspace.root)
                 server.faults.clear()
                 server.submissions.clear()
+                server.kernels.clear()
                 server.fault(one.endpoint, FAULTS[name]())
                 calls.READ_TIMEOUT_S = STALL_TIMEOUT_S if name == "stalled" else 30.0
-                result = toy.run(one.command, *(TINY if one.command == "submit" else ()))
+                result = toy.run(one.command, *{"submit": TINY, "kernel": SAME_RUN}.get(one.command, []))
                 lines = [
                     line
                     for line in result.output.splitlines()
@@ -228,6 +230,8 @@ def on_disk(toy: Toy) -> str:
         return (
             ", ".join(f"ledger: {entry.status}" for entry in Ledger(toy.workspace.ledger).entries()) or "ledger: empty"
         )
+    if found := list(toy.workspace.kernels.glob("state-*.json")):
+        return f"notebook: {read_json(found[0])['status']}"
     if (toy.workspace.folder / "download" / "archive.part").exists():
         return "a part"
     return "raw/ complete" if toy.workspace.source.exists() else "nothing"

@@ -85,6 +85,11 @@ class Workspace:
         return RunFolder(self.runs / name)
 
     @property
+    def kernels(self) -> Path:
+        """`kernels/<competition>`: the bundle for Kaggle, and what became of it there."""
+        return self.root / "kernels" / self.competition
+
+    @property
     def submissions(self) -> Path:
         """`submissions/<competition>`."""
         return self.root / "submissions" / self.competition

@@ -173,6 +173,38 @@ def final(
 
 
 @app.command()
+def kernel(
+    competition: Competition = HOUSE_PRICES,
+    preset: Preset = "auto",
+    model: ModelName = None,
+    overrides: Overrides = None,
+    wheels: Annotated[
+        list[str] | None, typer.Option(help="owner/name of a data set of wheels that Kaggle lacks")
+    ] = None,
+    internet: Annotated[bool, typer.Option("--internet", help="let the notebook install what Kaggle lacks")] = False,
+    push: Annotated[bool, typer.Option("--push/--no-push", help="send it to Kaggle and run it there")] = True,
+    again: Annotated[bool, typer.Option("--again", help="push a new version of the same bundle")] = False,
+    upload: Annotated[bool, typer.Option("--upload/--no-upload", help="submit what it wrote")] = True,
+    yes: Annotated[bool, typer.Option("--yes", help="also when it is the last submission of the day")] = False,
+    root: Root = Path(),
+) -> None:
+    """Final training as a notebook on Kaggle's GPU: pushed, followed, its output checked and submitted."""
+    from pipeline.stages.kernel import Attached, run_at_kaggle
+    from pipeline.stages.submit import submit as submit_file
+
+    workspace = Workspace(root, competition)
+    config = _run_config(workspace, preset, model, overrides)
+    store, _ = _with_features(workspace)
+    attached = Attached(tuple(wheels or ()), internet)
+    path = run_at_kaggle(store, config, attached, is_push_wanted=push, is_again=again)
+    if path is None:
+        print(f"bundle: {workspace.kernels}")
+        return
+    submit_file(store, path, is_upload_wanted=upload, may_use_last_slot=yes)
+    print(f"submission: {path}")
+
+
+@app.command()
 def tune(
     competition: Competition = HOUSE_PRICES,
     preset: Annotated[str, typer.Option("--preset", "-p", help="the preset whose numbers are tuned")] = "fast",

@@ -14,7 +14,7 @@ from pipeline.kaggle_client.addresses import (
 from pipeline.kaggle_client.answers import Competition, LeaderboardRow, Limits, RemoteFile, Submission
 from pipeline.kaggle_client.credentials import Credential, credential_warnings, find_credentials, found_credentials
 from pipeline.kaggle_client.download import download_files
-from pipeline.kaggle_client.session import KaggleSession, client_version
+from pipeline.kaggle_client.session import KaggleSession, OutputName, client_version
 
 __all__ = [
     "COMPETITION_URL",
@@ -25,6 +25,7 @@ __all__ = [
     "KaggleSession",
     "LeaderboardRow",
     "Limits",
+    "OutputName",
     "RemoteFile",
     "Submission",
     "client_version",

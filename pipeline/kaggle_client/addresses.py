@@ -10,6 +10,7 @@ import re
 COMPETITION_URL = "https://www.kaggle.com/competitions/{slug}"
 RULES_URL = "https://www.kaggle.com/competitions/{slug}/rules"
 DATASET_URL = "https://www.kaggle.com/datasets/{slug}"
+KERNEL_URL = "https://www.kaggle.com/code/{owner}/{slug}"
 SETTINGS_URL = "https://www.kaggle.com/settings"
 
 

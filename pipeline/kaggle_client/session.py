@@ -44,6 +44,16 @@ def client_version() -> str:
 
 
 @dataclass(frozen=True)
+class OutputName:
+    """A file in the output of one version of a notebook."""
+
+    owner: str
+    slug: str
+    version: int
+    file_name: str
+
+
+@dataclass(frozen=True)
 class KaggleSession:
     """A logged-in user. Every method raises KaggleError, and no other error."""
 
@@ -103,7 +113,7 @@ class KaggleSession:
                 lambda answer: ([submission_of(item) for item in answer.submissions], answer.next_page_token or ""),
             )
 
-        return _all_pages(page)
+        return all_pages(page)
 
     def leaderboard(self, slug: str, n_rows: int) -> list[LeaderboardRow]:
         """The first rows of the public leaderboard, best first."""
@@ -122,7 +132,7 @@ class KaggleSession:
                 ),
             )
 
-        rows = _all_pages(page, enough=n_rows)[:n_rows]
+        rows = all_pages(page, enough=n_rows)[:n_rows]
         return [replace(row, rank=rank) for rank, row in enumerate(rows, start=1)]
 
     def data_files(self, slug: str) -> list[RemoteFile]:
@@ -146,7 +156,7 @@ class KaggleSession:
                 ),
             )
 
-        return _all_pages(page)
+        return all_pages(page)
 
     def open_archive(self, slug: str) -> Any:
         """The streamed answer with all files of a competition or data set, asked for once; the caller closes it."""
@@ -203,14 +213,20 @@ class KaggleSession:
             submission_description=description,
         )
 
-        def create() -> int:
-            with self.client() as client:
-                answer = client.competitions.competition_api_client.create_submission(request)
-            if isinstance(answer.ref, bool) or not isinstance(answer.ref, int) or answer.ref <= 0:
-                raise ValueError(f"no ref in the answer: {answer.message!r}")
-            return answer.ref
+        return self._ask(calls.write, "the submission", slug, "create_submission", request, _ref_in)
 
-        return calls.write("the submission", slug, create)
+    def create_code_submission(self, slug: str, kernel: OutputName, description: str) -> int:
+        """Submit a notebook's output to a code competition: uses a slot, too. Returns the ref; never tried again."""
+        request = _request(
+            "ApiCreateCodeSubmissionRequest",
+            competition_name=slug,
+            kernel_owner=kernel.owner,
+            kernel_slug=kernel.slug,
+            kernel_version=kernel.version,
+            file_name=kernel.file_name,
+            submission_description=description,
+        )
+        return self._ask(calls.write, "the submission", slug, "create_code_submission", request, _ref_in)
 
     def _read(self, doing: str, slug: str, method: str, request: Any, convert: Callable[[Any], T]) -> T:
         return self._ask(calls.read, doing, slug, method, request, convert)
@@ -250,7 +266,14 @@ def _request(name: str, **fields: Any) -> Any:
     return request
 
 
-def _all_pages(page: Callable[[str], tuple[list[T], str]], *, enough: int | None = None) -> list[T]:
+def _ref_in(answer: Any) -> int:
+    """The ref of a submission's answer. Raises ValueError when there is none."""
+    if isinstance(answer.ref, bool) or not isinstance(answer.ref, int) or answer.ref <= 0:
+        raise ValueError(f"no ref in the answer: {answer.message!r}")
+    return answer.ref
+
+
+def all_pages(page: Callable[[str], tuple[list[T], str]], *, enough: int | None = None) -> list[T]:
     """The items of all pages, until there is no next one or there are `enough`."""
     items: list[T] = []
     token = ""

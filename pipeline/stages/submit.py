@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pipeline import artifacts, kaggle_client
-from pipeline.delivery import Parcel, deliver
-from pipeline.kaggle_client import KaggleSession
+from pipeline.delivery import Parcel, Way, deliver
+from pipeline.kaggle_client import KaggleSession, OutputName
 from pipeline.ledger import Entry, Ledger
 from pipeline.problems import FeatureStore
 from pipeline.progress import say
@@ -32,22 +33,35 @@ def submit(
     if reason is not None:
         say(f"submit: nothing was uploaded: {reason}")
         return
+    kernel = provenance.get("kernel", {})
+    is_code = bool(kernel) and kernel["is_code"]
     parcel = Parcel(
         slug=store.spec.kaggle_slug,
         file=submission,
-        sha256=artifacts.sha256_of(submission),
+        sha256=kernel["bundle"] if is_code else artifacts.sha256_of(submission),  # what Kaggle gets
         run=provenance["run"],
         metric=provenance["metric"],
         cv_score=provenance["cv_score"],
+        is_code=is_code,
     )
     ledger = Ledger(store.workspace.ledger)
     entry = ledger.find(parcel.sha256)
     if entry is None or entry.status != "complete":
         session = KaggleSession.connect()
-        entry = deliver(session, ledger, parcel, may_use_last_slot=may_use_last_slot, wait_s=wait_s)
+        way = _as_notebook(session, parcel.slug, kernel) if is_code else None
+        entry = deliver(session, ledger, parcel, may_use_last_slot=may_use_last_slot, wait_s=wait_s, way=way)
     else:
         say(f"submit: this file was sent already (ref {entry.ref}); it is not sent again")
     say(f"submit: {_outcome(entry)}")
+
+
+def _as_notebook(session: KaggleSession, slug: str, kernel: dict[str, Any]) -> Way:
+    """Kaggle runs the notebook's version again, on the hidden test rows."""
+    output = OutputName(*(kernel[key] for key in ("owner", "slug", "version", "file_name")))
+    return Way(
+        prepare=lambda: "",
+        create=lambda _, description: session.create_code_submission(slug, output, description),
+    )
 
 
 def _why_not(store: FeatureStore, *, is_sample: bool, is_upload_wanted: bool) -> str | None:

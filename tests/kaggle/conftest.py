@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +15,10 @@ import pytest
 
 from pipeline.artifacts import Workspace
 from pipeline.kaggle_client import calls
-from tests.conftest import SPEC, Toy, toy_tables
+from tests.conftest import SPEC, TINY, Toy, toy_tables
 from tests.kaggle.server import TOKEN, KaggleServer
+
+SAME_RUN = TINY[:6]  # the overrides of the `finished` competition's run
 
 
 @dataclass
@@ -102,3 +107,23 @@ def finished(trained: Path, tmp_path: Path) -> Toy:
     """A competition with a finished run and its submission, of its own."""
     shutil.copytree(trained, tmp_path / "finished")
     return Toy(Workspace(tmp_path / "finished", "toy"))
+
+
+def output_of_script(text: str, content: bytes, provenance: dict[str, object]) -> dict[str, bytes]:
+    """What the script `text` leaves that wrote the submission `content`."""
+    facts = re.search(r"^FACTS = '(.*)'$", text, re.MULTILINE)
+    assert facts is not None
+    manifest = {
+        "bundle": json.loads(facts[1])["id"],
+        "files": {"submission.csv": {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}},
+        "provenance": provenance,
+        "elapsed_s": 1.0,
+    }
+    return {"submission.csv": content, "manifest.json": json.dumps(manifest).encode()}
+
+
+def run_notebooks(server: KaggleServer, toy: Toy) -> None:
+    """Let the server run every notebook to the submission that `toy` has now."""
+    path = toy.submission()
+    content, provenance = path.read_bytes(), json.loads(path.with_suffix(".json").read_text())
+    server.run_kernel = lambda text: output_of_script(text, content, provenance)

@@ -63,6 +63,9 @@ OPERATIONS = {
     "submit": Operation("submit", "CreateSubmission", is_read=False),
     "score": Operation("submit", "GetSubmission"),
     "leaderboard": Operation("leaderboard", "GetLeaderboard"),
+    "kernel push": Operation("kernel", "SaveKernel", is_read=False),
+    "kernel": Operation("kernel", "GetKernelSessionStatus"),
+    "kernel output": Operation("kernel", "ListKernelSessionOutput"),
 }
 
 # What the user reads, a part of it, by fault; "*" where the operation makes no difference.
@@ -86,7 +89,7 @@ WORDS = {
     "lost answer": "broke off",
     "stalled": "in time",
 }
-EVERY_FAULT = ("download", "submit", "score", "leaderboard")  # operations met by all faults; the others by these:
+EVERY_FAULT = ("download", "submit", "score", "leaderboard", "kernel")  # met by all faults; the others by these:
 SOME_FAULTS = ("401", "403 rules", "500", "maintenance page, 200", "wrong JSON", "dropped")
 
 CASES = [

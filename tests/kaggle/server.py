@@ -108,7 +108,10 @@ class KaggleServer:
         self.leaderboard = [("north", "0.10"), ("ada", "0.12345"), ("south", "0.2")]
         self.page_size = 20
         self.kernels: dict[str, dict[str, Any]] = {}
-        self.kernel_output: dict[str, bytes] = {}
+        self.kernel_output: dict[str, bytes] = {}  # by storage address
+        self.run_kernel: Callable[[str], dict[str, bytes]] = lambda _: {}  # a notebook's text -> what its run leaves
+        self.kernel_error = ""
+        self.kernel_log: list[dict[str, Any]] = []
         self.kernel_status = ["QUEUED", "RUNNING", "COMPLETE"]
         self.storage = self.url = ""
         self.stopped = threading.Event()
@@ -253,31 +256,49 @@ class KaggleServer:
 
     def SaveKernel(self, body: dict[str, Any]) -> Any:
         """A new version of a notebook, run at once."""
-        kernel = self.kernels.setdefault(body["slug"], {"versions": []})
-        kernel["versions"].append({"request": body, "n_polls": 0})
-        number = len(kernel["versions"])
-        return {"ref": f"/code/{body['slug']}", "url": "", "versionNumber": number, "kernelId": 7}
+        if self.kernel_error:
+            return {"error": self.kernel_error}
+        number = self.add_kernel_version(body["slug"], body, self.run_kernel(body["text"]))
+        address = f"/code/{body['slug']}"
+        answer = {"ref": address, "url": f"https://www.kaggle.com{address}", "versionNumber": number, "kernelId": 7}
+        unknown = [slug for slug in body.get("competitionDataSources", []) if slug not in self.slugs]
+        return answer | ({"invalidCompetitionSources": unknown} if unknown else {})
+
+    def add_kernel_version(self, name: str, request: dict[str, Any], output: dict[str, bytes], **more: Any) -> int:
+        """A version and what its run leaves; its number."""
+        versions = self.kernels.setdefault(name, {"versions": []})["versions"]
+        versions.append({"request": request, "n_polls": 0, "output": output, "status": self.kernel_status, **more})
+        return len(versions)
+
+    def GetKernel(self, body: dict[str, Any]) -> Any:
+        """The latest version's text."""
+        version = self._kernel_version(body)
+        if version is None:
+            return 403, {"code": 403, "message": "Permission 'kernels.get' was denied"}
+        number = len(self.kernels[f"{body['userName']}/{body['kernelSlug']}"]["versions"])
+        return {"metadata": {"currentVersionNumber": number}, "blob": {"source": version["request"].get("text", "")}}
 
     def GetKernelSessionStatus(self, body: dict[str, Any]) -> Any:
         """Of the version named by `versionLabel`, else of the latest."""
         version = self._kernel_version(body)
         if version is None:
             return 404, {"code": 404, "message": "Not found"}
-        word = self.kernel_status[min(version["n_polls"], len(self.kernel_status) - 1)]
+        word = version["status"][min(version["n_polls"], len(version["status"]) - 1)]
         version["n_polls"] += 1
         return {"status": word, "failureMessage": self.error_text if word == "ERROR" else None}
 
     def ListKernelSessionOutput(self, body: dict[str, Any]) -> Any:
         """Names and storage addresses of a version's output."""
-        if self._kernel_version(body) is None:
+        version = self._kernel_version(body)
+        if version is None:
             return 404, {"code": 404, "message": "Not found"}
-        files = [{"fileName": name, "url": f"{self.storage}/output/{name}"} for name in self.kernel_output]
+        self.kernel_output |= {f"{id(version)}/{name}": content for name, content in version["output"].items()}
+        files = [
+            {"fileName": name, "url": f"{self.storage}/output/{id(version)}/{name}?signature=s"}
+            for name in version["output"]
+        ]
         items, token = self._page(files, body)
-        return {"files": items, "log": "[]", "nextPageToken": token}
-
-    def DownloadKernelOutput(self, body: dict[str, Any]) -> Any:
-        """A redirect to one output file."""
-        return 302, f"{self.storage}/output/{body.get('filePath')}"
+        return {"files": items, "log": json.dumps(self.kernel_log), "nextPageToken": token}
 
     def CreateCodeSubmission(self, body: dict[str, Any]) -> Any:
         """Use a slot with a notebook's output."""

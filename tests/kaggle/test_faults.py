@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pipeline.kaggle_client import calls
+from pipeline.kernel_run import POLL_DELAYS_S
 from pipeline.ledger import Ledger
 from tests.conftest import TINY, Toy
-from tests.kaggle.conftest import FakeClock
+from tests.kaggle.conftest import SAME_RUN, FakeClock, run_notebooks
 from tests.kaggle.faults import CASES, FAULTS, OPERATIONS, PASSING, STALL_TIMEOUT_S, WORDS
 from tests.kaggle.server import TOKEN, KaggleServer
 
@@ -19,6 +20,7 @@ HARMLESS = {
     ("wrong JSON", "upload"),
     ("404", "score"),
     *((name, "submit") for name in ("truncated body", "wrong JSON", "no JSON", "lost answer", "stalled")),
+    ("wrong JSON", "kernel push"),
 }
 OTHER_WORDS = {
     ("403 rules", "login"): "accepts none of the credentials",
@@ -26,11 +28,18 @@ OTHER_WORDS = {
     ("wrong JSON", "storage"): "no archive",
     ("500", "submit"): "not certain yet",
     ("503", "submit"): "not certain yet",
+    ("403 rules", "kernel"): "competition's rules must be accepted",
+    ("403 rules", "kernel output"): "competition's rules must be accepted",
+    ("403 spelling", "kernel"): "A private notebook is open to its owner alone",
+    ("403 closed", "kernel"): "A private notebook is open to its owner alone",
+    ("500", "kernel push"): "not certain yet",
     ("401", "storage"): "the storage refused",
     ("401", "upload"): "the storage refused",
     ("403 rules", "upload"): "the storage refused",
     ("403 rules", "storage"): "the storage refused",
 }
+SENDING = {"submit", "kernel"}
+OPTIONS = {"submit": TINY, "kernel": SAME_RUN}
 READS = [
     (name, operation)
     for operation, one in OPERATIONS.items()
@@ -41,7 +50,7 @@ READS = [
 
 def run(toy: Toy, command: str) -> tuple[int, str, str]:
     """Exit code, stdout and stderr."""
-    result = toy.run(command, *(TINY if command == "submit" else ()))
+    result = toy.run(command, *OPTIONS.get(command, ()))
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout, result.stderr
@@ -53,6 +62,7 @@ def test_a_fault_is_explained_and_the_same_command_ends_well_when_it_is_over(
 ) -> None:
     command, endpoint = OPERATIONS[operation].command, OPERATIONS[operation].endpoint
     toy = empty if command == "data" else finished
+    run_notebooks(kaggle, finished)
     if name == "stalled":
         monkeypatch.setattr(calls, "READ_TIMEOUT_S", STALL_TIMEOUT_S)
     kaggle.fault(endpoint, FAULTS[name]())
@@ -66,17 +76,19 @@ def test_a_fault_is_explained_and_the_same_command_ends_well_when_it_is_over(
         assert "Traceback" not in err
     assert not (toy.workspace.raw.exists() and command == "data" and code != 0)
     assert not list(toy.workspace.folder.glob(".*partial"))
-    assert len(kaggle.submissions) == int(command == "submit" and (code == 0 or operation == "score"))
+    assert len(kaggle.submissions) == int(command in SENDING and (code == 0 or operation == "score"))
 
     kaggle.faults.clear()
     monkeypatch.setattr(calls, "READ_TIMEOUT_S", 30.0)
     code, out, err = run(toy, command)
     assert code == 0, err
-    if command == "submit":
+    if command == "kernel":
+        assert [len(one["versions"]) for one in kaggle.kernels.values()] == [1]
+    if command in SENDING:
         (entry,) = Ledger(toy.workspace.ledger).entries()
         (submission,) = kaggle.submissions
         assert (entry.ref, entry.status, entry.public_score) == (submission["ref"], "complete", 0.12345)
-        assert submission["content"] == toy.submission().read_bytes()
+        assert submission["content"] == (toy.workspace.submissions / entry.file).read_bytes()
     if command == "data":
         assert sorted(path.name for path in toy.workspace.raw.glob("*.csv")) == [
             "sample_submission.csv",
@@ -100,12 +112,13 @@ def test_a_read_is_asked_again_after_a_passing_fault(
         monkeypatch.setattr(calls, "READ_TIMEOUT_S", STALL_TIMEOUT_S)
     kaggle.fault(OPERATIONS[operation].endpoint, FAULTS[name](times=2))
     command = OPERATIONS[operation].command
+    run_notebooks(kaggle, finished)
     code, _, err = run(empty if command == "data" else finished, command)
     assert code == 0, err
-    assert len(kaggle.submissions) == (command == "submit")
+    assert len(kaggle.submissions) == (command in SENDING)
     if (name, operation) not in HARMLESS:
         assert "trying again in" in err
-        assert 0 < clock.slept <= 2 * calls.LONGEST_WAIT_S + sum((2.0, 3.0))
+        assert 0 < clock.slept <= 2 * calls.LONGEST_WAIT_S + sum((2.0, 3.0)) + sum(POLL_DELAYS_S[:2])
 
 
 @pytest.mark.parametrize("operation", [name for name, one in OPERATIONS.items() if not one.is_read])
@@ -117,7 +130,8 @@ def test_a_write_is_never_repeated(
         monkeypatch.setattr(calls, "READ_TIMEOUT_S", STALL_TIMEOUT_S)
     endpoint = OPERATIONS[operation].endpoint
     kaggle.fault(endpoint, FAULTS[name](times=1))
-    run(finished, "submit")
+    run_notebooks(kaggle, finished)
+    run(finished, OPERATIONS[operation].command)
     assert kaggle.names().count(endpoint) == 1
 
 

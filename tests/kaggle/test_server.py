@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import requests
+
 from pipeline.kaggle_client import KaggleSession, calls
 from tests.kaggle.server import KaggleServer
 
@@ -9,13 +11,15 @@ from tests.kaggle.server import KaggleServer
 def test_a_notebooks_versions_have_a_status_and_an_output_of_their_own(kaggle: KaggleServer) -> None:
     from kagglesdk.kernels.types import kernels_api_service as types
 
-    kaggle.kernel_output = {"submission.csv": b"id,price\n1,2\n"}
+    kaggle.run_kernel = lambda text: {"submission.csv": text.encode()}
     session = KaggleSession.connect()
     with calls.guarded(), session.client() as client:
         kernels = client.kernels.kernels_api_client
         save = types.ApiSaveKernelRequest()
-        save.slug, save.text = "ada/final-train", "print(1)"
-        assert [kernels.save_kernel(save).version_number for _ in range(2)] == [1, 2]
+        save.slug = "ada/final-train"
+        for number in (1, 2):
+            save.text = f"print({number})"
+            assert kernels.save_kernel(save).version_number == number
         status = types.ApiGetKernelSessionStatusRequest()
         status.user_name, status.kernel_slug, status.version_label = "ada", "final-train", "v1"
         words = [kernels.get_kernel_session_status(status).status.name for _ in range(3)]
@@ -23,10 +27,10 @@ def test_a_notebooks_versions_have_a_status_and_an_output_of_their_own(kaggle: K
         status.version_label = "v2"
         assert kernels.get_kernel_session_status(status).status.name == "QUEUED"
         listing = types.ApiListKernelSessionOutputRequest()
-        listing.user_name, listing.kernel_slug, listing.version_label = "ada", "final-train", "v1"
-        (file,) = kernels.list_kernel_session_output(listing).files
-        assert file.file_name == "submission.csv"
-        output = types.ApiDownloadKernelOutputRequest()
-        output.owner_slug, output.kernel_slug, output.file_path = "ada", "final-train", "submission.csv"
-        assert kernels.download_kernel_output(output).content == kaggle.kernel_output["submission.csv"]
+        listing.user_name, listing.kernel_slug = "ada", "final-train"
+        for number in (1, 2):
+            listing.version_label = f"v{number}"
+            (file,) = kernels.list_kernel_session_output(listing).files
+            assert file.file_name == "submission.csv"
+            assert requests.get(file.url, timeout=10).text == f"print({number})"
     assert kaggle.kernels["ada/final-train"]["versions"][0]["request"]["text"] == "print(1)"

@@ -1,0 +1,190 @@
+"""Stage `kernel`: the final training as a notebook at Kaggle -> a checked submission CSV and its provenance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline import artifacts, kaggle_client
+from pipeline.artifacts import Workspace
+from pipeline.bundling import CODE_FILE, SUBMISSION_FILE, Bundle, make_bundle
+from pipeline.config import CompetitionSpec, RunConfig
+from pipeline.errors import DataError, KaggleError
+from pipeline.kaggle_client import RULES_URL, KaggleSession
+from pipeline.kernel_run import State, StateFile, fetch_output, follow, push_once
+from pipeline.models import make_model
+from pipeline.problems import FeatureStore
+from pipeline.progress import say
+from pipeline.submission import check_submission
+from pipeline.tables import read_table
+
+WAIT_S = 12 * 3600.0  # Kaggle ends a run after twelve hours
+BYTES_AS_SAMPLE = 30  # a submission may have so many times the sample submission's bytes: "0" against 17 digits
+
+
+@dataclass(frozen=True)
+class Attached:
+    """What the notebook has beside the competition: data sets of wheels, and the internet."""
+
+    wheels: tuple[str, ...] = ()
+    has_internet: bool = False
+
+
+def build(workspace: Workspace, spec: CompetitionSpec, config: RunConfig, attached: Attached) -> Bundle:
+    """Write the bundle into `kernels/<competition>/`. Raises SpecError, also for parameters the model does not know."""
+    for _, part in config.weighted_parts:
+        make_model(part.model, part.params, where=f"preset {config.preset}")
+    bundle = make_bundle(
+        workspace,
+        spec,
+        config,
+        wheels=attached.wheels,
+        has_internet=attached.has_internet,
+    )
+    path = bundle.write(workspace.kernels)
+    say(f"kernel: {path} ({len(bundle.text) / 1e3:.0f} kB) trains {bundle.run} on Kaggle")
+    return bundle
+
+
+def run_at_kaggle(
+    store: FeatureStore,
+    config: RunConfig,
+    attached: Attached,
+    *,
+    is_push_wanted: bool,
+    is_again: bool = False,
+    wait_s: float = WAIT_S,
+) -> Path | None:
+    """Push the bundle, follow its run, fetch and check its output: the submission's path, or None if it stays here.
+
+    Goes on where an earlier call was cut off: the same bundle is pushed once. Raises SpecError, KaggleError.
+    """
+    bundle = build(store.workspace, store.spec, config, attached)
+    reason = _why_not(store, is_push_wanted=is_push_wanted)
+    if reason is not None:
+        say(f"kernel: nothing was pushed: {reason}")
+        return None
+    file = StateFile(store.workspace.kernels, bundle)
+    state = file.read()
+    if state is not None and state.status == "fetched" and not is_again:
+        path = store.workspace.root / state.submission
+        if path.exists() and _is_as_fetched(path):
+            say(f"kernel: {state.kernel} was fetched already")
+            return path
+    session = KaggleSession.connect()
+    state = _pushed(session, store, bundle, attached, file, is_again=is_again)
+    follow(session, file, state, wait_s=wait_s)
+    max_bytes = BYTES_AS_SAMPLE * len(store.sample_submission.to_csv(index=False)) + (1 << 20)
+    manifest, content = fetch_output(session, file, state, max_bytes=max_bytes)
+    path = _written(store, state, manifest["provenance"], content, config.run_name)
+    file.write(replace(state, status="fetched", submission=str(path.relative_to(store.workspace.root))))
+    return path
+
+
+def _pushed(
+    session: KaggleSession,
+    store: FeatureStore,
+    bundle: Bundle,
+    attached: Attached,
+    file: StateFile,
+    *,
+    is_again: bool,
+) -> State:
+    slug = store.spec.kaggle_slug
+    if not session.user:
+        raise KaggleError(
+            "does not say whose these credentials are, and a notebook needs an owner",
+            kind="no user",
+            hint="Set KAGGLE_USERNAME to your name at Kaggle.",
+        )
+    competition = session.competition(slug)
+    if not competition.has_entered:
+        raise KaggleError(
+            "the rules were not accepted yet",
+            kind="rules",
+            where=slug,
+            hint=f"Accept them once in the browser: {RULES_URL.format(slug=slug)}",
+        )
+    if competition.is_code_only and attached.has_internet:
+        raise KaggleError(
+            "is a code competition: its notebooks run without the internet",
+            kind="code competition",
+            where=slug,
+            hint="Leave out --internet; packages that Kaggle lacks are attached by --wheels.",
+        )
+    bundle = bundle.owned_by(session.user)
+    bundle.write(file.folder)
+    state = State(
+        bundle.id,
+        "pushing",
+        session.user,
+        bundle.slug,
+        git_commit=artifacts.git_commit(store.workspace.root),
+        is_code=competition.is_code_only,
+    )
+    return push_once(session, file, bundle, state, is_again=is_again)
+
+
+def _written(store: FeatureStore, state: State, provenance: dict[str, Any], content: bytes, run: str) -> Path:
+    """Check the output as any submission and put it, with its provenance, into `submissions/<competition>/`."""
+    folder = store.workspace.kernels / f"v{state.version}"
+    with artifacts.atomic_write(folder / SUBMISSION_FILE) as file:
+        file.write(content)
+    try:
+        frame = read_table(folder / SUBMISSION_FILE, na_is_category=store.spec.label_columns)
+        check_submission(store.spec, store.classes, store.sample_submission, frame)
+        if (provenance.get("run"), provenance.get("metric")) != (run, store.spec.metric):
+            raise DataError(f"it is of the run {provenance.get('run')!r}", where="manifest", hint=f"Wanted: {run}.")
+        cv_score = float(provenance["cv_score"])
+    except (DataError, KeyError, TypeError, ValueError) as error:
+        raise KaggleError(
+            f"the output is no submission: {error}",
+            kind="bad output",
+            where=str(state.kernel),
+            hint=f"It is kept in {folder}; nothing was sent. --again pushes a new version.",
+        ) from error
+    raw_files = {name: record["sha256"] for name, record in store.manifest["raw_files"].items()}
+    if provenance.get("raw_files") != raw_files:
+        say("kernel: the files at Kaggle are not byte for byte those here; the notebook used its own")
+    path = store.workspace.submissions / f"{run}-kernel-v{state.version}.csv"
+    with artifacts.atomic_write(path) as file:
+        file.write(content)
+    kernel = {"owner": state.owner, "slug": state.slug, "version": state.version, "file_name": SUBMISSION_FILE}
+    provenance |= {
+        "submission": path.name,
+        "sha256": artifacts.sha256_of(path),
+        "cv_score": cv_score,
+        "is_sample": False,
+        "git_commit": state.git_commit,
+        "kernel": {**kernel, "bundle": state.bundle, "is_code": state.is_code},
+    }
+    artifacts.write_json(path.with_suffix(".json"), provenance)
+    say(f"kernel: {path}: {len(frame)} rows, sha256 as the notebook wrote it, cv {store.spec.metric} {cv_score:.5f}")
+    return path
+
+
+def _is_as_fetched(path: Path) -> bool:
+    record = artifacts.read_json(path.with_suffix(".json"))
+    return bool(record["sha256"] == artifacts.sha256_of(path))
+
+
+def _why_not(store: FeatureStore, *, is_push_wanted: bool) -> str | None:
+    """The reason for which the network is not touched, and what can be done by hand; None when there is none."""
+    by_hand = (
+        f"by hand: https://www.kaggle.com/code, New Notebook, File > Import Notebook > "
+        f"{store.workspace.kernels / CODE_FILE}; input {store.spec.data_slug}, accelerator GPU T4 x2, internet off, "
+        f"Save & Run All; its output holds {SUBMISSION_FILE}"
+    )
+    if store.is_sample:
+        return f"this is SAMPLE DATA: what the notebook makes could not be checked here; {by_hand}"
+    if not is_push_wanted:
+        return f"--no-push; {by_hand}"
+    if store.spec.dataset is not None:
+        return f"the files are those of the data set {store.spec.dataset}, which takes no submissions; {by_hand}"
+    if kaggle_client.find_credentials() is None:
+        return (
+            f"no Kaggle credentials were found (make a token at {kaggle_client.SETTINGS_URL} and put it into "
+            f"~/.kaggle/access_token or KAGGLE_API_TOKEN, then run the same command again); {by_hand}"
+        )
+    return None

@@ -1,0 +1,301 @@
+"""A bundle is pushed at most once, just its version is followed, and only an output that is its own is submitted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline import artifacts, kernel_run
+from pipeline.ledger import Ledger
+from tests.conftest import Toy
+from tests.kaggle.conftest import SAME_RUN, run_notebooks
+from tests.kaggle.server import TOKEN, Fault, KaggleServer, page, status
+
+NAME = "ada/final-toy"
+OTHER_BUNDLE = b'{"bundle": "other", "files": {"submission.csv": {"sha256": ""}}, "provenance": {}}'
+
+
+@pytest.fixture
+def kaggle(kaggle: KaggleServer, finished: Toy) -> KaggleServer:
+    """A Kaggle that runs notebooks."""
+    run_notebooks(kaggle, finished)
+    return kaggle
+
+
+def kernel(toy: Toy, *options: str, code: int = 0) -> str:
+    """What the user reads of a `kernel` that ends with `code`."""
+    result = toy.run("kernel", *SAME_RUN, *options)
+    assert result.exit_code == code, (result.output, result.exception)
+    assert TOKEN not in result.output
+    return result.stdout + result.stderr
+
+
+def versions(server: KaggleServer) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = server.kernels.get(NAME, {"versions": []})["versions"]
+    return found
+
+
+def fetched(toy: Toy) -> list[Path]:
+    return sorted(toy.workspace.submissions.glob("*-kernel-*.csv"))
+
+
+def test_a_notebook_is_pushed_followed_fetched_checked_and_its_output_submitted(
+    kaggle: KaggleServer, finished: Toy
+) -> None:
+    local = finished.submission()
+    kaggle.kernel_status = ["QUEUED", "RUNNING", "RUNNING", "COMPLETE"]
+    kaggle.kernel_log = [{"stream_name": "stderr", "time": 1.5, "data": "train: \x1b[1mepoch 1\n"}]
+    said = kernel(finished)
+    assert "public score 0.12345" in said
+    assert "train: epoch 1" in said
+    assert (finished.workspace.kernels / "v1" / "log.txt").read_text() == "train: epoch 1\n"
+    (version,) = versions(kaggle)
+    request = version["request"]
+    assert isinstance(request, dict)
+    assert {key: request.get(key) for key in ("newTitle", "machineShape", "enableInternet", "isPrivate")} == {
+        "newTitle": "final toy",
+        "machineShape": "NvidiaTeslaT4",
+        "enableInternet": False,
+        "isPrivate": True,
+    }
+    assert request["competitionDataSources"] == ["toy"]
+    assert request["text"] == (finished.workspace.kernels / "final_training.py").read_text()
+    assert TOKEN not in request["text"]
+    (path,) = fetched(finished)
+    assert path.read_bytes() == local.read_bytes()
+    provenance = artifacts.read_json(path.with_suffix(".json"))
+    assert provenance["sha256"] == artifacts.sha256_of(path)
+    assert (provenance["kernel"]["owner"], provenance["kernel"]["version"]) == ("ada", 1)
+    (entry,) = Ledger(finished.workspace.ledger).entries()
+    assert (entry.file, entry.public_score) == (path.name, 0.12345)
+    assert kaggle.submissions[0]["content"] == local.read_bytes()
+
+
+def test_the_same_command_again_does_not_touch_the_network(kaggle: KaggleServer, finished: Toy) -> None:
+    kernel(finished)
+    n_requests = len(kaggle.requests)
+    assert "not sent again" in kernel(finished)
+    assert len(kaggle.requests) == n_requests
+
+
+def test_an_older_version_that_is_complete_is_not_taken_for_ours(kaggle: KaggleServer, finished: Toy) -> None:
+    old = {"submission.csv": b"old", "manifest.json": b"{}"}
+    kaggle.add_kernel_version(NAME, {"text": "an older one"}, old, status=["COMPLETE"])
+    kaggle.fault("GetKernelSessionStatus", status(404, "Not found", times=2))  # of a version just pushed
+    kernel(finished)
+    labels = {one.body["versionLabel"] for one in kaggle.requests if "versionLabel" in one.body}
+    assert labels == {"v2"}
+    assert fetched(finished)[0].name.endswith("-kernel-v2.csv")
+
+
+def test_a_newer_version_of_somebody_else_is_not_taken_for_ours(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.fault("GetKernelSessionStatus", status(401, "Unauthorized access"))
+    kernel(finished, code=3)
+    kaggle.faults.clear()
+    kaggle.add_kernel_version(NAME, {"text": "a newer one"}, {"submission.csv": b"new"}, status=["ERROR"])
+    assert "going on with ada/final-toy version 1" in kernel(finished)
+    assert len(kaggle.submissions) == 1
+
+
+def test_a_refused_push_is_explained_and_leaves_nothing_to_follow(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.kernel_error = "Maximum weekly GPU quota of 30.00 hours reached."
+    assert "Maximum weekly GPU quota" in kernel(finished, code=3)
+    assert not list(finished.workspace.kernels.glob("state-*"))
+    kaggle.kernel_error = ""
+    kernel(finished)
+    assert len(versions(kaggle)) == len(kaggle.submissions) == 1
+
+
+def test_an_input_that_kaggle_leaves_out_ends_the_run(kaggle: KaggleServer, finished: Toy) -> None:
+    answer = {"ref": f"/code/{NAME}", "versionNumber": 1, "invalidCompetitionSources": ["toy"]}
+    kaggle.fault("SaveKernel", Fault(status=200, body=answer, is_after=True, times=1))
+    assert "left out inputs of ada/final-toy version 1: competition toy" in kernel(finished, code=3)
+    kernel(finished)
+    assert len(versions(kaggle)) == 2
+
+
+@pytest.mark.parametrize(("word", "words"), [("ERROR", "failed: out of memory"), ("CANCEL_ACKNOWLEDGED", "cancelled")])
+def test_a_run_that_fails_shows_its_log_and_the_next_command_pushes_anew(
+    kaggle: KaggleServer, finished: Toy, word: str, words: str
+) -> None:
+    kaggle.kernel_status, kaggle.error_text = ["RUNNING", word], "out of memory"
+    kaggle.kernel_log = [{"data": "line one\n"}, {"data": "too old or absent here: pandas 2.2\n"}]
+    said = kernel(finished, code=3)
+    assert words in said
+    assert "too old or absent here: pandas 2.2" in said.split("the end of its log")[1]
+    assert kaggle.submissions == fetched(finished) == []
+    kaggle.kernel_status = ["COMPLETE"]
+    assert "pushed ada/final-toy version 2" in kernel(finished)
+    assert len(versions(kaggle)) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"submission.csv": None}, "there is no submission.csv in the output"),
+        ({"manifest.json": None, "submission.csv": None}, "no manifest.json and no submission.csv"),
+        ({"submission.csv": b"id,price\n65,1\n"}, "it was changed"),
+        ({"submission.csv": b"x" * (1 << 21)}, "which it cannot need"),
+        ({"manifest.json": b"[1, 2]"}, "manifest.json is not the script's"),
+        ({"manifest.json": b'{"bundle": NaN}'}, "manifest.json is not the script's"),
+        ({"manifest.json": OTHER_BUNDLE}, "that of another bundle, other"),
+    ],
+)
+def test_an_output_that_is_not_its_own_is_neither_kept_nor_sent(
+    kaggle: KaggleServer, finished: Toy, change: dict[str, bytes | None], words: str
+) -> None:
+    good = kaggle.run_kernel
+    kaggle.run_kernel = lambda text: {
+        name: content for name, content in (good(text) | change).items() if content is not None
+    }
+    assert words in kernel(finished, code=3)
+    assert fetched(finished) == kaggle.submissions == []
+    kaggle.run_kernel = good
+    assert words in kernel(finished, code=3)
+    assert len(versions(kaggle)) == 1
+    kernel(finished, "--again")
+    assert (len(versions(kaggle)), len(kaggle.submissions)) == (2, 1)
+
+
+def test_an_output_that_is_no_submission_is_not_sent(kaggle: KaggleServer, finished: Toy) -> None:
+    path = finished.submission()
+    path.write_text(path.read_text().replace("\n66,", "\n999,"))
+    run_notebooks(kaggle, finished)
+    assert "holds the id 999" in kernel(finished, code=3)
+    assert fetched(finished) == kaggle.submissions == []
+
+
+def test_names_in_the_output_lead_nowhere(kaggle: KaggleServer, finished: Toy) -> None:
+    good = kaggle.run_kernel
+    kaggle.run_kernel = lambda text: {"../evil.txt": b"evil", "/tmp/evil.txt": b"evil", **good(text)}
+    kernel(finished)
+    assert not list(finished.workspace.root.parent.rglob("evil.txt"))
+    assert not any("evil" in str(one.body) for one in kaggle.requests if one.name == "storage")
+
+
+def test_a_web_page_is_not_taken_for_the_output(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.fault("storage", page(200))
+    assert "web page" in kernel(finished, code=3)
+    kaggle.faults.clear()
+    kernel(finished)
+    assert len(versions(kaggle)) == len(kaggle.submissions) == 1
+
+
+@pytest.mark.parametrize("fault", [Fault(status=403, body=b"expired", times=1), Fault(cut_at=40, times=1)])
+def test_a_worn_out_address_and_a_cut_line_are_asked_for_again(
+    kaggle: KaggleServer, finished: Toy, fault: Fault
+) -> None:
+    kaggle.fault("storage", fault)
+    kernel(finished)
+    assert fetched(finished)[0].read_bytes() == kaggle.submissions[0]["content"]
+
+
+def test_a_long_run_is_followed_by_the_next_command(
+    kaggle: KaggleServer, finished: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_run, "POLL_DELAYS_S", (7200.0,))
+    kaggle.kernel_status = ["RUNNING"]
+    assert "still running after 12.0 hours" in kernel(finished, code=3)
+    versions(kaggle)[0]["status"] = ["COMPLETE"]
+    assert "pushed already" in kernel(finished)
+    assert len(versions(kaggle)) == len(kaggle.submissions) == 1
+
+
+def test_another_configuration_is_another_bundle(kaggle: KaggleServer, finished: Toy) -> None:
+    kernel(finished, "--no-upload")
+    good = kaggle.run_kernel
+    kaggle.run_kernel = lambda _: {}
+    kernel(finished, "--set", "epochs=4", code=3)
+    kaggle.run_kernel = good
+    assert "was fetched already" in kernel(finished, "--no-upload")
+    assert len(versions(kaggle)) == 2
+    assert kaggle.submissions == []
+
+
+def test_a_lost_answer_is_found_again_by_the_text(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.fault("SaveKernel", Fault(drops=True, is_after=True))
+    assert "Kaggle took it as ada/final-toy version 1" in kernel(finished)
+    assert len(versions(kaggle)) == len(kaggle.submissions) == 1
+
+
+def test_a_lost_answer_that_cannot_be_looked_up_is_settled_by_the_next_run(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.fault("SaveKernel", Fault(drops=True, is_after=True))
+    kaggle.fault("GetKernel", Fault(drops=True, skip=1))
+    assert "pushes nothing twice" in kernel(finished, code=3)
+    kaggle.faults.clear()
+    assert "Kaggle has this bundle already" in kernel(finished)
+    assert len(versions(kaggle)) == 1
+
+
+def test_a_bundle_is_found_at_kaggle_without_its_state(kaggle: KaggleServer, finished: Toy) -> None:
+    kernel(finished, "--no-upload")
+    for path in finished.workspace.kernels.glob("state-*"):
+        path.unlink()
+    kernel(finished)
+    assert len(versions(kaggle)) == 1
+
+
+def test_a_code_competition_gets_the_notebook_itself(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.competition["isKernelsSubmissionsOnly"] = True
+    assert "public score 0.12345" in kernel(finished)
+    (sent,) = [one.body for one in kaggle.requests if one.name == "CreateCodeSubmission"]
+    assert (sent["kernelOwner"], sent["kernelSlug"], sent["kernelVersion"]) == ("ada", "final-toy", 1)
+    assert sent["fileName"] == "submission.csv"
+    assert "upload" not in kaggle.names()
+    (entry,) = Ledger(finished.workspace.ledger).entries()
+    assert entry.tag in sent["submissionDescription"]
+    (facts,) = [json.loads(path.read_text()) for path in finished.workspace.kernels.glob("state-*")]
+    assert entry.sha256 == facts["bundle"]
+    assert "not sent again" in kernel(finished)
+    assert len(kaggle.submissions) == 1
+
+
+def test_a_lost_answer_of_a_code_submission_is_found_again(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.competition["isKernelsSubmissionsOnly"] = True
+    kaggle.fault("CreateCodeSubmission", Fault(drops=True, is_after=True))
+    assert "public score 0.12345" in kernel(finished)
+    assert len(kaggle.submissions) == 1
+
+
+def test_a_code_competitions_notebook_has_no_internet(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.competition["isKernelsSubmissionsOnly"] = True
+    assert "without the internet" in kernel(finished, "--internet", code=3)
+    assert "SaveKernel" not in kaggle.names()
+
+
+def test_wheels_are_attached(kaggle: KaggleServer, finished: Toy) -> None:
+    kernel(finished, "--wheels", "ada/wheels", "--no-upload")
+    (version,) = versions(kaggle)
+    assert version["request"]["datasetDataSources"] == ["ada/wheels"]  # type: ignore[index]
+
+
+def test_rules_are_asked_for_before_the_push(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.competition["userHasEntered"] = False
+    assert "https://www.kaggle.com/competitions/toy/rules" in kernel(finished, code=3)
+    assert "SaveKernel" not in kaggle.names()
+
+
+def test_without_credentials_or_push_the_bundle_is_made_and_the_network_not_touched(
+    kaggle: KaggleServer, finished: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "--no-push" in kernel(finished, "--no-push")
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    said = kernel(finished)
+    assert "https://www.kaggle.com/settings" in said
+    assert f"bundle: {finished.workspace.kernels}" in said
+    assert {path.name for path in finished.workspace.kernels.iterdir()} == {"final_training.py", "kernel-metadata.json"}
+    assert kaggle.requests == []
+
+
+def test_sample_data_is_never_pushed(kaggle: KaggleServer, finished: Toy) -> None:
+    manifest = artifacts.read_json(finished.workspace.manifest)
+    artifacts.write_json(finished.workspace.manifest, {**manifest, "is_sample": True})
+    assert "SAMPLE DATA" in kernel(finished)
+    assert kaggle.requests == []
+
+
+def test_a_mistake_in_the_run_is_found_before_the_push(kaggle: KaggleServer, finished: Toy) -> None:
+    assert "learning_rat" in kernel(finished, "--set", "learning_rat=1", code=2)
+    assert kaggle.requests == []
