@@ -24,6 +24,7 @@ FLOORS = (
         "locks",
         "seeds",
         "progress",
+        "interruption",
         "presets",
     },  # presets: data files and their names
     {
@@ -42,7 +43,7 @@ FLOORS = (
     },
     {"models", "drafting", "delivery"},
     {"cross_validation", "problems"},
-    {"tuning", "ensembling"},
+    {"tuning", "ensembling", "planning"},
     {"stages"},
     {"cli", "__main__"},
 )
