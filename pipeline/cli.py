@@ -262,6 +262,30 @@ def runs(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
 
 
 @app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="name of a finished run (see `runs`)")],
+    second: Annotated[str, typer.Argument(help="name of another")],
+    competition: Competition = HOUSE_PRICES,
+    root: Root = Path(),
+) -> None:
+    """Compare two runs by the paired differences of their folds, with an interval."""
+    from pipeline.stages.compare import compare_runs
+
+    for line in compare_runs(Workspace(root, competition), first, second):
+        print(line)
+
+
+@app.command()
+def check(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
+    """Look for what would make a score lie: rows seen twice, leaks, a test table unlike train."""
+    from pipeline.stages.check import check_data
+
+    store, _ = _with_features(Workspace(root, competition))
+    for finding in check_data(store):
+        print(f"{finding.mark:5} {finding.text}")
+
+
+@app.command()
 def leaderboard(
     competition: Competition = HOUSE_PRICES,
     top: Annotated[int, typer.Option(help="rows of the leaderboard", min=1)] = 10,

@@ -124,9 +124,9 @@ def select_linearly(
         return _off_scale(np.tensordot(weights, stack[:, rows], axes=1), metric)
 
     nested = np.full(stack.shape[1:], np.nan)
-    for fold, products in by_fold.items():
-        others = total - products if len(by_fold) > 1 else total
-        nested[folds == fold] = averaged(_linear_weights(others, shrinkage, smallest), folds == fold)
+    for fold in by_fold:
+        others = [products for other, products in by_fold.items() if other != fold] or list(by_fold.values())
+        nested[folds == fold] = averaged(_linear_weights(np.sum(others, axis=0), shrinkage, smallest), folds == fold)
     weights = _linear_weights(total, shrinkage, smallest)
     order = [int(i) for i in np.argsort(-weights, kind="stable") if weights[i] > 0]
     return Selection(

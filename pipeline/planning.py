@@ -15,6 +15,7 @@ from pipeline.config import RunConfig, load_run_config
 from pipeline.metrics import Task
 
 BOOSTING = ("lightgbm", "xgboost", "catboost")  # the packages of the extra `boosting`
+SEEDED = ("mlp", "histogram_boosting", "random_forest", "extra_trees", *BOOSTING)  # others have no randomness
 REFERENCE_ROWS, REFERENCE_COLUMNS, REFERENCE_FOLDS = 1460, 79, 5  # House Prices
 FEW_MINUTES_SHARE = 0.25  # of the budget: a first candidate that takes longer lets the quickest go first
 N_EXTRA_SEEDS = 6  # rounds of more seeds; their gain is gone long before
@@ -133,14 +134,9 @@ def more_seeds(candidates: Sequence[Candidate], weights: dict[str, float], pace:
 
     `weights` are by kind. What has no randomness, or no weight, is left out.
     """
-    seeded = [
-        one for one in candidates if weights.get(one.kind, 0.0) > 0 and one.config.model not in WITHOUT_RANDOMNESS
-    ]
+    seeded = [one for one in candidates if weights.get(one.kind, 0.0) > 0 and one.config.model in SEEDED]
     best_first = sorted(seeded, key=lambda one: -weights[one.kind] / pace.estimate(one) ** 0.5)
     return [_with_seed(one, seed) for seed in range(1, N_EXTRA_SEEDS + 1) for one in best_first]
-
-
-WITHOUT_RANDOMNESS = ("lasso", "elastic_net", "ridge", "kernel_ridge", "svm")
 
 
 def _with_seed(one: Candidate, seed: int) -> Candidate:

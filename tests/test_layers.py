@@ -41,7 +41,7 @@ FLOORS = (
         "agreement",
         "probabilities",
     },
-    {"models", "drafting", "delivery"},
+    {"models", "drafting", "delivery", "leaks"},
     {"cross_validation", "problems"},
     {"tuning", "ensembling", "planning"},
     {"stages"},

@@ -87,6 +87,7 @@ class _Member:
     report: dict[str, Any]
     oof: NDArray[np.float64]
     test: NDArray[np.float64]
+    elapsed_s: float
 
 
 @dataclass
@@ -139,19 +140,19 @@ class _Work:
 
     def take_finished(self) -> None:
         """Members of earlier calls, and the time they took."""
+        recorded = {} if self.known is None else {one["run"]: one for one in _all_members(self.known)}
         further = more_seeds(self.candidates, {one.kind: 1.0 for one in self.candidates}, self.pace)
         for one in (*self.candidates, *further):
             run = self.store.workspace.run(one.config.run_name)
             if run.is_finished and artifacts.read_json(run.report)["fingerprint"] == self.store.fingerprint(one.config):
-                self._take(one, run)
+                self._take(one, run, elapsed_s=recorded.get(run.name, {}).get("elapsed_s"))
         if not self.members:
             return
         names = {member.run.name for member in self.members}
-        recorded = {} if self.known is None else {one["run"]: one for one in _all_members(self.known)}
         if self.known is not None and recorded.keys() <= names:
             self.spent_before_s = float(self.known["spent_s"])
         else:
-            self.spent_before_s = sum(float(member.report["elapsed_s"]) for member in self.members)
+            self.spent_before_s = sum(member.elapsed_s for member in self.members)
         say(f"best: {len(self.members)} runs are there, {self.spent_before_s:.0f} s of {self.budget_s:.0f} s are spent")
         if recorded.keys() == names and self.known is not None and self.known["prune"] == self.smallest_weight:
             self.weights = {one["run"]: one["weight"] for one in _all_members(self.known)}
@@ -235,9 +236,10 @@ class _Work:
         report = artifacts.read_json(run.report)
         oof = predictions_of(artifacts.read_parquet(run.oof), is_classification=is_classification)
         test = predictions_of(artifacts.read_parquet(run.test), is_classification=is_classification)
-        self.members.append(_Member(candidate, run, report, oof, test))
+        seconds = float(report["elapsed_s"]) if elapsed_s is None else elapsed_s
+        self.members.append(_Member(candidate, run, report, oof, test, seconds))
         self.tried.add(run.name)
-        self.pace.measured(candidate, float(report["elapsed_s"]) if elapsed_s is None else elapsed_s)
+        self.pace.measured(candidate, seconds)
 
     def combine(self) -> None:
         """Choose the ensemble of all members; write it as a run, and its submission."""
@@ -346,7 +348,7 @@ def _line(member: _Member, weight: float) -> dict[str, Any]:
         "label": member.candidate.label,
         "weight": weight,
         "cv_score": member.report["cv_score"],
-        "elapsed_s": member.report["elapsed_s"],
+        "elapsed_s": round(member.elapsed_s, 2),
     }
 
 
