@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -57,7 +58,7 @@ def numbers_of(frames: list[pd.DataFrame], roles: Mapping[str, Role]) -> list[pd
             columns[name] = whole[name].astype(str).where(whole[name].notna()).map(order).astype(np.float64)
     numbers = pd.DataFrame(columns)
     bounds = np.cumsum([0, *(len(frame) for frame in frames)])
-    return [numbers.iloc[start:stop].reset_index(drop=True) for start, stop in zip(bounds, bounds[1:], strict=False)]
+    return [numbers.iloc[start:stop].reset_index(drop=True) for start, stop in pairwise(bounds)]
 
 
 def shift_of(train: pd.DataFrame, test: pd.DataFrame, *, seed: int) -> Shift:

@@ -40,8 +40,8 @@ COSTS = {
     "xgboost": Cost(9.0, rows=0.6, classes_factor=2.0),
     "catboost": Cost(28.0, rows=0.3, classes_factor=0.7),
     "histogram_boosting": Cost(10.0, rows=0.7),
-    "random_forest": Cost(12.0, rows=0.8),
-    "extra_trees": Cost(11.0, rows=0.9),
+    "random_forest": Cost(12.0, rows=1.0, columns=0.0),
+    "extra_trees": Cost(11.0, rows=1.0, columns=0.0),
     "lasso": Cost(2.0, classes_factor=12.0, most_rows=100_000),
     "elastic_net": Cost(2.0, classes_factor=12.0, most_rows=100_000),
     "ridge": Cost(2.0, rows=0.8),
@@ -57,6 +57,11 @@ FOR_CLASSES = (
     ("mlp", 4, ""), ("lightgbm", 1, ""), ("random_forest", 1, ""), ("xgboost", 1, ""), ("catboost", 1, ""),
     ("mlp", 2, "pbld"), ("kernel_ridge", 1, ""), ("extra_trees", 1, ""), ("svm", 1, ""), ("ridge", 1, ""),
     ("lasso", 1, ""),
+)  # fmt: skip
+MANY_ROWS = 3000  # from here on boosting leads by so much that forests and lines earn nothing
+FOR_MANY_ROWS = (
+    ("lightgbm", 1, ""), ("catboost", 1, ""), ("xgboost", 1, ""), ("mlp", 2, "pbld"), ("kernel_ridge", 1, ""),
+    ("extra_trees", 1, ""), ("mlp", 4, ""),
 )  # fmt: skip
 # what a network reads beside its preset's steps: texts as every other family does
 NETWORK_STEPS = ("features.text_parts=true", "features.key_target_means=2000")
@@ -112,13 +117,15 @@ def has_boosting() -> bool:
 def candidates_for(size: Size, *, is_boosting_there: bool) -> list[Candidate]:
     """What may be trained, in the order it should be: cheap and diverse first, then the same with other seeds."""
     wanted = FOR_NUMBERS if size.task == "regression" else FOR_CLASSES
+    if size.n_rows > MANY_ROWS:
+        wanted = FOR_MANY_ROWS
     found = []
     for model, n_seeds, variant in wanted:
         if model in BOOSTING and not is_boosting_there:
             continue
         found.append(_candidate(size, model, n_seeds, variant))
     if not is_boosting_there:
-        found.insert(1, _candidate(size, "histogram_boosting", 1, ""))
+        found.insert(0, _candidate(size, "histogram_boosting", 1, ""))
     return [one for one in found if size.n_rows <= COSTS[one.config.model].most_rows]
 
 

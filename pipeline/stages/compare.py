@@ -37,7 +37,8 @@ def compare_runs(workspace: Workspace, first: str, second: str) -> list[str]:
     lines = [f"fold {k}: {x:.5f}  {y:.5f}  {gain:+.5f}" for k, (x, y, gain) in enumerate(zip(a, b, gains, strict=True))]
     lines.append(f"cv {one['metric']}: {one['cv_score']:.5f}  {other['cv_score']:.5f}")
     lines.append(
-        f"{second} is better by {mean:+.5f} a fold, {CONFIDENCE:.0%} interval {mean - width:+.5f} to {mean + width:+.5f}"
+        f"{second} is better by {mean:+.5f} a fold, "
+        f"{CONFIDENCE:.0%} interval {mean - width:+.5f} to {mean + width:+.5f}"
     )
     is_certain = abs(mean) > width
     lines.append(
