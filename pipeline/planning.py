@@ -48,18 +48,19 @@ COSTS = {
     "kernel_ridge": Cost(8.0, rows=0.9, most_rows=50_000),
     "svm": Cost(9.0, rows=1.9, most_rows=5_000),
 }
-FOR_NUMBERS = (
+Wanted = tuple[tuple[str, int, str], ...]  # model, seeds, variant
+FOR_NUMBERS: Wanted = (
     ("mlp", 4, ""), ("lightgbm", 1, ""), ("mlp", 2, "pbld"), ("xgboost", 1, ""), ("lasso", 1, ""),
     ("catboost", 1, ""), ("kernel_ridge", 1, ""), ("svm", 1, ""), ("extra_trees", 1, ""), ("elastic_net", 1, ""),
     ("random_forest", 1, ""),
 )  # fmt: skip
-FOR_CLASSES = (
+FOR_CLASSES: Wanted = (
     ("mlp", 4, ""), ("lightgbm", 1, ""), ("random_forest", 1, ""), ("xgboost", 1, ""), ("catboost", 1, ""),
     ("mlp", 2, "pbld"), ("kernel_ridge", 1, ""), ("extra_trees", 1, ""), ("svm", 1, ""), ("ridge", 1, ""),
     ("lasso", 1, ""),
 )  # fmt: skip
 MANY_ROWS = 3000  # from here on boosting leads by so much that forests and lines earn nothing
-FOR_MANY_ROWS = (
+FOR_MANY_ROWS: Wanted = (
     ("lightgbm", 1, ""), ("catboost", 1, ""), ("xgboost", 1, ""), ("mlp", 2, "pbld"), ("kernel_ridge", 1, ""),
     ("extra_trees", 1, ""), ("mlp", 4, ""),
 )  # fmt: skip
