@@ -26,6 +26,7 @@ AUC_OF_SHIFT = 0.6  # above: the tables differ
 TOO_GOOD = 0.95  # share of the target's variance, or 2 AUC - 1, that one column tells alone
 ORDER_TELLS = 0.05  # the same for the id or the place of a row, which should tell nothing
 N_SHOWN = 5
+RARE_BELOW = 3  # a category's values seen less often, in both tables together, are one
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,20 @@ class Duplicates:
 
 
 def numbers_of(frames: list[pd.DataFrame], roles: Mapping[str, Role]) -> list[pd.DataFrame]:
-    """The frames with categories as codes (rarer later, over all frames), NaN where nothing is."""
+    """The frames with categories as codes, one for all that are seen fewer than `RARE_BELOW` times; NaN: nothing.
+
+    Codes go by count over all frames, equals by name: an order of appearance would tell the tables apart.
+    """
     whole = pd.concat(frames, ignore_index=True)
     columns = {}
     for name in whole.columns:
         if roles[name] == "number":
             columns[name] = pd.to_numeric(whole[name], errors="coerce").astype(np.float64)
         else:
-            counts = whole[name].astype(str).where(whole[name].notna()).value_counts()
-            order = pd.Series(np.arange(len(counts), dtype=np.float64), index=counts.index)
-            columns[name] = whole[name].astype(str).where(whole[name].notna()).map(order).astype(np.float64)
+            texts = whole[name].astype(str).where(whole[name].notna())
+            counts = texts.value_counts().sort_index(kind="stable").sort_values(ascending=False, kind="stable")
+            codes = pd.Series(np.minimum(np.arange(len(counts)), (counts >= RARE_BELOW).sum()), index=counts.index)
+            columns[name] = texts.map(codes.astype(np.float64)).astype(np.float64)
     numbers = pd.DataFrame(columns)
     bounds = np.cumsum([0, *(len(frame) for frame in frames)])
     return [numbers.iloc[start:stop].reset_index(drop=True) for start, stop in pairwise(bounds)]

@@ -42,11 +42,19 @@ def test_a_column_that_is_the_target_is_too_good_and_noise_tells_nothing() -> No
     assert told_by(np.arange(800.0), np.sort(target), 0, seed=0) > TOO_GOOD
 
 
-def test_categories_have_one_code_in_both_tables() -> None:
-    train, test = pd.DataFrame({"c": ["x", "y", "y", None]}), pd.DataFrame({"c": ["y", "z"]})
-    one, other = numbers_of([train, test], {"c": "category"})
-    assert one["c"][1] == one["c"][2] == other["c"][0] != other["c"][1]
-    assert np.isnan(one["c"][3])
+def test_categories_have_one_code_in_both_tables_and_rare_ones_share_one() -> None:
+    train, test = pd.DataFrame({"c": ["x", "y", "y", None, "w"]}), pd.DataFrame({"c": ["y", "z"]})
+    one, other = (frame["c"].tolist() for frame in numbers_of([train, test], {"c": "category"}))
+    assert one[1] == one[2] == other[0] == 0.0
+    assert one[0] == one[4] == other[1] == 1.0
+    assert np.isnan(one[3])
+
+
+def test_names_that_are_all_different_tell_no_tables_apart() -> None:
+    train, test = tables()
+    train["name"], test["name"] = [f"n{i}" for i in range(400)], [f"n{i}" for i in range(400, 800)]
+    roles = {"a": "number", "b": "number", "name": "text"}
+    assert shift_of(*numbers_of([train, test], roles), seed=0).auc < AUC_OF_SHIFT
 
 
 def test_check_reports_a_planted_repeat(toy: Toy) -> None:

@@ -46,7 +46,7 @@ def _of_duplicates(store: FeatureStore) -> Finding:
 
 def _of_shift(train: pd.DataFrame, test: pd.DataFrame) -> Finding:
     shift = shift_of(train, test, seed=0)
-    text = f"test rows can be told from train rows with an AUC of {shift.auc:.3f} (0.5: not at all)"
+    text = f"test rows can be told from train rows with an AUC of {shift.auc:.3f} (0.5 or less: not at all)"
     if shift.auc < AUC_OF_SHIFT:
         return Finding("ok", text)
     told = ", ".join(f"{name} (-{lost:.3f} without)" for name, lost in shift.columns.items())
