@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,7 +66,9 @@ Root = Annotated[Path, typer.Option("--root", help="folder that holds data/ and 
 Preset = Annotated[
     str,
     typer.Option(
-        "--preset", "-p", help=f"{', '.join(preset_names())}, tuned, a .toml file; auto: tuned if there is, else fast"
+        "--preset",
+        "-p",
+        help=f"{', '.join(preset_names())}, best, tuned, a .toml file; auto: tuned if there is, else fast",
     ),
 ]
 ModelName = Annotated[
@@ -76,6 +80,8 @@ Overrides = Annotated[
     typer.Option("--set", help="key=value over the preset, e.g. lr=0.01, seeds=2, features.log1p_skewed=1"),
 ]
 Workers = Annotated[int, typer.Option("--workers", help="worker threads; 0 is one per core", min=0)]
+Minutes = Annotated[float, typer.Option(help="preset best: time for all its calls together", min=0.1)]
+Prune = Annotated[float | None, typer.Option(help="preset best: weights below are left out", min=0.0, max=0.5)]
 HOUSE_PRICES = "house-prices"
 
 
@@ -144,18 +150,28 @@ def submit(
     workers: Workers = 0,
     upload: Annotated[bool, typer.Option("--upload/--no-upload", help="send it to Kaggle")] = True,
     yes: Annotated[bool, typer.Option("--yes", help="also when it is the last submission of the day")] = False,
+    minutes: Minutes = 10.0,
+    prune: Prune = None,
     root: Root = Path(),
 ) -> None:
     """Everything up to a checked submission, and its upload. What is there and up to date is not made again."""
     from pipeline import artifacts
     from pipeline.stages.submit import submit as submit_file
 
-    workspace = Workspace(root, competition)
-    store, path = _finished(workspace, _run_config(workspace, preset, model, overrides), device, workers)
+    workspace, is_interrupted = Workspace(root, competition), False
+    if preset == "best":
+        if model is not None or overrides:
+            raise SpecError("preset best chooses models and their settings itself", where="--model, --set")
+        store, path, is_interrupted = _best(workspace, minutes, prune, device, workers)
+    else:
+        store, path = _finished(workspace, _run_config(workspace, preset, model, overrides), device, workers)
     submit_file(store, path, is_upload_wanted=upload, may_use_last_slot=yes)
     provenance = artifacts.read_json(path.with_suffix(".json"))
     sample = "  SAMPLE DATA" if store.is_sample else ""
-    print(f"submission: {path}  cv {provenance['metric']} {provenance['cv_score']:.5f}{sample}")
+    nested = f"  nested {provenance['nested_score']:.5f}" if "nested_score" in provenance else ""
+    print(f"submission: {path}  cv {provenance['metric']} {provenance['cv_score']:.5f}{nested}{sample}")
+    if is_interrupted:
+        raise KeyboardInterrupt
 
 
 @app.command()
@@ -166,10 +182,14 @@ def final(
     overrides: Overrides = None,
     device: Device = "auto",
     workers: Workers = 0,
+    minutes: Minutes = 10.0,
+    prune: Prune = None,
     root: Root = Path(),
 ) -> None:
     """Final training and the submission file, without the upload."""
-    submit(competition, preset, model, overrides, device, workers, upload=False, root=root)
+    submit(
+        competition, preset, model, overrides, device, workers, upload=False, minutes=minutes, prune=prune, root=root
+    )
 
 
 @app.command()
@@ -274,6 +294,30 @@ def runs(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
 
 
 @app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="name of a finished run (see `runs`)")],
+    second: Annotated[str, typer.Argument(help="name of another")],
+    competition: Competition = HOUSE_PRICES,
+    root: Root = Path(),
+) -> None:
+    """Compare two runs by the paired differences of their folds, with an interval."""
+    from pipeline.stages.compare import compare_runs
+
+    for line in compare_runs(Workspace(root, competition), first, second):
+        print(line)
+
+
+@app.command()
+def check(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
+    """Look for what would make a score lie: rows seen twice, leaks, a test table unlike train."""
+    from pipeline.stages.check import check_data
+
+    store, _ = _with_features(Workspace(root, competition))
+    for finding in check_data(store):
+        print(f"{finding.mark:5} {finding.text}")
+
+
+@app.command()
 def leaderboard(
     competition: Competition = HOUSE_PRICES,
     top: Annotated[int, typer.Option(help="rows of the leaderboard", min=1)] = 10,
@@ -355,6 +399,8 @@ def _run_config(workspace: Workspace, preset: str, model: str | None, overrides:
     from pipeline import artifacts
     from pipeline.config import load_run_config
 
+    if preset == "best":
+        raise SpecError("preset best is a plan of many runs", where="--preset", hint="`submit` and `final` take it.")
     best = workspace.tuning(model or "mlp") / "best.json"
     if preset == "auto":
         is_current = (
@@ -410,6 +456,31 @@ def _finished(workspace: Workspace, config: RunConfig, device: str, workers: int
     store, run = _trained(workspace, config, device, workers)
     where = choose_device(device)
     return store, make_final(store, config, run, device=where, n_workers=workers or n_cores())
+
+
+def _best(
+    workspace: Workspace, minutes: float, prune: float | None, device: str, workers: int
+) -> tuple[FeatureStore, Path, bool]:
+    """The features, the submission of the best ensemble, and whether Ctrl-C ended it."""
+    started = time.monotonic()
+    from pipeline.ensembling import SMALLEST_WEIGHT
+    from pipeline.nets.devices import choose_device
+    from pipeline.stages.best import make_best
+    from pipeline.stages.final import make_final
+    from pipeline.stages.train import train_run
+
+    where, n_workers = choose_device(device), workers or n_cores()
+    store, _ = _with_features(workspace)
+
+    def train(config: RunConfig, stop: threading.Event) -> RunFolder:
+        return train_run(store, config, device=where, n_workers=n_workers, stop=stop)
+
+    def finish(config: RunConfig, run: RunFolder, is_interim: bool) -> Path:
+        return make_final(store, config, run, device=where, n_workers=n_workers, is_interim=is_interim)
+
+    smallest = SMALLEST_WEIGHT if prune is None else prune
+    best = make_best(store, minutes=minutes, train=train, finish=finish, smallest_weight=smallest, started=started)
+    return store, best.submission, best.is_interrupted
 
 
 def n_cores() -> int:

@@ -1,4 +1,4 @@
-"""Ensembles from out-of-fold predictions: greedy selection, its honest estimate, weighted averages.
+"""Ensembles from out-of-fold predictions: greedy and linear weights, their honest estimate, weighted averages.
 
 Knows arrays, folds and the metric; knows nothing of studies, runs or files. Candidates are named out-of-fold
 predictions over the same rows and folds, whatever model made them.
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 from scipy.stats import rankdata
 
 from pipeline.config import TargetTransform
@@ -25,6 +26,9 @@ N_STEPS = 20  # picks of a selection: weights are multiples of 1/20, and no more
 N_START = 5  # first picks are the best alone; nested, against none: accuracy .816, .810; log-RMSE .1163, .1161
 N_CANDIDATES = 100  # a selection looks at the best so many alone: the others would add chances to overfit
 N_ONE_BY_ONE = 25  # the same where the metric must be asked candidate by candidate
+# of linear weights towards equal ones, in units of the candidates' mean squared error; one is chosen by held folds
+SHRINKAGES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+SMALLEST_WEIGHT = 0.02  # what linear weights leave out: it would cost a model in every prediction
 SMALLEST_PROBABILITY = 1e-15  # as the metric clips
 
 # metrics that measure errors after a transform; averages are taken there, where the metric's errors average, too
@@ -94,6 +98,129 @@ def select_greedily(
         nested_score=metric(y, nested),
         nested_prediction=_spread(nested, validated),
     )
+
+
+def select_linearly(
+    oofs: Mapping[str, FloatArray],
+    target: FloatArray,
+    fold_of_row: Rows,
+    metric: Metric,
+    *,
+    shrinkages: Sequence[float] = SHRINKAGES,
+    smallest: float = SMALLEST_WEIGHT,
+) -> Selection:
+    """The weights of least squared error that are not negative and sum to 1, and their nested estimate.
+
+    Errors are those of the scale of averages, or of the classes' probabilities (so for `accuracy`, too: the counts of
+    right labels say less). How far weights are drawn to equal ones is chosen by folds held out of those that find
+    them; weights below `smallest` are left out and the others found again. The nested estimate does all that anew.
+    """
+    validated = fold_of_row != NEVER_VALIDATED
+    stack, names = _stack(oofs, validated, metric), list(oofs)
+    y, folds = target[validated], fold_of_row[validated]
+    errors = stack - _target_on_scale(y, stack, metric)
+    by_fold = {int(fold): _products(errors[:, folds == fold]) for fold in np.unique(folds)}
+
+    def averaged(weights: FloatArray, rows: NDArray[np.bool_]) -> FloatArray:
+        return _off_scale(np.tensordot(weights, stack[:, rows], axes=1), metric)
+
+    nested = np.full(stack.shape[1:], np.nan)
+    for fold in by_fold:
+        others = [products for other, products in by_fold.items() if other != fold] or list(by_fold.values())
+        nested[folds == fold] = averaged(_shrunk_weights(others, shrinkages, smallest), folds == fold)
+    weights = _shrunk_weights(list(by_fold.values()), shrinkages, smallest)
+    order = [int(i) for i in np.argsort(-weights, kind="stable") if weights[i] > 0]
+    return Selection(
+        weights={names[i]: float(weights[i]) for i in order},
+        score=metric(y, averaged(weights, np.ones(len(y), dtype=bool))),
+        nested_score=metric(y, nested),
+        nested_prediction=_spread(nested, validated),
+    )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The way of weighing that is taken, and the nested scores it was taken by."""
+
+    method: str  # "linear" or "greedy"
+    selection: Selection
+    nested_scores: dict[str, float]  # method -> score
+
+
+def choose_ensemble(
+    oofs: Mapping[str, FloatArray],
+    target: FloatArray,
+    fold_of_row: Rows,
+    metric: Metric,
+    *,
+    smallest: float = SMALLEST_WEIGHT,
+) -> Choice:
+    """Linear weights, unless greedy ones lead by more than the standard error of their lead, told by nested folds.
+
+    Linear ones go by all errors, not by the metric alone, and are as good or better nearly everywhere; a choice by
+    bare scores would be one more chance to overfit. The best single candidate's nested score is told beside them.
+    """
+    linear = select_linearly(oofs, target, fold_of_row, metric, smallest=smallest)
+    greedy = select_greedily(oofs, target, fold_of_row, metric)
+    singles = nested_prediction_of_singles(best_by_fold(oofs, target, fold_of_row, metric), oofs, fold_of_row)
+    validated = fold_of_row != NEVER_VALIDATED
+    gain, error = lead(greedy.nested_prediction, linear.nested_prediction, target, fold_of_row, metric)
+    scores = {
+        "linear": linear.nested_score,
+        "greedy": greedy.nested_score,
+        "single": metric(target[validated], singles[validated]),
+    }
+    if gain > error:
+        return Choice("greedy", greedy, scores)
+    return Choice("linear", linear, scores)
+
+
+def _target_on_scale(y: FloatArray, stack: FloatArray, metric: Metric) -> FloatArray:
+    """What a perfect candidate of `stack` would be: (rows,) or (rows, targets or classes)."""
+    if metric.reads == "value":
+        return _on_scale(y, metric)
+    indicators: FloatArray = np.eye(stack.shape[2])[y.astype(np.int64)]
+    return indicators
+
+
+def _products(errors: FloatArray) -> FloatArray:
+    """(candidates, candidates) sums of products of errors (candidates, rows, ...)."""
+    flat = errors.reshape(len(errors), -1)
+    products: FloatArray = flat @ flat.T
+    return products
+
+
+def _shrunk_weights(by_fold: Sequence[FloatArray], shrinkages: Sequence[float], smallest: float) -> FloatArray:
+    """Linear weights of all folds' products, with the shrinkage that is best on folds held out in turn."""
+    total = np.sum(by_fold, axis=0)
+    if len(shrinkages) == 1 or len(by_fold) < 2 or len(total) == 1:
+        return _linear_weights(total, shrinkages[0], smallest)
+    losses = []
+    for shrinkage in shrinkages:
+        found = [_linear_weights(total - held, shrinkage, smallest) for held in by_fold]
+        losses.append(sum(float(w @ held @ w) for w, held in zip(found, by_fold, strict=True)))
+    return _linear_weights(total, shrinkages[int(np.argmin(losses))], smallest)
+
+
+def _linear_weights(products: FloatArray, shrinkage: float, smallest: float) -> FloatArray:
+    """(candidates,) the weights w >= 0 of sum 1 that make w' (products + ridge) w least.
+
+    As the weights sum to 1, the errors of an average are the average of errors. Non-negative least squares that asks
+    for a sum of 1 by one more equation finds the direction, whatever that equation weighs.
+    """
+    kept = np.arange(len(products))
+    while True:
+        mean = float(np.mean(np.diag(products))) or 1.0
+        part = products[np.ix_(kept, kept)] / mean + shrinkage * np.eye(len(kept))
+        root = np.linalg.cholesky(part + 1e-9 * np.eye(len(kept))).T
+        found, _ = nnls(np.vstack([root, np.ones(len(kept))]), np.append(np.zeros(len(kept)), 1.0))
+        found = found / found.sum()
+        is_heavy = found >= min(smallest, float(found.max()))
+        if is_heavy.all() or not (~is_heavy & (found > 0)).any():
+            weights = np.zeros(len(products))
+            weights[kept] = np.where(is_heavy, found, 0.0)
+            return weights
+        kept = kept[is_heavy]
 
 
 def best_by_fold(

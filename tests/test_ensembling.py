@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline import ensembling
-from pipeline.ensembling import best_by_fold, blend, lead, nested_prediction_of_singles, select_greedily
+from pipeline.ensembling import (
+    best_by_fold,
+    blend,
+    choose_ensemble,
+    lead,
+    nested_prediction_of_singles,
+    select_greedily,
+    select_linearly,
+)
 from pipeline.metrics import METRICS
 
 N_ROWS, N_FOLDS = 120, 4
@@ -161,3 +169,44 @@ def test_a_lead_is_the_mean_of_the_folds_differences_with_its_error() -> None:
     assert mean == pytest.approx(gains.mean())
     assert error == pytest.approx(gains.std(ddof=1) / N_FOLDS**0.5)
     assert lead(bad, good, target, FOLDS, metric)[0] == pytest.approx(-mean)
+
+
+@pytest.mark.parametrize("metric", ["log_rmse", "accuracy"])
+def test_linear_weights_are_those_of_least_squares_and_score_as_their_blend(metric: str) -> None:
+    oofs, target = prices() if metric == "log_rmse" else classes(3)
+    found = select_linearly(oofs, target, FOLDS, METRICS[metric], shrinkages=[0.0], smallest=0.0)
+    weights = list(found.weights.values())
+    assert sum(weights) == pytest.approx(1.0)
+    assert METRICS[metric](target, blend([oofs[name] for name in found.weights], weights, METRICS[metric])) == (
+        pytest.approx(found.score, rel=1e-9)
+    )
+    if metric == "log_rmse":
+        rng = np.random.default_rng(0)
+        others = rng.dirichlet(np.ones(len(oofs)), 200)
+        scores = [METRICS[metric](target, blend(list(oofs.values()), list(w), METRICS[metric])) for w in others]
+        assert found.score <= min(scores)
+
+
+def test_linear_weights_of_a_fold_do_not_see_its_targets() -> None:
+    oofs, target = prices()
+    before = select_linearly(oofs, target, FOLDS, METRICS["log_rmse"]).nested_prediction
+    changed = np.where(FOLDS == 0, target * 9.0, target)
+    after = select_linearly(oofs, changed, FOLDS, METRICS["log_rmse"]).nested_prediction
+    np.testing.assert_array_equal(before[FOLDS == 0], after[FOLDS == 0])
+    assert (before[FOLDS == 1] != after[FOLDS == 1]).any()
+
+
+def test_light_candidates_are_pruned_and_the_others_weighed_again() -> None:
+    oofs, target = prices()
+    found = select_linearly(oofs, target, FOLDS, METRICS["log_rmse"], smallest=0.08)
+    assert min(found.weights.values()) >= 0.08
+    assert sum(found.weights.values()) == pytest.approx(1.0)
+    one = select_linearly({"a": target * 1.1}, target, FOLDS, METRICS["log_rmse"])
+    assert one.weights == {"a": 1.0}
+
+
+def test_a_choice_tells_the_nested_score_of_what_it_takes() -> None:
+    oofs, target = prices()
+    choice = choose_ensemble(oofs, target, FOLDS, METRICS["log_rmse"])
+    assert choice.selection.nested_score == choice.nested_scores[choice.method]
+    assert choice.nested_scores["single"] > choice.selection.nested_score

@@ -24,6 +24,7 @@ FLOORS = (
         "locks",
         "seeds",
         "progress",
+        "interruption",
         "presets",
     },  # presets: data files and their names
     {
@@ -40,9 +41,9 @@ FLOORS = (
         "agreement",
         "probabilities",
     },
-    {"models", "drafting", "delivery", "bundling"},
+    {"models", "drafting", "delivery", "bundling", "leaks"},
     {"cross_validation", "problems", "ensembling", "kernel_run"},
-    {"tuning"},
+    {"tuning", "planning"},
     {"stages"},
     {"cli", "__main__"},
 )

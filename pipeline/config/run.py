@@ -58,6 +58,7 @@ class Part(Table):
     scope: Scope | None = None
     target_transform: TargetTransform | None = None
     seeds: int | None = Field(default=None, ge=1, le=1000, description="default: the run's")
+    seed: int | None = Field(default=None, ge=0, description="default: the run's")
 
 
 class RunConfig(Table):
@@ -106,6 +107,7 @@ class RunConfig(Table):
                 shared.model_copy(
                     update={key: getattr(part, key) for key in ("model", "params", "features", "scope")}
                     | {"target_transform": part.target_transform, "seeds": part.seeds or self.seeds}
+                    | {"seed": self.seed if part.seed is None else part.seed}
                 ),
             )
             for part in self.parts

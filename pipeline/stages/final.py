@@ -26,12 +26,23 @@ from pipeline.progress import progress_bar, say
 from pipeline.submission import check_submission, make_submission
 
 
-def make_final(store: FeatureStore, config: RunConfig, run: RunFolder, *, device: torch.device, n_workers: int) -> Path:
+def make_final(
+    store: FeatureStore,
+    config: RunConfig,
+    run: RunFolder,
+    *,
+    device: torch.device,
+    n_workers: int,
+    is_interim: bool = False,
+) -> Path:
     """Write `<run>.csv` and `<run>.json`, unless they are up to date; the path of the CSV.
 
-    `average` takes the fold models' mean; `refit` trains on all train rows for the epochs cross-validation found.
+    `average` takes the fold models' mean; `refit` trains on all train rows for the epochs cross-validation found. An
+    interim file, which a better one follows, is an average without a word.
     """
     strategy, reason = final_strategy(store, config)
+    if is_interim:
+        strategy, reason = "average", "the best so far"
     report = artifacts.read_json(run.report)
     submission_path = store.workspace.submissions / f"{run.name}.csv"
     provenance_path = submission_path.with_suffix(".json")
@@ -39,9 +50,11 @@ def make_final(store: FeatureStore, config: RunConfig, run: RunFolder, *, device
         known = artifacts.read_json(provenance_path)
         is_same = known["fingerprint"] == report["fingerprint"] and known["final"] == strategy
         if is_same and known["sha256"] == artifacts.sha256_of(submission_path):
-            say(f"final: {submission_path} is up to date")
+            if not is_interim:
+                say(f"final: {submission_path} is up to date")
             return submission_path
-    say(f"final: {strategy} ({reason})")
+    if not is_interim:
+        say(f"final: {strategy} ({reason})")
     started = time.monotonic()
     is_classification = store.spec.task != "regression"
     if strategy == "average":
@@ -62,6 +75,7 @@ def make_final(store: FeatureStore, config: RunConfig, run: RunFolder, *, device
         "is_sample": store.is_sample,
         "metric": report["metric"],
         "cv_score": report["cv_score"],
+        **({"nested_score": report["nested_score"]} if "nested_score" in report else {}),
         "final": strategy,
         "final_reason": reason,
         "fingerprint": report["fingerprint"],

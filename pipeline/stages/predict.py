@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline import artifacts
 from pipeline.artifacts import RunFolder, part_folder
@@ -22,26 +24,37 @@ from pipeline.tables import ColumnRecipe, load_new_rows
 def predict_file(store: FeatureStore, run_name: str, rows: Path, output: Path) -> None:
     """Predict the rows of a file that has the competition's columns. Raises ArtifactError, DataError."""
     run = find_run(store, run_name)
-    report = artifacts.read_json(run.report)
-    config = RunConfig.model_validate(report["config"])
-    parts = config.weighted_parts
-    is_refitted = (part_folder(run.final_model, len(parts) - 1, len(parts)) / "model.json").exists()  # written last
-    folder = run.final_model if is_refitted else run.model
-    splits = [0] if is_refitted else range(len(store.splits))
     recipes = [ColumnRecipe(**recipe) for recipe in store.manifest["recipes"]]
     new = load_new_rows(rows, store.spec.id, recipes)
     for note in new.notes:
         say(f"predict: {note}")
-    predictions = []
-    for number, (_, part) in enumerate(parts):
-        fitted = entry_of(part.model).load(part_folder(folder, number, len(parts)))
-        features, _ = store.apply_own_features(part, new.features)
-        predictions.append(fitted.predict(features, splits))
-    blended = blend(predictions, [weight for weight, _ in parts], store.spec.scorer)
-    prediction = adjusted_as_reported(report, blended)
+    prediction = _predicted(store, run, new.features)
     names = [name for name in store.sample_submission.columns if name != store.spec.id]
     empty = pd.DataFrame({store.spec.id: new.ids.to_numpy()} | dict.fromkeys(names))
     artifacts.write_csv(output, make_submission(store.spec, store.classes, empty, new.ids, prediction))
+
+
+def _predicted(
+    store: FeatureStore, run: RunFolder, rows: pd.DataFrame, *, is_member: bool = False
+) -> NDArray[np.float64]:
+    """The run's prediction of typed rows: by its own parts, or by the fold models of the runs it is made of."""
+    report = artifacts.read_json(run.report)
+    config = RunConfig.model_validate(report["config"])
+    parts = config.weighted_parts
+    weights, metric = [weight for weight, _ in parts], store.spec.scorer
+    last = part_folder(run.final_model, len(parts) - 1, len(parts))
+    is_refitted = not is_member and (last / "model.json").exists()  # written last
+    if "members" in report and not is_refitted:
+        members = [find_run(store, member["run"]) for member in report["members"]]
+        return blend([_predicted(store, member, rows, is_member=True) for member in members], weights, metric)
+    folder = run.final_model if is_refitted else run.model
+    splits = [0] if is_refitted else range(len(store.splits))
+    predictions = []
+    for number, (_, part) in enumerate(parts):
+        fitted = entry_of(part.model).load(part_folder(folder, number, len(parts)))
+        features, _ = store.apply_own_features(part, rows)
+        predictions.append(fitted.predict(features, splits))
+    return adjusted_as_reported(report, blend(predictions, weights, metric))
 
 
 def find_run(store: FeatureStore, name: str) -> RunFolder:

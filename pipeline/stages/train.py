@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
@@ -32,10 +33,18 @@ from pipeline.progress import progress_bar, say
 HISTORY_COLUMNS = [field.name for field in fields(EpochScores)]
 
 
-def train_run(store: FeatureStore, config: RunConfig, *, device: torch.device, n_workers: int) -> RunFolder:
+def train_run(
+    store: FeatureStore,
+    config: RunConfig,
+    *,
+    device: torch.device,
+    n_workers: int,
+    stop: threading.Event | None = None,
+) -> RunFolder:
     """Cross-validate the configuration, unless its finished run is there. Raises SpecError, TrainingError.
 
-    Interrupted, it keeps checkpoints and goes on from them the next time.
+    Interrupted, or told to `stop` by another thread (it raises KeyboardInterrupt then), it keeps checkpoints and goes
+    on from them the next time.
     """
     run = store.workspace.run(config.run_name)
     fingerprint = store.fingerprint(config)
@@ -51,7 +60,7 @@ def train_run(store: FeatureStore, config: RunConfig, *, device: torch.device, n
     shown = f", an ensemble of {len(parts)} configurations" if len(parts) > 1 else ""
     say(f"train: {run.name} on {describe_device(device)}, {len(store.splits)} folds x {config.seeds} seeds{shown}")
     started = time.monotonic()
-    results = _cross_validated(store, parts, models, run, metric.name, device, n_workers)
+    results = _cross_validated(store, parts, models, run, FitContext(device, n_workers, stop=stop or threading.Event()))
     oof_prediction = blend([result.oof_prediction for result in results], weights, metric)
     test_prediction = blend([result.test_prediction for result in results], weights, metric)
     classification = None
@@ -157,15 +166,13 @@ def _cross_validated(
     parts: Sequence[tuple[float, RunConfig]],
     models: Sequence[Model],
     run: RunFolder,
-    metric: str,
-    device: torch.device,
-    n_workers: int,
+    context: FitContext,
 ) -> list[CVResult]:
     """Every part over the folds; the checkpoints of those that are trained let an interrupted run go on."""
     results: list[CVResult] = []
     with progress_bar("train") as update:
         for number, (model, (_, part)) in enumerate(zip(models, parts, strict=True)):
-            scores = _RunningScores(metric)
+            scores = _RunningScores(store.spec.metric)
 
             def on_progress(
                 share: float, new: Sequence[EpochScores], number: int = number, scores: _RunningScores = scores
@@ -181,7 +188,7 @@ def _cross_validated(
                     store.splits,
                     seed=part.seed,
                     n_seeds=part.seeds,
-                    context=FitContext(device, n_workers, checkpoints, on_progress),
+                    context=replace(context, checkpoints=checkpoints, on_progress=on_progress),
                 )
             )
     return results

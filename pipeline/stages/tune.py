@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +16,7 @@ from optuna.trial import TrialState
 from pipeline import artifacts
 from pipeline.config import RunConfig, load_search_space
 from pipeline.errors import SpecError
+from pipeline.interruption import on_interrupt
 from pipeline.models import entry_of
 from pipeline.models.base import EpochScores, FitContext
 from pipeline.models.neural import NeuralParams
@@ -103,7 +101,7 @@ def tune(
     started = time.monotonic()
     context = FitContext(device, n_workers)
     try:
-        with _stopping_at_checkpoints(context.stop):
+        with on_interrupt(context.stop.set):  # no write to the storage is cut in two
             _run_trials(tuning, Ownership(study, backend), n_trials, batch_size, context)
             n_new = len(finished_trials(study)) - n_known
             say(f"tune: {_summary(tuning)}; {n_new} trials in {time.monotonic() - started:.0f} s")
@@ -113,25 +111,6 @@ def tune(
         _write(tuning, [], None)
         raise
     return _write(tuning, confirmed, ensemble)
-
-
-@contextlib.contextmanager
-def _stopping_at_checkpoints(stop: threading.Event) -> Iterator[None]:
-    """The first Ctrl-C sets `stop`, so that no write to the storage is cut in two; the second is an ordinary one."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def on_signal(_: int, __: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        stop.set()
-
-    signal.signal(signal.SIGINT, on_signal)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _run_trials(tuning: Tuning, ownership: Ownership, n_trials: int, batch_size: int, context: FitContext) -> None:

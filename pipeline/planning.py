@@ -1,0 +1,168 @@
+"""What to train in a given time: candidates in order, what each should take, and the measured pace of this machine.
+
+Knows configurations, sizes and seconds; knows nothing of data, runs or files.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipeline.config import RunConfig, load_run_config
+from pipeline.metrics import Task
+
+BOOSTING = ("lightgbm", "xgboost", "catboost")  # the packages of the extra `boosting`
+SEEDED = ("mlp", "histogram_boosting", "random_forest", "extra_trees", *BOOSTING)  # others have no randomness
+REFERENCE_ROWS, REFERENCE_COLUMNS, REFERENCE_FOLDS = 1460, 79, 5  # House Prices
+FEW_MINUTES_SHARE = 0.25  # of the budget: a first candidate that takes longer lets the quickest go first
+N_EXTRA_SEEDS = 6  # rounds of more seeds; their gain is gone long before
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one seed over House Prices' five folds on two cores, and how they grow with rows and columns."""
+
+    seconds: float
+    rows: float = 0.7  # exponents
+    columns: float = 0.3
+    most_rows: int = 10**9
+    classes_factor: float = 1.0  # of classes over numbers
+
+
+# measured: benchmarks/ablation.md
+COSTS = {
+    "mlp": Cost(1.5, rows=0.9, columns=0.4),
+    "pbld": Cost(6.0, rows=0.9, columns=0.7),
+    "lightgbm": Cost(5.0, rows=0.6, classes_factor=1.5),
+    "xgboost": Cost(9.0, rows=0.6, classes_factor=2.0),
+    "catboost": Cost(28.0, rows=0.3, classes_factor=0.7),
+    "histogram_boosting": Cost(10.0, rows=0.7),
+    "random_forest": Cost(12.0, rows=1.0, columns=0.0),
+    "extra_trees": Cost(11.0, rows=1.0, columns=0.0),
+    "lasso": Cost(2.0, classes_factor=12.0, most_rows=100_000),
+    "elastic_net": Cost(2.0, classes_factor=12.0, most_rows=100_000),
+    "ridge": Cost(2.0, rows=0.8),
+    "kernel_ridge": Cost(8.0, rows=0.9, most_rows=50_000),
+    "svm": Cost(9.0, rows=1.9, most_rows=5_000),
+}
+Wanted = tuple[tuple[str, int, str], ...]  # model, seeds, variant
+FOR_NUMBERS: Wanted = (
+    ("mlp", 4, ""), ("lightgbm", 1, ""), ("mlp", 2, "pbld"), ("xgboost", 1, ""), ("lasso", 1, ""),
+    ("catboost", 1, ""), ("kernel_ridge", 1, ""), ("svm", 1, ""), ("extra_trees", 1, ""), ("elastic_net", 1, ""),
+    ("random_forest", 1, ""),
+)  # fmt: skip
+FOR_CLASSES: Wanted = (
+    ("mlp", 4, ""), ("lightgbm", 1, ""), ("random_forest", 1, ""), ("xgboost", 1, ""), ("catboost", 1, ""),
+    ("mlp", 2, "pbld"), ("kernel_ridge", 1, ""), ("extra_trees", 1, ""), ("svm", 1, ""), ("ridge", 1, ""),
+    ("lasso", 1, ""),
+)  # fmt: skip
+MANY_ROWS = 3000  # from here on boosting leads by so much that forests and lines earn nothing
+FOR_MANY_ROWS: Wanted = (
+    ("lightgbm", 1, ""), ("catboost", 1, ""), ("xgboost", 1, ""), ("mlp", 2, "pbld"), ("kernel_ridge", 1, ""),
+    ("extra_trees", 1, ""), ("mlp", 4, ""),
+)  # fmt: skip
+# what a network reads beside its preset's steps: texts as every other family does
+NETWORK_STEPS = ("features.text_parts=true", "features.key_target_means=2000")
+PBLD = ("number_embedding=pbld",)
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the time of a fit goes by."""
+
+    task: Task
+    n_rows: int
+    n_columns: int
+    n_folds: int
+    n_classes: int = 0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration that may be trained."""
+
+    label: str
+    kind: str  # equal for candidates that differ in their seeds alone
+    config: RunConfig
+    reference_s: float  # what it should take at the pace the costs were measured at
+
+
+@dataclass
+class Pace:
+    """Seconds that were measured, and what they say of those to come."""
+
+    size: Size
+    by_kind: dict[str, list[float]] = field(default_factory=dict)  # seconds of one
+    ratios: list[float] = field(default_factory=list)
+
+    def measured(self, candidate: Candidate, elapsed_s: float) -> None:
+        """A candidate took so long."""
+        self.by_kind.setdefault(candidate.kind, []).append(elapsed_s)
+        self.ratios.append(elapsed_s / candidate.reference_s)
+
+    def estimate(self, candidate: Candidate) -> float:
+        """Seconds: those of its like, else the reference at the median pace so far."""
+        if own := self.by_kind.get(candidate.kind):
+            return float(np.mean(own))
+        return candidate.reference_s * (float(np.median(self.ratios)) if self.ratios else 1.0)
+
+
+def has_boosting() -> bool:
+    """Whether the packages of the extra are installed."""
+    return all(importlib.util.find_spec(name) is not None for name in BOOSTING)
+
+
+def candidates_for(size: Size, *, is_boosting_there: bool) -> list[Candidate]:
+    """What may be trained, in the order it should be: cheap and diverse first, then the same with other seeds."""
+    wanted = FOR_NUMBERS if size.task == "regression" else FOR_CLASSES
+    if size.n_rows > MANY_ROWS:
+        wanted = FOR_MANY_ROWS
+    found = []
+    for model, n_seeds, variant in wanted:
+        if model in BOOSTING and not is_boosting_there:
+            continue
+        found.append(_candidate(size, model, n_seeds, variant))
+    if not is_boosting_there:
+        found.insert(0, _candidate(size, "histogram_boosting", 1, ""))
+    return [one for one in found if size.n_rows <= COSTS[one.config.model].most_rows]
+
+
+def quick_first(candidates: Sequence[Candidate], budget_s: float) -> list[Candidate]:
+    """The candidates, led by the quickest where the first would take too much of the budget."""
+    if candidates[0].reference_s <= FEW_MINUTES_SHARE * budget_s:
+        return list(candidates)
+    return sorted(candidates, key=lambda one: one.reference_s)
+
+
+def more_seeds(candidates: Sequence[Candidate], weights: dict[str, float], pace: Pace) -> list[Candidate]:
+    """The candidates again with further seeds, those first that earn most weight for their seconds.
+
+    `weights` are by kind. What has no randomness, or no weight, is left out.
+    """
+    seeded = [one for one in candidates if weights.get(one.kind, 0.0) > 0 and one.config.model in SEEDED]
+    best_first = sorted(seeded, key=lambda one: -weights[one.kind] / pace.estimate(one) ** 0.5)
+    return [_with_seed(one, seed) for seed in range(1, N_EXTRA_SEEDS + 1) for one in best_first]
+
+
+def _with_seed(one: Candidate, seed: int) -> Candidate:
+    config = one.config.model_copy(update={"seed": one.config.seed + seed})
+    return Candidate(f"{one.label}, seed {seed}", one.kind, config, one.reference_s)
+
+
+def _candidate(size: Size, model: str, n_seeds: int, variant: str) -> Candidate:
+    is_network = model == "mlp"
+    steps = (*NETWORK_STEPS, *(PBLD if variant else ())) if is_network else ()
+    config = load_run_config("fast", model=model, overrides=[f"seeds={n_seeds}", *steps])
+    label = " ".join(part for part in (model, variant) if part)
+    return Candidate(label, label, config, n_seeds * _seconds(COSTS[variant or model], size))
+
+
+def _seconds(cost: Cost, size: Size) -> float:
+    rows = max(size.n_rows, 500) / REFERENCE_ROWS
+    columns = max(size.n_columns, 10) / REFERENCE_COLUMNS
+    classes = cost.classes_factor * max(1.0, (size.n_classes - 1) ** 0.7) if size.task != "regression" else 1.0
+    growth = float(rows**cost.rows * columns**cost.columns)
+    return cost.seconds * growth * classes * size.n_folds / REFERENCE_FOLDS

@@ -1,0 +1,365 @@
+"""Stage `best`: as many and as different runs as fit into some minutes -> their ensemble, a run like any other."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import artifacts
+from pipeline.artifacts import RunFolder
+from pipeline.config import Part, RunConfig
+from pipeline.cross_validation import oof_frame, prediction_frame, predictions_of, scores_of
+from pipeline.ensembling import SMALLEST_WEIGHT, Choice, blend, choose_ensemble
+from pipeline.errors import PipelineError, TrainingError
+from pipeline.interruption import on_interrupt
+from pipeline.planning import Candidate, Pace, Size, candidates_for, has_boosting, more_seeds, quick_first
+from pipeline.problems import FeatureStore
+from pipeline.progress import say
+
+BEST = "best"  # preset name of the ensemble
+ENSEMBLE = "ensemble"  # stands where other runs name their model
+RESERVE_S = 1.5  # kept for the last ensemble and its file, or twice what the one before took;
+RESERVE_SHARE = 0.02  # and so much of the budget for the program's start and end
+MARGIN = 1.1  # an estimate is believed so far
+MOST_OVER = 4.0  # a fit that takes so many times its estimate (and a minute at least) is given up
+LEAST_LIMIT_S = 60.0
+SHARE_BEFORE_REFIT = 0.45  # of the budget, where the members are trained again on all rows at the end
+
+Train = Callable[[RunConfig, threading.Event], RunFolder]
+Finish = Callable[[RunConfig, RunFolder, bool], Path]  # the last: whether a better one may follow
+
+
+@dataclass(frozen=True)
+class Best:
+    """What `make_best` leaves: the submission of the best ensemble so far."""
+
+    submission: Path
+    run: RunFolder
+    is_interrupted: bool
+
+
+def make_best(
+    store: FeatureStore,
+    *,
+    minutes: float,
+    train: Train,
+    finish: Finish,
+    smallest_weight: float = SMALLEST_WEIGHT,
+    clock: Callable[[], float] = time.monotonic,
+    started: float | None = None,
+) -> Best:
+    """Train candidates until `minutes` are spent, earlier calls' included; keep an ensemble and its file up to date.
+
+    Every candidate is a run of its own, made by `train`; what is finished is not trained again. After each the
+    ensemble is chosen anew, and `finish` writes its submission. Ctrl-C ends with the best so far. Raises TrainingError
+    when no candidate could be trained, KeyboardInterrupt when none was yet.
+    """
+    work = _Work(store, minutes, train, finish, smallest_weight, clock, clock() if started is None else started)
+    work.take_finished()
+    if work.left() > 0 or not work.members:
+        work.show_plan()
+    with on_interrupt(work.interrupt):
+        while not work.is_interrupted and (candidate := work.next_candidate()) is not None:
+            if work.try_candidate(candidate):
+                work.combine()
+    if not work.members:
+        if work.is_interrupted:
+            raise KeyboardInterrupt
+        work.fail()
+    return work.conclude()
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A finished run that may be part of the ensemble."""
+
+    candidate: Candidate
+    run: RunFolder
+    report: dict[str, Any]
+    oof: NDArray[np.float64]
+    test: NDArray[np.float64]
+    elapsed_s: float
+
+
+@dataclass
+class _Work:
+    """One call: what is finished, what was tried, what time is left."""
+
+    store: FeatureStore
+    minutes: float
+    train: Train
+    finish: Finish
+    smallest_weight: float
+    clock: Callable[[], float]
+    started: float
+    members: list[_Member] = field(default_factory=list)
+    tried: set[str] = field(default_factory=set)
+    given_up: list[dict[str, str]] = field(default_factory=list)
+    weights: dict[str, float] = field(default_factory=dict)  # run -> weight
+    is_interrupted: bool = False
+    spent_before_s: float = 0.0
+    combining_s: float = 0.0
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        spec = self.store.spec
+        self.is_refitted = spec.folds.kind == "time"
+        self.budget_s = 60.0 * self.minutes * (SHARE_BEFORE_REFIT if self.is_refitted else 1.0)
+        rows, columns = self.store.train.shape
+        self.size = Size(spec.task, rows, columns, len(self.store.splits), len(self.store.classes))
+        self.pace = Pace(self.size)
+        self.has_boosting = has_boosting()
+        found = candidates_for(self.size, is_boosting_there=self.has_boosting)
+        self.candidates = quick_first(found, self.budget_s)
+        name = artifacts.sha256_of_json(self.store.manifest["fingerprint"])[:8]
+        self.run = self.store.workspace.run(f"{BEST}-{ENSEMBLE}-{name}")
+        self.known = artifacts.read_json(self.run.report) if self.run.is_finished else None
+
+    def interrupt(self) -> None:
+        """End what is running at its next checkpoint, and everything with it."""
+        self.is_interrupted = True
+        self.stop.set()
+
+    def spent_s(self) -> float:
+        """Seconds that this and earlier calls took."""
+        return self.spent_before_s + self.clock() - self.started
+
+    def left(self) -> float:
+        """Seconds for further candidates."""
+        reserve = RESERVE_SHARE * self.budget_s + max(RESERVE_S, 2.0 * self.combining_s)
+        return self.budget_s - self.spent_s() - reserve
+
+    def take_finished(self) -> None:
+        """Members of earlier calls, and the time they took."""
+        recorded = {} if self.known is None else {one["run"]: one for one in _all_members(self.known)}
+        further = more_seeds(self.candidates, {one.kind: 1.0 for one in self.candidates}, self.pace)
+        for one in (*self.candidates, *further):
+            run = self.store.workspace.run(one.config.run_name)
+            if run.is_finished and artifacts.read_json(run.report)["fingerprint"] == self.store.fingerprint(one.config):
+                self._take(one, run, elapsed_s=recorded.get(run.name, {}).get("elapsed_s"))
+        if not self.members:
+            return
+        names = {member.run.name for member in self.members}
+        if self.known is not None and recorded.keys() <= names:
+            self.spent_before_s = float(self.known["spent_s"])
+        else:
+            self.spent_before_s = sum(member.elapsed_s for member in self.members)
+        say(f"best: {len(self.members)} runs are there, {self.spent_before_s:.0f} s of {self.budget_s:.0f} s are spent")
+        if recorded.keys() == names and self.known is not None and self.known["prune"] == self.smallest_weight:
+            self.weights = {one["run"]: one["weight"] for one in _all_members(self.known)}
+        else:
+            self.combine()
+
+    def show_plan(self) -> None:
+        """Say what will be trained, and how long each should take."""
+        size, there = self.size, "" if self.has_boosting else "; better with the extra `boosting`: make setup"
+        say(
+            f"best: a plan for {self.minutes:g} minutes: {size.n_rows} rows x {size.n_columns} columns, "
+            f"{size.n_folds} folds{there}"
+        )
+        total = self.spent_s()
+        for one in self.candidates:
+            if one.config.run_name in self.tried:
+                continue
+            seconds = self.pace.estimate(one)
+            total += seconds
+            when = "" if total <= self.budget_s else "   if time is left"
+            seeds = f"{one.config.seeds} seed{'s' if one.config.seeds > 1 else ''}"
+            say(f"  {one.label:<20} {seeds:<8} about {seconds:4.0f} s, by {total:4.0f} s{when}")
+        say("  then further seeds of what earns weight")
+
+    def next_candidate(self) -> Candidate | None:
+        """The first untried candidate that fits into what is left; None at the end."""
+        by_run = {member.run.name: member.candidate.kind for member in self.members}
+        by_kind: dict[str, float] = {}
+        for name, weight in self.weights.items():
+            by_kind[by_run[name]] = by_kind.get(by_run[name], 0.0) + weight
+        further = more_seeds(self.candidates, by_kind, self.pace)
+        untried = [one for one in (*self.candidates, *further) if one.config.run_name not in self.tried]
+        left = self.left()
+        for one in untried:
+            if MARGIN * self.pace.estimate(one) <= left:
+                return one
+        if untried and not self.members:  # something must be there at the end
+            return min(untried, key=self.pace.estimate)
+        return None
+
+    def try_candidate(self, candidate: Candidate) -> bool:
+        """Train it, within limits; whether it is finished."""
+        self.tried.add(candidate.config.run_name)
+        estimate = self.pace.estimate(candidate)
+        limit = min(self.left(), max(LEAST_LIMIT_S, MOST_OVER * estimate)) if self.members else math.inf
+        say(f"best: {candidate.label}, about {estimate:.0f} s; {max(0.0, self.left()):.0f} s are left")
+        begun, self.stop, late = self.clock(), threading.Event(), threading.Event()
+        stop = self.stop
+
+        def give_up() -> None:
+            late.set()
+            stop.set()
+
+        timer = None if math.isinf(limit) else threading.Timer(max(0.0, limit), give_up)
+        if timer is not None:
+            timer.daemon = True
+            timer.start()
+        try:
+            run = self.train(candidate.config, stop)
+        except KeyboardInterrupt:
+            if late.is_set() and not self.is_interrupted:
+                self._give_up(candidate, f"it took longer than {limit:.0f} s; a later call goes on with it")
+            else:
+                self.is_interrupted = True
+            return False
+        except PipelineError as error:
+            self._give_up(candidate, error.message)
+            return False
+        finally:
+            if timer is not None:
+                timer.cancel()
+        self._take(candidate, run, elapsed_s=self.clock() - begun)
+        return True
+
+    def _give_up(self, candidate: Candidate, why: str) -> None:
+        self.given_up.append({"candidate": candidate.label, "why": why})
+        say(f"best: {candidate.label} is left out: {why}")
+
+    def _take(self, candidate: Candidate, run: RunFolder, elapsed_s: float | None = None) -> None:
+        is_classification = self.store.spec.task != "regression"
+        report = artifacts.read_json(run.report)
+        oof = predictions_of(artifacts.read_parquet(run.oof), is_classification=is_classification)
+        test = predictions_of(artifacts.read_parquet(run.test), is_classification=is_classification)
+        seconds = float(report["elapsed_s"]) if elapsed_s is None else elapsed_s
+        self.members.append(_Member(candidate, run, report, oof, test, seconds))
+        self.tried.add(run.name)
+        self.pace.measured(candidate, seconds)
+
+    def combine(self) -> None:
+        """Choose the ensemble of all members; write it as a run, and its submission."""
+        begun, store = self.clock(), self.store
+        metric, target, folds = store.spec.scorer, store.target, store.fold_of_row
+        oofs = {member.run.name: member.oof for member in self.members}
+        choice = choose_ensemble(oofs, target, folds, metric, smallest=self.smallest_weight)
+        self.weights = choice.selection.weights
+        chosen = {name: next(one for one in self.members if one.run.name == name) for name in self.weights}
+        weights = list(self.weights.values())
+        config = self._config(chosen)
+        oof = oof_frame(
+            store.train_rows["id"], folds, target, blend([one.oof for one in chosen.values()], weights, metric)
+        )
+        test = blend([one.test for one in chosen.values()], weights, metric)
+        cv_score, fold_scores = scores_of(oof, metric)
+        self.run.report.unlink(missing_ok=True)
+        artifacts.write_parquet(self.run.oof, oof)
+        artifacts.write_parquet(self.run.test, prediction_frame(store.test_rows["id"], test))
+        artifacts.write_json(self.run.report, self._report(choice, config, chosen, cv_score, fold_scores))
+        self.finish(config, self.run, True)
+        self.combining_s = self.clock() - begun
+        selection = choice.selection
+        say(
+            f"best: {len(chosen)} of {len(self.members)} runs earn weight ({choice.method}): nested {metric.name} "
+            f"{selection.nested_score:.5f}, cv {cv_score:.5f}, after {self.spent_s():.0f} s"
+        )
+
+    def _config(self, chosen: dict[str, _Member]) -> RunConfig:
+        return RunConfig(
+            preset=BEST,
+            description=f"an ensemble of {len(chosen)} runs",
+            model=ENSEMBLE,
+            final="average",
+            final_reason="the members' fold models are averaged",
+            parts=[_part(member.candidate.config, self.weights[name]) for name, member in chosen.items()],
+        )
+
+    def _report(
+        self,
+        choice: Choice,
+        config: RunConfig,
+        chosen: dict[str, _Member],
+        cv_score: float,
+        fold_scores: list[float],
+    ) -> dict[str, Any]:
+        store = self.store
+        return {
+            "run": self.run.name,
+            "competition": store.workspace.competition,
+            "data": store.manifest["data"],
+            "is_sample": store.is_sample,
+            "config": config.model_dump(),
+            "metric": store.spec.metric,
+            "cv_score": cv_score,
+            "nested_score": choice.selection.nested_score,
+            "fold_scores": fold_scores,
+            "method": choice.method,
+            "nested_scores": choice.nested_scores,
+            "members": [_line(member, self.weights[name]) for name, member in chosen.items()],
+            "without_weight": [_line(one, 0.0) for one in self.members if one.run.name not in chosen],
+            "given_up": self.given_up,
+            "prune": self.smallest_weight,
+            "minutes": self.minutes,
+            "n_epochs": [member.report["n_epochs"] for member in chosen.values()],
+            "classification": None,
+            "spent_s": round(self.spent_s(), 2),
+            "elapsed_s": round(self.spent_s(), 2),
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "device": chosen[next(iter(chosen))].report["device"],
+            "fingerprint": store.fingerprint(config),
+            "folds_sha256": store.manifest["folds_sha256"],
+            "git_commit": artifacts.git_commit(store.workspace.root),
+            "versions": artifacts.versions(),
+        }
+
+    def conclude(self) -> Best:
+        """The last word: the submission, what it is made of, and what time it took."""
+        report = artifacts.read_json(self.run.report)
+        if self.is_interrupted:
+            say("best: interrupted; this is the best so far, and the same command goes on")
+        for member in sorted(_all_members(report), key=lambda one: -one["weight"]):
+            share = f"{member['weight']:6.1%}" if member["weight"] else "     -"
+            say(f"  {share}  {member['label']:<22} cv {member['cv_score']:.5f}  {member['elapsed_s']:5.0f} s")
+        submission = self.finish(RunConfig.model_validate(report["config"]), self.run, self.is_interrupted)
+        if self.tried - {one["run"] for one in _all_members(report)} or self.known is None:
+            artifacts.write_json(
+                self.run.report, {**report, "given_up": self.given_up, "spent_s": round(self.spent_s(), 2)}
+            )
+        say(f"best: {self.spent_s():.0f} s of {60 * self.minutes:.0f} s")
+        return Best(submission, self.run, self.is_interrupted)
+
+    def fail(self) -> NoReturn:
+        """Raise what happened to every candidate."""
+        first = self.given_up[0]["why"] if self.given_up else "there was no candidate"
+        raise TrainingError("no model could be trained", where="preset best", hint=f"The first said: {first}")
+
+
+def _all_members(report: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*report["members"], *report["without_weight"]]
+
+
+def _line(member: _Member, weight: float) -> dict[str, Any]:
+    return {
+        "run": member.run.name,
+        "label": member.candidate.label,
+        "weight": weight,
+        "cv_score": member.report["cv_score"],
+        "elapsed_s": round(member.elapsed_s, 2),
+    }
+
+
+def _part(config: RunConfig, weight: float) -> Part:
+    return Part(
+        weight=weight,
+        model=config.model,
+        params=config.params,
+        features=config.features,
+        scope=config.scope,
+        target_transform=config.target_transform,
+        seeds=config.seeds,
+        seed=config.seed,
+    )

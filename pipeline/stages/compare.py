@@ -1,0 +1,56 @@
+"""Stage `compare`: two runs on the same folds, by their paired differences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+
+from pipeline import artifacts
+from pipeline.agreement import fold_noise
+from pipeline.artifacts import Workspace
+from pipeline.errors import ArtifactError, did_you_mean
+from pipeline.metrics import METRICS
+
+CONFIDENCE = 0.95
+
+
+def compare_runs(workspace: Workspace, first: str, second: str) -> list[str]:
+    """What the folds say of the difference: a line for each fold, the mean with its interval, a verdict.
+
+    The interval allows for training sets that overlap (`fold_noise`). Raises ArtifactError for runs that are not there
+    or were made on other folds.
+    """
+    one, other = _report(workspace, first), _report(workspace, second)
+    if one["folds_sha256"] != other["folds_sha256"]:
+        raise ArtifactError(
+            "the two runs were made on different folds", where=f"{first}, {second}", hint="Train the older one again."
+        )
+    a, b = np.array(one["fold_scores"]), np.array(other["fold_scores"])
+    if len(a) < 2:
+        raise ArtifactError("one fold makes no pairs", where=first, hint="Use two folds or more.")
+    sign = 1.0 if METRICS[one["metric"]].greater_is_better else -1.0
+    gains = sign * (b - a)
+    mean = float(gains.mean())
+    width = float(student.ppf(0.5 + CONFIDENCE / 2, len(a) - 1)) * fold_noise(a, b)
+    lines = [f"fold {k}: {x:.5f}  {y:.5f}  {gain:+.5f}" for k, (x, y, gain) in enumerate(zip(a, b, gains, strict=True))]
+    lines.append(f"cv {one['metric']}: {one['cv_score']:.5f}  {other['cv_score']:.5f}")
+    lines.append(
+        f"{second} is better by {mean:+.5f} a fold, "
+        f"{CONFIDENCE:.0%} interval {mean - width:+.5f} to {mean + width:+.5f}"
+    )
+    is_certain = abs(mean) > width
+    lines.append(
+        f"{second if mean > 0 else first} is better" if is_certain else "these folds do not tell which one is better"
+    )
+    return lines
+
+
+def _report(workspace: Workspace, name: str) -> dict[str, Any]:
+    known = [path.parent.name for path in sorted(workspace.runs.glob("*/report.json"))]
+    if name not in known:
+        hint = did_you_mean(name, known) or "Train one first: `pipeline train`."
+        raise ArtifactError(f"there is no finished run {name!r}", where=str(workspace.runs), hint=hint)
+    report: dict[str, Any] = artifacts.read_json(workspace.run(name).report)
+    return report

@@ -1,0 +1,194 @@
+"""Laws of preset best: within the time, never without a submission, nothing trained twice, an ensemble like any run."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pipeline import artifacts
+from pipeline.artifacts import RunFolder
+from pipeline.config import RunConfig, load_run_config
+from pipeline.cross_validation import predictions_of, scores_of
+from pipeline.errors import PipelineError, TrainingError
+from pipeline.metrics import METRICS
+from pipeline.planning import Candidate, Pace, Size, candidates_for, more_seeds, quick_first
+from pipeline.stages import best as stage
+from pipeline.stages.best import Best, make_best
+from pipeline.stages.final import make_final
+from pipeline.stages.train import train_run
+from tests.conftest import TINY, Toy
+
+CPU = torch.device("cpu")
+SIZE = Size("regression", 64, 5, 4)
+
+
+def candidate(model: str, seconds: float, *overrides: str) -> Candidate:
+    return Candidate(model, model, load_run_config("fast", model=model, overrides=overrides), seconds)
+
+
+SMALL = [
+    candidate("ridge", 10.0),
+    candidate("mlp", 20.0, "epochs=2", "hidden_sizes=[4]", "seeds=1", "evaluate_every=1"),
+    candidate("neighbours", 30.0),
+]
+
+
+@dataclass
+class Bench:
+    """Preset best on a toy with a clock that only training moves."""
+
+    toy: Toy
+    now: float = 0.0
+    trained: list[str] = field(default_factory=list)
+    submissions: list[bytes] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=lambda: {one.config.model: one.reference_s for one in SMALL})
+    on_train: Callable[[RunConfig, threading.Event], None] = lambda *_: None
+
+    def train(self, config: RunConfig, stop: threading.Event) -> RunFolder:
+        self.on_train(config, stop)
+        if stop.is_set():
+            raise KeyboardInterrupt
+        self.now += self.seconds[config.model]
+        self.trained.append(config.model)
+        return train_run(self.toy.store(), config, device=CPU, n_workers=1, stop=stop)
+
+    def finish(self, config: RunConfig, run: RunFolder, is_interim: bool) -> Path:
+        path = make_final(self.toy.store(), config, run, device=CPU, n_workers=1, is_interim=is_interim)
+        self.submissions.append(path.read_bytes())
+        return path
+
+    def __call__(self, minutes: float) -> Best:
+        store, self.trained, self.submissions = self.toy.store(), [], []
+        return make_best(store, minutes=minutes, train=self.train, finish=self.finish, clock=lambda: self.now)
+
+
+@pytest.fixture
+def bench(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    assert toy.run("features").exit_code == 0
+    monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: SMALL)
+    return Bench(toy)
+
+
+def test_the_budget_is_kept_and_a_rerun_goes_on(bench: Bench) -> None:
+    first = bench(0.75)
+    assert bench.trained == ["ridge", "mlp"]  # neighbours would end at 60 s
+    assert bench.now <= 45.0
+    assert bench(0.75).submission == first.submission
+    assert bench.trained == []
+    bench(1.2)
+    assert bench.trained == ["neighbours"]
+    bench(2.0)
+    assert set(bench.trained) <= {"mlp"}  # further seeds; the others have no randomness
+    assert bench.now <= 120.0
+
+
+def test_what_takes_longer_than_thought_slows_the_whole_plan(bench: Bench) -> None:
+    bench.seconds = {model: 3.0 * seconds for model, seconds in bench.seconds.items()}
+    bench(1.0)
+    assert bench.trained == ["ridge"]
+
+
+def test_a_submission_is_there_after_the_first_candidate_and_follows_the_ensemble(bench: Bench) -> None:
+    def nothing_after_the_first(config: RunConfig, _: threading.Event) -> None:
+        if config.model != "ridge":
+            assert bench.submissions
+            raise TrainingError("broken")
+
+    bench.on_train = nothing_after_the_first
+    best = bench(2.0)
+    assert len(pd.read_csv(best.submission)) == 20
+    report = artifacts.read_json(best.run.report)
+    assert [one["label"] for one in report["members"]] == ["ridge"]
+    assert {one["candidate"] for one in report["given_up"]} == {"mlp", "neighbours"}
+
+
+def test_without_any_model_the_error_names_the_first_reason(bench: Bench) -> None:
+    def broken(*_: object) -> None:
+        raise TrainingError("not a number")
+
+    bench.on_train = broken
+    with pytest.raises(PipelineError, match="not a number"):
+        bench(1.0)
+
+
+def test_ctrl_c_ends_with_the_best_so_far(bench: Bench) -> None:
+    def interrupted(config: RunConfig, _: threading.Event) -> None:
+        if config.model == "mlp":
+            signal.raise_signal(signal.SIGINT)
+
+    bench.on_train = interrupted
+    best = bench(5.0)
+    assert best.is_interrupted
+    assert bench.trained == ["ridge"]
+    assert best.submission.read_bytes() == bench.submissions[0]
+    bench.on_train = lambda *_: None
+    bench(5.0)
+    assert bench.trained[:2] == ["mlp", "neighbours"]
+
+
+def test_ctrl_c_before_any_model_is_an_interruption(bench: Bench) -> None:
+    bench.on_train = lambda *_: signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        bench(5.0)
+
+
+def test_a_fit_that_will_not_end_in_time_is_stopped(bench: Bench) -> None:
+    def slow(config: RunConfig, stop: threading.Event) -> None:
+        if config.model == "mlp":
+            assert stop.wait(30.0), "nobody stopped it"
+
+    bench.on_train = slow
+    bench.seconds["ridge"] = 0.01
+    bench(0.1)  # 6 s: a pace of a thousandth, then a limit of what is left
+    assert "mlp" not in bench.trained
+
+
+def test_the_ensemble_is_a_run_like_any_other(bench: Bench) -> None:
+    best = bench(2.0)
+    report, oof = artifacts.read_json(best.run.report), artifacts.read_parquet(best.run.oof)
+    assert scores_of(oof, METRICS["log_rmse"]) == (report["cv_score"], report["fold_scores"])
+    assert sum(one["weight"] for one in report["members"]) == pytest.approx(1.0)
+    assert report["nested_score"] >= report["cv_score"]
+    assert artifacts.read_json(best.submission.with_suffix(".json"))["nested_score"] == report["nested_score"]
+    assert "best-ensemble" in bench.toy.run("runs").stdout
+
+
+def test_predict_gives_the_stored_test_prediction(bench: Bench, tmp_path: Path) -> None:
+    best = bench(2.0)
+    output = tmp_path / "out.csv"
+    result = bench.toy.run("predict", best.run.name, str(bench.toy.workspace.raw / "test.csv"), "-o", str(output))
+    assert result.exit_code == 0, result.output
+    stored = predictions_of(artifacts.read_parquet(best.run.test), is_classification=False)
+    np.testing.assert_allclose(pd.read_csv(output)["price"], stored, rtol=1e-9)
+
+
+def test_the_command_line_takes_minutes_and_refuses_a_model(bench: Bench) -> None:
+    result = bench.toy.run("submit", "--preset", "best", "--minutes", "0.2", *TINY[-4:])
+    assert result.exit_code == 0, result.output
+    assert "nested" in result.stdout.splitlines()[-1]
+    assert "a plan for 0.2 minutes" in result.stderr
+    assert bench.toy.run("submit", "--preset", "best", "--model", "ridge").exit_code == 2
+    assert bench.toy.run("train", "--preset", "best").exit_code == 2
+
+
+def test_plans_begin_with_what_fits_and_end_with_seeds_of_what_earns() -> None:
+    plan = candidates_for(SIZE, is_boosting_there=True)
+    assert {"catboost", "lightgbm", "xgboost", "mlp", "lasso"} <= {one.config.model for one in plan}
+    without = {one.config.model for one in candidates_for(SIZE, is_boosting_there=False)}
+    assert "histogram_boosting" in without
+    assert not without & {"catboost", "lightgbm", "xgboost"}
+    huge = candidates_for(Size("regression", 100_000, 400, 5), is_boosting_there=True)
+    assert not {one.config.model for one in huge} & {"svm", "kernel_ridge"}
+    first = quick_first(huge, 60.0)[0]
+    assert first.reference_s == min(one.reference_s for one in huge)
+    seeds = more_seeds(plan, {"mlp": 0.5, "lasso": 0.5}, Pace(SIZE))
+    assert {one.config.model for one in seeds} == {"mlp"}
+    assert len({one.config.run_name for one in [*plan, *seeds]}) == len(plan) + len(seeds)
