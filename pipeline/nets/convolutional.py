@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.nets.inputs import Inputs
+from pipeline.nets.inputs import Inputs, affine
 from pipeline.nets.networks import Dropout
 from pipeline.nets.parameters import ParameterInfo
 
@@ -101,9 +101,9 @@ class ConvNet:
             images = pixels.transpose(0, 1).reshape(batch, n_members, self.height, self.width)
             grouped = _maps(images, [(k.flatten(0, 1), s.flatten()) for k, s in by_layer], n_groups=n_members)
             x = grouped.reshape(batch, n_members, self._n_features).transpose(0, 1)
-        x = torch.relu(torch.baddbmm(parameters["bias_0"], x, parameters["weight_0"]))
+        x = torch.relu(affine(x, parameters["weight_0"], parameters["bias_0"]))
         x = x if dropout is None else dropout(x)
-        return torch.baddbmm(parameters["bias_1"], x, parameters["weight_1"])
+        return affine(x, parameters["weight_1"], parameters["bias_1"])
 
 
 def _maps(x: Tensor, layers: Sequence[tuple[Tensor, Tensor]], n_groups: int = 1) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.nets.inputs import Inputs, linear, linear_gradient
+from pipeline.nets.inputs import Inputs, affine, linear, linear_gradient, weight_gradient
 from pipeline.nets.losses import Loss
 from pipeline.nets.networks import MLP, Dropout, Network
 from pipeline.nets.parameters import ParameterPack
@@ -69,7 +69,7 @@ class MLPStep:
                 if layer == 0:
                     output = linear(x, weights, views["bias_0"], out=room)
                 else:
-                    output = _affine(inputs[-1], weights, views[f"bias_{layer}"], room)
+                    output = affine(inputs[-1], weights, views[f"bias_{layer}"], room)
                 if layer == n_hidden:
                     break
                 active = _activate(mlp, output)
@@ -88,7 +88,7 @@ class MLPStep:
                 if layer == 0:
                     linear_gradient(x, d, out=gradients["weight_0"])
                     break
-                _weight_gradient(inputs[layer - 1], d, gradients[f"weight_{layer}"])
+                weight_gradient(inputs[layer - 1], d, gradients[f"weight_{layer}"])
                 weights = views[f"weight_{layer}"]
                 room = self._room(self._upstream[layer - 1], n_rows, weights.shape[1])
                 d = _input_gradient(d, weights, room)
@@ -111,26 +111,7 @@ def _activate(mlp: MLP, x: Tensor) -> Tensor:
     return functional.relu_(x) if mlp.activation == "relu" else mlp.activate(x, None)
 
 
-# One output is a matrix times a vector, for which torch's batched product takes ten times as long the other way round.
-
-
-def _affine(x: Tensor, weights: Tensor, bias: Tensor, out: Tensor) -> Tensor:
-    """x @ weights + bias into `out`."""
-    if weights.shape[2] > 1:
-        return torch.baddbmm(bias, x, weights, out=out)
-    torch.baddbmm(bias.transpose(1, 2), weights.transpose(1, 2), x.transpose(1, 2), out=out.transpose(1, 2))
-    return out
-
-
 def _input_gradient(d: Tensor, weights: Tensor, out: Tensor) -> Tensor:
     """d @ weights^T into `out`."""
     by_input = weights.transpose(1, 2)
     return torch.bmm(d, by_input, out=out) if d.shape[2] > 1 else torch.mul(d, by_input, out=out)
-
-
-def _weight_gradient(x: Tensor, d: Tensor, out: Tensor) -> None:
-    """x^T @ d into `out`."""
-    if d.shape[2] > 1:
-        torch.bmm(x.transpose(1, 2), d, out=out)
-    else:
-        torch.bmm(d.transpose(1, 2), x, out=out.transpose(1, 2))

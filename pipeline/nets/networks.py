@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.nets.embeddings import CategoryEmbedding, NumberEmbedding
-from pipeline.nets.inputs import Inputs, linear
+from pipeline.nets.inputs import Inputs, affine, linear
 from pipeline.nets.parameters import ParameterInfo
 
 Activation = Literal["relu", "leaky_relu", "prelu", "sigmoid", "tanh", "gelu", "silu", "selu", "mish"]
@@ -196,12 +196,12 @@ class MLP:
         for layer in range(len(self.hidden_sizes)):
             if layer > 0:
                 before, weight = x, parameters[f"weight_{layer}"]
-                x = torch.baddbmm(parameters[f"bias_{layer}"], x, weight)
+                x = affine(x, weight, parameters[f"bias_{layer}"])
             x = self._unit(parameters, x, layer, dropout)
             if layer > 0 and self.is_residual and x.shape == before.shape:
                 x = x + before
         last = len(self.hidden_sizes)
-        return torch.baddbmm(parameters[f"bias_{last}"], x, parameters[f"weight_{last}"]) if last else x
+        return affine(x, parameters[f"weight_{last}"], parameters[f"bias_{last}"]) if last else x
 
     def _forward_heads(self, parameters: Mapping[str, Tensor], x: Tensor, dropout: Dropout | None) -> Tensor:
         members, batch, _ = x.shape
