@@ -336,7 +336,7 @@ def _fit_number(name: str, levels: list[str] | None, steps: FeatureSteps, frame:
 
 def _on_one_scale(numbers: list[NumberColumn], frame: pd.DataFrame) -> list[NumberColumn]:
     """The columns scaled by the largest magnitude of them all; 0 stays 0."""
-    highest = max((float(np.nanmax(np.abs(number.raw(frame)), initial=0.0)) for number in numbers), default=0.0)
+    highest = max((float(np.nan_to_num(np.abs(number.raw(frame))).max(initial=0.0)) for number in numbers), default=0.0)
     return [number.model_copy(update={"centre": 0.0, "scale": highest or 1.0}) for number in numbers]
 
 

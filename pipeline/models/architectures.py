@@ -61,7 +61,7 @@ class MLPParams(NeuralParams):
 class ConvNetParams(NeuralParams):
     """Parameters of `cnn`."""
 
-    channels: tuple[int, ...] = Field(default=(32, 64), description="of each convolution; each halves the image")
+    channels: tuple[int, ...] = Field(default=(24, 48), description="of each convolution; each halves the image")
     kernel: int = Field(default=3, ge=1, description="pixels a side, odd")
     hidden: int = Field(default=128, ge=1, description="units between the convolutions and the outputs")
     image_shape: tuple[int, int] | None = Field(
