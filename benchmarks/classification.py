@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,7 +29,7 @@ from pipeline.nets import scratch
 from pipeline.nets.convolutional import ConvNet
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import cross_entropy
-from pipeline.nets.networks import MLP
+from pipeline.nets.networks import MLP, Network
 from pipeline.nets.optimizers import Update
 from pipeline.nets.parameters import views_of
 from pipeline.nets.plan import Member, PackData, Plan
@@ -148,7 +147,7 @@ def mlp(images: Images) -> list[Figure]:
 
 def convolutional(images: Images) -> list[Figure]:
     """Two convolutions and a hidden layer, trained on all 60,000 images for a fixed number of epochs; none held out."""
-    network = cast(Any, ConvNet(side=28, channels=(24, 48), n_hidden=128, n_outputs=10))
+    network = ConvNet(28, 28, (24, 48), n_hidden=128, n_outputs=10)
     n_epochs, started = epochs(10), time.perf_counter()
     plan = Plan(cross_entropy(), n_epochs, 128, Update("adamw"), schedule="one_cycle", evaluate_every=n_epochs)
     matrix = trained(network, plan, images.x, images.y, lr=5e-3, weight_decay=0.05, dropout=0.4)
@@ -212,7 +211,7 @@ def by_torch(network: nn.Module, images: Images, n_epochs: int) -> None:
             optimizer.step()
 
 
-def by_engine(network: MLP, images: Images, n_epochs: int) -> tuple[float, float, float]:
+def by_engine(network: Network, images: Images, n_epochs: int) -> tuple[float, float, float]:
     """Train one member: train loss and accuracy after the last epoch, test accuracy."""
     plan = Plan(cross_entropy(), n_epochs, BATCH_SIZE, update=Update("sgd"), evaluate_every=n_epochs)
     matrix = trained(network, plan, images.x, images.y, lr=LR)
@@ -221,19 +220,19 @@ def by_engine(network: MLP, images: Images, n_epochs: int) -> tuple[float, float
     return loss, scratch.accuracy(logits, images.y), accuracy_of(network, matrix, images.test_x, images.test_y)
 
 
-def trained(network: MLP, plan: Plan, x: Tensor, y: Tensor, **numbers: float) -> Tensor:
+def trained(network: Network, plan: Plan, x: Tensor, y: Tensor, **numbers: float) -> Tensor:
     """(1, numbers): the parameters of one member trained on all rows, with its learning rate and the like."""
     everyone = np.arange(len(x))
     member = Member(0, 0, everyone, everyone[:0], **numbers)
     return train_pack(network, plan, PackData(Inputs(x[None]), y[None]), [member], lambda *_: 0.0).matrix
 
 
-def outputs_of(network: MLP, matrix: Tensor, x: Tensor) -> Tensor:
+def outputs_of(network: Network, matrix: Tensor, x: Tensor) -> Tensor:
     """(rows, classes) logits."""
     return torch.from_numpy(predict(network, views_of(network.parameter_infos(), matrix), Inputs(x[None]), [0])[0])
 
 
-def accuracy_of(network: MLP, matrix: Tensor, x: Tensor, y: Tensor) -> float:
+def accuracy_of(network: Network, matrix: Tensor, x: Tensor, y: Tensor) -> float:
     """Share of rows that are right."""
     return scratch.accuracy(outputs_of(network, matrix, x), y)
 

@@ -115,6 +115,7 @@ class FeatureStore:
             features=config.features,
             scope=config.scope or self.spec.encoder.scope,
             target_transform=self._transform(config),
+            left_out=tuple(self.manifest["left_out"]),
         )
 
     def _row_weights(self, config: RunConfig) -> NDArray[np.float64] | None:

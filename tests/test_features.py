@@ -253,6 +253,12 @@ def test_robust_scaling_is_by_quartiles_and_clips_smoothly() -> None:
     assert mostly_one.numbers[0].scale == 2.0  # half the range where the quartiles coincide
 
 
+def test_pixels_are_scaled_by_the_highest_of_all_columns() -> None:
+    frame = pd.DataFrame({"pixel_0": [0.0, 51.0], "pixel_1": [255.0, 0.0], "pixel_2": [np.nan, np.nan]})
+    encoder = fit(frame, FeatureSteps(scaling="pixels"), roles=dict.fromkeys(frame.columns, "number"))
+    np.testing.assert_allclose(encoder.transform(frame).values, [[0.0, 1.0, 0.0], [0.2, 0.0, 0.0]], rtol=1e-6)
+
+
 def test_log1p_is_for_skewed_columns_alone() -> None:
     frame = pd.DataFrame({"area": [0.0, 1.0, 2.0, 3.0, 1e5], "rooms": [1.0, 2.0, 3.0, 4.0, 5.0]})
     encoder = fit(frame, FeatureSteps(log1p_skewed=0.75))

@@ -43,8 +43,10 @@ class FeatureSteps(Table):
         default=0, ge=0, description="cross-fitted target means of the keys in columns.texts, up to so many fit rows"
     )
     codes_as_numbers: bool = Field(default=False, description="read categories written with digits as amounts")
-    scaling: Literal["standard", "robust", "none"] = Field(
-        default="standard", description="of numbers; none: as they are, missing stays missing (for trees)"
+    scaling: Literal["standard", "robust", "pixels", "none"] = Field(
+        default="standard",
+        description="of numbers; pixels: all by the largest of all, so that images lie in [0, 1]; "
+        "none: as they are, missing stays missing (for trees)",
     )
 
 

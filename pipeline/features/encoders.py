@@ -113,7 +113,7 @@ class TableEncoder(_Fitted):
     """Everything `fit_encoder` learned. `transform` never looks at more than the row it transforms."""
 
     view: View
-    scaling: Literal["standard", "robust", "none"]
+    scaling: Literal["standard", "robust", "pixels", "none"]
     numbers: list[NumberColumn]
     categories: list[CategoryColumn]
     target_means: list[TargetMeans]
@@ -229,6 +229,8 @@ def fit_encoder(
             assert target_frame is not None
             assert target is not None
             target_means.append(_fit_target_means(name, target_frame[name], target))
+    if steps.scaling == "pixels":
+        numbers = _on_one_scale(numbers, frame)
     fitted = {"numbers": numbers, "categories": categories, "target_means": target_means}
     return bare.model_copy(update={"view": view, "scaling": steps.scaling, **fitted})
 
@@ -330,6 +332,12 @@ def _fit_number(name: str, levels: list[str] | None, steps: FeatureSteps, frame:
     has_indicator = steps.missing_indicators and bool(np.isnan(values).any())
     update = {"centre": centre, "scale": scale if scale > 0 else 1.0, "has_indicator": has_indicator}
     return column.model_copy(update=update)
+
+
+def _on_one_scale(numbers: list[NumberColumn], frame: pd.DataFrame) -> list[NumberColumn]:
+    """The columns scaled by the largest magnitude of them all; 0 stays 0."""
+    highest = max((float(np.nan_to_num(np.abs(number.raw(frame))).max(initial=0.0)) for number in numbers), default=0.0)
+    return [number.model_copy(update={"centre": 0.0, "scale": highest or 1.0}) for number in numbers]
 
 
 def _fit_category(name: str, view: View, steps: FeatureSteps, frame: pd.DataFrame) -> CategoryColumn:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.config import Table, validated
 from pipeline.errors import SpecError, did_you_mean
+from pipeline.models.architectures import ConvNetParams, MLPParams
 from pipeline.models.base import FittedModel, Model
 from pipeline.models.baselines import Baseline
 from pipeline.models.boosting import BoostingParams, CatBoost, LightGBM, XGBoost
@@ -17,9 +18,10 @@ from pipeline.models.fitted_neural import FittedNeural
 from pipeline.models.kernels import KernelParams, KernelRidge, NeighbourParams, Neighbours, SupportVectors
 from pipeline.models.learners import Learner, NoParams
 from pipeline.models.linear import ElasticNet, Huber, Lasso, LinearParams, Logistic, Ridge
-from pipeline.models.neural import NeuralModel, NeuralParams
+from pipeline.models.neural import NeuralModel
 from pipeline.models.tabular import FittedTabular, TabularModel
 from pipeline.models.trees import ExtraTrees, ForestParams, HistogramBoosting, HistogramParams, RandomForest
+from pipeline.nets.convolutional import ConvNet
 
 
 @dataclass(frozen=True)
@@ -43,17 +45,32 @@ def _tabular(
 MODELS: dict[str, ModelEntry] = {
     "linear": ModelEntry(
         "linear or softmax regression trained by gradient descent",
-        NeuralParams,
+        MLPParams,
         {"lr": 0.01, "epochs": 60, "schedule": "cosine", "weight_decay": 0.01},
         NeuralModel,
         FittedNeural.load,
     ),
     "mlp": ModelEntry(
         "fully connected network",
-        NeuralParams,
+        MLPParams,
         {"hidden_sizes": (128,), "dropout": 0.1, "lr": 2e-3, "epochs": 60, "schedule": "cosine", "weight_decay": 0.05},
         NeuralModel,
         FittedNeural.load,
+    ),
+    "cnn": ModelEntry(
+        "convolutional network for grey images, a column per pixel",
+        ConvNetParams,
+        {
+            "dropout": 0.3,
+            "lr": 4e-3,
+            "weight_decay": 0.05,
+            "schedule": "one_cycle",
+            "batch_size": 128,
+            "epochs": 6,
+            "evaluate_every": 3,
+        },
+        NeuralModel,
+        partial(FittedNeural.load, network_from_json=ConvNet.from_json),
     ),
     "baseline": _tabular("mean, median or shares of the classes: the floor", Baseline, NoParams),
     "ridge": _tabular("linear or logistic regression, squared penalty", Ridge, LinearParams),

@@ -37,6 +37,7 @@ class Problem:
     features: FeatureSteps
     scope: Scope
     target_transform: TargetTransform
+    left_out: Sequence[str] = ()  # raw columns that became no feature, as those with one value only
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Knows frames and tensors; knows nothing of how the networks were trained.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from pipeline.metrics import Task
 from pipeline.models.base import EpochScores, FloatArray
 from pipeline.models.columns import Columns
 from pipeline.nets.inputs import Inputs
-from pipeline.nets.networks import MLP
+from pipeline.nets.networks import MLP, Network
 from pipeline.nets.parameters import views_of
 from pipeline.nets.training import predict
 from pipeline.targets import TargetScaler, inverse_transform, softmax
@@ -32,7 +32,7 @@ from pipeline.targets import TargetScaler, inverse_transform, softmax
 class FittedNeural:
     """Encoders and weights of splits x seeds; member = seed * splits + split."""
 
-    network: MLP
+    network: Network
     columns: Columns
     encoders: list[TableEncoder]
     scalers: list[TargetScaler]
@@ -93,11 +93,13 @@ class FittedNeural:
         artifacts.write_json(folder / "model.json", state)
 
     @classmethod
-    def load(cls, folder: Path) -> FittedNeural:
+    def load(
+        cls, folder: Path, *, network_from_json: Callable[[Mapping[str, Any]], Network] = MLP.from_json
+    ) -> FittedNeural:
         """Read what `save` wrote. Raises ArtifactError."""
         state: dict[str, Any] = artifacts.read_json(folder / "model.json")
         return cls(
-            network=MLP.from_json(state.pop("network")),
+            network=network_from_json(state.pop("network")),
             columns=Columns(**state.pop("columns")),
             encoders=[TableEncoder.model_validate(encoder) for encoder in state.pop("encoders")],
             scalers=[TargetScaler.model_validate(scaler) for scaler in state.pop("scalers")],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Literal
 
@@ -19,37 +20,25 @@ from pipeline.config import Table
 from pipeline.errors import SpecError
 from pipeline.folds import Split
 from pipeline.models.base import EpochScores, FitContext, Problem
+from pipeline.models.columns import Columns
 from pipeline.models.fitted_neural import FittedNeural
 from pipeline.models.prepared import PreparedSplits, prepare_splits
 from pipeline.nets.devices import free_memory
-from pipeline.nets.embeddings import CategoryEmbedding, NumberEmbedding, NumberEmbeddingName
 from pipeline.nets.losses import REGRESSION_LOSSES, Loss, cross_entropy
-from pipeline.nets.networks import MLP, Activation, Initialisation
+from pipeline.nets.networks import Network
 from pipeline.nets.optimizers import OptimizerName, ScheduleName, Update
 from pipeline.nets.plan import Member, Plan, Precision
 from pipeline.nets.training import HistoryRow, PackResult, Score
-from pipeline.nets.workers import PackJob, member_bytes, pack_sizes, run_packs
+from pipeline.nets.workers import MIN_PACK, PackJob, member_bytes, pack_sizes, run_packs
 from pipeline.seeds import derive_seed
 
 OWN_NUMBERS = {"lr", "weight_decay", "dropout"}  # parameters that members of one pack may differ in
 
 
 class NeuralParams(Table):
-    """Parameters of the packed networks; the registry holds their defaults."""
+    """How a packed network trains; each architecture adds its own. The registry holds the defaults."""
 
-    hidden_sizes: tuple[int, ...] = ()
-    activation: Activation = "relu"
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    initialisation: Initialisation = "torch"
-    input_scale: bool = Field(default=False, description="a learned factor per input column")
-    number_embedding: NumberEmbeddingName = Field(default="none", description="periodic features of every number")
-    number_embedding_size: int = Field(default=4, ge=2, description="numbers a column becomes")
-    n_frequencies: int = Field(default=16, ge=1, description="of the periodic features")
-    frequency_scale: float = Field(default=0.1, gt=0.0, description="standard deviation of the initial frequencies")
-    category_embedding: int = Field(default=0, ge=0, description="learned numbers a category becomes; 0: one-hot")
-    layer_norm: bool = Field(default=False, description="normalise before every activation")
-    residual: bool = Field(default=False, description="a layer as wide as the one before adds to it")
-    heads: int = Field(default=1, ge=1, description="networks that share the hidden weights (TabM); 1: a plain one")
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="of the hidden units")
     loss: Literal["auto", "mse", "mae", "huber", "log_rmse", "cross_entropy"] = "auto"
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     scale_target: bool = Field(default=True, description="centre and scale the target on the fit rows")
@@ -75,6 +64,14 @@ class NeuralParams(Table):
         """Whether the network learns a centred and scaled target; the log_rmse loss wants raw values."""
         return self.scale_target and self.loss != "log_rmse"
 
+    def network(self, columns: Columns, n_outputs: int) -> Network:
+        """The architecture for these columns."""
+        raise NotImplementedError
+
+    def arranged(self, columns: Columns, problem: Problem) -> Columns:  # noqa: ARG002 (for the others)
+        """The columns as the architecture reads them. Raises SpecError when it cannot."""
+        return columns
+
 
 @dataclass(frozen=True)
 class Failed:
@@ -97,7 +94,7 @@ ShouldPrune = Callable[[int, int, list[float]], bool]
 
 @dataclass(frozen=True)
 class NeuralModel:
-    """`linear` or `mlp` with its parameters."""
+    """A network with its parameters."""
 
     params: NeuralParams
 
@@ -109,14 +106,20 @@ class NeuralModel:
         self, problem: Problem, splits: Sequence[Split], *, seed: int, n_seeds: int, context: FitContext
     ) -> FittedNeural:
         """Train splits x seeds. Raises SpecError, TrainingError."""
-        prepared = prepare_splits(
-            problem, splits, scale_target=self.params.scales_target, seed=seed, device=context.device
-        )
+        prepared = prepare(self.params, problem, splits, seed=seed, device=context.device)
         (fitted,) = fit_many(
             [self.params], problem, splits, prepared, seed=seed, n_seeds=n_seeds, context=context, stops_at_failure=True
         )
         assert isinstance(fitted, FittedNeural), "a failure would have been raised"
         return fitted
+
+
+def prepare(
+    params: NeuralParams, problem: Problem, splits: Sequence[Split], *, seed: int, device: torch.device
+) -> PreparedSplits:
+    """The problem's tables as the network reads them. Raises DataError, SpecError."""
+    arrange = partial(params.arranged, problem=problem)
+    return prepare_splits(problem, splits, scale_target=params.scales_target, seed=seed, device=device, arrange=arrange)
 
 
 def fit_many(
@@ -147,7 +150,7 @@ def fit_many(
         first = outcomes[positions[0][0]]
         network = first.fitted.network
         plan = _plan(first.params, _loss(first.params, problem), problem, stops_at_failure)
-        data = prepared.data if context.device.type == "cpu" or network.categories.is_on else prepared.dense_data
+        data = prepared.data if context.device.type == "cpu" or network.reads_codes else prepared.dense_data
         sizes = pack_sizes(
             len(positions),
             context.n_workers,
@@ -155,6 +158,7 @@ def fit_many(
             unit=1 if should_prune is None else n_seeds * len(splits),
             bytes_each=member_bytes(network, plan),
             free=free_memory(context.device),
+            n_least=1 if network.is_heavy else MIN_PACK,
         )
         for start, stop in pairwise(accumulate(sizes, initial=0)):
             inside = positions[start:stop]
@@ -221,7 +225,7 @@ class _Outcome:
         self.best_epochs: list[int] = []
         self.failure: Failed | Pruned | None = None
         self.fitted = FittedNeural(
-            network=_network(params, prepared),
+            network=params.network(prepared.columns, prepared.n_outputs),
             columns=prepared.columns,
             encoders=prepared.encoders,
             scalers=prepared.scalers,
@@ -249,29 +253,6 @@ class _Outcome:
         self.fitted.n_epochs = max(1, round(float(np.mean(self.best_epochs))))
         self.fitted.history.sort(key=lambda line: (line.epoch, line.seed, line.split))
         return self.fitted
-
-
-def _network(params: NeuralParams, prepared: PreparedSplits) -> MLP:
-    columns = prepared.columns
-    return MLP(
-        n_inputs=columns.n_columns,
-        hidden_sizes=params.hidden_sizes,
-        n_outputs=prepared.n_outputs,
-        activation=params.activation,
-        initialisation=params.initialisation,
-        has_input_scale=params.input_scale,
-        numbers=NumberEmbedding(
-            params.number_embedding,
-            len(columns.dense),
-            params.n_frequencies,
-            params.frequency_scale,
-            params.number_embedding_size,
-        ),
-        categories=CategoryEmbedding(len(columns.slots), columns.n_onehot, params.category_embedding),
-        has_layer_norm=params.layer_norm,
-        is_residual=params.residual,
-        n_heads=params.heads,
-    )
 
 
 def _label(member: int, n_splits: int) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,8 +62,9 @@ def prepare_splits(
     seed: int,
     device: torch.device,
     scratch: Path | None = None,
+    arrange: Callable[[Columns], Columns] | None = None,
 ) -> PreparedSplits:
-    """Encode the problem once for every split.
+    """Encode the problem once for every split; `arrange` may order the columns, and add some that are zero.
 
     Tables that would not fit the memory lie in a file without a name in `scratch` (the system's temporary folder
     unless said otherwise), from which batches are read; tables too large for a GPU stay in memory. Raises DataError
@@ -91,6 +92,8 @@ def prepare_splits(
         encoders.append(encoder)
         scalers.append(TargetScaler.fit(z[split.train_rows], is_scaled=scale_target and is_regression))
     columns = Columns.union([encoder.transform(problem.train.iloc[:0]) for encoder in encoders])
+    if arrange is not None:
+        columns = arrange(columns)
     x = _room(columns, len(splits), len(problem.train), scratch)
     for number, (encoder, split) in enumerate(zip(encoders, splits, strict=True)):
         for start in range(0, len(problem.train), ROWS_AT_ONCE):

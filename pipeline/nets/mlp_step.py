@@ -1,4 +1,4 @@
-"""Forward and backward of a packed MLP written out, in buffers that are made once.
+"""Gradients of a batch: forward and backward of a packed MLP written out, in buffers that are made once.
 
 The same numbers as autograd's, without its allocations: at these sizes they cost as much as the matrix products.
 """
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.nets.inputs import Inputs, linear, linear_gradient
+from pipeline.nets.inputs import Inputs, affine, linear, linear_gradient, weight_gradient
 from pipeline.nets.losses import Loss
-from pipeline.nets.networks import MLP, Dropout
+from pipeline.nets.networks import MLP, Dropout, Network
 from pipeline.nets.parameters import ParameterPack
 
 aten = torch.ops.aten
@@ -30,12 +30,12 @@ BACKWARD: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 
 class MLPStep:
-    """Gradients of one pack; rebuilt when members leave."""
+    """Gradients of one pack; rebuilt when members leave. What is no plain MLP, autograd differentiates."""
 
-    def __init__(self, network: MLP, parameters: ParameterPack, n_members: int, batch_size: int) -> None:
+    def __init__(self, network: Network, parameters: ParameterPack, n_members: int, batch_size: int) -> None:
         self.network, self.parameters, self.n_members = network, parameters, n_members
-        self.by_hand = network.activation in BACKWARD and network.is_plain
-        widths = (*network.hidden_sizes, network.n_outputs) if self.by_hand else ()
+        self.mlp = _written_out(network)
+        widths = () if self.mlp is None else (*self.mlp.hidden_sizes, self.mlp.n_outputs)
         sizes = [n_members * batch_size * width for width in widths]
         new = parameters.buffer.new_empty
         self._outputs = [new(size) for size in sizes]
@@ -45,8 +45,8 @@ class MLPStep:
 
     def differentiate(self, x: Inputs, y: Tensor, weight: Tensor | None, loss: Loss, dropout: Dropout | None) -> None:
         """Fill the pack's gradient from one batch: x (members, batch, ...), y and weight as `losses` takes them."""
-        if self.by_hand:
-            self._by_hand(x, y, weight, loss, dropout)
+        if self.mlp is not None:
+            self._by_hand(self.mlp, x, y, weight, loss, dropout)
         else:
             output, heads = self.network.forward(self.parameters.views, x, dropout), self.network.n_heads
             if heads > 1:  # every head learns every row
@@ -54,9 +54,11 @@ class MLPStep:
                 weight = None if weight is None else weight.repeat_interleave(heads, dim=1)
             self.parameters.differentiate(loss(output, y, weight).sum())
 
-    def _by_hand(self, x: Inputs, y: Tensor, weight: Tensor | None, loss: Loss, dropout: Dropout | None) -> None:
+    def _by_hand(
+        self, mlp: MLP, x: Inputs, y: Tensor, weight: Tensor | None, loss: Loss, dropout: Dropout | None
+    ) -> None:
         views, gradients = self.parameters.views, self.parameters.gradients
-        n_hidden = len(self.network.hidden_sizes)
+        n_hidden = len(mlp.hidden_sizes)
         n_rows = x.dense.shape[1]
         inputs: list[Tensor] = []  # of the layers after the first
         before, after, masks = [], [], []
@@ -67,10 +69,10 @@ class MLPStep:
                 if layer == 0:
                     output = linear(x, weights, views["bias_0"], out=room)
                 else:
-                    output = _affine(inputs[-1], weights, views[f"bias_{layer}"], room)
+                    output = affine(inputs[-1], weights, views[f"bias_{layer}"], room)
                 if layer == n_hidden:
                     break
-                active = self._activate(output)
+                active = _activate(mlp, output)
                 before.append(output)
                 after.append(active)
                 if dropout is None:
@@ -86,45 +88,30 @@ class MLPStep:
                 if layer == 0:
                     linear_gradient(x, d, out=gradients["weight_0"])
                     break
-                _weight_gradient(inputs[layer - 1], d, gradients[f"weight_{layer}"])
+                weight_gradient(inputs[layer - 1], d, gradients[f"weight_{layer}"])
                 weights = views[f"weight_{layer}"]
                 room = self._room(self._upstream[layer - 1], n_rows, weights.shape[1])
                 d = _input_gradient(d, weights, room)
                 if dropout is not None:
                     d.mul_(masks[layer - 1])
-                d = BACKWARD[self.network.activation](d, before[layer - 1], after[layer - 1])
-
-    def _activate(self, x: Tensor) -> Tensor:
-        """relu overwrites its input, which its backward does not need."""
-        if self.network.activation == "relu":
-            return functional.relu_(x)
-        return self.network.activate(x, None)
+                d = BACKWARD[mlp.activation](d, before[layer - 1], after[layer - 1])
 
     def _room(self, buffer: Tensor, n_rows: int, width: int) -> Tensor:
         """(members, rows, width) contiguous at the start of `buffer`: the last batch may be short."""
         return buffer[: self.n_members * n_rows * width].view(self.n_members, n_rows, width)
 
 
-# One output is a matrix times a vector, for which torch's batched product takes ten times as long the other way round.
+def _written_out(network: Network) -> MLP | None:
+    """The network, if its gradient is written out here."""
+    return network if isinstance(network, MLP) and network.is_plain and network.activation in BACKWARD else None
 
 
-def _affine(x: Tensor, weights: Tensor, bias: Tensor, out: Tensor) -> Tensor:
-    """x @ weights + bias into `out`."""
-    if weights.shape[2] > 1:
-        return torch.baddbmm(bias, x, weights, out=out)
-    torch.baddbmm(bias.transpose(1, 2), weights.transpose(1, 2), x.transpose(1, 2), out=out.transpose(1, 2))
-    return out
+def _activate(mlp: MLP, x: Tensor) -> Tensor:
+    """relu overwrites its input, which its backward does not need."""
+    return functional.relu_(x) if mlp.activation == "relu" else mlp.activate(x, None)
 
 
 def _input_gradient(d: Tensor, weights: Tensor, out: Tensor) -> Tensor:
     """d @ weights^T into `out`."""
     by_input = weights.transpose(1, 2)
     return torch.bmm(d, by_input, out=out) if d.shape[2] > 1 else torch.mul(d, by_input, out=out)
-
-
-def _weight_gradient(x: Tensor, d: Tensor, out: Tensor) -> None:
-    """x^T @ d into `out`."""
-    if d.shape[2] > 1:
-        torch.bmm(x.transpose(1, 2), d, out=out)
-    else:
-        torch.bmm(d.transpose(1, 2), x, out=out.transpose(1, 2))

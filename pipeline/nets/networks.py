@@ -9,14 +9,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from pipeline.nets.embeddings import CategoryEmbedding, NumberEmbedding
-from pipeline.nets.inputs import Inputs, linear
+from pipeline.nets.inputs import Inputs, affine, linear
 from pipeline.nets.parameters import ParameterInfo
 
 Activation = Literal["relu", "leaky_relu", "prelu", "sigmoid", "tanh", "gelu", "silu", "selu", "mish"]
@@ -35,6 +35,64 @@ class Dropout(Protocol):
 
     def __call__(self, x: Tensor) -> Tensor:
         """x with units dropped."""
+        ...
+
+
+class Network(Protocol):
+    """An architecture, as training, prediction and storage ask of it: a frozen dataclass of JSON values, no weights."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def n_inputs(self) -> int:
+        """Columns it reads."""
+        ...
+
+    @property
+    def n_outputs(self) -> int:
+        """Numbers a row and head."""
+        ...
+
+    @property
+    def n_heads(self) -> int:
+        """Outputs of a row: heads are averaged."""
+        ...
+
+    @property
+    def n_activations(self) -> int:
+        """Numbers of all layers' activations of a row and head, to know what a batch takes."""
+        ...
+
+    @property
+    def widest(self) -> int:
+        """Numbers of the widest layer's activations of a row, to know how many rows fit."""
+        ...
+
+    @property
+    def is_plain(self) -> bool:
+        """Nothing but layers and activations: no more is kept for the gradient."""
+        ...
+
+    @property
+    def is_heavy(self) -> bool:
+        """One member's step is long: on a CPU it gains from threads, and nothing from company."""
+        ...
+
+    @property
+    def reads_codes(self) -> bool:
+        """Whether one-hot columns must stay codes."""
+        ...
+
+    def parameter_infos(self) -> dict[str, ParameterInfo]:
+        """Name -> shape of one member's parameters, in the order of `ParameterPack`'s columns."""
+        ...
+
+    def initial_row(self, generator: torch.Generator) -> Tensor:
+        """(numbers,) one member's initial parameters, drawn on the CPU so that every device starts alike."""
+        ...
+
+    def forward(self, parameters: Mapping[str, Tensor], inputs: Inputs, dropout: Dropout | None) -> Tensor:
+        """inputs (members, batch, ...) -> (members, batch x heads, outputs). `dropout` None is eval mode."""
         ...
 
 
@@ -57,6 +115,7 @@ class MLP:
     has_layer_norm: bool = False  # before every activation
     is_residual: bool = False  # a layer as wide as the one before adds to it
     n_heads: int = 1
+    is_heavy: ClassVar[bool] = False
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> MLP:
@@ -137,12 +196,12 @@ class MLP:
         for layer in range(len(self.hidden_sizes)):
             if layer > 0:
                 before, weight = x, parameters[f"weight_{layer}"]
-                x = torch.baddbmm(parameters[f"bias_{layer}"], x, weight)
+                x = affine(x, weight, parameters[f"bias_{layer}"])
             x = self._unit(parameters, x, layer, dropout)
             if layer > 0 and self.is_residual and x.shape == before.shape:
                 x = x + before
         last = len(self.hidden_sizes)
-        return torch.baddbmm(parameters[f"bias_{last}"], x, parameters[f"weight_{last}"]) if last else x
+        return affine(x, parameters[f"weight_{last}"], parameters[f"bias_{last}"]) if last else x
 
     def _forward_heads(self, parameters: Mapping[str, Tensor], x: Tensor, dropout: Dropout | None) -> Tensor:
         members, batch, _ = x.shape
@@ -171,6 +230,16 @@ class MLP:
     def _layer_sizes(self) -> list[tuple[int, int]]:
         n_first = self.numbers.width(self.categories.width(self.n_inputs))
         return list(pairwise((n_first, *self.hidden_sizes, self.n_outputs)))
+
+    @property
+    def reads_codes(self) -> bool:
+        """Whether one-hot columns must stay codes."""
+        return self.categories.is_on
+
+    @property
+    def n_activations(self) -> int:
+        """Numbers of all layers' activations of a row and head."""
+        return sum(self.hidden_sizes) + self.n_outputs
 
     @property
     def widest(self) -> int:

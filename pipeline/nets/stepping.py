@@ -17,7 +17,7 @@ from torch import Tensor
 from pipeline.nets.dropout import PackedDropout
 from pipeline.nets.inputs import Gather
 from pipeline.nets.mlp_step import MLPStep
-from pipeline.nets.networks import MLP
+from pipeline.nets.networks import Network
 from pipeline.nets.optimizers import SCHEDULES, Group, PackedOptimizer, VectorOptimizer
 from pipeline.nets.parameters import ParameterPack
 from pipeline.nets.plan import Member, PackData, Plan
@@ -49,7 +49,7 @@ class Steps(Protocol):
 
 
 def make_steps(
-    network: MLP,
+    network: Network,
     plan: Plan,
     data: PackData,
     members: Sequence[Member],
@@ -66,7 +66,7 @@ class _Batches:
     """Gradients batch by batch, from buffers that are made once."""
 
     def __init__(
-        self, network: MLP, plan: Plan, data: PackData, members: Sequence[Member], parameters: ParameterPack
+        self, network: Network, plan: Plan, data: PackData, members: Sequence[Member], parameters: ParameterPack
     ) -> None:
         self.plan, self.members, self.y = plan, members, data.y.flatten(0, 1)
         self.n_heads = network.n_heads
@@ -101,7 +101,7 @@ class FusedSteps(_Batches):
 
     def __init__(
         self,
-        network: MLP,
+        network: Network,
         plan: Plan,
         data: PackData,
         members: Sequence[Member],
@@ -142,7 +142,7 @@ class VectorSteps(_Batches):
 
     def __init__(
         self,
-        network: MLP,
+        network: Network,
         plan: Plan,
         data: PackData,
         members: Sequence[Member],

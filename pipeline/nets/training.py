@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pipeline import artifacts
 from pipeline.nets.inputs import Inputs
-from pipeline.nets.networks import MLP
+from pipeline.nets.networks import Network
 from pipeline.nets.parameters import ParameterPack
 from pipeline.nets.plan import Member, PackData, Plan, Rows
 from pipeline.nets.stepping import make_steps
@@ -51,7 +51,7 @@ class PackResult:
 
 
 def train_pack(
-    network: MLP,
+    network: Network,
     plan: Plan,
     data: PackData,
     members: Sequence[Member],
@@ -97,7 +97,7 @@ def train_pack(
 class _Pack:
     """The state of a training: parameters, moments, who is still in, the best so far."""
 
-    def __init__(self, network: MLP, plan: Plan, data: PackData, members: Sequence[Member]) -> None:
+    def __init__(self, network: Network, plan: Plan, data: PackData, members: Sequence[Member]) -> None:
         self.network, self.plan, self.data, self.members = network, plan, data, members
         self.device = data.y.device
         initial = torch.stack(
@@ -261,7 +261,7 @@ class _Pack:
 
 @torch.no_grad()
 def predict(
-    network: MLP, parameters: Mapping[str, Tensor], x: Inputs, views: Sequence[int]
+    network: Network, parameters: Mapping[str, Tensor], x: Inputs, views: Sequence[int]
 ) -> list[NDArray[np.float32]]:
     """Raw outputs of each member in eval mode on all rows of its view: x (views, rows, ...) -> (rows, outputs).
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from pipeline.errors import TrainingError
-from pipeline.nets.networks import MLP
+from pipeline.nets.networks import Network
 from pipeline.nets.plan import Member, PackData, Plan, Precision
 from pipeline.nets.training import History, HistoryRow, PackResult, Score, train_pack
 
@@ -33,7 +33,7 @@ class PackJob:
     """One pack to train. `name` is that of its checkpoint."""
 
     name: str
-    network: MLP
+    network: Network
     plan: Plan
     data: PackData
     members: Sequence[Member]
@@ -46,27 +46,34 @@ class PackJob:
 OnProgress = Callable[[float, int, list[HistoryRow]], None]
 
 
-def member_bytes(network: MLP, plan: Plan) -> int:
+def member_bytes(network: Network, plan: Plan) -> int:
     """About what a member of a pack takes while it trains: parameters and their like, a batch and its activations."""
     infos = network.parameter_infos().values()
     n_numbers = sum(math.prod(info.shape) for info in infos) * (COPIES + plan.update.n_moments)
-    widths = network.n_inputs + ACTIVATIONS_KEPT * (sum(network.hidden_sizes) + network.n_outputs) * network.n_heads
+    widths = network.n_inputs + ACTIVATIONS_KEPT * network.n_activations * network.n_heads
     if not network.is_plain:  # autograd keeps more, at the widest first layer
         widths += ACTIVATIONS_KEPT * network.widest
     return 4 * (n_numbers + plan.batch_size * widths)
 
 
 def pack_sizes(
-    n_members: int, n_workers: int, device: torch.device, *, unit: int = 1, bytes_each: int = 0, free: int | None = None
+    n_members: int,
+    n_workers: int,
+    device: torch.device,
+    *,
+    unit: int = 1,
+    bytes_each: int = 0,
+    free: int | None = None,
+    n_least: int = MIN_PACK,
 ) -> list[int]:
     """Into packs of how many members `n_members` of one shape are cut: one pack on a GPU, else within the bounds.
 
     `unit` members stay together; sizes are its multiples. Packs that run at once fit into `free` bytes, as long as that
-    leaves room for one unit a worker.
+    leaves room for one unit a worker. On a CPU no worker is given fewer than `n_least` members while another has work.
     """
     n_units = n_members // unit
     is_cpu = device.type == "cpu"
-    n_packs = max(1, min(n_workers, n_members // MIN_PACK)) if is_cpu else 1
+    n_packs = max(1, min(n_workers, n_members // n_least)) if is_cpu else 1
     n_most = MAX_PACK if is_cpu else n_members
     if free is not None and bytes_each > 0:
         n_most = max(unit, min(n_most, int(free * SHARE_OF_MEMORY) // (bytes_each * n_packs)))
@@ -98,7 +105,9 @@ def run_packs(
         job, n_told = jobs[number], 0
         is_cpu = job.data.y.device.type == "cpu"
         if is_cpu:
-            torch.set_num_threads(1)  # of this worker: the others have their own core
+            torch.set_num_threads(
+                n_threads if job.network.is_heavy else 1
+            )  # of this worker: others have their own core
             torch.set_flush_denormal(True)  # moments of units without gradient fade into numbers that are slow to add
         else:
             torch.set_float32_matmul_precision(PRECISIONS[job.plan.precision])
@@ -132,6 +141,7 @@ def run_packs(
         return result
 
     at_once = min(len(jobs), n_workers) if all(job.data.y.device.type == "cpu" for job in jobs) else 1
+    n_threads = max(1, n_workers // max(1, at_once))
     with ThreadPoolExecutor(max_workers=max(1, at_once)) as pool:
         futures = [pool.submit(run, number) for number in range(len(jobs))]
         try:

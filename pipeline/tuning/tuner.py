@@ -23,8 +23,8 @@ from pipeline.metrics import Metric
 from pipeline.models import model_params
 from pipeline.models.base import FitContext, FloatArray, Problem
 from pipeline.models.fitted_neural import FittedNeural
-from pipeline.models.neural import Failed, NeuralParams, Pruned, fit_many
-from pipeline.models.prepared import PreparedSplits, prepare_splits
+from pipeline.models.neural import Failed, NeuralParams, Pruned, fit_many, prepare
+from pipeline.models.prepared import PreparedSplits
 from pipeline.progress import say
 from pipeline.tuning.ownership import Ownership, tell_if_mine
 from pipeline.tuning.pruning import note_fold_scores
@@ -175,13 +175,7 @@ class Tuner:
             if len(self._prepared) > 4:  # tables of feature steps seen before; the oldest goes
                 self._prepared.pop(next(iter(self._prepared)))
             problem = self.problem_of(config)
-            prepared = prepare_splits(
-                problem,
-                self.splits,
-                scale_target=params.scales_target,
-                seed=self.base.seed,
-                device=self.context.device,
-            )
+            prepared = prepare(params, problem, self.splits, seed=self.base.seed, device=self.context.device)
             self._prepared[key] = problem, prepared
         return self._prepared[key]
 
@@ -219,7 +213,7 @@ def oof_of(
     """The configuration's out-of-fold prediction, `n_seeds` networks a fold averaged; None when it breaks down."""
     params = model_params(config.model, config.params, where="trial")
     assert isinstance(params, NeuralParams)
-    prepared = prepare_splits(problem, splits, scale_target=params.scales_target, seed=seed, device=context.device)
+    prepared = prepare(params, problem, splits, seed=seed, device=context.device)
     silent = params.model_copy(update={"evaluate_every": params.epochs, "patience": None})
     (fit,) = fit_many([silent], problem, splits, prepared, seed=seed, n_seeds=n_seeds, context=context)
     if not isinstance(fit, FittedNeural):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import numpy as np
 import torch
 from torch import nn
@@ -17,7 +15,7 @@ from pipeline.nets.plan import Member, PackData, Plan
 from pipeline.nets.training import train_pack
 from pipeline.samples import make_sample
 
-NETWORK = ConvNet(side=8, channels=(4, 6), n_hidden=10, n_outputs=10)
+NETWORK = ConvNet(8, 8, (4, 6), n_hidden=10, n_outputs=10)
 
 
 def rows_of(*seeds: int) -> torch.Tensor:
@@ -67,7 +65,7 @@ def test_it_learns_the_digits_in_the_one_training_loop() -> None:
     x = torch.tensor(table.filter(like="pixel_").to_numpy(dtype=np.float32) / 16)
     y = torch.tensor(table["label"].to_numpy())
     rows = np.arange(len(x))
-    network = cast(Any, ConvNet(side=8, channels=(8, 16), n_hidden=32, n_outputs=10))
+    network = ConvNet(8, 8, (8, 16), n_hidden=32, n_outputs=10)
 
     def accuracy(_: int, rows: np.ndarray, output: np.ndarray) -> float:
         return float((output.argmax(axis=1) == y.numpy()[rows]).mean())

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.nets.convolutional import ConvNet
+from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import mse
-from pipeline.nets.networks import MLP
+from pipeline.nets.networks import MLP, Network
 from pipeline.nets.parameters import ParameterPack
-from pipeline.nets.plan import Plan
-from pipeline.nets.workers import MAX_PACK, SHARE_OF_MEMORY, member_bytes, pack_sizes
+from pipeline.nets.plan import Member, PackData, Plan
+from pipeline.nets.workers import MAX_PACK, SHARE_OF_MEMORY, PackJob, member_bytes, pack_sizes, run_packs
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -55,3 +59,32 @@ def test_the_estimate_is_no_less_than_the_parameters_a_pack_holds() -> None:
     pack = ParameterPack(network.parameter_infos(), rows)
     held = pack.buffer.numel() + pack.gradient.numel() + 2 * rows.numel()  # two moments
     assert 3 * member_bytes(network, plan) >= 4 * held
+
+
+def test_networks_whose_steps_are_long_are_not_kept_together() -> None:
+    assert pack_sizes(5, 2, CPU) == [5]
+    assert pack_sizes(5, 2, CPU, n_least=1) == [3, 2]
+
+
+@pytest.mark.parametrize(
+    ("network", "n_jobs", "n_workers", "n_threads"),
+    [
+        (ConvNet(4, 4, (2,), 3, 1), 1, 4, 4),  # cores without a pack of their own
+        (ConvNet(4, 4, (2,), 3, 1), 2, 4, 2),
+        (ConvNet(4, 4, (2,), 3, 1), 3, 2, 1),
+        (MLP(16, (3,), 1), 1, 4, 1),  # its steps are too short for threads
+    ],
+)
+def test_a_long_step_uses_the_cores_that_no_pack_takes(
+    network: Network, n_jobs: int, n_workers: int, n_threads: int
+) -> None:
+    data = PackData(Inputs(torch.rand(1, 8, 16)), torch.rand(1, 8, 1))
+    members, used = [Member(0, 0, np.arange(6), np.arange(6, 8), 0.01)], []
+
+    def score(*_: object) -> float:
+        used.append(torch.get_num_threads())
+        return 0.0
+
+    jobs = [PackJob(f"{n}", network, Plan(mse, 1, 4), data, members, ["it"], score) for n in range(n_jobs)]
+    run_packs(jobs, n_workers=n_workers)
+    assert set(used) == {n_threads}
