@@ -6,6 +6,7 @@ Knows a pack's parameters and plan; knows nothing of scores or of who leaves.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
 
@@ -25,18 +26,26 @@ from pipeline.nets.plan import Member, PackData, Plan
 WARM_UPS = 3  # runs before a graph is captured, as torch.cuda.graphs asks for
 
 
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass is made of."""
+
+    number: int  # from 0
+    rows: Tensor  # (members, batches x batch size) of the flat table
+    weight: Tensor | None  # of the same shape; None where nothing is padded
+    is_padded: NDArray[np.bool_]  # (batches,)
+    dropout_seeds: Sequence[int] | None  # of the members' masks; None when nobody drops
+
+    def batch_weight(self, batch: int, columns: slice) -> Tensor | None:
+        """The weights of a batch that needs them."""
+        return self.weight[:, columns] if self.weight is not None and self.is_padded[batch] else None
+
+
 class Steps(Protocol):
     """The steps of those who are in a pack; made anew when members leave."""
 
-    def train_epoch(
-        self,
-        epoch: int,
-        rows: Tensor,
-        weight: Tensor | None,
-        is_padded: NDArray[np.bool_],
-        dropout_seeds: Sequence[int] | None,
-    ) -> None:
-        """One pass: rows (members, batches x batch size) of the flat table; `weight` None where nothing is padded."""
+    def train_epoch(self, epoch: Epoch) -> None:
+        """One pass of every member over its own rows."""
         ...
 
     def n_steps(self) -> list[int]:
@@ -118,23 +127,15 @@ class FusedSteps(_Batches):
         self.optimizer = PackedOptimizer(plan.update, parameters, groups, moments)
         self.n_steps, self.moment_rows = self.optimizer.n_steps, self.optimizer.moment_rows
 
-    def train_epoch(
-        self,
-        epoch: int,
-        rows: Tensor,
-        weight: Tensor | None,
-        is_padded: NDArray[np.bool_],
-        dropout_seeds: Sequence[int] | None,
-    ) -> None:
+    def train_epoch(self, epoch: Epoch) -> None:
         """See `Steps`."""
-        dropout = None if dropout_seeds is None else self.dropout(dropout_seeds)
+        dropout = None if epoch.dropout_seeds is None else self.dropout(epoch.dropout_seeds)
         for batch in range(max(self.n_batches)):
             columns = self.columns(batch)
-            batch_weight = weight[:, columns] if weight is not None and is_padded[batch] else None
-            self.differentiate(rows[:, columns], batch_weight, dropout)
+            self.differentiate(epoch.rows[:, columns], epoch.batch_weight(batch, columns), dropout)
             for number, group in enumerate(self.optimizer.groups):
                 if batch < self.n_batches[group.start]:
-                    self.optimizer.step(number, self.lr(group.start, epoch, batch))
+                    self.optimizer.step(number, self.lr(group.start, epoch.number, batch))
 
 
 class VectorSteps(_Batches):
@@ -158,27 +159,21 @@ class VectorSteps(_Batches):
         self.masks: PackedDropout | None = None
         self._graphs: dict[tuple[int, bool], Callable[[Tensor, Tensor | None, Tensor], None]] = {}
 
-    def train_epoch(
-        self,
-        epoch: int,
-        rows: Tensor,
-        weight: Tensor | None,
-        is_padded: NDArray[np.bool_],
-        dropout_seeds: Sequence[int] | None,
-    ) -> None:
+    def train_epoch(self, epoch: Epoch) -> None:
         """See `Steps`."""
-        if dropout_seeds is not None:
+        if epoch.dropout_seeds is not None:
             if self.masks is None:
-                self.masks = self.dropout(dropout_seeds)
-            self.masks.restart(dropout_seeds)
+                self.masks = self.dropout(epoch.dropout_seeds)
+            self.masks.restart(epoch.dropout_seeds)
         n_batches, numbers = max(self.n_batches), range(len(self.members))
-        rates = [[self.lr(m, epoch, min(batch, self.n_batches[m] - 1)) for m in numbers] for batch in range(n_batches)]
+        rates = [
+            [self.lr(m, epoch.number, min(batch, self.n_batches[m] - 1)) for m in numbers] for batch in range(n_batches)
+        ]
         is_active = [[float(batch < self.n_batches[m]) for m in numbers] for batch in range(n_batches)]
         rates_and_active = torch.tensor([rates, is_active]).transpose(0, 1).contiguous().to(self.device)
         for batch in range(n_batches):
             columns = self.columns(batch)
-            batch_weight = weight[:, columns] if weight is not None and is_padded[batch] else None
-            self._step(rows[:, columns], batch_weight, rates_and_active[batch])
+            self._step(epoch.rows[:, columns], epoch.batch_weight(batch, columns), rates_and_active[batch])
 
     def _step(self, rows: Tensor, weight: Tensor | None, rates: Tensor) -> None:
         if self.device.type != "cuda" or self.gather.table.device != self.device:

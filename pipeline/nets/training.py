@@ -20,7 +20,7 @@ from pipeline.nets.inputs import Inputs
 from pipeline.nets.networks import Network
 from pipeline.nets.parameters import ParameterPack
 from pipeline.nets.plan import Member, PackData, Plan, Rows
-from pipeline.nets.stepping import make_steps
+from pipeline.nets.stepping import Epoch, make_steps
 from pipeline.seeds import derive_seed
 
 HistoryRow = tuple[int, int, float, float]  # epoch from 1, member, train score, valid score
@@ -129,7 +129,7 @@ class _Pack:
     def train_epoch(self) -> None:
         """One pass of every member over its own rows, in its own order."""
         rows, weight, is_padded = self._shuffled_rows()
-        self.steps.train_epoch(self.epoch, rows, weight, is_padded, self._dropout_seeds())
+        self.steps.train_epoch(Epoch(self.epoch, rows, weight, is_padded, self._dropout_seeds()))
         self.epoch += 1
 
     def _shuffled_rows(self) -> tuple[Tensor, Tensor | None, NDArray[np.bool_]]:
