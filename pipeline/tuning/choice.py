@@ -24,6 +24,7 @@ from pipeline.tuning.confirmation import Confirmed
 from pipeline.tuning.study import best_trials, values_of, with_values
 from pipeline.tuning.tuner import oof_of
 
+MOST_SEEDS = 4  # networks a fold of a single trial in the comparison: more would take as long as the study
 TUNED = "tuned"  # preset name of the configuration that `best.json` holds
 
 
@@ -67,7 +68,7 @@ def choose_ensemble(tuning: Tuning, context: FitContext) -> Ensemble | None:
     """The greedy ensemble of the trials whose predictions are kept, and what it is to be compared with.
 
     Averaging networks helps by itself, and the final run trains several seeds of a single configuration: the single
-    trials are therefore given as many networks a fold as the ensemble has parts (at most the run's seeds).
+    trials are therefore given as many networks a fold as the ensemble has parts (at most the run's seeds, and four).
     """
     store, metric = tuning.store, tuning.store.spec.scorer
     fold_of_row, target = store.fold_of_row, store.target
@@ -78,7 +79,7 @@ def choose_ensemble(tuning: Tuning, context: FitContext) -> Ensemble | None:
         return None
     selection = select_greedily(oofs, target, fold_of_row, metric)
     by_fold = best_by_fold(oofs, target, fold_of_row, metric)
-    n_seeds = min(len(selection.weights), tuning.base.seeds)
+    n_seeds = min(len(selection.weights), tuning.base.seeds, MOST_SEEDS)
     if n_seeds > 1:
         picked = sorted(set(by_fold.values()))
         with progress_bar("compare") as update:
