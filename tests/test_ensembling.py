@@ -174,7 +174,7 @@ def test_a_lead_is_the_mean_of_the_folds_differences_with_its_error() -> None:
 @pytest.mark.parametrize("metric", ["log_rmse", "accuracy"])
 def test_linear_weights_are_those_of_least_squares_and_score_as_their_blend(metric: str) -> None:
     oofs, target = prices() if metric == "log_rmse" else classes(3)
-    found = select_linearly(oofs, target, FOLDS, METRICS[metric], shrinkages=[0.0], smallest=0.0)
+    found = select_linearly(oofs, target, FOLDS, METRICS[metric], prior_rows=0.0, smallest=0.0)
     weights = list(found.weights.values())
     assert sum(weights) == pytest.approx(1.0)
     assert METRICS[metric](target, blend([oofs[name] for name in found.weights], weights, METRICS[metric])) == (

@@ -49,6 +49,7 @@ def make_final(
     if submission_path.exists() and provenance_path.exists():
         known = artifacts.read_json(provenance_path)
         is_same = known["fingerprint"] == report["fingerprint"] and known["final"] == strategy
+        is_same = is_same and known.get("nested_score") == report.get("nested_score")
         if is_same and known["sha256"] == artifacts.sha256_of(submission_path):
             if not is_interim:
                 say(f"final: {submission_path} is up to date")
