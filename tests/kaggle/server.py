@@ -13,6 +13,7 @@ import io
 import json
 import socket
 import struct
+import sys
 import threading
 import zipfile
 from collections.abc import Callable
@@ -77,6 +78,14 @@ class _Reset(Exception):
     """The connection is to be reset."""
 
 
+class _QuietServer(http.server.ThreadingHTTPServer):
+    """A client that hangs up early is no error: its traceback would stand among what the client says."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class KaggleServer:
     """State and faults; `start` serves until `stop`."""
 
@@ -119,7 +128,7 @@ class KaggleServer:
 
     def start(self, storage_host: str = "localhost") -> str:
         """Serve; the address of the API. The storage has another host name, so that credentials must not follow."""
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
+        server = _QuietServer(("127.0.0.1", 0), _handler_of(self))
         server.daemon_threads = True
         self._server = server
         port = server.server_address[1]
