@@ -1,7 +1,6 @@
-"""Packs on worker threads: one core each on a CPU, one after the other on a GPU.
+"""Packs on workers: one core each on a CPU, one after the other on a GPU.
 
-Knows packs; knows nothing of what their members stand for. torch's kernels let go of Python's lock, so that threads
-are enough where a pack's steps are long; with short ones workers wait for each other, hence `MIN_PACK`.
+Knows packs; knows nothing of what their members stand for. Workers are threads, and processes where these pay.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ import torch
 from pipeline.errors import TrainingError
 from pipeline.nets.networks import Network
 from pipeline.nets.plan import Member, PackData, Plan, Precision
+from pipeline.nets.processes import train_pack_elsewhere, use_one_core
 from pipeline.nets.training import History, HistoryRow, PackResult, Score, train_pack
 
 MIN_PACK = 4
@@ -25,6 +26,8 @@ PRECISIONS: dict[Precision, str] = {"float32": "highest", "tf32": "high", "bf16"
 SHARE_OF_MEMORY = 0.5  # of what is free, for packs in training
 COPIES = 5  # of the parameters beside moments: gradients, results, initial and saved ones
 ACTIVATIONS_KEPT = 5  # numbers a unit and row while a batch is differentiated
+MOST_SENT = 1 << 27  # bytes of tables that are sent to processes; steps on larger ones are long enough for threads
+WORTH_PROCESSES = 2_500_000  # rows visited in training, some 10 s of one core: below, processes do not earn their start
 MAX_PACK = 64  # members of one program on a CPU: with 40 a step's fixed cost is small, and memory still is
 
 
@@ -105,10 +108,9 @@ def run_packs(
         job, n_told = jobs[number], 0
         is_cpu = job.data.y.device.type == "cpu"
         if is_cpu:
-            torch.set_num_threads(
-                n_threads if job.network.is_heavy else 1
-            )  # of this worker: others have their own core
-            torch.set_flush_denormal(True)  # moments of units without gradient fade into numbers that are slow to add
+            use_one_core()
+            if job.network.is_heavy:
+                torch.set_num_threads(n_threads)
         else:
             torch.set_float32_matmul_precision(PRECISIONS[job.plan.precision])
 
@@ -120,7 +122,8 @@ def run_packs(
                     on_progress(sum(epochs_done) / n_epochs, number, history.rows[n_told:])
                 n_told = len(history.rows)
 
-        result = train_pack(
+        train = partial(train_pack_elsewhere, at_once) if in_processes else train_pack
+        result = train(
             job.network,
             job.plan,
             job.data,
@@ -142,6 +145,7 @@ def run_packs(
 
     at_once = min(len(jobs), n_workers) if all(job.data.y.device.type == "cpu" for job in jobs) else 1
     n_threads = max(1, n_workers // max(1, at_once))
+    in_processes = at_once > 1 and _gain_from_processes(jobs)
     with ThreadPoolExecutor(max_workers=max(1, at_once)) as pool:
         futures = [pool.submit(run, number) for number in range(len(jobs))]
         try:
@@ -154,3 +158,10 @@ def run_packs(
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _gain_from_processes(jobs: Sequence[PackJob]) -> bool:
+    """Whether there is enough to do, in steps that are short, on tables that are small enough to be sent."""
+    visits = sum(job.plan.epochs * sum(len(member.train_rows) for member in job.members) for job in jobs)
+    is_heavy = any(job.network.is_heavy for job in jobs)
+    return visits >= WORTH_PROCESSES and not is_heavy and max(job.data.x.n_bytes for job in jobs) <= MOST_SENT

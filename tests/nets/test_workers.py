@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from joblib.externals.loky import reusable_executor
+from numpy.typing import NDArray
 
+from pipeline.errors import TrainingError
+from pipeline.nets import workers
 from pipeline.nets.convolutional import ConvNet
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import mse
 from pipeline.nets.networks import MLP, Network
 from pipeline.nets.parameters import ParameterPack
 from pipeline.nets.plan import Member, PackData, Plan
+from pipeline.nets.training import HistoryRow, Score
 from pipeline.nets.workers import MAX_PACK, SHARE_OF_MEMORY, PackJob, member_bytes, pack_sizes, run_packs
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -88,3 +100,85 @@ def test_a_long_step_uses_the_cores_that_no_pack_takes(
     jobs = [PackJob(f"{n}", network, Plan(mse, 1, 4), data, members, ["it"], score) for n in range(n_jobs)]
     run_packs(jobs, n_workers=n_workers)
     assert set(used) == {n_threads}
+
+
+def _jobs(score: Score, n_epochs: int = 4) -> list[PackJob]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 40, 6, generator=generator)
+    data = PackData(Inputs(x), x[..., :2].sum(dim=2, keepdim=True))
+    rows = np.arange(40)
+    members = [
+        Member(seed, seed % 2, rows[rows % 4 != seed], rows[rows % 4 == seed], lr=0.02, dropout=0.2)
+        for seed in range(4)
+    ]
+    plan = Plan(mse, n_epochs, 8)
+    return [PackJob(f"{n}", MLP(6, (5,), 1), plan, data, members[2 * n :][:2], ["a", "b"], score) for n in range(2)]
+
+
+def _mean(_: int, __: NDArray[np.int64], output: NDArray[np.float32]) -> float:
+    return float(output.mean())
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Packs go to processes, however little there is to do."""
+    monkeypatch.setattr(workers, "WORTH_PROCESSES", 0)
+    yield
+    reusable_executor._executor.shutdown(wait=True, kill_workers=True)
+
+
+@pytest.mark.usefixtures("processes")
+def test_processes_give_the_bits_that_threads_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[bool, list[tuple[int, list[HistoryRow]]]] = {True: [], False: []}
+    results = {}
+    for in_processes in (True, False):
+        if not in_processes:
+            monkeypatch.setattr(workers, "WORTH_PROCESSES", 10**9)
+        first, second = _jobs(_mean)
+        jobs = [first, replace(second, prune=lambda epoch, _: [1] if epoch == 2 else [])]
+        tell = told[in_processes]
+        results[in_processes] = run_packs(
+            jobs, n_workers=2, on_progress=lambda _, number, rows, tell=tell: tell.append((number, rows))
+        )
+    for ours, theirs in zip(results[True], results[False], strict=True):
+        assert torch.equal(ours.matrix, theirs.matrix)
+        assert ours.history == theirs.history
+        assert (ours.pruned, ours.failures) == (theirs.pruned, theirs.failures)
+    assert results[True][1].pruned == {1}
+    assert sorted(told[True]) == sorted(told[False])
+
+
+@pytest.mark.usefixtures("processes")
+def test_an_error_of_the_score_is_raised_from_a_process_too() -> None:
+    def broken(*_: object) -> float:
+        raise TrainingError("no score")
+
+    with pytest.raises(TrainingError, match="no score"):
+        run_packs(_jobs(broken), n_workers=2)
+
+
+@pytest.mark.usefixtures("processes")
+def test_stopped_processes_save_and_go_on_to_the_same_end(tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def stopped(_: float, __: int, rows: list[HistoryRow]) -> None:
+        if rows and rows[-1][0] == 2:
+            stop.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_packs(_jobs(_mean), n_workers=2, checkpoints=tmp_path, on_progress=stopped, stop=stop)
+    assert list(tmp_path.iterdir())
+    resumed = run_packs(_jobs(_mean), n_workers=2, checkpoints=tmp_path)
+    whole = run_packs(_jobs(_mean), n_workers=1)
+    assert all(torch.equal(ours.matrix, theirs.matrix) for ours, theirs in zip(resumed, whole, strict=True))
+
+
+@pytest.mark.usefixtures("processes")
+def test_a_killed_process_is_an_error_that_says_so() -> None:
+    def kills(*_: object) -> float:
+        for process in list(reusable_executor._executor._processes.values()):
+            os.kill(process.pid, signal.SIGKILL)
+        return 0.0
+
+    with pytest.raises(TrainingError, match="ended before its work was done"):
+        run_packs(_jobs(kills), n_workers=2)
