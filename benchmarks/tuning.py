@@ -34,10 +34,6 @@ SPACE = {
 }
 
 
-class _TimeIsUp(Exception):
-    pass
-
-
 def usual(base: RunConfig, seconds: float) -> optuna.Study:
     """One trial after the other, one fold after the other."""
     x, problem, splits, _ = five_folds()
@@ -66,13 +62,8 @@ def packed(base: RunConfig, seconds: float, folder: Path) -> optuna.Study:
     tuner = Tuner(study, owner, SPACE, base, LOG_RMSE, lambda _: problem, splits, context, lambda _, __: None)
     stops_at = time.monotonic() + seconds
 
-    def after_batch() -> None:
-        if time.monotonic() > stops_at:
-            raise _TimeIsUp
-
-    try:
-        tuner.run(10**6, 16, after_batch)
-    except _TimeIsUp:
+    tuner.run(10**6, 16, lambda: time.monotonic() < stops_at)
+    if time.monotonic() >= stops_at:  # the last batch was late
         late = [t for t in finished_trials(study) if t.datetime_complete is not None][-16:]
         study = optuna.create_study()
         study.add_trials([t for t in finished_trials(tuner.study) if t not in late])

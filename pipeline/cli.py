@@ -464,10 +464,12 @@ def _best(
     """The features, the submission of the best ensemble, and whether Ctrl-C ended it."""
     started = time.monotonic()
     from pipeline.ensembling import SMALLEST_WEIGHT
+    from pipeline.models.base import FitContext
     from pipeline.nets.devices import choose_device
     from pipeline.stages.best import make_best
     from pipeline.stages.final import make_final
     from pipeline.stages.train import train_run
+    from pipeline.tuning import tune_within
 
     where, n_workers = choose_device(device), workers or n_cores()
     store, _ = _with_features(workspace)
@@ -475,11 +477,22 @@ def _best(
     def train(config: RunConfig, stop: threading.Event) -> RunFolder:
         return train_run(store, config, device=where, n_workers=n_workers, stop=stop)
 
+    def tune_for(config: RunConfig, seconds: float, stop: threading.Event) -> RunConfig | None:
+        return tune_within(store, config, seconds, FitContext(where, n_workers, stop=stop))
+
     def finish(config: RunConfig, run: RunFolder, is_interim: bool) -> Path:
         return make_final(store, config, run, device=where, n_workers=n_workers, is_interim=is_interim)
 
     smallest = SMALLEST_WEIGHT if prune is None else prune
-    best = make_best(store, minutes=minutes, train=train, finish=finish, smallest_weight=smallest, started=started)
+    best = make_best(
+        store,
+        minutes=minutes,
+        train=train,
+        tune=tune_for,
+        finish=finish,
+        smallest_weight=smallest,
+        started=started,
+    )
     return store, best.submission, best.is_interrupted
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,6 +18,8 @@ BOOSTING = ("lightgbm", "xgboost", "catboost")  # the packages of the extra `boo
 SEEDED = ("mlp", "histogram_boosting", "random_forest", "extra_trees", *BOOSTING)  # others have no randomness
 REFERENCE_ROWS, REFERENCE_COLUMNS, REFERENCE_FOLDS = 1460, 79, 5  # House Prices
 FEW_MINUTES_SHARE = 0.25  # of the budget: a first candidate that takes longer lets the quickest go first
+FEWEST_TRIALS = 24  # that must fit for tuning to be worth its time
+TUNED_COST = 1.5  # of a tuned configuration over its origin: what is tuned grows
 N_EXTRA_SEEDS = 6  # rounds of more seeds; their gain is gone long before
 
 
@@ -88,6 +90,7 @@ class Candidate:
     kind: str  # equal for candidates that differ in their seeds alone
     config: RunConfig
     reference_s: float  # what it should take at the pace the costs were measured at
+    origin: str = ""  # of a tuned one: the kind it was tuned from
 
 
 @dataclass
@@ -147,9 +150,28 @@ def more_seeds(candidates: Sequence[Candidate], weights: dict[str, float], pace:
     return [_with_seed(one, seed) for seed in range(1, N_EXTRA_SEEDS + 1) for one in best_first]
 
 
+def to_tune(candidates: Sequence[Candidate], weights: dict[str, float], pace: Pace, seconds: float) -> Candidate | None:
+    """The candidate of most weight whose kind can be tuned and of which enough trials fit into `seconds`."""
+    fitting = [
+        one
+        for one in candidates
+        if weights.get(one.kind, 0.0) > 0
+        and one.config.model in SEEDED
+        and FEWEST_TRIALS * pace.estimate(one) / one.config.seeds <= seconds
+    ]
+    return max(fitting, key=lambda one: weights[one.kind], default=None)
+
+
+def tuned_candidate(origin: Candidate, config: RunConfig) -> Candidate:
+    """What was found for `origin`, with as many seeds."""
+    config = config.model_copy(update={"seeds": origin.config.seeds})
+    label = f"{origin.label} tuned"
+    return Candidate(label, label, config, TUNED_COST * origin.reference_s, origin.kind)
+
+
 def _with_seed(one: Candidate, seed: int) -> Candidate:
     config = one.config.model_copy(update={"seed": one.config.seed + seed})
-    return Candidate(f"{one.label}, seed {seed}", one.kind, config, one.reference_s)
+    return replace(one, label=f"{one.label}, seed {seed}", config=config)
 
 
 def _candidate(size: Size, model: str, n_seeds: int, variant: str) -> Candidate:

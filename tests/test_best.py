@@ -51,6 +51,8 @@ class Bench:
     submissions: list[bytes] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {one.config.model: one.reference_s for one in SMALL})
     on_train: Callable[[RunConfig, threading.Event], None] = lambda *_: None
+    tuned: list[tuple[str, float]] = field(default_factory=list)  # model and seconds of every call
+    found: dict[str, RunConfig] = field(default_factory=dict)  # model -> what tuning finds
 
     def train(self, config: RunConfig, stop: threading.Event) -> RunFolder:
         self.on_train(config, stop)
@@ -60,6 +62,11 @@ class Bench:
         self.trained.append(config.model)
         return train_run(self.toy.store(), config, device=CPU, n_workers=1, stop=stop)
 
+    def tune(self, config: RunConfig, seconds: float, _: threading.Event) -> RunConfig | None:
+        self.tuned.append((config.model, seconds))
+        self.now += seconds
+        return self.found.get(config.model)
+
     def finish(self, config: RunConfig, run: RunFolder, is_interim: bool) -> Path:
         path = make_final(self.toy.store(), config, run, device=CPU, n_workers=1, is_interim=is_interim)
         self.submissions.append(path.read_bytes())
@@ -67,7 +74,8 @@ class Bench:
 
     def __call__(self, minutes: float) -> Best:
         store, self.trained, self.submissions = self.toy.store(), [], []
-        return make_best(store, minutes=minutes, train=self.train, finish=self.finish, clock=lambda: self.now)
+        clock = lambda: self.now  # noqa: E731
+        return make_best(store, minutes=minutes, train=self.train, tune=self.tune, finish=self.finish, clock=clock)
 
 
 @pytest.fixture
@@ -88,6 +96,30 @@ def test_the_budget_is_kept_and_a_rerun_goes_on(bench: Bench) -> None:
     bench(2.0)
     assert set(bench.trained) <= {"mlp"}  # further seeds; the others have no randomness
     assert bench.now <= 120.0
+
+
+def test_time_that_is_left_goes_into_tuning_once_and_what_it_finds_is_trained(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forest = candidate("random_forest", 20.0, "n_trees=10")
+    monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: [forest, SMALL[2]])
+    bench.seconds["random_forest"] = 10.0
+    bench.found = {"random_forest": candidate("random_forest", 1.0, "n_trees=9").config}
+    best = bench(40.0)
+    ((model, seconds),) = bench.tuned
+    assert model == "random_forest"  # neighbours cannot be tuned
+    assert 0.45 * (2400.0 - 40.0) < seconds < 0.5 * (2400.0 - 40.0)  # half of what the two candidates left
+    report = artifacts.read_json(best.run.report)
+    assert "random_forest tuned" in [one["label"] for one in (*report["members"], *report["without_weight"])]
+    assert bench.now <= 2400.0
+    bench(80.0)
+    assert len(bench.tuned) == 1
+    assert "neighbours" not in bench.trained
+
+
+def test_too_little_time_for_enough_trials_is_not_spent_on_tuning(bench: Bench) -> None:
+    bench(5.0)  # 24 trials of 20 s do not fit
+    assert bench.tuned == []
 
 
 def test_what_takes_longer_than_thought_slows_the_whole_plan(bench: Bench) -> None:

@@ -47,6 +47,12 @@ low = 1e-3
 high = 1e-1
 log = true
 """
+FOREST_SPACE = """
+[tune.random_forest.min_samples_leaf]
+low = 1
+high = 6
+whole = true
+"""
 TUNE = ["--set", "epochs=4", "--set", "seeds=1", "--batch", "4", "--workers", "2", "--device", "cpu"]
 
 
@@ -258,6 +264,27 @@ def test_conditional_parameters_are_asked_only_where_they_hold(tmp_path: Path, s
         study.tell(trial, float(np.cos(trial.number)))
 
 
+def test_models_that_are_no_networks_are_tuned_trial_by_trial(toy: Toy) -> None:
+    """A trial is the run with its parameters, and `submit` takes the best."""
+    toy.workspace.spec.write_text(toy.workspace.spec.read_text() + FOREST_SPACE)
+    options = ["--model", "random_forest", "--set", "n_trees=10", "--workers", "2", "--device", "cpu"]
+    result = toy.run("tune", *options, "--trials", "3")
+    assert result.exit_code == 0, result.output
+    folder = toy.workspace.tuning("random_forest")
+    trials, best = artifacts.read_parquet(folder / "trials.parquet"), artifacts.read_json(folder / "best.json")
+    assert list(trials["state"]) == ["complete"] * 3
+    assert set(best["config"]["params"]) == {"n_trees", "max_features", "min_samples_leaf"}
+    leaf, features = trials.loc[0, "min_samples_leaf"], trials.loc[0, "max_features"]
+    own = ["--set", f"min_samples_leaf={leaf}", "--set", f"max_features={float(features)!r}", "--set", "seeds=1"]
+    assert toy.run("train", "--preset", "fast", *options, *own).exit_code == 0
+    assert artifacts.read_json(toy.only_run().report)["cv_score"] == pytest.approx(trials.loc[0, "cv_score"], rel=1e-12)
+    assert toy.run("tune", *options, "--trials", "4").exit_code == 0
+    assert len(artifacts.read_parquet(folder / "trials.parquet")) == 4
+    submitted = toy.run("submit", "--model", "random_forest", "--workers", "1")
+    assert submitted.exit_code == 0, submitted.output
+    assert "what tune found" in submitted.stderr
+
+
 def test_features_can_be_tuned(tuned: Toy) -> None:
     rare = '\n[tune.mlp."features.rare_min_count"]\nchoices = [0, 3]\n'
     transform = '\n[tune.mlp.target_transform]\nchoices = ["log", "log1p"]\n'
@@ -311,7 +338,7 @@ def test_the_ensemble_is_weighed_against_a_single_trial_by_nested_estimates(tune
     assert told["is_chosen"] == (is_better and len(told["weights"]) > 1)
     assert bool(best["config"]["parts"]) == told["is_chosen"]
     assert told["selection_score"] <= told["nested_score"]
-    assert told["single_networks_a_fold"] == min(3, len(told["weights"]))
+    assert told["single_seeds"] == min(3, len(told["weights"]))
     assert sum(told["weights"].values()) == pytest.approx(1.0)
 
 
@@ -526,7 +553,7 @@ def test_it_waits_for_a_silent_owner_and_takes_its_trials_over(tuned: Toy, tmp_p
         oofs.__setitem__,
         sleep=sleep,
     )
-    tuner.run(1, 4, lambda: None)
+    tuner.run(1, 4, lambda: True)
     assert n_waits > 3
     (finished,) = finished_trials(study)
     assert finished.params == lost.params

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,17 @@ from pipeline.cross_validation import oof_frame, prediction_frame, predictions_o
 from pipeline.ensembling import SMALLEST_WEIGHT, Choice, blend, choose_ensemble
 from pipeline.errors import PipelineError, TrainingError
 from pipeline.interruption import on_interrupt
-from pipeline.planning import Candidate, Pace, Size, candidates_for, has_boosting, more_seeds, quick_first
+from pipeline.planning import (
+    Candidate,
+    Pace,
+    Size,
+    candidates_for,
+    has_boosting,
+    more_seeds,
+    quick_first,
+    to_tune,
+    tuned_candidate,
+)
 from pipeline.problems import FeatureStore
 from pipeline.progress import say
 
@@ -32,9 +42,11 @@ RESERVE_SHARE = 0.02  # and so much of the budget for the program's start and en
 MARGIN = 1.1  # an estimate is believed so far
 MOST_OVER = 4.0  # a fit that takes so many times its estimate (and a minute at least) is given up
 LEAST_LIMIT_S = 60.0
+TUNING_SHARE = 0.5  # of what is left when every candidate has had its turn
 SHARE_BEFORE_REFIT = 0.45  # of the budget, where the members are trained again on all rows at the end
 
 Train = Callable[[RunConfig, threading.Event], RunFolder]
+Tune = Callable[[RunConfig, float, threading.Event], RunConfig | None]  # in so many seconds
 Finish = Callable[[RunConfig, RunFolder, bool], Path]  # the last: whether a better one may follow
 
 
@@ -52,6 +64,7 @@ def make_best(
     *,
     minutes: float,
     train: Train,
+    tune: Tune,
     finish: Finish,
     smallest_weight: float = SMALLEST_WEIGHT,
     clock: Callable[[], float] = time.monotonic,
@@ -60,10 +73,11 @@ def make_best(
     """Train candidates until `minutes` are spent, earlier calls' included; keep an ensemble and its file up to date.
 
     Every candidate is a run of its own, made by `train`; what is finished is not trained again. After each the
-    ensemble is chosen anew, and `finish` writes its submission. Ctrl-C ends with the best so far. Raises TrainingError
-    when no candidate could be trained, KeyboardInterrupt when none was yet.
+    ensemble is chosen anew, and `finish` writes its submission. When all have had their turn, `tune` is given some of
+    the time left for the heaviest of them that can be tuned in it; further seeds follow. Ctrl-C ends with the best so
+    far. Raises TrainingError when no candidate could be trained, KeyboardInterrupt when none was yet.
     """
-    work = _Work(store, minutes, train, finish, smallest_weight, clock, clock() if started is None else started)
+    work = _Work(store, minutes, train, tune, finish, smallest_weight, clock, clock() if started is None else started)
     work.take_finished()
     if work.left() > 0 or not work.members:
         work.show_plan()
@@ -97,6 +111,7 @@ class _Work:
     store: FeatureStore
     minutes: float
     train: Train
+    tune: Tune
     finish: Finish
     smallest_weight: float
     clock: Callable[[], float]
@@ -105,6 +120,8 @@ class _Work:
     tried: set[str] = field(default_factory=set)
     given_up: list[dict[str, str]] = field(default_factory=list)
     weights: dict[str, float] = field(default_factory=dict)  # run -> weight
+    tuned: list[Candidate] = field(default_factory=list)
+    is_tuning_done: bool = False
     is_interrupted: bool = False
     spent_before_s: float = 0.0
     combining_s: float = 0.0
@@ -123,6 +140,8 @@ class _Work:
         name = artifacts.sha256_of_json(self.store.manifest["fingerprint"])[:8]
         self.run = self.store.workspace.run(f"{BEST}-{ENSEMBLE}-{name}")
         self.known = artifacts.read_json(self.run.report) if self.run.is_finished else None
+        for kind, config in (self.known or {}).get("tuned", {}).items():
+            self._take_tuned(next(one for one in self.candidates if one.kind == kind), RunConfig.model_validate(config))
 
     def interrupt(self) -> None:
         """End what is running at its next checkpoint, and everything with it."""
@@ -141,8 +160,8 @@ class _Work:
     def take_finished(self) -> None:
         """Members of earlier calls, and the time they took."""
         recorded = {} if self.known is None else {one["run"]: one for one in _all_members(self.known)}
-        further = more_seeds(self.candidates, {one.kind: 1.0 for one in self.candidates}, self.pace)
-        for one in (*self.candidates, *further):
+        singles = [*self.candidates, *self.tuned]
+        for one in (*singles, *more_seeds(singles, {one.kind: 1.0 for one in singles}, self.pace)):
             run = self.store.workspace.run(one.config.run_name)
             if run.is_finished and artifacts.read_json(run.report)["fingerprint"] == self.store.fingerprint(one.config):
                 self._take(one, run, elapsed_s=recorded.get(run.name, {}).get("elapsed_s"))
@@ -175,23 +194,55 @@ class _Work:
             when = "" if total <= self.budget_s else "   if time is left"
             seeds = f"{one.config.seeds} seed{'s' if one.config.seeds > 1 else ''}"
             say(f"  {one.label:<20} {seeds:<8} about {seconds:4.0f} s, by {total:4.0f} s{when}")
-        say("  then further seeds of what earns weight")
+        say("  then tuning and further seeds of what earns weight")
 
     def next_candidate(self) -> Candidate | None:
-        """The first untried candidate that fits into what is left; None at the end."""
+        """The first untried candidate that fits into what is left, tuned ones after all plain ones; None at the end."""
+        untried = self._untried(self.candidates)
+        if fitting := self._first_fitting(untried):
+            return fitting
+        if untried and not self.members:  # something must be there at the end
+            return min(untried, key=self.pace.estimate)
+        self._tune_once()
+        singles = [*self.candidates, *self.tuned]
+        return self._first_fitting(self._untried([*singles, *more_seeds(singles, self._weight_by_kind(), self.pace)]))
+
+    def _untried(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        return [one for one in candidates if one.config.run_name not in self.tried]
+
+    def _first_fitting(self, candidates: Sequence[Candidate]) -> Candidate | None:
+        left = self.left()
+        return next((one for one in candidates if MARGIN * self.pace.estimate(one) <= left), None)
+
+    def _weight_by_kind(self) -> dict[str, float]:
         by_run = {member.run.name: member.candidate.kind for member in self.members}
         by_kind: dict[str, float] = {}
         for name, weight in self.weights.items():
             by_kind[by_run[name]] = by_kind.get(by_run[name], 0.0) + weight
-        further = more_seeds(self.candidates, by_kind, self.pace)
-        untried = [one for one in (*self.candidates, *further) if one.config.run_name not in self.tried]
-        left = self.left()
-        for one in untried:
-            if MARGIN * self.pace.estimate(one) <= left:
-                return one
-        if untried and not self.members:  # something must be there at the end
-            return min(untried, key=self.pace.estimate)
-        return None
+        return by_kind
+
+    def _tune_once(self) -> None:
+        """Tune the candidate of most weight, if enough trials of it fit; what is found is one more candidate."""
+        if self.is_tuning_done or self.is_interrupted or not self.members:
+            return
+        self.is_tuning_done = True
+        seconds, weights = TUNING_SHARE * self.left(), self._weight_by_kind()
+        chosen = to_tune(self.candidates, weights, self.pace, seconds)
+        if chosen is None:
+            return
+        say(f"best: tuning {chosen.label} for {seconds:.0f} s; {self.left():.0f} s are left")
+        self.stop = threading.Event()
+        try:
+            config = self.tune(chosen.config, seconds, self.stop)
+        except KeyboardInterrupt:
+            self.is_interrupted = True
+            return
+        if config is not None:
+            self._take_tuned(chosen, config)
+
+    def _take_tuned(self, origin: Candidate, config: RunConfig) -> None:
+        self.is_tuning_done = True
+        self.tuned.append(tuned_candidate(origin, config))
 
     def try_candidate(self, candidate: Candidate) -> bool:
         """Train it, within limits; whether it is finished."""
@@ -302,6 +353,7 @@ class _Work:
             "members": [_line(member, self.weights[name]) for name, member in chosen.items()],
             "without_weight": [_line(one, 0.0) for one in self.members if one.run.name not in chosen],
             "given_up": self.given_up,
+            "tuned": {one.origin: one.config.model_dump() for one in self.tuned},
             "prune": self.smallest_weight,
             "minutes": self.minutes,
             "n_epochs": [member.report["n_epochs"] for member in chosen.values()],

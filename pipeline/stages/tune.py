@@ -14,28 +14,22 @@ import torch
 from optuna.trial import TrialState
 
 from pipeline import artifacts
-from pipeline.config import RunConfig, load_search_space
-from pipeline.errors import SpecError
+from pipeline.config import RunConfig
 from pipeline.interruption import on_interrupt
-from pipeline.models import entry_of
 from pipeline.models.base import EpochScores, FitContext
-from pipeline.models.neural import NeuralParams
 from pipeline.problems import FeatureStore
 from pipeline.progress import progress_bar, say
 from pipeline.tuning import (
     Confirmed,
-    Ownership,
-    Tuner,
+    Tuning,
     best_trials,
     confirm,
-    default_values,
-    differences,
     finished_trials,
-    open_study,
+    is_network,
+    open_tuning,
 )
 from pipeline.tuning.choice import (
     Ensemble,
-    Tuning,
     as_ensemble,
     as_preset,
     choose_ensemble,
@@ -64,48 +58,18 @@ def tune(
     The study is that of these features, this preset and this search space: with another of them, another begins.
     Interrupted, it writes what it has, and raises KeyboardInterrupt.
     """
-    if base.parts:
-        raise SpecError("an ensemble cannot be tuned", where=f"preset {base.preset}", hint="Tune one configuration.")
-    folder = store.workspace.tuning(base.model)
-    n_numbers = sum(role == "number" for role in store.problem(base).roles.values())
-    space = load_search_space(base.model, store.spec.task, store.spec.tune.get(base.model, {}), n_numbers=n_numbers)
-    if not issubclass(entry_of(base.model).params, NeuralParams):
-        raise SpecError(
-            f"the model {base.model!r} cannot be tuned yet; networks can",
-            hint=f"Its defaults go by the data's size: `train --model {base.model}`; --set changes a parameter.",
-        )
-    if not space:
-        raise SpecError(f"the model {base.model!r} has no search space", where=f"[tune.{base.model}]")
-    made_of = {
-        "for": f"{store.workspace.competition}, {base.model}",
-        **store.inputs(base),
-        "search space": {name: entry.model_dump(mode="json", exclude={"tasks"}) for name, entry in space.items()},
-    }
-    study, backend = open_study(
-        storage or folder / "study.log",
-        f"{store.workspace.competition}-{base.model}-{artifacts.sha256_of_json(made_of)[:8]}",
-        metric=store.spec.scorer,
-        sampler=sampler,
-        pruner=pruner,
-        epochs=int(base.params.get("epochs", 40)),
-        seed=base.seed,
-        made_of=made_of,
-    )
-    tuning = Tuning(store, base, space, study, folder)
-    n_known = len(finished_trials(study))
-    if not study.get_trials(deepcopy=False):
-        if changed := differences(study, backend):
-            say(f"tune: a new study begins; {changed}; what was finished there stays in the storage")
-        study.enqueue_trial(default_values(base, space), skip_if_exists=True)
-    say(f"tune: study {study.study_name}: {n_known} of {n_trials} trials are there; {', '.join(space)}")
+    tuning = open_tuning(store, base, sampler=sampler, pruner=pruner, storage=storage)
+    n_known = len(finished_trials(tuning.study))
+    say(f"tune: study {tuning.study.study_name}: {n_known} of {n_trials} trials are there; {', '.join(tuning.space)}")
     started = time.monotonic()
     context = FitContext(device, n_workers)
     try:
         with on_interrupt(context.stop.set):  # no write to the storage is cut in two
-            _run_trials(tuning, Ownership(study, backend), n_trials, batch_size, context)
-            n_new = len(finished_trials(study)) - n_known
+            at_once = batch_size if is_network(base.model) else 1
+            _run_trials(tuning, n_trials, at_once, context)
+            n_new = len(finished_trials(tuning.study)) - n_known
             say(f"tune: {_summary(tuning)}; {n_new} trials in {time.monotonic() - started:.0f} s")
-            confirmed = confirm(store, base, study, space, context)
+            confirmed = confirm(tuning, context)
             ensemble = choose_ensemble(tuning, context)
     except KeyboardInterrupt:
         _write(tuning, [], None)
@@ -113,9 +77,9 @@ def tune(
     return _write(tuning, confirmed, ensemble)
 
 
-def _run_trials(tuning: Tuning, ownership: Ownership, n_trials: int, batch_size: int, context: FitContext) -> None:
+def _run_trials(tuning: Tuning, n_trials: int, batch_size: int, context: FitContext) -> None:
     """Train trials up to the total, with a bar of what is done."""
-    store, study, started, shown_at = tuning.store, tuning.study, time.monotonic(), 0.0
+    study, started, shown_at = tuning.study, time.monotonic(), 0.0
     with progress_bar("tune") as update:
 
         def show(share_of_batch: float) -> None:
@@ -126,25 +90,20 @@ def _run_trials(tuning: Tuning, ownership: Ownership, n_trials: int, batch_size:
             done = len(finished_trials(study))
             in_batch = min(batch_size, n_trials - done)
             rate = tuner.member_epochs / (shown_at - started)
-            text = f"{_summary(tuning)}, {rate:.0f} network epochs/s"
-            update(min(1.0, (done + share_of_batch * in_batch) / n_trials), text)
+            text = f", {rate:.0f} network epochs/s" if rate else ""
+            update(min(1.0, (done + share_of_batch * in_batch) / n_trials), _summary(tuning) + text)
 
         def on_progress(share: float, _: Sequence[EpochScores]) -> None:
             if share < 1.0:
                 show(share)
 
-        tuner = Tuner(
-            study,
-            ownership,
-            tuning.space,
-            tuning.base,
-            store.spec.scorer,
-            store.problem,
-            store.splits,
-            replace(context, on_progress=on_progress),
-            tuning.keep_oof,
-        )
-        tuner.run(n_trials, batch_size, lambda: show(0.0))
+        tuner = tuning.tuner(replace(context, on_progress=on_progress))
+
+        def go_on() -> bool:
+            show(0.0)
+            return True
+
+        tuner.run(n_trials, batch_size, go_on)
 
 
 def _summary(tuning: Tuning) -> str:

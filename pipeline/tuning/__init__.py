@@ -1,7 +1,8 @@
-"""Optuna study <-> packs: ask for a batch of trials, train trials x folds together, prune, tell."""
+"""Optuna study <-> fits: ask for a batch of trials, train trials x folds together, prune, tell."""
 
 from pipeline.tuning.confirmation import Confirmed, confirm
 from pipeline.tuning.ownership import KILLED, OWNER, Ownership
+from pipeline.tuning.session import Tuning, open_tuning
 from pipeline.tuning.study import (
     REASON,
     best_trials,
@@ -13,7 +14,8 @@ from pipeline.tuning.study import (
     values_of,
     with_values,
 )
-from pipeline.tuning.tuner import Tuner, oof_of, oof_prediction, score_on
+from pipeline.tuning.tuner import Tuner, is_network, oof_of, score_on
+from pipeline.tuning.within import tune_within
 
 __all__ = [
     "KILLED",
@@ -22,16 +24,19 @@ __all__ = [
     "Confirmed",
     "Ownership",
     "Tuner",
+    "Tuning",
     "best_trials",
     "confirm",
     "default_values",
     "differences",
     "finished_trials",
+    "is_network",
     "oof_of",
-    "oof_prediction",
     "open_study",
+    "open_tuning",
     "score_on",
     "suggest",
+    "tune_within",
     "values_of",
     "with_values",
 ]

@@ -6,69 +6,42 @@ Knows studies, features and out-of-fold predictions; knows nothing of the comman
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
-from numpy.typing import NDArray
 
 from pipeline import artifacts
-from pipeline.config import Part, RunConfig, SpaceEntry
+from pipeline.config import Part, RunConfig
 from pipeline.ensembling import Selection, best_by_fold, lead, nested_prediction_of_singles, select_greedily
 from pipeline.folds import NEVER_VALIDATED
 from pipeline.models.base import FitContext
-from pipeline.problems import FeatureStore
 from pipeline.progress import progress_bar, say
 from pipeline.tuning.confirmation import Confirmed
-from pipeline.tuning.study import best_trials, values_of, with_values
-from pipeline.tuning.tuner import oof_of
+from pipeline.tuning.session import Tuning
+from pipeline.tuning.study import best_trials
+from pipeline.tuning.tuner import is_network, oof_of
 
-MOST_SEEDS = 4  # networks a fold of a single trial in the comparison: more would take as long as the study
+MOST_SEEDS = 4  # of a single trial in the comparison: more would take as long as the study
 TUNED = "tuned"  # preset name of the configuration that `best.json` holds
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """An ensemble of trials, and the best single trial with as many networks, both told by folds they did not see."""
+    """An ensemble of trials, and the best single trial with as many seeds, both told by folds they did not see."""
 
     selection: Selection
     configs: dict[str, RunConfig]  # trial -> its configuration
-    n_seeds: int  # networks a fold that the single trials were given
+    n_seeds: int  # that the single trials were given
     single_nested_score: float
     lead: float  # of the ensemble over the single: mean difference of the folds' scores
     lead_error: float  # its standard error
 
 
-@dataclass(frozen=True)
-class Tuning:
-    """What the steps of one call share."""
-
-    store: FeatureStore
-    base: RunConfig
-    space: dict[str, SpaceEntry]
-    study: optuna.Study
-    folder: Path
-
-    @property
-    def oofs(self) -> Path:
-        """Out-of-fold predictions of this study's trials."""
-        return self.folder / "oof" / self.study.study_name
-
-    def keep_oof(self, number: int, oof: NDArray[np.float64]) -> None:
-        """Keep the out-of-fold prediction of a trial."""
-        artifacts.write_npy(self.oofs / f"{number}.npy", oof)
-
-    def config_of(self, trial: optuna.trial.FrozenTrial) -> RunConfig:
-        """The configuration a trial stands for."""
-        return with_values(self.base, values_of(trial, self.space))
-
-
 def choose_ensemble(tuning: Tuning, context: FitContext) -> Ensemble | None:
     """The greedy ensemble of the trials whose predictions are kept, and what it is to be compared with.
 
-    Averaging networks helps by itself, and the final run trains several seeds of a single configuration: the single
-    trials are therefore given as many networks a fold as the ensemble has parts (at most the run's seeds, and four).
+    Averaging seeds helps by itself, and the final run trains several of a single configuration: the single trials are
+    therefore given as many seeds as the ensemble has parts (at most the run's, and four).
     """
     store, metric = tuning.store, tuning.store.spec.scorer
     fold_of_row, target = store.fold_of_row, store.target
@@ -112,7 +85,7 @@ def confirmed_choice(tuning: Tuning, confirmed: list[Confirmed]) -> tuple[RunCon
     lead = sign * (chosen.tuned_score - default.tuned_score)
     fresh_lead = sign * (chosen.fresh_mean - default.fresh_mean)
     say(
-        f"tune: one network a fold, {metric.name}: default {default.tuned_score:.5f} on the study's folds, "
+        f"tune: one seed, {metric.name}: default {default.tuned_score:.5f} on the study's folds, "
         f"{default.fresh_mean:.5f} on others; chosen {chosen.tuned_score:.5f} and {chosen.fresh_mean:.5f}: "
         f"a lead of {lead:.5f}, and of {fresh_lead:.5f} on folds it has not seen"
     )
@@ -139,7 +112,7 @@ def comparison(tuning: Tuning, ensemble: Ensemble) -> tuple[dict[str, Any], bool
     say(
         f"tune: chosen on the other folds, {metric.name}: ensemble of {len(selection.weights)} trials "
         f"{selection.nested_score:.5f} ({selection.score:.5f} on the folds that chose it), best single trial with "
-        f"{ensemble.n_seeds} networks a fold {ensemble.single_nested_score:.5f}, a lead by fold of {ensemble.lead:.5f} "
+        f"{ensemble.n_seeds} seeds {ensemble.single_nested_score:.5f}, a lead by fold of {ensemble.lead:.5f} "
         f"with a standard error of {ensemble.lead_error:.5f}: "
         f"best.json holds {'the ensemble' if is_better else 'a single configuration'}"
     )
@@ -149,7 +122,7 @@ def comparison(tuning: Tuning, ensemble: Ensemble) -> tuple[dict[str, Any], bool
         "selection_score": selection.score,
         "nested_score": selection.nested_score,
         "single_nested_score": ensemble.single_nested_score,
-        "single_networks_a_fold": ensemble.n_seeds,
+        "single_seeds": ensemble.n_seeds,
         "lead": ensemble.lead,
         "lead_error": ensemble.lead_error,
     }, is_better
@@ -157,8 +130,9 @@ def comparison(tuning: Tuning, ensemble: Ensemble) -> tuple[dict[str, Any], bool
 
 def as_preset(config: RunConfig, description: str) -> RunConfig:
     """A trial's configuration as a run's: named, and evaluated often enough for curves."""
-    epochs = int(config.params.get("epochs", 40))
-    params = {**config.params, "evaluate_every": max(1, epochs // 8)}
+    params = dict(config.params)
+    if is_network(config.model):
+        params["evaluate_every"] = max(1, int(params.get("epochs", 40)) // 8)
     return config.model_copy(update={"preset": TUNED, "description": description, "params": params})
 
 

@@ -5,19 +5,18 @@ Knows studies and feature stores; knows nothing of files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import optuna
 import pandas as pd
 
-from pipeline.config import RunConfig, SpaceEntry
+from pipeline.config import RunConfig
 from pipeline.folds import Split, assign_folds, splits_of
 from pipeline.models.base import FitContext
 from pipeline.problems import FeatureStore
 from pipeline.progress import progress_bar, say
-from pipeline.tuning.study import best_trials, values_of, with_values
+from pipeline.tuning.session import Tuning
+from pipeline.tuning.study import best_trials
 from pipeline.tuning.tuner import score_on
 
 N_CONFIRMED = 5  # best trials that are scored again on other folds
@@ -38,16 +37,15 @@ class Confirmed:
         return float(np.mean(self.fresh_scores))
 
 
-def confirm(
-    store: FeatureStore, base: RunConfig, study: optuna.Study, space: Mapping[str, SpaceEntry], context: FitContext
-) -> list[Confirmed]:
+def confirm(tuning: Tuning, context: FitContext) -> list[Confirmed]:
     """The untuned default, then the best trials, scored again on folds the study has not seen; [] without such."""
+    store, base = tuning.store, tuning.base
     fresh, metric = _fresh_splits(store), store.spec.scorer
-    best = best_trials(study, metric, N_CONFIRMED)
+    best = best_trials(tuning.study, metric, N_CONFIRMED)
     if not fresh or not best:
         return []
     say(f"tune: scoring the default and the {len(best)} best trials again on {len(fresh)} other cuts of the folds")
-    tuned = [(with_values(base, values_of(trial, space)), float(trial.value or 0.0)) for trial in best]
+    tuned = [(tuning.config_of(trial), float(trial.value or 0.0)) for trial in best]
     default = score_on(base, store.problem(base), metric, store.splits, base.seed, context)
     confirmed = []
     with progress_bar("confirm") as update:

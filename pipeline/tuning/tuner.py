@@ -1,6 +1,6 @@
-"""The training side: batches of trials as packs, members that are pruned, results that are told.
+"""The training side: batches of networks as packs, other models one by one; members that are pruned, results told.
 
-Knows studies and packed fits; knows nothing of files. Every trial meets the same folds, initial weights and shuffles,
+Knows studies and fits; knows nothing of files. Every trial meets the same folds, initial weights and shuffles,
 so that trials differ by their parameters alone.
 """
 
@@ -18,9 +18,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipeline.config import RunConfig, SpaceEntry
+from pipeline.cross_validation import out_of_fold
 from pipeline.folds import Split
 from pipeline.metrics import Metric
-from pipeline.models import model_params
+from pipeline.models import entry_of, make_model, model_params
 from pipeline.models.base import FitContext, FloatArray, Problem
 from pipeline.models.fitted_neural import FittedNeural
 from pipeline.models.neural import Failed, NeuralParams, Pruned, fit_many, prepare
@@ -56,8 +57,10 @@ class Tuner:
         """Epochs of networks that this process has trained."""
         return len(self.splits) * sum(self.epochs_of.values())
 
-    def run(self, n_trials: int, batch_size: int, after_batch: Callable[[], None]) -> None:
-        """Go on until the study has `n_trials` finished trials; killed ones do not count and are asked for again.
+    def run(self, n_trials: int, batch_size: int, go_on: Callable[[], bool]) -> None:
+        """Train until the study has `n_trials` finished trials; killed ones do not count and are asked for again.
+
+        `go_on` is asked after every batch; when it says no, this is the end, too.
 
         What other processes train is left to them, unless they are silent: then this waits until they finish it or
         are known to be dead. Raises KeyboardInterrupt when stopped; the trials of the batch are then given back.
@@ -71,7 +74,8 @@ class Tuner:
                 n_left = n_trials - self._n_finished() - self._n_running()
                 if n_left > 0:
                     self._run_batch(min(batch_size, n_left))
-                    after_batch()
+                    if not go_on():
+                        return
                 elif self.ownership.has_silent_others():
                     if not is_waiting:
                         say("tune: another process has trials and is silent; waiting for it, or to take them over")
@@ -89,7 +93,8 @@ class Tuner:
             configs = [with_values(self.base, suggest(trial, self.space)) for trial in trials]
             is_new = [not self._is_known(trial) for trial in trials]
             new = [number for number in range(n_trials) if is_new[number]]
-            self._train([trials[number] for number in new], [configs[number] for number in new])
+            train = self._train_packed if is_network(self.base.model) else self._train_one_by_one
+            train([trials[number] for number in new], [configs[number] for number in new])
         except BaseException:
             self.ownership.give_back(trials)
             raise
@@ -105,7 +110,14 @@ class Tuner:
         tell_if_mine(self.study, trial, values=twin.value)
         return True
 
-    def _train(self, trials: Sequence[Trial], configs: Sequence[RunConfig]) -> None:
+    def _train_one_by_one(self, trials: Sequence[Trial], configs: Sequence[RunConfig]) -> None:
+        for trial, config in zip(trials, configs, strict=True):
+            problem = self.problem_of(config)
+            oof = oof_of(config, problem, self.splits, seed=self.base.seed, n_seeds=1, context=self.context)
+            assert oof is not None, "only networks break down"
+            self._tell(trial, oof, problem)
+
+    def _train_packed(self, trials: Sequence[Trial], configs: Sequence[RunConfig]) -> None:
         groups: dict[str, list[int]] = {}
         params = [self._params(config) for config in configs]
         for number, config in enumerate(configs):
@@ -138,32 +150,37 @@ class Tuner:
             for number, fit in zip(numbers, fits, strict=True):
                 if isinstance(fit, FittedNeural):
                     self.epochs_of[trials[number].number] = params[number].epochs
-                self._tell(trials[number], fit, problem, prepared)
+                    oof = encoded_out_of_fold(fit, prepared, self.splits, len(problem.target))
+                    self._tell(trials[number], oof, problem)
+                else:
+                    self._tell_why_not(trials[number], fit)
 
-    def _tell(
-        self, trial: Trial, fit: FittedNeural | Failed | Pruned, problem: Problem, prepared: PreparedSplits
-    ) -> None:
+    def _tell_why_not(self, trial: Trial, fit: Failed | Pruned) -> None:
         if isinstance(fit, Pruned):
             tell_if_mine(self.study, trial, state=TrialState.PRUNED)
-            return
+        else:
+            self._tell_failure(trial, fit.reason)
+
+    def _tell_failure(self, trial: Trial, reason: str) -> None:
         try:
-            if isinstance(fit, Failed):
-                trial.set_user_attr(REASON, fit.reason)
-                tell_if_mine(self.study, trial, state=TrialState.FAIL)
-                return
-            oof = oof_prediction(fit, prepared, self.splits, len(problem.target))
-            rows = _validated_rows(self.splits)
-            score = self.metric(problem.target[rows], oof[rows])
-            if not np.isfinite(score):
-                trial.set_user_attr(REASON, f"its {self.metric.name} is {score}")
-                tell_if_mine(self.study, trial, state=TrialState.FAIL)
-                return
-            scores = [self.metric(problem.target[s.valid_rows], oof[s.valid_rows]) for s in self.splits]
-            trial.set_user_attr(FOLD_SCORES, scores)
-            self.keep_oof(trial.number, oof)
-            tell_if_mine(self.study, trial, values=score)
+            trial.set_user_attr(REASON, reason)
         except UpdateFinishedTrialError:  # another process took the trial over
             return
+        tell_if_mine(self.study, trial, state=TrialState.FAIL)
+
+    def _tell(self, trial: Trial, oof: FloatArray, problem: Problem) -> None:
+        rows = _validated_rows(self.splits)
+        score = self.metric(problem.target[rows], oof[rows])
+        if not np.isfinite(score):
+            self._tell_failure(trial, f"its {self.metric.name} is {score}")
+            return
+        scores = [self.metric(problem.target[s.valid_rows], oof[s.valid_rows]) for s in self.splits]
+        try:
+            trial.set_user_attr(FOLD_SCORES, scores)
+        except UpdateFinishedTrialError:  # another process took the trial over
+            return
+        self.keep_oof(trial.number, oof)
+        tell_if_mine(self.study, trial, values=score)
 
     def _params(self, config: RunConfig) -> NeuralParams:
         params = model_params(config.model, config.params, where="search space")
@@ -186,8 +203,15 @@ class Tuner:
         return len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
 
-def oof_prediction(fitted: FittedNeural, prepared: PreparedSplits, splits: Sequence[Split], n_rows: int) -> FloatArray:
-    """(rows, ...) each valid row predicted by its own fold's members; NaN for rows no fold validates."""
+def is_network(model: str) -> bool:
+    """Whether the registry's `model` trains in packs."""
+    return issubclass(entry_of(model).params, NeuralParams)
+
+
+def encoded_out_of_fold(
+    fitted: FittedNeural, prepared: PreparedSplits, splits: Sequence[Split], n_rows: int
+) -> FloatArray:
+    """What `cross_validation.out_of_fold` gives, from tables that are encoded already."""
     parts = {
         fold: fitted.predict_encoded({fold: prepared.data.x[fold, split.valid_rows]})
         for fold, split in enumerate(splits)
@@ -201,7 +225,7 @@ def oof_prediction(fitted: FittedNeural, prepared: PreparedSplits, splits: Seque
 def score_on(
     config: RunConfig, problem: Problem, metric: Metric, splits: Sequence[Split], seed: int, context: FitContext
 ) -> float:
-    """The configuration's `cv_score` on some folds, one network a fold; NaN when it breaks down."""
+    """The configuration's `cv_score` on some folds, one seed; NaN when it breaks down."""
     oof = oof_of(config, problem, splits, seed=seed, n_seeds=1, context=context)
     rows = _validated_rows(splits)
     return float("nan") if oof is None else metric(problem.target[rows], oof[rows])
@@ -210,15 +234,17 @@ def score_on(
 def oof_of(
     config: RunConfig, problem: Problem, splits: Sequence[Split], *, seed: int, n_seeds: int, context: FitContext
 ) -> FloatArray | None:
-    """The configuration's out-of-fold prediction, `n_seeds` networks a fold averaged; None when it breaks down."""
+    """The configuration's out-of-fold prediction, `n_seeds` averaged; None when it is a network and breaks down."""
     params = model_params(config.model, config.params, where="trial")
-    assert isinstance(params, NeuralParams)
+    if not isinstance(params, NeuralParams):
+        model = make_model(config.model, config.params, where="trial")
+        return out_of_fold(model.fit(problem, splits, seed=seed, n_seeds=n_seeds, context=context), problem, splits)
     prepared = prepare(params, problem, splits, seed=seed, device=context.device)
     silent = params.model_copy(update={"evaluate_every": params.epochs, "patience": None})
     (fit,) = fit_many([silent], problem, splits, prepared, seed=seed, n_seeds=n_seeds, context=context)
     if not isinstance(fit, FittedNeural):
         return None
-    return oof_prediction(fit, prepared, splits, len(problem.target))
+    return encoded_out_of_fold(fit, prepared, splits, len(problem.target))
 
 
 def _validated_rows(splits: Sequence[Split]) -> NDArray[np.int64]:
