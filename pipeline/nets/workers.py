@@ -147,13 +147,15 @@ def run_packs(
     n_threads = max(1, n_workers // max(1, at_once))
     in_processes = at_once > 1 and _gain_from_processes(jobs)
     with ThreadPoolExecutor(max_workers=max(1, at_once)) as pool:
-        futures = [pool.submit(run, number) for number in range(len(jobs))]
+        # the longest first, so that no worker is left with a long one at the end
+        longest_first = sorted(range(len(jobs)), key=lambda number: -_visits(jobs[number]) * _size(jobs[number]))
+        futures = {number: pool.submit(run, number) for number in longest_first}
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-            for future in futures:
+            wait(futures.values(), return_when=FIRST_EXCEPTION)
+            for future in futures.values():
                 if future.done() and (error := future.exception()) is not None:
                     raise error
-            return [future.result() for future in futures]
+            return [futures[number].result() for number in range(len(jobs))]
         except BaseException:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -162,6 +164,15 @@ def run_packs(
 
 def _gain_from_processes(jobs: Sequence[PackJob]) -> bool:
     """Whether there is enough to do, in steps that are short, on tables that are small enough to be sent."""
-    visits = sum(job.plan.epochs * sum(len(member.train_rows) for member in job.members) for job in jobs)
-    is_heavy = any(job.network.is_heavy for job in jobs)
-    return visits >= WORTH_PROCESSES and not is_heavy and max(job.data.x.n_bytes for job in jobs) <= MOST_SENT
+    is_short = not any(job.network.is_heavy for job in jobs) and max(job.data.x.n_bytes for job in jobs) <= MOST_SENT
+    return is_short and sum(_visits(job) for job in jobs) >= WORTH_PROCESSES
+
+
+def _visits(job: PackJob) -> int:
+    """Rows that are gone through in its training."""
+    return job.plan.epochs * sum(len(member.train_rows) for member in job.members)
+
+
+def _size(job: PackJob) -> int:
+    """Numbers of one of its networks."""
+    return sum(math.prod(info.shape) for info in job.network.parameter_infos().values())
