@@ -75,7 +75,7 @@ class Network(Protocol):
 
     @property
     def is_heavy(self) -> bool:
-        """One member's step is long: on a CPU it gains from threads, and nothing from company."""
+        """One member's step is long whatever the batch: every parameter is read often."""
         ...
 
     @property

@@ -36,7 +36,7 @@ class PackData:
 
     x: Inputs  # (views, rows, ...)
     y: Tensor  # (views, rows, outputs) float32, or (views, rows) int64 class codes
-    weight: Tensor | None = None  # (rows,) float32
+    weight: Tensor | None = None  # (views, rows) float32, of rows in the loss
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ PRECISIONS: dict[Precision, str] = {"float32": "highest", "tf32": "high", "bf16"
 SHARE_OF_MEMORY = 0.5  # of what is free, for packs in training
 COPIES = 5  # of the parameters beside moments: gradients, results, initial and saved ones
 ACTIVATIONS_KEPT = 5  # numbers a unit and row while a batch is differentiated
+LONG_STEP = 1 << 22  # multiplications of a forward pass that take longer than the calls around them
 MAX_PACK = 64  # members of one program on a CPU: with 40 a step's fixed cost is small, and memory still is
 
 
@@ -54,6 +55,21 @@ def member_bytes(network: Network, plan: Plan) -> int:
     if not network.is_plain:  # autograd keeps more, at the widest first layer
         widths += ACTIVATIONS_KEPT * network.widest
     return 4 * (n_numbers + plan.batch_size * widths)
+
+
+def is_heavy(network: Network, plan: Plan) -> bool:
+    """Whether one member's step is long: on a CPU it gains from threads, and nothing from company."""
+    return network.is_heavy or _n_multiplications(network, plan) >= LONG_STEP
+
+
+def least_pack(network: Network, plan: Plan) -> int:
+    """Members that a worker on a CPU wants to be kept busy."""
+    return 1 if network.is_heavy else max(1, min(MIN_PACK, LONG_STEP // _n_multiplications(network, plan)))
+
+
+def _n_multiplications(network: Network, plan: Plan) -> int:
+    """Of a member's forward pass of a batch through layers that read every number once a row."""
+    return plan.batch_size * sum(math.prod(info.shape) for info in network.parameter_infos().values())
 
 
 def pack_sizes(
@@ -106,7 +122,7 @@ def run_packs(
         is_cpu = job.data.y.device.type == "cpu"
         if is_cpu:
             torch.set_num_threads(
-                n_threads if job.network.is_heavy else 1
+                n_threads if is_heavy(job.network, job.plan) else 1
             )  # of this worker: others have their own core
             torch.set_flush_denormal(True)  # moments of units without gradient fade into numbers that are slow to add
         else:

@@ -189,7 +189,7 @@ class Tuner:
 def oof_prediction(fitted: FittedNeural, prepared: PreparedSplits, splits: Sequence[Split], n_rows: int) -> FloatArray:
     """(rows, ...) each valid row predicted by its own fold's members; NaN for rows no fold validates."""
     parts = {
-        fold: fitted.predict_encoded({fold: prepared.data.x[fold, split.valid_rows]})
+        fold: fitted.predict_encoded({fold: prepared.data.x[prepared.view_of_split[fold], split.valid_rows]})
         for fold, split in enumerate(splits)
     }
     oof = np.full((n_rows, *parts[0].shape[1:]), np.nan)

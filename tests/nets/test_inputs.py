@@ -87,6 +87,17 @@ def test_a_batch_holds_the_rows_asked_for(has_unknown: bool) -> None:
     assert (batch.known is None) == (not has_unknown)
 
 
+def test_bytes_become_numbers_when_a_batch_is_gathered() -> None:
+    levels = torch.randint(0, 256, (2, 9, 4), dtype=torch.uint8)
+    table = Inputs(levels, unit=0.5)
+    rows = torch.tensor([[0, 17], [9, 4]])
+    batch = Gather(table, 6, torch.device("cpu"))(rows)
+    assert batch.dense.dtype == torch.float32
+    assert torch.equal(batch.as_dense(), levels.flatten(0, 1)[rows] * 0.5)
+    assert torch.equal(table.as_dense(), levels * 0.5)
+    assert torch.equal(table[:, 2:4].as_float().dense, levels[:, 2:4] * 0.5)
+
+
 def test_the_memory_of_a_table_is_that_of_its_tensors() -> None:
     assert make_inputs((2, 9), 3, has_unknown=True).n_bytes == 2 * 9 * (3 * 4 + 3 * 2 + 3)
     assert Inputs(torch.zeros(2, 9, 3)).n_bytes == 2 * 9 * 3 * 4

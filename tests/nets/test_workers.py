@@ -14,7 +14,16 @@ from pipeline.nets.losses import mse
 from pipeline.nets.networks import MLP, Network
 from pipeline.nets.parameters import ParameterPack
 from pipeline.nets.plan import Member, PackData, Plan
-from pipeline.nets.workers import MAX_PACK, SHARE_OF_MEMORY, PackJob, member_bytes, pack_sizes, run_packs
+from pipeline.nets.workers import (
+    MAX_PACK,
+    MIN_PACK,
+    SHARE_OF_MEMORY,
+    PackJob,
+    least_pack,
+    member_bytes,
+    pack_sizes,
+    run_packs,
+)
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -64,6 +73,10 @@ def test_the_estimate_is_no_less_than_the_parameters_a_pack_holds() -> None:
 def test_networks_whose_steps_are_long_are_not_kept_together() -> None:
     assert pack_sizes(5, 2, CPU) == [5]
     assert pack_sizes(5, 2, CPU, n_least=1) == [3, 2]
+    plan = Plan(loss=mse, epochs=1, batch_size=256)
+    assert [least_pack(MLP(784, sizes, 10), plan) for sizes in ((), (256,))] == [2, 1]
+    assert least_pack(MLP(80, (16,), 1), plan) == MIN_PACK
+    assert least_pack(ConvNet(4, 4, (2,), 3, 1), plan) == 1
 
 
 @pytest.mark.parametrize(
@@ -73,6 +86,7 @@ def test_networks_whose_steps_are_long_are_not_kept_together() -> None:
         (ConvNet(4, 4, (2,), 3, 1), 2, 4, 2),
         (ConvNet(4, 4, (2,), 3, 1), 3, 2, 1),
         (MLP(16, (3,), 1), 1, 4, 1),  # its steps are too short for threads
+        (MLP(16, (2048, 1024), 1), 2, 4, 2),  # and these are not
     ],
 )
 def test_a_long_step_uses_the_cores_that_no_pack_takes(
