@@ -30,11 +30,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.images import idx_tables
-from pipeline.nets.inputs import Gather, Inputs, affine, weight_gradient
+from pipeline.nets.inputs import Gather, Inputs
 from pipeline.nets.losses import cross_entropy
 from pipeline.nets.networks import MLP
 from pipeline.nets.optimizers import Update
 from pipeline.nets.plan import Member, PackData, Plan
+from pipeline.nets.products import affine, input_gradient, weight_gradient
 from pipeline.nets.workers import PackJob, least_pack, pack_sizes, run_packs
 
 BATCH_SIZE, LR, N_CLASSES, SIDE = 256, 0.1, 10, 28
@@ -71,7 +72,8 @@ def images() -> tuple[Tensor, Tensor, str]:
     assert tables.solution is not None
     pixels = np.concatenate([t.filter(like="pixel_").to_numpy(dtype=np.uint8) for t in (tables.train, tables.test)])
     labels = np.concatenate([t["label"].to_numpy() for t in (tables.train, tables.solution)])
-    return torch.tensor(pixels).view(-1, SIDE, SIDE), torch.tensor(labels), str(folder)
+    pixels = np.ascontiguousarray(pixels)  # an image's bytes together: a frame keeps a column's
+    return torch.from_numpy(pixels).view(-1, SIDE, SIDE), torch.tensor(labels), str(folder)
 
 
 clock = time.perf_counter
@@ -123,6 +125,7 @@ def engine(
     return (clock() - started) / n_epochs / n_members
 
 
+@torch.no_grad()
 def products(hidden_sizes: tuple[int, ...]) -> float:
     """Seconds an epoch of nothing but the matrix products, by the engine's own kernels."""
     widths = [SIDE * SIDE, *hidden_sizes, N_CLASSES]
@@ -138,7 +141,7 @@ def products(hidden_sizes: tuple[int, ...]) -> float:
         for number, (x, weights, _, out, gradient, upstream) in enumerate(layers):
             weight_gradient(x, out, gradient)
             if number:
-                torch.bmm(out, weights.transpose(1, 2), out=upstream)
+                input_gradient(out, weights, upstream)
     return clock() - started
 
 

@@ -15,7 +15,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-NARROW = 16  # units below which a product counts as narrow: measured with 2 to 64
+from pipeline.nets.products import affine, weight_gradient
 
 
 @dataclass(frozen=True)
@@ -127,32 +127,6 @@ class Gather:
             return batch
         levels = self._as_float[: len(flat)].view(dense.shape).copy_(batch.dense)
         return replace(batch, dense=levels.mul_(batch.unit), unit=1.0)
-
-
-# torch's batched product on a CPU is slow with few columns: a narrow result is made lying down, a single one by a
-# matrix times a vector. With 10 units of 784 inputs that is two and four times as fast.
-
-
-def affine(x: Tensor, weights: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:
-    """x (members, batch, inputs) @ weights (members, inputs, units) + bias (members, 1, units)."""
-    n_units = weights.shape[2]
-    if n_units == 1 and out is not None:
-        torch.baddbmm(bias.transpose(1, 2), weights.transpose(1, 2), x.transpose(1, 2), out=out.transpose(1, 2))
-        return out
-    if 1 < n_units < NARROW and x.device.type == "cpu":
-        weights = weights.transpose(1, 2).contiguous().transpose(1, 2)
-    return torch.baddbmm(bias, x, weights, out=out)
-
-
-def weight_gradient(x: Tensor, d: Tensor, out: Tensor) -> None:
-    """x^T @ d into `out` (members, inputs, units)."""
-    n_units = d.shape[2]
-    if n_units == 1:
-        torch.bmm(d.transpose(1, 2), x, out=out.transpose(1, 2))
-    elif n_units < NARROW and x.device.type == "cpu":
-        out.copy_(torch.bmm(d.transpose(1, 2), x).transpose(1, 2))
-    else:
-        torch.bmm(x.transpose(1, 2), d, out=out)
 
 
 def linear(inputs: Inputs, weights: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:

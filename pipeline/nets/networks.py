@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.nets.embeddings import CategoryEmbedding, NumberEmbedding
-from pipeline.nets.inputs import Inputs, affine, linear
+from pipeline.nets.inputs import Inputs, linear
 from pipeline.nets.parameters import ParameterInfo
+from pipeline.nets.products import affine
 
 Activation = Literal["relu", "leaky_relu", "prelu", "sigmoid", "tanh", "gelu", "silu", "selu", "mish"]
 Initialisation = Literal["torch", "xavier", "he", "normal"]
