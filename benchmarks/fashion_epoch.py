@@ -34,8 +34,8 @@ from pipeline.nets.inputs import Gather, Inputs
 from pipeline.nets.losses import cross_entropy
 from pipeline.nets.networks import MLP
 from pipeline.nets.optimizers import Update
-from pipeline.nets.plan import Member, PackData, Plan
-from pipeline.nets.products import affine, input_gradient, weight_gradient
+from pipeline.nets.plan import Member, PackData, Plan, Precision
+from pipeline.nets.products import affine, has_bf16, input_gradient, weight_gradient
 from pipeline.nets.workers import PackJob, least_pack, pack_sizes, run_packs
 
 BATCH_SIZE, LR, N_CLASSES, SIDE = 256, 0.1, 10, 28
@@ -103,11 +103,18 @@ def usual(data: UsualImages, hidden_sizes: tuple[int, ...], n_epochs: int, n_wor
 
 
 def engine(
-    pixels: Tensor, y: Tensor, hidden_sizes: tuple[int, ...], n_epochs: int, evaluate_every: int, n_members: int = 1
+    pixels: Tensor,
+    y: Tensor,
+    hidden_sizes: tuple[int, ...],
+    n_epochs: int,
+    evaluate_every: int,
+    n_members: int = 1,
+    precision: Precision = "float32",
 ) -> float:
     """Seconds an epoch of one member, in packs as a run makes them."""
     rows, n_workers = np.arange(len(pixels)), torch.get_num_threads()
-    plan = Plan(cross_entropy(), n_epochs, BATCH_SIZE, update=Update("sgd"), evaluate_every=evaluate_every)
+    sgd = Update("sgd")
+    plan = Plan(cross_entropy(), n_epochs, BATCH_SIZE, sgd, precision=precision, evaluate_every=evaluate_every)
     labels, network = y.numpy(), MLP(SIDE * SIDE, hidden_sizes, N_CLASSES)
     data = PackData(Inputs(pixels.flatten(1)[None], unit=1 / 255), y[None])
 
@@ -183,10 +190,13 @@ def main() -> None:
             "engine": partial(engine, pixels, labels, hidden_sizes, n_many, n_many),
             "engine, scored every epoch": partial(engine, pixels, labels, hidden_sizes, n_many, 1),
             "engine, five networks": partial(engine, pixels, labels, hidden_sizes, n_many, n_many, 5),
+            "engine, five networks, bf16": partial(engine, pixels, labels, hidden_sizes, n_many, n_many, 5, "bf16"),
             "products alone": partial(products, hidden_sizes),
         }
         if options.cpu_seconds:
             del sides["usual loop, 2 workers"]
+        if not has_bf16():
+            del sides["engine, five networks, bf16"]
         runs: dict[str, list[float]] = {how: [] for how in sides}
         for _ in range(options.repeats):
             for how, side in sides.items():

@@ -52,7 +52,7 @@ class NeuralParams(Table):
     epochs: int = Field(default=50, ge=1)
     batch_size: int = Field(default=64, ge=1)
     patience: int | None = Field(default=None, ge=1, description="evaluations without a better valid score")
-    precision: Precision = Field(default="float32", description="of products on CUDA")
+    precision: Precision = Field(default="float32", description="of products: on CUDA, bf16 also on a CPU that has it")
     evaluate_every: int = Field(default=1, ge=1, description="epochs between evaluations")
 
     def shape(self) -> str:

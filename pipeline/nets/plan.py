@@ -14,7 +14,7 @@ from pipeline.nets.losses import Loss
 from pipeline.nets.optimizers import ScheduleName, Update
 
 Rows = NDArray[np.int64]
-Precision = Literal["float32", "tf32", "bf16"]  # of products on CUDA; parameters and sums stay float32
+Precision = Literal["float32", "tf32", "bf16"]  # of products, where the device has it; parameters and sums stay float32
 
 
 @dataclass(frozen=True)

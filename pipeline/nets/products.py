@@ -16,6 +16,7 @@ NARROW = 16  # units below which a product counts as narrow: measured with 2 to 
 # Its large products are MKL's. oneDNN's, one a member, were 1.5 to 4 times as fast on an AMD processor with 512-bit
 # registers (256 x 784 x 256), and no faster below some million multiplications.
 LARGE = 3 << 19
+WIDE = 64  # units from which turning the batch round costs less than turning the gradient
 
 
 def affine(x: Tensor, weights: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:
@@ -39,7 +40,12 @@ def weight_gradient(x: Tensor, d: Tensor, out: Tensor) -> None:
     n_units = d.shape[2]
     if _is_large(x, x.shape[1] * x.shape[2] * n_units):
         for inputs, upstream, gradient in zip(x, d, out, strict=True):
-            gradient.copy_(_linear(upstream.t(), inputs.t(), None).t())
+            if _is_bf16():
+                gradient.copy_(torch.mm(inputs.bfloat16().t(), upstream.bfloat16()))
+            elif n_units >= WIDE:
+                gradient.copy_(_linear(inputs.t(), upstream.t(), None))
+            else:
+                gradient.copy_(_linear(upstream.t(), inputs.t(), None).t())
     elif n_units == 1:
         torch.bmm(d.transpose(1, 2), x, out=out.transpose(1, 2))
     elif n_units < NARROW and x.device.type == "cpu":
@@ -73,10 +79,22 @@ def _has_onednn() -> bool:
     return is_there and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
+def has_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 faster than float32."""
+    return _has_onednn() and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+
+
+def _is_bf16() -> bool:
+    """Whether a run asked for products in bfloat16 (sums stay float32), and the CPU has them."""
+    return torch.get_float32_matmul_precision() == "medium" and has_bf16()
+
+
 def _linear(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
     """x (rows, inputs) @ weights (units, inputs)^T + bias (units,)."""
+    if _is_bf16():
+        x, weights, bias = x.bfloat16(), weights.bfloat16(), None if bias is None else bias.bfloat16()
     product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weights, bias, "none", [], "")
-    return product
+    return product.float()
 
 
 def _each(products: list[Tensor], out: Tensor | None) -> Tensor:

@@ -91,9 +91,10 @@ def pack_sizes(
     is_cpu = device.type == "cpu"
     n_packs = max(1, min(n_workers, n_members // n_least)) if is_cpu else 1
     n_most = MAX_PACK if is_cpu else n_members
-    if free is not None and bytes_each > 0:
-        n_most = max(unit, min(n_most, int(free * SHARE_OF_MEMORY) // (bytes_each * n_packs)))
-    if n_members > n_most * n_packs:  # as many for every worker
+    n_fitting = n_members if free is None or bytes_each == 0 else int(free * SHARE_OF_MEMORY) // bytes_each
+    if n_members > min(n_most * n_packs, n_fitting):  # as many for every worker, and all workers at once
+        n_packs = n_workers if is_cpu else 1
+        n_most = max(unit, min(n_most, n_fitting // n_packs))
         n_packs *= math.ceil(n_members / (n_most * n_packs))
     n_packs = min(n_packs, n_units)
     return [unit * (n_units // n_packs + (pack < n_units % n_packs)) for pack in range(n_packs)]
@@ -125,8 +126,7 @@ def run_packs(
                 n_threads if is_heavy(job.network, job.plan) else 1
             )  # of this worker: others have their own core
             torch.set_flush_denormal(True)  # moments of units without gradient fade into numbers that are slow to add
-        else:
-            torch.set_float32_matmul_precision(PRECISIONS[job.plan.precision])
+        torch.set_float32_matmul_precision(PRECISIONS[job.plan.precision])
 
         def on_epoch(epoch: int, history: History) -> None:
             nonlocal n_told
@@ -170,3 +170,5 @@ def run_packs(
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+        finally:
+            torch.set_float32_matmul_precision("highest")  # predictions are made as a later process makes them

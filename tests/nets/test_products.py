@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
-from pipeline.nets.products import LARGE, NARROW, affine, input_gradient, weight_gradient
+from pipeline.nets.products import LARGE, NARROW, affine, has_bf16, input_gradient, weight_gradient
 
 SIZES = [(1, 7, 5), (3, 7, 5), (1, 300, 150), (3, 300, 150)]  # members, batch, inputs
 
@@ -39,3 +41,24 @@ def test_a_large_product_has_the_same_bits_in_any_company() -> None:
             assert torch.equal(together[own], affine(x[own], weights[own], bias[own]))
             weight_gradient(x[own], d[own], alone)
             assert torch.equal(gradient[own], alone)
+
+
+@pytest.fixture
+def bf16() -> Iterator[None]:
+    torch.set_float32_matmul_precision("medium")
+    yield
+    torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("n_units", [50, 100])
+@pytest.mark.usefixtures("bf16")
+def test_rounded_products_are_near_and_are_float32(n_units: int) -> None:
+    x, weights, bias = torch.randn(2, 300, 150), torch.randn(2, 150, n_units), torch.randn(2, 1, n_units)
+    d, gradient = torch.randn(2, 300, n_units), torch.empty(2, 150, n_units)
+    with torch.no_grad():
+        weight_gradient(x, d, gradient)
+        made = [affine(x, weights, bias), gradient, input_gradient(d, weights, torch.empty_like(x))]
+    for found, expected in zip(made, [x @ weights + bias, x.mT @ d, d @ weights.mT], strict=True):
+        assert found.dtype == torch.float32
+        error = (found.double() - expected).abs().mean() / expected.abs().mean()
+        assert (1e-4 if has_bf16() else 0.0) <= error < 1e-2

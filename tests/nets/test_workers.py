@@ -50,6 +50,12 @@ def test_every_member_has_a_pack_and_units_stay_together(
             assert fits or max(sizes) == unit
 
 
+def test_packs_that_did_not_fit_as_one_fit_side_by_side() -> None:
+    sizes = pack_sizes(5, 2, CPU, bytes_each=2, free=12)
+    assert 2 * (sizes[0] + sizes[1]) <= SHARE_OF_MEMORY * 12
+    assert sum(sizes) == 5
+
+
 def test_a_gpu_gets_one_pack_as_long_as_it_fits() -> None:
     assert pack_sizes(500, 2, CUDA) == [500]
     assert pack_sizes(500, 2, CUDA, unit=5, bytes_each=10, free=5000) == [250, 250]
