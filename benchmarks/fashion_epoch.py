@@ -7,8 +7,9 @@ All sides train the same network on the same 60,000 images in shuffled batches o
 makes every image a float tensor as torchvision's data sets and `ToTensor` do, through a PIL image; `from arrays` leaves
 that out; `2 workers` has two processes make them. It is not scored. The engine's seconds hold one scoring of 10,000
 train and 10,000 test rows a run, or one an epoch. `five networks`: five folds' worth, each of 60,000 rows, on as many
-workers as threads, the time divided by five. `products alone`: the matrix products of an epoch, by the engine's kernels
-on a batch that lies ready. Without `$PIPELINE_DATA_DIR/fashion-mnist` random pixels stand in.
+workers as threads, the time divided by five; `bf16` rounds their large products. `products alone`: the matrix products
+of an epoch, by the engine's kernels on a batch that lies ready. Without `$PIPELINE_DATA_DIR/fashion-mnist` random
+pixels stand in.
 """
 
 from __future__ import annotations

@@ -75,7 +75,8 @@ def _is_large(x: Tensor, n_multiplications: int) -> bool:
 
 @cache
 def _has_onednn() -> bool:
-    is_there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    is_there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    is_there = is_there and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     return is_there and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
