@@ -7,6 +7,7 @@ MODEL       ?=
 TRIALS      ?= 100
 MINUTES     ?= 10
 STORAGE     ?=
+ROWS        ?=
 DEVICE      ?= auto
 UPLOAD      ?= 1
 YES         ?=
@@ -45,7 +46,7 @@ features: $(FEATURES) ## check the raw files, write typed tables and the folds
 
 tune: $(FEATURES) ## tune the model over TRIALS trials; goes on where it stopped
 	@$(PIPELINE) tune --competition $(COMPETITION) --device $(DEVICE) --trials $(TRIALS) \
-	  $(if $(MODEL),--model $(MODEL)) $(if $(STORAGE),--storage $(STORAGE)) $(if $(filter-out auto,$(PRESET)),--preset $(PRESET))
+	  $(if $(MODEL),--model $(MODEL)) $(if $(STORAGE),--storage $(STORAGE)) $(if $(ROWS),--rows $(ROWS)) $(if $(filter-out auto,$(PRESET)),--preset $(PRESET))
 
 train: $(FEATURES) ## cross-validate the preset
 	@$(PIPELINE) train $(RUN_FLAGS)

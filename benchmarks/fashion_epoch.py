@@ -1,22 +1,26 @@
 """An epoch of Fashion-MNIST: the usual DataLoader loop with a transform an image, against the pipeline's engine.
 
-    python benchmarks/fashion_epoch.py                     # softmax and MLP, the sides in turn: about a minute
+    python benchmarks/fashion_epoch.py                     # softmax and MLP, the sides in turn: about two minutes
     python benchmarks/fashion_epoch.py --cpu-seconds       # processor seconds of one thread: on a shared machine
 
-Both sides train the same network on the same 60,000 images in shuffled batches of 256, SGD 0.1, float32. The usual loop
+All sides train the same network on the same 60,000 images in shuffled batches of 256, SGD 0.1, float32. The usual loop
 makes every image a float tensor as torchvision's data sets and `ToTensor` do, through a PIL image; `from arrays` leaves
-that out; `2 workers` has two processes make them. It is not scored. The engine's seconds hold one scoring of all train
-and 10,000 test rows a run, or one an epoch. Without `$PIPELINE_DATA_DIR/fashion-mnist` random pixels stand in.
+that out; `2 workers` has two processes make them. It is not scored. The engine's seconds hold one scoring of 10,000
+train and 10,000 test rows a run, or one an epoch. `five networks`: five folds' worth, each of 60,000 rows, on as many
+workers as threads, the time divided by five; `bf16` rounds their large products. `products alone`: the matrix products
+of an epoch, by the engine's kernels on a batch that lies ready. Without `$PIPELINE_DATA_DIR/fashion-mnist` random
+pixels stand in.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import statistics
 import time
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +31,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.images import idx_tables
-from pipeline.nets.inputs import Inputs
+from pipeline.nets.inputs import Gather, Inputs
 from pipeline.nets.losses import cross_entropy
 from pipeline.nets.networks import MLP
 from pipeline.nets.optimizers import Update
-from pipeline.nets.plan import Member, PackData, Plan
-from pipeline.nets.training import train_pack
+from pipeline.nets.plan import Member, PackData, Plan, Precision
+from pipeline.nets.products import affine, has_bf16, input_gradient, weight_gradient
+from pipeline.nets.workers import PackJob, least_pack, pack_sizes, run_packs
 
 BATCH_SIZE, LR, N_CLASSES, SIDE = 256, 0.1, 10, 28
 NETWORKS = {"softmax": (), "mlp 256": (256,)}
@@ -68,7 +73,8 @@ def images() -> tuple[Tensor, Tensor, str]:
     assert tables.solution is not None
     pixels = np.concatenate([t.filter(like="pixel_").to_numpy(dtype=np.uint8) for t in (tables.train, tables.test)])
     labels = np.concatenate([t["label"].to_numpy() for t in (tables.train, tables.solution)])
-    return torch.tensor(pixels).view(-1, SIDE, SIDE), torch.tensor(labels), str(folder)
+    pixels = np.ascontiguousarray(pixels)  # an image's bytes together: a frame keeps a column's
+    return torch.from_numpy(pixels).view(-1, SIDE, SIDE), torch.tensor(labels), str(folder)
 
 
 clock = time.perf_counter
@@ -97,27 +103,62 @@ def usual(data: UsualImages, hidden_sizes: tuple[int, ...], n_epochs: int, n_wor
     return (clock() - started) / n_epochs
 
 
-def engine(x: Tensor, y: Tensor, hidden_sizes: tuple[int, ...], n_epochs: int, evaluate_every: int) -> float:
-    """Seconds an epoch of one member."""
-    rows = np.arange(len(x))
-    plan = Plan(cross_entropy(), n_epochs, BATCH_SIZE, update=Update("sgd"), evaluate_every=evaluate_every)
-    labels = y.numpy()
+def engine(
+    pixels: Tensor,
+    y: Tensor,
+    hidden_sizes: tuple[int, ...],
+    n_epochs: int,
+    evaluate_every: int,
+    n_members: int = 1,
+    precision: Precision = "float32",
+) -> float:
+    """Seconds an epoch of one member, in packs as a run makes them."""
+    rows, n_workers = np.arange(len(pixels)), torch.get_num_threads()
+    sgd = Update("sgd")
+    plan = Plan(cross_entropy(), n_epochs, BATCH_SIZE, sgd, precision=precision, evaluate_every=evaluate_every)
+    labels, network = y.numpy(), MLP(SIDE * SIDE, hidden_sizes, N_CLASSES)
+    data = PackData(Inputs(pixels.flatten(1)[None], unit=1 / 255), y[None])
 
     def accuracy(_: int, rows: np.ndarray, output: np.ndarray) -> float:
         return float((output.argmax(axis=1) == labels[rows]).mean())
 
+    members = [Member(number, 0, rows[:60_000], rows[60_000:], LR) for number in range(n_members)]
+    sizes = pack_sizes(n_members, n_workers, torch.device("cpu"), n_least=least_pack(network, plan))
+    jobs = []
+    for start, stop in pairwise(accumulate(sizes, initial=0)):
+        inside = members[start:stop]
+        jobs.append(PackJob(f"{start}", network, plan, data, inside, [""] * len(inside), accuracy))
     started = clock()
-    member = Member(0, 0, rows[:60_000], rows[60_000:], LR)
-    train_pack(MLP(SIDE * SIDE, hidden_sizes, N_CLASSES), plan, PackData(Inputs(x[None]), y[None]), [member], accuracy)
-    return (clock() - started) / n_epochs
+    run_packs(jobs, n_workers=n_workers)
+    return (clock() - started) / n_epochs / n_members
 
 
-def gathering(x: Tensor) -> float:
+@torch.no_grad()
+def products(hidden_sizes: tuple[int, ...]) -> float:
+    """Seconds an epoch of nothing but the matrix products, by the engine's own kernels."""
+    widths = [SIDE * SIDE, *hidden_sizes, N_CLASSES]
+    layers = []
+    for n_in, n_out in pairwise(widths):
+        layers.append([torch.rand(1, *shape) for shape in ((BATCH_SIZE, n_in), (n_in, n_out), (1, n_out))])
+        layers[-1] += [torch.empty(1, *shape) for shape in ((BATCH_SIZE, n_out), (n_in, n_out), (BATCH_SIZE, n_in))]
+    n_batches = math.ceil(60_000 / BATCH_SIZE)
+    started = clock()
+    for _ in range(n_batches):
+        for x, weights, bias, out, _, _ in layers:
+            affine(x, weights, bias, out)
+        for number, (x, weights, _, out, gradient, upstream) in enumerate(layers):
+            weight_gradient(x, out, gradient)
+            if number:
+                input_gradient(out, weights, upstream)
+    return clock() - started
+
+
+def gathering(pixels: Tensor) -> float:
     """Seconds an epoch of nothing but reading the shuffled rows."""
-    room = x.new_empty(BATCH_SIZE, x.shape[1])
+    gather = Gather(Inputs(pixels.flatten(1)[None], unit=1 / 255), BATCH_SIZE, torch.device("cpu"))
     started = clock()
     for batch in torch.randperm(60_000).split(BATCH_SIZE):
-        torch.index_select(x, 0, batch, out=room[: len(batch)])
+        gather(batch[None])
     return clock() - started
 
 
@@ -137,7 +178,6 @@ def main() -> None:
     pixels, labels, source = images()
     console = Console()
     console.print(f"{source}; {options.threads} threads, {'processor' if options.cpu_seconds else 'wall'} seconds")
-    x = pixels.flatten(1).float().div(255)
     pillow, arrays = (
         UsualImages(pixels[:60_000], labels[:60_000], through_pillow=through) for through in (True, False)
     )
@@ -148,20 +188,26 @@ def main() -> None:
             "usual loop": partial(usual, pillow, hidden_sizes, options.epochs, 0),
             "usual loop, 2 workers": partial(usual, pillow, hidden_sizes, options.epochs, 2),
             "usual loop, from arrays": partial(usual, arrays, hidden_sizes, options.epochs, 0),
-            "engine": partial(engine, x, labels, hidden_sizes, n_many, n_many),
-            "engine, scored every epoch": partial(engine, x, labels, hidden_sizes, n_many, 1),
+            "engine": partial(engine, pixels, labels, hidden_sizes, n_many, n_many),
+            "engine, scored every epoch": partial(engine, pixels, labels, hidden_sizes, n_many, 1),
+            "engine, five networks": partial(engine, pixels, labels, hidden_sizes, n_many, n_many, 5),
+            "engine, five networks, bf16": partial(engine, pixels, labels, hidden_sizes, n_many, n_many, 5, "bf16"),
+            "products alone": partial(products, hidden_sizes),
         }
         if options.cpu_seconds:
             del sides["usual loop, 2 workers"]
+        if not has_bf16():
+            del sides["engine, five networks, bf16"]
         runs: dict[str, list[float]] = {how: [] for how in sides}
         for _ in range(options.repeats):
             for how, side in sides.items():
+                torch.set_num_threads(options.threads)  # workers change what the products use
                 runs[how].append(side())
                 console.print(f"{name}, {how}: {runs[how][-1]:.3f}")
         medians = {how: statistics.median(seconds) for how, seconds in runs.items()}
         for how, seconds in medians.items():
             table.add_row(name, how, f"{seconds:.3f}", f"{medians['usual loop'] / seconds:.1f}x")
-    table.add_row("", "reading the shuffled rows alone", f"{gathering(x):.3f}", "")
+    table.add_row("", "reading the shuffled rows alone", f"{gathering(pixels):.3f}", "")
     console.print(table)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -235,6 +236,7 @@ def tune(
     sampler: Annotated[str, typer.Option(help="tpe, gp, cmaes, qmc or random")] = "tpe",
     pruner: Annotated[str, typer.Option(help="halving, hyperband, median, wilcoxon or none")] = "halving",
     storage: Annotated[str | None, typer.Option(help="an Optuna storage URL; default: a journal file")] = None,
+    rows: Annotated[int | None, typer.Option(help="train rows to tune on: a sample by fold and class", min=1)] = None,
     device: Device = "auto",
     workers: Workers = 0,
     root: Root = Path(),
@@ -252,7 +254,7 @@ def tune(
     is_interrupted = False
     try:
         tune_model(
-            store,
+            store if rows is None else replace(store, n_rows=rows),
             config,
             n_trials=trials,
             batch_size=batch,

@@ -22,11 +22,12 @@ from sklearn.model_selection import (
 )
 
 from pipeline.config import Folds
-from pipeline.errors import DataError
+from pipeline.errors import DataError, SpecError
 
 FoldArray = NDArray[np.int64]
 Rows = NDArray[np.int64]
 
+LEAST_OF_FOLD = 20  # rows of a sample of the folds
 NEVER_VALIDATED = -1  # rows before the first validation block of forward chaining, or outside a holdout
 
 
@@ -86,6 +87,27 @@ def splits_of(fold_of_row: FoldArray, *, is_time: bool) -> list[Split]:
         Split(rows[fold_of_row < fold] if is_time else rows[fold_of_row != fold], rows[fold_of_row == fold])
         for fold in range(int(fold_of_row.max()) + 1)
     ]
+
+
+def sample_rows(fold_of_row: FoldArray, target: NDArray[np.float64], n_rows: int, seed: int) -> Rows:
+    """Positions of `n_rows` rows, in the table's order: as large a share of every fold and of every class in it.
+
+    Numbers are sampled evenly over their range, too. Raises SpecError for a sample that leaves a fold with too few.
+    """
+    if n_rows >= len(fold_of_row):
+        return np.arange(len(fold_of_row))
+    values = target if target.ndim == 1 else target[:, 0]
+    shuffled = np.random.default_rng(seed).permutation(len(fold_of_row))
+    in_order = shuffled[np.lexsort((values[shuffled], fold_of_row[shuffled]))]
+    rows: Rows = np.sort(in_order[np.arange(n_rows) * len(in_order) // max(1, n_rows)])
+    n_folds = len(np.unique(fold_of_row))
+    if n_rows < LEAST_OF_FOLD * n_folds or len(np.unique(fold_of_row[rows])) < n_folds:
+        raise SpecError(
+            f"{n_rows} of {len(fold_of_row)} rows are too few for {n_folds} folds",
+            where="--rows",
+            hint=f"Take at least {LEAST_OF_FOLD * n_folds}.",
+        )
+    return rows
 
 
 def _by_splitter(

@@ -5,7 +5,7 @@ Knows the files of `features/`; knows nothing of models or of how the files were
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from pipeline import artifacts
 from pipeline.artifacts import Workspace
-from pipeline.config import ClassWeights, CompetitionSpec, RunConfig
+from pipeline.config import CompetitionSpec, RunConfig
 from pipeline.errors import SpecError, did_you_mean
 from pipeline.features import apply_feature_function
-from pipeline.folds import Split, splits_of
+from pipeline.folds import Split, sample_rows, splits_of
 from pipeline.models.base import Problem
 from pipeline.submission import Label
 
@@ -32,6 +32,7 @@ class FeatureStore:
 
     workspace: Workspace
     spec: CompetitionSpec
+    n_rows: int | None = None  # train rows seen of all: a sample by fold and class; None: all
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -42,7 +43,7 @@ class FeatureStore:
     @cached_property
     def train(self) -> pd.DataFrame:
         """Typed features of the train rows."""
-        return artifacts.read_parquet(self.workspace.features / "train.parquet")
+        return self.sampled(artifacts.read_parquet(self.workspace.features / "train.parquet"))
 
     @cached_property
     def test(self) -> pd.DataFrame:
@@ -52,7 +53,7 @@ class FeatureStore:
     @cached_property
     def train_rows(self) -> pd.DataFrame:
         """Id, targets (class codes for classes) and, where there is one, `sample_weight` of the train rows."""
-        return artifacts.read_parquet(self.workspace.features / "train_rows.parquet")
+        return self.sampled(self._all_train_rows)
 
     @cached_property
     def test_rows(self) -> pd.DataFrame:
@@ -67,7 +68,30 @@ class FeatureStore:
     @cached_property
     def fold_of_row(self) -> NDArray[np.int64]:
         """(train rows,) the fold of each."""
+        folds = self._all_folds
+        return folds if self._sample is None else folds[self._sample]
+
+    def sampled(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Of a table of all train rows, those that are seen."""
+        return frame if self._sample is None else frame.iloc[self._sample].reset_index(drop=True)
+
+    @cached_property
+    def _sample(self) -> NDArray[np.int64] | None:
+        if self.n_rows is None:
+            return None
+        return sample_rows(self._all_folds, self._target_of(self._all_train_rows), self.n_rows, self.spec.folds.seed)
+
+    @cached_property
+    def _all_train_rows(self) -> pd.DataFrame:
+        return artifacts.read_parquet(self.workspace.features / "train_rows.parquet")
+
+    @cached_property
+    def _all_folds(self) -> NDArray[np.int64]:
         return artifacts.read_npy(self.workspace.features / "folds.npy")
+
+    def _target_of(self, train_rows: pd.DataFrame) -> NDArray[np.float64]:
+        values = train_rows[[f"target_{j}" for j in range(len(self.spec.target))]].to_numpy(dtype=np.float64)
+        return values[:, 0] if values.shape[1] == 1 else values
 
     @property
     def splits(self) -> list[Split]:
@@ -88,8 +112,7 @@ class FeatureStore:
     @property
     def target(self) -> NDArray[np.float64]:
         """(rows,) or (rows, targets) numbers, or (rows,) class codes."""
-        values = self.train_rows[[f"target_{j}" for j in range(len(self.spec.target))]].to_numpy(dtype=np.float64)
-        return values[:, 0] if values.shape[1] == 1 else values
+        return self._target_of(self.train_rows)
 
     def apply_own_features(self, config: RunConfig, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
         """The frame and its roles, after the competition's own feature function if it has one and the run wants it."""
@@ -112,14 +135,15 @@ class FeatureStore:
             n_classes=len(self.classes),
             metric=self.spec.scorer,
             sample_weight=self._row_weights(config),
-            features=config.features,
+            features=config.features.of_pixels() if self.spec.encoder.pixels else config.features,
             scope=config.scope or self.spec.encoder.scope,
             target_transform=self._transform(config),
             left_out=tuple(self.manifest["left_out"]),
+            balances_classes=config.class_weights == "balanced",
         )
 
     def _row_weights(self, config: RunConfig) -> NDArray[np.float64] | None:
-        """(rows,) what a row weighs in the loss: the spec's column times the weight of its class; None: all alike."""
+        """(rows,) the spec's column times the weight given to the row's class; None: all alike."""
         column = self.train_rows.get("sample_weight")
         weight = None if column is None else column.to_numpy(dtype=np.float64)
         if config.class_weights == "none":
@@ -127,9 +151,11 @@ class FeatureStore:
         where = f"preset {config.preset}, class_weights"
         if self.spec.task == "regression":
             raise SpecError("a regression has no classes", where=where, hint='Leave it out, or set it to "none".')
-        codes = self.target.astype(np.int64)
-        own = np.ones(len(codes)) if weight is None else weight
-        return own * class_weights(config.class_weights, self.classes, codes, own, where=where)[codes]
+        if config.class_weights == "balanced":  # what a class weighs is learned by every fit from its own rows
+            return weight
+        by_class = given_class_weights(config.class_weights, self.classes, where=where)
+        by_row: NDArray[np.float64] = by_class[self.target.astype(np.int64)]
+        return by_row if weight is None else weight * by_row
 
     def _transform(self, config: RunConfig) -> Any:
         if self.spec.task != "regression":
@@ -141,7 +167,8 @@ class FeatureStore:
         return artifacts.sha256_of_json(self.inputs(config))
 
     def inputs(self, config: RunConfig) -> dict[str, Any]:
-        """What a run reads: hash of the features, configuration, hash of the feature function's text."""
+        """What a run reads: hash of the features, configuration, hash of the feature function's text, [encoder]."""
+        encoder = self.spec.encoder.model_dump(mode="json", exclude_defaults=True)
         is_own_asked = any(part.features.feature_function for _, part in config.weighted_parts)
         own = self.spec.feature_function if is_own_asked else None
         path = self.workspace.folder / own if own else None
@@ -149,26 +176,16 @@ class FeatureStore:
             "features": self.manifest["fingerprint"],
             "config": config.identity,
             "feature_function": artifacts.sha256_of(path) if path is not None and path.exists() else None,
+            **({"encoder": encoder} if encoder else {}),
+            **({"rows": self.n_rows} if self.n_rows is not None else {}),
         }
 
 
-def class_weights(
-    wanted: ClassWeights,
-    classes: Sequence[Label],
-    codes: NDArray[np.int64],
-    row_weight: NDArray[np.float64],
-    *,
-    where: str,
-) -> NDArray[np.float64]:
-    """(classes,) the weight of each. Balanced: every class weighs as much in all, and the rows 1 on average.
+def given_class_weights(wanted: Mapping[str, float], classes: Sequence[Label], *, where: str) -> NDArray[np.float64]:
+    """(classes,) the weight of each, 1 where none is given.
 
-    Shares of classes are those of all train rows: with stratified folds the same, but for a row, in every fold.
-    Raises SpecError for a class that is not there, or has no weight above 0.
+    Raises SpecError for a class that is not there, or a weight that is not above 0.
     """
-    if isinstance(wanted, str):
-        total = np.bincount(codes, weights=row_weight, minlength=len(classes))
-        balanced: NDArray[np.float64] = row_weight.sum() / (len(classes) * np.maximum(total, np.finfo(np.float64).tiny))
-        return balanced
     names = [str(label) for label in classes]
     for name, weight in wanted.items():
         if name not in names:

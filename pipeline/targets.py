@@ -63,6 +63,17 @@ def softmax(logits: FloatArray) -> FloatArray:
     return probability
 
 
+def balanced_class_weights(codes: NDArray[np.int64], row_weight: FloatArray, n_classes: int) -> FloatArray:
+    """(classes,) weights of the classes of the rows given: each weighs as much in all, and a row 1 on average.
+
+    A class that none of the rows has weighs 0.
+    """
+    total = np.bincount(codes, weights=row_weight, minlength=n_classes)
+    weights = np.zeros(n_classes)
+    np.divide(row_weight.sum(), n_classes * total, out=weights, where=total > 0)
+    return weights
+
+
 def class_indicators(codes: NDArray[np.int64], n_classes: int) -> FloatArray:
     """(rows,) class codes -> (rows, classes) of 0.0 and 1.0."""
     return np.eye(n_classes)[codes]

@@ -15,7 +15,7 @@ from pipeline.config import load_run_config
 from pipeline.cross_validation import predictions_of, scores_of
 from pipeline.errors import SpecError
 from pipeline.metrics import METRICS
-from pipeline.problems import class_weights
+from pipeline.problems import given_class_weights
 from tests.conftest import TINY, Toy, toy_tables
 
 SPEC = """
@@ -224,21 +224,11 @@ def test_a_regressions_report_has_no_part_on_classes(toy: Toy) -> None:
 # ---- class weights
 
 
-def test_balanced_classes_weigh_alike_in_all_and_rows_one_on_average() -> None:
-    codes = np.array([0] * 6 + [1] * 3 + [2])
-    weight = class_weights("balanced", ["a", "b", "c"], codes, np.ones(10), where="here")
-    np.testing.assert_allclose(weight, [10 / 18, 10 / 9, 10 / 3])  # scikit-learn's n / (k * count)
-    rows = np.array([1.0, 2.0] * 5)
-    weight = class_weights("balanced", ["a", "b", "c"], codes, rows, where="here")
-    totals = np.bincount(codes, weights=rows * weight[codes])
-    np.testing.assert_allclose(totals, 5.0)
-
-
 def test_given_weights_go_by_the_labels_text_and_others_weigh_one() -> None:
-    weight = class_weights({"True": 3.0}, [False, True], np.array([0, 1]), np.ones(2), where="here")
+    weight = given_class_weights({"True": 3.0}, [False, True], where="here")
     assert weight.tolist() == [1.0, 3.0]
     with pytest.raises(SpecError, match="has the class 'Maybe'"):
-        class_weights({"Maybe": 3.0}, [False, True], np.array([0, 1]), np.ones(2), where="here")
+        given_class_weights({"Maybe": 3.0}, [False, True], where="here")
 
 
 def test_class_weights_reach_the_loss_and_are_part_of_the_runs_name(tmp_path: Path) -> None:
@@ -248,9 +238,11 @@ def test_class_weights_reach_the_loss_and_are_part_of_the_runs_name(tmp_path: Pa
     plain, balanced = load_run_config("fast"), load_run_config("fast", overrides=["class_weights=balanced"])
     given = load_run_config("fast", overrides=["class_weights={no = 1.0, yes = 3.0}"])
     assert store.problem(plain).sample_weight is None
-    weight = store.problem(balanced).sample_weight
-    assert weight is not None
-    np.testing.assert_allclose(np.bincount(store.target.astype(int), weights=weight), 48.0)
+    for split in store.splits:
+        weight = store.problem(balanced).weights_of(split)
+        assert weight is not None
+        codes = store.target.astype(int)[split.train_rows]
+        np.testing.assert_allclose(np.bincount(codes, weights=weight[split.train_rows]), len(codes) / 2)
     np.testing.assert_allclose(store.problem(given).sample_weight, np.where(store.target == 1, 3.0, 1.0))
     assert len({config.run_name for config in (plain, balanced, given)}) == 3
     shares = {}
@@ -261,3 +253,23 @@ def test_class_weights_reach_the_loss_and_are_part_of_the_runs_name(tmp_path: Pa
         assert json.loads(run.report.read_text())["config"]["class_weights"] == setting
         shares[name] = artifacts.read_parquet(run.oof)["prediction_1"].mean()
     assert shares["balanced"] > shares["plain"] + 0.05
+
+
+@pytest.mark.parametrize("model", ["mlp", "logistic"])
+def test_what_classes_weigh_is_learned_without_the_held_fold(tmp_path: Path, model: str) -> None:
+    """Law 1: other labels of a fold's rows change nothing of what is predicted for them."""
+    oofs = []
+    for number in range(2):
+        toy = competition(tmp_path / str(number), ["no", "yes"], kind="contiguous")
+        if number:
+            train = pd.read_csv(toy.workspace.raw / "train.csv", dtype=str, keep_default_na=False)
+            train.loc[:20, "class"] = "yes"
+            train.to_csv(toy.workspace.raw / "train.csv", index=False)
+        settings = [*(TINY if model == "mlp" else ()), "--set", "class_weights=balanced", "--set", "threshold=half"]
+        result = toy.run("train", "--model", model, *settings)
+        assert result.exit_code == 0, result.output
+        oofs.append(artifacts.read_parquet(toy.only_run().oof))
+    first, held = oofs[0]["prediction_1"], oofs[0]["fold"] == 0
+    assert (oofs[0]["target_0"] != oofs[1]["target_0"])[held].sum() > 5
+    np.testing.assert_array_equal(first[held], oofs[1]["prediction_1"][held])
+    assert (first[~held] != oofs[1]["prediction_1"][~held]).all()

@@ -445,5 +445,7 @@ def test_fashion_mnist(tmp_path: Path) -> None:
         frame.iloc[:2000].to_parquet(tmp_path / f"{name}.parquet", index=False)
     text, spec, loaded = drafted_and_loaded(tmp_path)
     assert (spec.id, spec.target, spec.task) == ("id", ["label"], "multiclass")
-    assert "pixel" not in text
+    assert spec.encoder.pixels
+    assert "784 pixels with values from 0 to 255" in text
+    assert spec.columns == type(spec.columns)()
     assert loaded.classes == list(range(10))

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import Folds
-from pipeline.errors import DataError
-from pipeline.folds import NEVER_VALIDATED, assign_folds, splits_of
+from pipeline.errors import DataError, SpecError
+from pipeline.folds import NEVER_VALIDATED, assign_folds, sample_rows, splits_of
 
 HERE = Path("nowhere")
 
@@ -299,3 +299,26 @@ def test_a_holdout_of_numbers_is_a_plain_draw() -> None:
 def test_a_holdout_without_a_row_of_every_class_is_refused(share: float, counts: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match="share"):
         assign(Folds(kind="holdout", share=share), sum(counts), target=codes_of(*counts), classes=["a", "b", "c"])
+
+
+# ---- samples of the rows
+
+
+@settings(max_examples=40, deadline=None)
+@given(n_rows=st.integers(100, 299), seed=st.integers(0, 5))
+def test_a_sample_has_its_share_of_every_fold_and_class(n_rows: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    folds, codes = rng.integers(-1, 3, 300), rng.choice(3, 300, p=[0.7, 0.2, 0.1]).astype(float)
+    rows = sample_rows(folds, codes, n_rows, seed)
+    assert len(np.unique(rows)) == n_rows
+    assert (np.diff(rows) > 0).all()
+    for fold in range(-1, 3):
+        for code in range(3):
+            is_here = (folds == fold) & (codes == code)
+            assert abs(is_here[rows].sum() - is_here.sum() * n_rows / 300) < 2
+    assert np.array_equal(sample_rows(folds, codes, 1000, seed), np.arange(300))
+
+
+def test_a_sample_that_is_too_small_is_refused() -> None:
+    with pytest.raises(SpecError, match="too few for 3 folds"):
+        sample_rows(np.arange(300) % 3, np.zeros(300), 59, 0)

@@ -10,7 +10,14 @@ from hypothesis.extra import numpy as hnp
 from scipy.special import softmax as scipy_softmax
 
 from pipeline.config import TargetTransform
-from pipeline.targets import TargetScaler, class_indicators, inverse_transform, softmax, transform_target
+from pipeline.targets import (
+    TargetScaler,
+    balanced_class_weights,
+    class_indicators,
+    inverse_transform,
+    softmax,
+    transform_target,
+)
 
 TRANSFORMS: tuple[TargetTransform, ...] = ("none", "log", "log1p", "standardise")
 AMOUNTS = hnp.arrays(np.float64, hnp.array_shapes(max_dims=2, max_side=5), elements=st.floats(1e-3, 1e9))
@@ -77,3 +84,13 @@ def test_softmax_is_stable_for_any_logit() -> None:
 
 def test_class_indicators_name_the_class() -> None:
     np.testing.assert_array_equal(class_indicators(np.array([2, 0]), 3), [[0, 0, 1], [1, 0, 0]])
+
+
+def test_balanced_classes_weigh_alike_in_all_and_rows_one_on_average() -> None:
+    codes = np.array([0] * 6 + [1] * 3 + [2])
+    weight = balanced_class_weights(codes, np.ones(10), 3)
+    np.testing.assert_allclose(weight, [10 / 18, 10 / 9, 10 / 3])  # scikit-learn's n / (k * count)
+    rows = np.array([1.0, 2.0] * 5)
+    weight = balanced_class_weights(codes, rows, 3)
+    np.testing.assert_allclose(np.bincount(codes, weights=rows * weight[codes]), 5.0)
+    assert balanced_class_weights(codes, np.ones(10), 4)[3] == 0.0  # of no row: nothing to weigh, and no division by it

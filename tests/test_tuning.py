@@ -559,3 +559,25 @@ def test_it_waits_for_a_silent_owner_and_takes_its_trials_over(tuned: Toy, tmp_p
     assert finished.params == lost.params
     assert list(oofs) == [finished.number]
     assert tuner.member_epochs == 2 * 4  # epochs x folds
+
+
+def test_a_study_on_a_sample_of_the_rows_is_one_of_its_own_and_says_so(tuned: Toy) -> None:
+    tuned.edit_spec("number = 4", "number = 2")
+    tune = [*TUNE, "--trials", "2", "--pruner", "none"]
+    result = tuned.run("tune", *tune, "--rows", "45")
+    assert result.exit_code == 0, result.output
+    assert "a sample of 45 of 64 train rows" in result.stderr
+    path = tuned.workspace.tuning("mlp") / "best.json"
+    best = artifacts.read_json(path)
+    assert (best["n_train_rows"], best["is_of_all_rows"]) == (45, False)
+    assert "sample" in best["config"]["description"]
+    oof = artifacts.read_npy(next((path.parent / "oof").glob("*/*.npy")))
+    assert len(oof) == 45
+    submitted = tuned.run("submit", "--workers", "1")
+    assert submitted.exit_code == 0, submitted.output
+    assert len(artifacts.read_parquet(tuned.only_run().oof)) == 64
+    assert tuned.run("tune", *tune).exit_code == 0
+    whole = artifacts.read_json(path)
+    assert (whole["n_train_rows"], whole["is_of_all_rows"]) == (64, True)
+    assert whole["study"] != best["study"]
+    assert tuned.run("tune", *tune, "--rows", "30").exit_code == 2

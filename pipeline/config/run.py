@@ -49,6 +49,10 @@ class FeatureSteps(Table):
         "none: as they are, missing stays missing (for trees)",
     )
 
+    def of_pixels(self) -> FeatureSteps:
+        """The same for a table whose numbers are pixels."""
+        return self.model_copy(update={"scaling": "pixels", "log1p_skewed": None})
+
 
 class Part(Table):
     """One configuration of an ensemble and its weight in the average."""

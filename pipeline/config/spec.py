@@ -60,9 +60,12 @@ class Folds(Table):
 
 
 class Encoder(Table):
-    """Which rows encoders may learn unsupervised statistics from."""
+    """Which rows encoders may learn unsupervised statistics from, and what the numbers are."""
 
     scope: Scope = "train"
+    pixels: bool = Field(
+        default=False, description="all numbers are pixels of an image: scaled together into [0, 1] in every run"
+    )
 
 
 class Files(Table):

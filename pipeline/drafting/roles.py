@@ -38,6 +38,8 @@ ID_WORDS = ("id", "code")  # keys of other tables: categories even when there ar
 NEAR_UNIQUE = 0.5
 FEWEST_NAMES = 50
 DATE_SHARE = 0.99
+PIXEL = re.compile(r"(?i).*pi?x(el)?s?\D*\d+(\D+\d+)?|\d+x\d+")
+HIGHEST_PIXEL = 255
 FAMILY = 20  # this many columns pixel_0, pixel_1, ... are one measurement, not columns to look at one by one
 
 
@@ -51,6 +53,7 @@ class Roles:
     texts: dict[str, str] = field(default_factory=dict)
     drop: dict[str, str] = field(default_factory=dict)
     na_is_category: dict[str, str] = field(default_factory=dict)
+    pixels: str | None = None  # evidence that all columns are pixels
     remarks: list[str] = field(default_factory=list)
     test_follows_train: dict[str, bool] = field(default_factory=dict)  # date column -> whether test comes later
 
@@ -60,6 +63,7 @@ def guess_roles(files: DraftFiles, target: list[str]) -> Roles:
     roles = Roles()
     features = [name for name in files.shared_columns if name not in target]
     families = _families(features)
+    roles.pixels = _guess_pixels(features, files)
     for name in [files.id, *features]:
         if re.sub(r"\d+$", "", name) in families:
             continue
@@ -75,6 +79,18 @@ def guess_roles(files: DraftFiles, target: list[str]) -> Roles:
         elif len(texts):
             _guess_text(name, parts, texts, files, roles)
     return roles
+
+
+def _guess_pixels(features: list[str], files: DraftFiles) -> str | None:
+    """Evidence that the features are an image's pixels: their names say so, and bytes could hold them."""
+    if len(features) < FAMILY or not all(PIXEL.fullmatch(name) for name in features):
+        return None
+    highest = 0.0
+    for part in (file.column(name) for file in (files.train, files.test) for name in features):
+        if is_text(part) or part.isna().any() or part.min() < 0:
+            return None
+        highest = max(highest, float(part.max()))
+    return f"{len(features)} pixels with values from 0 to {highest:g}" if highest <= HIGHEST_PIXEL else None
 
 
 def _families(names: list[str]) -> set[str]:

@@ -35,6 +35,7 @@ def draft_spec(raw: Path, name: str, *, metric: str | None = None) -> str:
         "",
         *_head(name, files, prediction),
         *_columns(files, prediction, roles),
+        *_encoder(roles),
         *_folds(files, prediction, roles),
         *_files(files),
         *_submission(prediction),
@@ -106,6 +107,10 @@ def _columns(files: DraftFiles, prediction: Prediction, roles: Roles) -> list[st
         lines += [f"{_quoted(column)} = {_quoted(levels)}" for column, levels in roles.ordered.items()]
         lines += [""]
     return lines
+
+
+def _encoder(roles: Roles) -> list[str]:
+    return [] if roles.pixels is None else ["[encoder]", _comment(f"guessed: {roles.pixels}"), "pixels = true", ""]
 
 
 def _folds(files: DraftFiles, prediction: Prediction, roles: Roles) -> list[str]:

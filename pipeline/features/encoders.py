@@ -172,6 +172,27 @@ class TableEncoder(_Fitted):
         matrix = np.column_stack(blocks) if blocks else np.zeros((len(frame), 0), dtype=np.float32)
         return Encoded(matrix, names, cardinality, onehot)
 
+    def transform_levels(self, frame: pd.DataFrame) -> tuple[NDArray[np.uint8], float] | None:
+        """What `transform` makes as whole numbers 0..255 and the unit they are counted in; None where it is no such.
+
+        The rows must hold whole numbers in this range that the encoder does nothing to but scale, all alike.
+        """
+        units = {number.scale for number in self.numbers}
+        is_more = any(n.is_log1p or n.has_indicator or n.levels is not None or n.centre != 0.0 for n in self.numbers)
+        if self.scaling != "pixels" or len(units) != 1 or is_more:
+            return None
+        if self.categories or self.target_means or self.texts or self.counts:
+            return None
+        table = np.empty((len(frame), len(self.numbers)), dtype=np.uint8)
+        for position, number in enumerate(self.numbers):
+            values = number.raw(frame)
+            if not (np.isfinite(values).all() and values.min(initial=0.0) >= 0.0 and values.max(initial=0.0) <= 255.0):
+                return None
+            table[:, position] = values
+            if not np.array_equal(table[:, position], values):
+                return None
+        return table, 1.0 / units.pop()
+
     def column_names(self) -> list[str]:
         """The names of the encoded columns, in order."""
         made = {name for text in self.texts for name in text.roles} | {_count_name(c.name) for c in self.counts}
@@ -321,6 +342,9 @@ def _fit_number(name: str, levels: list[str] | None, steps: FeatureSteps, frame:
         if abs(skew) > steps.log1p_skewed:
             column = column.model_copy(update={"is_log1p": True})
             values = column.raw(frame)
+    has_indicator = steps.missing_indicators and bool(np.isnan(values).any())
+    if steps.scaling == "pixels":  # `_on_one_scale` scales them
+        return column.model_copy(update={"has_indicator": has_indicator})
     known = pd.Series(values[~np.isnan(values)])
     centre = float(known.mean()) if len(known) else 0.0
     is_constant = bool(known.nunique() < 2)  # the computed deviation of equal numbers need not be 0
@@ -329,7 +353,6 @@ def _fit_number(name: str, levels: list[str] | None, steps: FeatureSteps, frame:
         quarter, centre, three_quarters = (float(q) for q in known.quantile([0.25, 0.5, 0.75]))
         spread = three_quarters - quarter
         scale = spread if spread > 0 else float(known.max() - known.min()) / 2.0
-    has_indicator = steps.missing_indicators and bool(np.isnan(values).any())
     update = {"centre": centre, "scale": scale if scale > 0 else 1.0, "has_indicator": has_indicator}
     return column.model_copy(update=update)
 

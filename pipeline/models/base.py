@@ -17,6 +17,7 @@ from pipeline.config import FeatureSteps, Scope, TargetTransform
 from pipeline.features import Role
 from pipeline.folds import Split
 from pipeline.metrics import Metric, Task
+from pipeline.targets import balanced_class_weights
 
 FloatArray = NDArray[np.float64]
 
@@ -33,11 +34,24 @@ class Problem:
     task: Task
     n_classes: int  # 0 for regression
     metric: Metric
-    sample_weight: FloatArray | None
+    sample_weight: FloatArray | None  # (rows,) the spec's column times the weight a user gave the row's class
     features: FeatureSteps
     scope: Scope
     target_transform: TargetTransform
     left_out: Sequence[str] = ()  # raw columns that became no feature, as those with one value only
+    balances_classes: bool = False  # every class of the rows a fit may learn from weighs as much in it
+
+    def weights_of(self, split: Split) -> FloatArray | None:
+        """(rows,) what a row weighs in the loss of a fit on the split's train rows; None: all alike.
+
+        Classes are counted in those rows alone.
+        """
+        if not self.balances_classes:
+            return self.sample_weight
+        codes, rows = self.target.astype(np.int64), split.train_rows
+        own = np.ones(len(codes)) if self.sample_weight is None else self.sample_weight
+        weights: FloatArray = own * balanced_class_weights(codes[rows], own[rows], self.n_classes)[codes]
+        return weights
 
 
 @dataclass(frozen=True)
@@ -47,7 +61,7 @@ class EpochScores:
     epoch: int
     split: int
     seed: int  # 0..seeds-1, not the random seed itself
-    train_score: float
+    train_score: float  # of many train rows, that of a sample
     valid_score: float
 
 

@@ -29,7 +29,7 @@ from pipeline.nets.networks import Network
 from pipeline.nets.optimizers import OptimizerName, ScheduleName, Update
 from pipeline.nets.plan import Member, Plan, Precision
 from pipeline.nets.training import HistoryRow, PackResult, Score
-from pipeline.nets.workers import MIN_PACK, PackJob, member_bytes, pack_sizes, run_packs
+from pipeline.nets.workers import PackJob, least_pack, member_bytes, pack_sizes, run_packs
 from pipeline.seeds import derive_seed
 
 OWN_NUMBERS = {"lr", "weight_decay", "dropout"}  # parameters that members of one pack may differ in
@@ -52,7 +52,7 @@ class NeuralParams(Table):
     epochs: int = Field(default=50, ge=1)
     batch_size: int = Field(default=64, ge=1)
     patience: int | None = Field(default=None, ge=1, description="evaluations without a better valid score")
-    precision: Precision = Field(default="float32", description="of products on CUDA")
+    precision: Precision = Field(default="float32", description="of products: on CUDA, bf16 also on a CPU that has it")
     evaluate_every: int = Field(default=1, ge=1, description="epochs between evaluations")
 
     def shape(self) -> str:
@@ -158,7 +158,7 @@ def fit_many(
             unit=1 if should_prune is None else n_seeds * len(splits),
             bytes_each=member_bytes(network, plan),
             free=free_memory(context.device),
-            n_least=1 if network.is_heavy else MIN_PACK,
+            n_least=least_pack(network, plan),
         )
         for start, stop in pairwise(accumulate(sizes, initial=0)):
             inside = positions[start:stop]
@@ -169,7 +169,10 @@ def fit_many(
                     network=network,
                     plan=plan,
                     data=data,
-                    members=[_member(outcomes[number].params, splits, seed, m) for number, m in inside],
+                    members=[
+                        _member(outcomes[number].params, splits, prepared.view_of_split, seed, m)
+                        for number, m in inside
+                    ],
                     labels=[_label(m, len(splits)) for _, m in inside],
                     prune=None if should_prune is None else _prune(should_prune, inside, len(splits)),
                     score=_score(problem, [outcomes[number].fitted for number, _ in inside], [m for _, m in inside]),
@@ -260,12 +263,14 @@ def _label(member: int, n_splits: int) -> str:
     return f"fold {split}, seed {seed}"
 
 
-def _member(params: NeuralParams, splits: Sequence[Split], seed: int, member: int) -> Member:
+def _member(
+    params: NeuralParams, splits: Sequence[Split], view_of_split: Sequence[int], seed: int, member: int
+) -> Member:
     """Member seed * splits + split of a configuration; its randomness does not depend on the configuration."""
     s, f = divmod(member, len(splits))
     return Member(
         seed=derive_seed(seed, "split", f, "seed", s),
-        view=f,
+        view=view_of_split[f],
         train_rows=splits[f].train_rows,
         valid_rows=splits[f].valid_rows,
         lr=params.lr,

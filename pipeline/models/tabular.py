@@ -164,7 +164,7 @@ class _Prepared:
         encoded = self.encoders[split].transform(frame)
         part_seed = derive_seed(seed, "encoder", split)
         cross_fitted(self.encoders[split], encoded, frame, np.arange(len(rows)), self.supervised[rows], part_seed)
-        weight = self.problem.sample_weight
+        weight = self.problem.weights_of(self.splits[split])
         return FitRows(
             x=encoded.values,
             y=self.scalers[split].scaled(self.target[rows])[:, output],

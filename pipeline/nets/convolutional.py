@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.nets.inputs import Inputs, affine
+from pipeline.nets.inputs import Inputs
 from pipeline.nets.networks import Dropout
 from pipeline.nets.parameters import ParameterInfo
+from pipeline.nets.products import affine
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Knows tensors; knows nothing of what their columns mean.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-NARROW = 16  # units below which a product counts as narrow: measured with 2 to 64
+from pipeline.nets.products import affine, weight_gradient
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,14 @@ class Inputs:
 
     Columns are the dense ones, then `n_onehot` that are 0 but for a 1 in every slot: `codes` (..., slots), int16 or
     int32, say where (from 0). Slots that are not `known` (..., slots) have none; None when all are known.
+    The dense part of a table may be uint8, that of a batch is float32: a quarter of the memory to gather rows from.
     """
 
-    dense: Tensor  # (..., n_dense) float32
+    dense: Tensor  # (..., n_dense) float32, or uint8 that count `unit` each
     codes: Tensor | None = None
     known: Tensor | None = None
     n_onehot: int = 0
+    unit: float = 1.0
 
     @property
     def n_columns(self) -> int:
@@ -49,7 +51,7 @@ class Inputs:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Inputs:
         codes, known = (None if part is None else change(part) for part in (self.codes, self.known))
-        return Inputs(change(self.dense), codes, known, self.n_onehot)
+        return replace(self, dense=change(self.dense), codes=codes, known=known)
 
     def to(self, device: torch.device) -> Inputs:
         """The same rows on `device`."""
@@ -67,6 +69,12 @@ class Inputs:
         """(views, rows, ...) -> (views x rows, ...), without a copy."""
         return self._each(lambda part: part.flatten(0, 1))
 
+    def as_float(self) -> Inputs:
+        """The same rows with a dense part of float32."""
+        if self.dense.dtype == torch.float32:
+            return self
+        return replace(self, dense=self.dense.to(torch.float32).mul_(self.unit), unit=1.0)
+
     @cached_property
     def entries(self) -> tuple[Tensor, Tensor]:
         """Of a batch: (entries,) row of the flat weights (members x columns), and (rows + 1,) where a row's begin."""
@@ -78,9 +86,9 @@ class Inputs:
         return positions.reshape(-1), begins
 
     def as_dense(self) -> Tensor:
-        """(..., columns): every column written out."""
+        """(..., columns): every column written out, as float32."""
         if self.codes is None:
-            return self.dense
+            return self.as_float().dense
         width = self.dense.shape[-1]
         whole = torch.cat([self.dense, self.dense.new_zeros(*self.dense.shape[:-1], self.n_onehot)], dim=-1)
         ones = torch.ones_like(self.codes, dtype=whole.dtype) if self.known is None else self.known.to(whole.dtype)
@@ -95,6 +103,8 @@ class Gather:
 
     def __init__(self, table: Inputs, n_rows: int, device: torch.device) -> None:
         self.table, self.device = table.flat(), device
+        is_float = table.dense.dtype == torch.float32
+        self._as_float = None if is_float else torch.empty(n_rows, table.dense.shape[-1], device=device)
         self._rooms = [
             None if part is None else part.new_empty(n_rows, part.shape[-1])
             for part in (self.table.dense, self.table.codes, self.table.known)
@@ -111,34 +121,12 @@ class Gather:
             for part, room in zip(parts, self._rooms, strict=True)
         )
         assert dense is not None
-        batch = Inputs(dense, codes, known, self.table.n_onehot)
-        return batch if batch.device == self.device else batch.to(self.device)
-
-
-# torch's batched product on a CPU is slow with few columns: a narrow result is made lying down, a single one by a
-# matrix times a vector. With 10 units of 784 inputs that is two and four times as fast.
-
-
-def affine(x: Tensor, weights: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:
-    """x (members, batch, inputs) @ weights (members, inputs, units) + bias (members, 1, units)."""
-    n_units = weights.shape[2]
-    if n_units == 1 and out is not None:
-        torch.baddbmm(bias.transpose(1, 2), weights.transpose(1, 2), x.transpose(1, 2), out=out.transpose(1, 2))
-        return out
-    if 1 < n_units < NARROW and x.device.type == "cpu":
-        weights = weights.transpose(1, 2).contiguous().transpose(1, 2)
-    return torch.baddbmm(bias, x, weights, out=out)
-
-
-def weight_gradient(x: Tensor, d: Tensor, out: Tensor) -> None:
-    """x^T @ d into `out` (members, inputs, units)."""
-    n_units = d.shape[2]
-    if n_units == 1:
-        torch.bmm(d.transpose(1, 2), x, out=out.transpose(1, 2))
-    elif n_units < NARROW and x.device.type == "cpu":
-        out.copy_(torch.bmm(d.transpose(1, 2), x).transpose(1, 2))
-    else:
-        torch.bmm(x.transpose(1, 2), d, out=out)
+        batch = replace(self.table, dense=dense, codes=codes, known=known)
+        batch = batch if batch.device == self.device else batch.to(self.device)
+        if self._as_float is None:
+            return batch
+        levels = self._as_float[: len(flat)].view(dense.shape).copy_(batch.dense)
+        return replace(batch, dense=levels.mul_(batch.unit), unit=1.0)
 
 
 def linear(inputs: Inputs, weights: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:

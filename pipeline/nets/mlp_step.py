@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.nets.inputs import Inputs, affine, linear, linear_gradient, weight_gradient
+from pipeline.nets.inputs import Inputs, linear, linear_gradient
 from pipeline.nets.losses import Loss
 from pipeline.nets.networks import MLP, Dropout, Network
 from pipeline.nets.parameters import ParameterPack
+from pipeline.nets.products import affine, input_gradient, weight_gradient
 
 aten = torch.ops.aten
 
@@ -91,7 +92,7 @@ class MLPStep:
                 weight_gradient(inputs[layer - 1], d, gradients[f"weight_{layer}"])
                 weights = views[f"weight_{layer}"]
                 room = self._room(self._upstream[layer - 1], n_rows, weights.shape[1])
-                d = _input_gradient(d, weights, room)
+                d = input_gradient(d, weights, room)
                 if dropout is not None:
                     d.mul_(masks[layer - 1])
                 d = BACKWARD[mlp.activation](d, before[layer - 1], after[layer - 1])
@@ -109,9 +110,3 @@ def _written_out(network: Network) -> MLP | None:
 def _activate(mlp: MLP, x: Tensor) -> Tensor:
     """relu overwrites its input, which its backward does not need."""
     return functional.relu_(x) if mlp.activation == "relu" else mlp.activate(x, None)
-
-
-def _input_gradient(d: Tensor, weights: Tensor, out: Tensor) -> Tensor:
-    """d @ weights^T into `out`."""
-    by_input = weights.transpose(1, 2)
-    return torch.bmm(d, by_input, out=out) if d.shape[2] > 1 else torch.mul(d, by_input, out=out)

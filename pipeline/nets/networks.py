@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.nets.embeddings import CategoryEmbedding, NumberEmbedding
-from pipeline.nets.inputs import Inputs, affine, linear
+from pipeline.nets.inputs import Inputs, linear
 from pipeline.nets.parameters import ParameterInfo
+from pipeline.nets.products import affine
 
 Activation = Literal["relu", "leaky_relu", "prelu", "sigmoid", "tanh", "gelu", "silu", "selu", "mish"]
 Initialisation = Literal["torch", "xavier", "he", "normal"]
@@ -75,7 +76,7 @@ class Network(Protocol):
 
     @property
     def is_heavy(self) -> bool:
-        """One member's step is long: on a CPU it gains from threads, and nothing from company."""
+        """One member's step is long whatever the batch: every parameter is read often."""
         ...
 
     @property

@@ -14,7 +14,9 @@ from pipeline.nets.losses import Loss
 from pipeline.nets.optimizers import ScheduleName, Update
 
 Rows = NDArray[np.int64]
-Precision = Literal["float32", "tf32", "bf16"]  # of products on CUDA; parameters and sums stay float32
+Precision = Literal["float32", "tf32", "bf16"]  # of products, where the device has it; parameters and sums stay float32
+# what torch calls them
+PRECISIONS: dict[Precision, str] = {"float32": "highest", "tf32": "high", "bf16": "medium"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class PackData:
 
     x: Inputs  # (views, rows, ...)
     y: Tensor  # (views, rows, outputs) float32, or (views, rows) int64 class codes
-    weight: Tensor | None = None  # (rows,) float32
+    weight: Tensor | None = None  # (views, rows) float32, of rows in the loss
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from joblib.externals.loky import get_reusable_executor
 
 from pipeline.errors import TrainingError
 from pipeline.nets.networks import Network
-from pipeline.nets.plan import Member, PackData, Plan
+from pipeline.nets.plan import PRECISIONS, Member, PackData, Plan
 from pipeline.nets.training import History, HistoryRow, PackResult, Score, train_pack
 
 IDLE_S = 20  # after which a process without work ends
@@ -107,6 +107,7 @@ def _work(
             n_told = len(history.rows)
 
         use_one_core()
+        torch.set_float32_matmul_precision(PRECISIONS[plan.precision])
         try:
             result = train_pack(
                 network,

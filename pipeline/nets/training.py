@@ -28,6 +28,7 @@ HistoryRow = tuple[int, int, float, float]  # epoch from 1, member, train score,
 Score = Callable[[int, Rows, NDArray[np.float32]], float]
 
 PREDICT_NUMBERS = 1 << 20  # activations of one layer held at once by a forward pass without gradients
+MOST_SCORED = 10_000  # train rows: their score is for curves alone, and known to half a percent
 MEMBERS_AT_ONCE = 64  # in such a pass on a GPU; on a CPU one by one is faster
 CHECKPOINT_EVERY_S = 10.0
 
@@ -94,6 +95,29 @@ def train_pack(
     return pack.result()
 
 
+@dataclass(frozen=True)
+class _Scored:
+    """The rows that score a member."""
+
+    train_rows: Rows
+    valid_rows: Rows
+    rows: Rows | None  # both in one; None where every row is predicted, and these are taken out
+
+    @classmethod
+    def of(cls, member: Member) -> _Scored:
+        train_rows, valid_rows = member.train_rows, member.valid_rows
+        if len(train_rows) <= MOST_SCORED:
+            return cls(train_rows, valid_rows, None)
+        sample = np.sort(np.random.default_rng(MOST_SCORED).choice(train_rows, MOST_SCORED, replace=False))
+        return cls(sample, valid_rows, np.concatenate([sample, valid_rows]))
+
+    def parts(self, output: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Outputs of train and of valid rows, from what `predict` made."""
+        if self.rows is None:
+            return output[self.train_rows], output[self.valid_rows]
+        return output[: len(self.train_rows)], output[len(self.train_rows) :]
+
+
 class _Pack:
     """The state of a training: parameters, moments, who is still in, the best so far."""
 
@@ -112,6 +136,11 @@ class _Pack:
         self.results = initial.clone()  # (members, numbers), filled as members leave or improve
         self.best_score = np.full(len(members), np.nan)
         self.best_epoch = np.zeros(len(members), dtype=np.int64)
+        of_split: dict[tuple[int, int], _Scored] = {}  # members of one split share it, and are predicted together
+        self.scored = [
+            of_split.setdefault((id(member.train_rows), id(member.valid_rows)), _Scored.of(member))
+            for member in members
+        ]
         self._follow_alive(n_steps=[0] * len(members), moments=None)
 
     @property
@@ -148,16 +177,15 @@ class _Pack:
             rows[position, : len(own)] = own[order]
             weight[position, : len(own)] = 1.0
         # the last column any member fills decides how wide the last batch must be
-        filled = int(weight.any(dim=0).sum())
+        filled = max(len(self.members[m].train_rows) for m in self.alive.tolist())
         rows, weight = rows[:, :filled].to(self.device), weight[:, :filled].to(self.device)
-        starts = range(0, filled, size)
-        is_padded = np.array([not bool((weight[:, start : start + size] > 0).all()) for start in starts])
+        shortest = min(len(self.members[m].train_rows) for m in self.alive.tolist())
+        is_padded = np.minimum(np.arange(size, filled + size, size), filled) > shortest
+        rows = rows + self.row_offset[:, None]
         if self.data.weight is not None:
-            weight = weight * self.data.weight[rows]
+            weight = weight * self.data.weight.flatten()[rows]
             is_padded[:] = True
-        elif not is_padded.any():
-            return rows + self.row_offset[:, None], None, is_padded
-        return rows + self.row_offset[:, None], weight, is_padded
+        return rows, weight if is_padded.any() else None, is_padded
 
     def _dropout_seeds(self) -> list[int] | None:
         """This epoch's seeds of masks; None when nobody drops."""
@@ -167,18 +195,23 @@ class _Pack:
         return [derive_seed(member.seed, "dropout", self.epoch) for member in inside]
 
     def evaluate(self, score: Score) -> None:
-        """Score every member on its train and valid rows in eval mode; let the failed and the finished leave."""
+        """Score every member on its train and valid rows in eval mode; let the failed and the finished leave.
+
+        Of more than `MOST_SCORED` train rows, a sample is scored.
+        """
         inside = [self.members[m] for m in self.alive.tolist()]
-        outputs = predict(self.network, self.parameters.views, self.data.x, [member.view for member in inside])
+        scored = [self.scored[m] for m in self.alive.tolist()]
+        views, rows = [member.view for member in inside], [one.rows for one in scored]
+        outputs = predict(self.network, self.parameters.views, self.data.x, views, rows)
         leaves = np.zeros(len(inside), dtype=bool)
         for position, member in enumerate(inside):
             m = int(self.alive[position])
-            train, valid = outputs[position][member.train_rows], outputs[position][member.valid_rows]
+            train_rows, (train, valid) = scored[position].train_rows, scored[position].parts(outputs[position])
             if not (np.isfinite(train).all() and np.isfinite(valid).all()):
                 self.failures[m] = f"its outputs are not finite after epoch {self.epoch} with lr {member.lr:g}"
                 leaves[position] = True
                 continue
-            train_score = score(m, member.train_rows, train)
+            train_score = score(m, train_rows, train)
             valid_score = score(m, member.valid_rows, valid) if len(member.valid_rows) else float("nan")
             self.history.rows.append((self.epoch, m, train_score, valid_score))
             leaves[position] = self._note_best(m, position, valid_score)
@@ -261,32 +294,43 @@ class _Pack:
 
 @torch.no_grad()
 def predict(
-    network: Network, parameters: Mapping[str, Tensor], x: Inputs, views: Sequence[int]
+    network: Network,
+    parameters: Mapping[str, Tensor],
+    x: Inputs,
+    views: Sequence[int],
+    rows: Sequence[Rows | None] | None = None,
 ) -> list[NDArray[np.float32]]:
-    """Raw outputs of each member in eval mode on all rows of its view: x (views, rows, ...) -> (rows, outputs).
+    """Raw outputs of each member in eval mode on its `rows` of its view: x (views, rows, ...) -> (rows, outputs).
 
-    `parameters` are (members, *shape) by name. A network with heads has (rows, heads x outputs).
+    None stands for all rows. `parameters` are (members, *shape) by name. A network with heads has (rows, heads x
+    outputs).
     """
-    n_rows = x.dense.shape[1]
+    wanted: Sequence[Rows | None] = [None] * len(views) if rows is None else rows
     device = next(iter(parameters.values())).device
     outputs: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(views)
-    for members in _together(views, 1 if device.type == "cpu" else MEMBERS_AT_ONCE):
+    for members in _together(views, wanted, 1 if device.type == "cpu" else MEMBERS_AT_ONCE):
         own = {name: block[members] for name, block in parameters.items()}
-        view, step = views[members[0]], max(1, PREDICT_NUMBERS // (network.widest * len(members)))
+        view, some = views[members[0]], wanted[members[0]]
+        at = None if some is None else torch.from_numpy(some).to(x.device)
+        n_rows = x.dense.shape[1] if at is None else len(at)
+        step = max(1, PREDICT_NUMBERS // (network.widest * len(members)))
         parts = []
         for start in range(0, max(1, n_rows), step):
-            piece = x[view : view + 1, start : start + step].to(device).expand(len(members))
-            parts.append(network.forward(own, piece, None))
+            part = slice(start, start + step)
+            piece = x[view : view + 1, part if at is None else at[part]].to(device).as_float()
+            parts.append(network.forward(own, piece.expand(len(members)), None))
         together = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         for member, output in zip(members, together.float().cpu().numpy(), strict=True):
             outputs[member] = output.reshape(n_rows, -1)
     return outputs
 
 
-def _together(views: Sequence[int], n_most: int) -> Iterator[list[int]]:
-    """Members of the same view, at most `n_most` at once."""
-    for view in sorted(set(views)):
-        members = [member for member, own in enumerate(views) if own == view]
+def _together(views: Sequence[int], rows: Sequence[Rows | None], n_most: int) -> Iterator[list[int]]:
+    """Members of the same view and the same array of rows, at most `n_most` at once."""
+    same: dict[tuple[int, int], list[int]] = {}
+    for member, (view, some) in enumerate(zip(views, rows, strict=True)):
+        same.setdefault((view, id(some)), []).append(member)
+    for members in same.values():
         yield from (members[start : start + n_most] for start in range(0, len(members), n_most))
 
 

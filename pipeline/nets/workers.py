@@ -17,17 +17,17 @@ import torch
 
 from pipeline.errors import TrainingError
 from pipeline.nets.networks import Network
-from pipeline.nets.plan import Member, PackData, Plan, Precision
+from pipeline.nets.plan import PRECISIONS, Member, PackData, Plan
 from pipeline.nets.processes import train_pack_elsewhere, use_one_core
 from pipeline.nets.training import History, HistoryRow, PackResult, Score, train_pack
 
 MIN_PACK = 4
-PRECISIONS: dict[Precision, str] = {"float32": "highest", "tf32": "high", "bf16": "medium"}
 SHARE_OF_MEMORY = 0.5  # of what is free, for packs in training
 COPIES = 5  # of the parameters beside moments: gradients, results, initial and saved ones
 ACTIVATIONS_KEPT = 5  # numbers a unit and row while a batch is differentiated
 MOST_SENT = 1 << 27  # bytes of tables that are sent to processes; steps on larger ones are long enough for threads
 WORTH_PROCESSES = 2_500_000  # rows visited in training, some 10 s of one core: below, processes do not earn their start
+LONG_STEP = 1 << 22  # multiplications of a forward pass that take longer than the calls around them
 MAX_PACK = 64  # members of one program on a CPU: with 40 a step's fixed cost is small, and memory still is
 
 
@@ -59,6 +59,21 @@ def member_bytes(network: Network, plan: Plan) -> int:
     return 4 * (n_numbers + plan.batch_size * widths)
 
 
+def is_heavy(network: Network, plan: Plan) -> bool:
+    """Whether one member's step is long: on a CPU it gains from threads, and nothing from company."""
+    return network.is_heavy or _n_multiplications(network, plan) >= LONG_STEP
+
+
+def least_pack(network: Network, plan: Plan) -> int:
+    """Members that a worker on a CPU wants to be kept busy."""
+    return 1 if network.is_heavy else max(1, min(MIN_PACK, LONG_STEP // _n_multiplications(network, plan)))
+
+
+def _n_multiplications(network: Network, plan: Plan) -> int:
+    """Of a member's forward pass of a batch through layers that read every number once a row."""
+    return plan.batch_size * sum(math.prod(info.shape) for info in network.parameter_infos().values())
+
+
 def pack_sizes(
     n_members: int,
     n_workers: int,
@@ -78,9 +93,10 @@ def pack_sizes(
     is_cpu = device.type == "cpu"
     n_packs = max(1, min(n_workers, n_members // n_least)) if is_cpu else 1
     n_most = MAX_PACK if is_cpu else n_members
-    if free is not None and bytes_each > 0:
-        n_most = max(unit, min(n_most, int(free * SHARE_OF_MEMORY) // (bytes_each * n_packs)))
-    if n_members > n_most * n_packs:  # as many for every worker
+    n_fitting = n_members if free is None or bytes_each == 0 else int(free * SHARE_OF_MEMORY) // bytes_each
+    if n_members > min(n_most * n_packs, n_fitting):  # as many for every worker, and all workers at once
+        n_packs = n_workers if is_cpu else 1
+        n_most = max(unit, min(n_most, n_fitting // n_packs))
         n_packs *= math.ceil(n_members / (n_most * n_packs))
     n_packs = min(n_packs, n_units)
     return [unit * (n_units // n_packs + (pack < n_units % n_packs)) for pack in range(n_packs)]
@@ -109,10 +125,9 @@ def run_packs(
         is_cpu = job.data.y.device.type == "cpu"
         if is_cpu:
             use_one_core()
-            if job.network.is_heavy:
+            if is_heavy(job.network, job.plan):
                 torch.set_num_threads(n_threads)
-        else:
-            torch.set_float32_matmul_precision(PRECISIONS[job.plan.precision])
+        torch.set_float32_matmul_precision(PRECISIONS[job.plan.precision])
 
         def on_epoch(epoch: int, history: History) -> None:
             nonlocal n_told
@@ -160,12 +175,14 @@ def run_packs(
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+        finally:
+            torch.set_float32_matmul_precision("highest")  # predictions are made as a later process makes them
 
 
 def _gain_from_processes(jobs: Sequence[PackJob]) -> bool:
     """Whether there is enough to do, in steps that are short, on tables that are small enough to be sent."""
-    is_short = not any(job.network.is_heavy for job in jobs) and max(job.data.x.n_bytes for job in jobs) <= MOST_SENT
-    return is_short and sum(_visits(job) for job in jobs) >= WORTH_PROCESSES
+    is_light = not any(job.network.is_heavy for job in jobs) and max(job.data.x.n_bytes for job in jobs) <= MOST_SENT
+    return is_light and sum(_visits(job) for job in jobs) >= WORTH_PROCESSES
 
 
 def _visits(job: PackJob) -> int:

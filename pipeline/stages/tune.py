@@ -56,10 +56,13 @@ def tune(
     """Go on with the model's study until it has `n_trials`; the path of `best.json`. Raises SpecError.
 
     The study is that of these features, this preset and this search space: with another of them, another begins.
-    Interrupted, it writes what it has, and raises KeyboardInterrupt.
+    `store` may show a sample of the train rows: that is another study, too, and `best.json` says so. Interrupted, it
+    writes what it has, and raises KeyboardInterrupt.
     """
     tuning = open_tuning(store, base, sampler=sampler, pruner=pruner, storage=storage)
     n_known = len(finished_trials(tuning.study))
+    if sampled := _sampled(store):
+        say(f"tune:{sampled}; scores are those of the sample")
     say(f"tune: study {tuning.study.study_name}: {n_known} of {n_trials} trials are there; {', '.join(tuning.space)}")
     started = time.monotonic()
     context = FitContext(device, n_workers)
@@ -133,7 +136,7 @@ def _write(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | None
     confirmation: dict[str, Any] = {}
     if confirmed:
         config, score, confirmation = confirmed_choice(tuning, confirmed)
-    config = as_preset(config, f"the best of {len(finished_trials(study))} trials")
+    config = as_preset(config, f"the best of {len(finished_trials(study))} trials{_sampled(store)}")
     compared: dict[str, Any] = {}
     if ensemble is not None:
         compared, is_better = comparison(tuning, ensemble)
@@ -146,6 +149,8 @@ def _write(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | None
             "n_trials": len(finished_trials(study)),
             "metric": metric.name,
             "cv_score": score,
+            "n_train_rows": len(store.train_rows),
+            "is_of_all_rows": not _sampled(store),
             "confirmation": _without_nan(confirmation),
             "ensemble": _without_nan(compared),
             "config": config.model_dump(),
@@ -156,6 +161,12 @@ def _write(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | None
     )
     write_plots(study, tuning.folder / "study.html", metric.name)
     return path
+
+
+def _sampled(store: FeatureStore) -> str:
+    """What to tell of a sample of the rows; nothing of all."""
+    n_seen, n_all = len(store.train_rows), int(store.manifest["n_train_rows"])
+    return "" if n_seen == n_all else f" on a sample of {n_seen} of {n_all} train rows"
 
 
 def _without_nan(value: Any) -> Any:

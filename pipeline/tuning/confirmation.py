@@ -87,4 +87,6 @@ def _fold_columns(store: FeatureStore) -> pd.DataFrame:
     """The groups, read back from the raw files, where folds need them."""
     from pipeline.tables import load_tables
 
-    return load_tables(store.workspace.raw, store.spec).fold_columns if store.spec.folds.group else pd.DataFrame()
+    if not store.spec.folds.group:
+        return pd.DataFrame()
+    return store.sampled(load_tables(store.workspace.raw, store.spec).fold_columns)

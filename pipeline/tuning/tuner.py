@@ -213,7 +213,7 @@ def encoded_out_of_fold(
 ) -> FloatArray:
     """What `cross_validation.out_of_fold` gives, from tables that are encoded already."""
     parts = {
-        fold: fitted.predict_encoded({fold: prepared.data.x[fold, split.valid_rows]})
+        fold: fitted.predict_encoded({fold: prepared.data.x[prepared.view_of_split[fold], split.valid_rows]})
         for fold, split in enumerate(splits)
     }
     oof = np.full((n_rows, *parts[0].shape[1:]), np.nan)

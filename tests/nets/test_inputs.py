@@ -5,16 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipeline.nets.inputs import (
-    NARROW,
-    Gather,
-    Inputs,
-    affine,
-    linear,
-    linear_gradient,
-    onehot_product,
-    weight_gradient,
-)
+from pipeline.nets.inputs import Gather, Inputs, linear, linear_gradient, onehot_product
 
 MEMBERS, BATCH, UNITS = 3, 7, 4
 LEVELS = (2, 5, 3)  # one-hot columns of each slot
@@ -29,18 +20,6 @@ def make_inputs(leading: tuple[int, ...], n_dense: int, *, has_unknown: bool, se
     known = torch.randint(0, 2, (*leading, len(LEVELS)), generator=generator).bool() if has_unknown else None
     dense = torch.randn(*leading, n_dense, generator=generator)
     return Inputs(dense, torch.cat(codes, dim=-1).to(torch.int16), known, sum(LEVELS))
-
-
-@pytest.mark.parametrize("n_units", [1, 2, NARROW - 1, NARROW, NARROW + 1])
-def test_products_of_any_width_are_products(n_units: int) -> None:
-    x, weights = torch.randn(MEMBERS, BATCH, 5), torch.randn(MEMBERS, 5, n_units)
-    bias, d = torch.randn(MEMBERS, 1, n_units), torch.randn(MEMBERS, BATCH, n_units)
-    expected = x @ weights + bias
-    torch.testing.assert_close(affine(x, weights, bias), expected)
-    torch.testing.assert_close(affine(x, weights, bias, out=torch.empty_like(d)), expected)
-    gradient = torch.empty_like(weights)
-    weight_gradient(x, d, gradient)
-    torch.testing.assert_close(gradient, x.transpose(1, 2) @ d)
 
 
 @pytest.mark.parametrize("n_dense", [0, 6])
@@ -85,6 +64,17 @@ def test_a_batch_holds_the_rows_asked_for(has_unknown: bool) -> None:
     flat = table.as_dense().flatten(0, 1)
     assert torch.equal(batch.as_dense(), flat[rows])
     assert (batch.known is None) == (not has_unknown)
+
+
+def test_bytes_become_numbers_when_a_batch_is_gathered() -> None:
+    levels = torch.randint(0, 256, (2, 9, 4), dtype=torch.uint8)
+    table = Inputs(levels, unit=0.5)
+    rows = torch.tensor([[0, 17], [9, 4]])
+    batch = Gather(table, 6, torch.device("cpu"))(rows)
+    assert batch.dense.dtype == torch.float32
+    assert torch.equal(batch.as_dense(), levels.flatten(0, 1)[rows] * 0.5)
+    assert torch.equal(table.as_dense(), levels * 0.5)
+    assert torch.equal(table[:, 2:4].as_float().dense, levels[:, 2:4] * 0.5)
 
 
 def test_the_memory_of_a_table_is_that_of_its_tensors() -> None:

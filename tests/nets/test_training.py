@@ -188,17 +188,28 @@ def test_rows_outside_a_members_own_never_reach_it() -> None:
 
 
 def test_row_weights_weigh_the_loss_of_a_plain_loop() -> None:
-    weight = torch.rand(N_ROWS, generator=torch.Generator().manual_seed(5)) * 3
-    weight[::7] = 0.0
-    data = dataclasses.replace(DATA, weight=weight)
-
-    def weighted(output: Tensor, target: Tensor, rows: Tensor) -> Tensor:
-        return ((output - target).square()[:, 0] * weight[rows]).sum() / weight[rows].sum()
-
-    members = [make_member(0, 37), make_member(1, 64)]
+    weight = torch.rand(2, N_ROWS, generator=torch.Generator().manual_seed(5)) * 3
+    weight[:, ::7] = 0.0
+    data = dataclasses.replace(make_data(n_views=2), weight=weight)
+    members = [make_member(0, 37), make_member(1, 64), make_member(2, 64, view=1)]
     result = train(members, data=data)
     for position, member in enumerate(members):
+        own = weight[member.view]
+
+        def weighted(output: Tensor, target: Tensor, rows: Tensor, own: Tensor = own) -> Tensor:
+            return ((output - target).square()[:, 0] * own[rows]).sum() / own[rows].sum()
+
         assert_is_plain(result, position, member, data=data, loss=weighted)
+
+
+def test_a_table_of_bytes_trains_as_its_numbers_do() -> None:
+    levels = torch.randint(0, 256, DATA.x.dense.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    y = (levels.float().mean(dim=2, keepdim=True) / 255).sin()
+    members = [make_member(0, 37), make_member(1)]
+    small = train(members, data=PackData(Inputs(levels, unit=1 / 255), y))
+    large = train(members, data=PackData(Inputs(levels.float() / 255), y))
+    for position in range(2):
+        assert_same(small, position, large, position)
 
 
 def test_classes_are_learned_as_in_a_plain_loop() -> None:
@@ -352,6 +363,29 @@ def test_each_member_drops_at_its_own_rate_and_no_batch_drops_as_another(
         torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - rate)))
         assert len(kept) / values.numel() == pytest.approx(1 - rate, abs=0.02)
     assert len({mask[1].numpy().tobytes() for mask in masks}) == len(masks)
+
+
+def test_of_many_train_rows_a_sample_is_scored_and_of_valid_rows_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "MOST_SCORED", 30)
+    scored: list[np.ndarray] = []
+
+    def score(_: int, rows: np.ndarray, output: np.ndarray) -> float:
+        scored.append(rows)
+        return RMSE(0, rows, output)
+
+    members = [make_member(0), make_member(1, 25)]
+    result = train(members, score=score)
+    first, second = scored[:2], scored[2:4]
+    assert len(np.unique(first[0])) == 30
+    assert np.isin(first[0], members[0].train_rows).all()
+    assert np.array_equal(first[1], members[0].valid_rows)
+    assert [len(rows) for rows in second] == [25, 12]
+    assert all(np.array_equal(scored[4 * epoch], first[0]) for epoch in range(PLAN.epochs))
+    monkeypatch.undo()
+    whole = train(members)
+    assert torch.equal(whole.matrix, result.matrix)
+    np.testing.assert_allclose(curve_of(result, 0)[:, 2], curve_of(whole, 0)[:, 2], rtol=1e-5)
+    np.testing.assert_allclose(curve_of(result, 1), curve_of(whole, 1), rtol=1e-5)
 
 
 def test_dropout_is_off_when_a_member_is_scored() -> None:

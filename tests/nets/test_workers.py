@@ -26,7 +26,16 @@ from pipeline.nets.networks import MLP, Network
 from pipeline.nets.parameters import ParameterPack
 from pipeline.nets.plan import Member, PackData, Plan
 from pipeline.nets.training import HistoryRow, Score
-from pipeline.nets.workers import MAX_PACK, SHARE_OF_MEMORY, PackJob, member_bytes, pack_sizes, run_packs
+from pipeline.nets.workers import (
+    MAX_PACK,
+    MIN_PACK,
+    SHARE_OF_MEMORY,
+    PackJob,
+    least_pack,
+    member_bytes,
+    pack_sizes,
+    run_packs,
+)
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -53,6 +62,12 @@ def test_every_member_has_a_pack_and_units_stay_together(
             assert fits or max(sizes) == unit
 
 
+def test_packs_that_did_not_fit_as_one_fit_side_by_side() -> None:
+    sizes = pack_sizes(5, 2, CPU, bytes_each=2, free=12)
+    assert 2 * (sizes[0] + sizes[1]) <= SHARE_OF_MEMORY * 12
+    assert sum(sizes) == 5
+
+
 def test_a_gpu_gets_one_pack_as_long_as_it_fits() -> None:
     assert pack_sizes(500, 2, CUDA) == [500]
     assert pack_sizes(500, 2, CUDA, unit=5, bytes_each=10, free=5000) == [250, 250]
@@ -76,6 +91,10 @@ def test_the_estimate_is_no_less_than_the_parameters_a_pack_holds() -> None:
 def test_networks_whose_steps_are_long_are_not_kept_together() -> None:
     assert pack_sizes(5, 2, CPU) == [5]
     assert pack_sizes(5, 2, CPU, n_least=1) == [3, 2]
+    plan = Plan(loss=mse, epochs=1, batch_size=256)
+    assert [least_pack(MLP(784, sizes, 10), plan) for sizes in ((), (256,))] == [2, 1]
+    assert least_pack(MLP(80, (16,), 1), plan) == MIN_PACK
+    assert least_pack(ConvNet(4, 4, (2,), 3, 1), plan) == 1
 
 
 @pytest.mark.parametrize(
@@ -85,6 +104,7 @@ def test_networks_whose_steps_are_long_are_not_kept_together() -> None:
         (ConvNet(4, 4, (2,), 3, 1), 2, 4, 2),
         (ConvNet(4, 4, (2,), 3, 1), 3, 2, 1),
         (MLP(16, (3,), 1), 1, 4, 1),  # its steps are too short for threads
+        (MLP(16, (2048, 1024), 1), 2, 4, 2),  # and these are not
     ],
 )
 def test_a_long_step_uses_the_cores_that_no_pack_takes(
