@@ -76,7 +76,9 @@ def pack_sizes(
     n_packs = max(1, min(n_workers, n_members // n_least)) if is_cpu else 1
     n_most = MAX_PACK if is_cpu else n_members
     if free is not None and bytes_each > 0:
-        n_most = max(unit, min(n_most, int(free * SHARE_OF_MEMORY) // (bytes_each * n_packs)))
+        n_fit = int(free * SHARE_OF_MEMORY) // bytes_each
+        if n_members > n_fit:  # cut, and as many packs at once as there are workers
+            n_most = max(unit, min(n_most, n_fit // (n_workers if is_cpu else 1)))
     if n_members > n_most * n_packs:  # as many for every worker
         n_packs *= math.ceil(n_members / (n_most * n_packs))
     n_packs = min(n_packs, n_units)
