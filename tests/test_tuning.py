@@ -37,7 +37,7 @@ from tests.conftest import Toy
 
 SPACE = """
 [tune.mlp.hidden_sizes]
-choices = [[8], [4, 4]]
+choices = [[8], [5], [4, 4]]
 
 [tune.mlp.batch_size]
 choices = [16, 32]
