@@ -79,7 +79,7 @@ def fitted_cost() -> tuple[StepCost, float]:
     for n_inputs in (12, 60):
         for sizes in ((4,), (16,), (64,), (256,), (32, 16)):
             for n_members in (1, 5, 20):
-                for batch_size in (32, 128):
+                for batch_size in (16, 64, 256):
                     network = MLP(n_inputs, sizes, 1)
                     n_weights = sum(math.prod(info.shape) for info in network.parameter_infos().values())
                     by_row = batch_size * np.array([n_weights, network.n_activations])
