@@ -201,6 +201,30 @@ def test_killed_again_and_again_it_loses_no_finished_trial_and_reaches_the_total
     assert not [t for t in study.trials if t.state.name in ("RUNNING", "WAITING")]
 
 
+def test_a_writer_that_was_killed_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """The journal's lock dies with its holder; optuna's own is broken after half a minute."""
+    fcntl = pytest.importorskip("fcntl")
+    log = tmp_path / "study.log"
+
+    def opened() -> optuna.Study:
+        options: dict[str, Any] = {"sampler": "random", "pruner": "none", "epochs": 1, "seed": 0}
+        return open_study(log, "study", metric=METRICS["rmse"], **options)[0]
+
+    opened()
+    guard = log.with_suffix(".guard")
+    assert guard.exists()  # the journal is written under this lock, and under no other
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom pipeline.tuning.study import _SystemLock\n"
+        "_SystemLock(Path(sys.argv[1])).acquire()\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    died = subprocess.run([sys.executable, "-c", code, str(guard)], capture_output=True)
+    assert died.returncode == -signal.SIGKILL
+    with guard.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises when it is held
+    opened().ask()
+    assert not list(tmp_path.glob("*.lock"))
+
+
 def test_two_processes_share_a_study_without_repeating_each_other(tuned: Toy) -> None:
     assert tuned.run("features").exit_code == 0
     where = ["--competition", "toy", "--root", str(tuned.workspace.root)]
