@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -149,8 +150,9 @@ def convolutional(images: Images) -> list[Figure]:
     """Two convolutions and a hidden layer, trained on all 60,000 images for a fixed number of epochs; none held out."""
     network = ConvNet(28, 28, (24, 48), n_hidden=128, n_outputs=10)
     n_epochs, started = epochs(10), time.perf_counter()
-    plan = Plan(cross_entropy(), n_epochs, 128, Update("adamw"), schedule="one_cycle", evaluate_every=n_epochs)
-    matrix = trained(network, plan, images.x, images.y, lr=5e-3, weight_decay=0.05, dropout=0.4)
+    plan = Plan(cross_entropy(), n_epochs, 128, Update("adamw"), evaluate_every=n_epochs)
+    numbers = {"lr": 5e-3, "weight_decay": 0.05, "dropout": 0.4, "schedule": "one_cycle"}
+    matrix = trained(network, plan, images.x, images.y, **numbers)
     minutes, processor_minutes = (time.perf_counter() - started) / 60, time.process_time() / 60
     accuracy = accuracy_of(network, matrix, images.test_x, images.test_y)
     return [
@@ -220,7 +222,7 @@ def by_engine(network: Network, images: Images, n_epochs: int) -> tuple[float, f
     return loss, scratch.accuracy(logits, images.y), accuracy_of(network, matrix, images.test_x, images.test_y)
 
 
-def trained(network: Network, plan: Plan, x: Tensor, y: Tensor, **numbers: float) -> Tensor:
+def trained(network: Network, plan: Plan, x: Tensor, y: Tensor, **numbers: Any) -> Tensor:
     """(1, numbers): the parameters of one member trained on all rows, with its learning rate and the like."""
     everyone = np.arange(len(x))
     member = Member(0, 0, everyone, everyone[:0], **numbers)

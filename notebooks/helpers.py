@@ -166,9 +166,9 @@ def fit(
         return lines[-1][-1]
 
     update = Update(optimizer)
-    plan = Plan(cross_entropy(), epochs, batch_size, update, schedule=schedule, evaluate_every=evaluate_every)
+    plan = Plan(cross_entropy(), epochs, batch_size, update, evaluate_every=evaluate_every)
     train_rows, test_rows = np.arange(n_train), np.arange(n_train, len(both_x))
-    pack = [Member(0, 0, train_rows, test_rows, **numbers) for numbers in members]
+    pack = [Member(0, 0, train_rows, test_rows, schedule=schedule, **numbers) for numbers in members]
     result = train_pack(network, plan, PackData(Inputs(both_x[None]), both_y[None], weight), pack, score)
     history = pd.DataFrame(lines, columns=["member", "part", "loss", "accuracy"])
     epoch = (history.groupby(["member", "part"]).cumcount() + 1) * evaluate_every

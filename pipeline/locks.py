@@ -13,8 +13,11 @@ from pipeline.progress import say
 
 
 @contextlib.contextmanager
-def hold(path: Path) -> Iterator[None]:
-    """Hold the lock `path`, waiting for whoever has it; without effect where the system has no such locks."""
+def hold(path: Path, *, is_silent: bool = False) -> Iterator[None]:
+    """Hold the lock `path`, waiting for whoever has it; without effect where the system has no such locks.
+
+    To wait is told, unless `is_silent`.
+    """
     try:
         import fcntl
     except ImportError:
@@ -25,6 +28,7 @@ def hold(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"waiting for another run of the pipeline that holds {path}")
+            if not is_silent:
+                say(f"waiting for another run of the pipeline that holds {path}")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

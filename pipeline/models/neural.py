@@ -25,14 +25,17 @@ from pipeline.models.fitted_neural import FittedNeural
 from pipeline.models.prepared import PreparedSplits, prepare_splits
 from pipeline.nets.devices import free_memory
 from pipeline.nets.losses import REGRESSION_LOSSES, Loss, cross_entropy
+from pipeline.nets.merging import joint_of, merged, step_cost
 from pipeline.nets.networks import Network
 from pipeline.nets.optimizers import OptimizerName, ScheduleName, Update
+from pipeline.nets.parameters import resized
 from pipeline.nets.plan import Member, Plan, Precision
 from pipeline.nets.training import HistoryRow, PackResult, Score
 from pipeline.nets.workers import PackJob, least_pack, member_bytes, pack_sizes, run_packs
 from pipeline.seeds import derive_seed
 
-OWN_NUMBERS = {"lr", "weight_decay", "dropout"}  # parameters that members of one pack may differ in
+# parameters that members of one pack may differ in, beside those of their networks
+OWN_NUMBERS = {"lr", "weight_decay", "dropout", "momentum", "beta2", "label_smoothing", "schedule"}
 
 
 class NeuralParams(Table):
@@ -55,9 +58,15 @@ class NeuralParams(Table):
     precision: Precision = Field(default="float32", description="of products: on CUDA, bf16 also on a CPU that has it")
     evaluate_every: int = Field(default=1, ge=1, description="epochs between evaluations")
 
-    def shape(self) -> str:
-        """Equal for parameters whose networks can share a pack."""
-        return self.model_dump_json(exclude=OWN_NUMBERS)
+    @property
+    def has_momentum(self) -> bool:
+        """Whether the update keeps a moment for it."""
+        return self.optimizer == "sgd" and self.momentum > 0
+
+    def shared(self) -> str:
+        """Equal for parameters with which networks can share a pack, as far as it is not a matter of the networks."""
+        names = NeuralParams.model_fields.keys() - OWN_NUMBERS
+        return f"{self.model_dump_json(include=set(names))} {self.has_momentum}"
 
     @property
     def scales_target(self) -> bool:
@@ -134,21 +143,18 @@ def fit_many(
     stops_at_failure: bool = False,
     should_prune: ShouldPrune | None = None,
 ) -> list[Fit]:
-    """Train configurations x splits x seeds together, one pack or more for each shape of network.
+    """Train configurations x splits x seeds together, one pack or more for all networks that may share it.
 
     A configuration with a member whose outputs are not finite is `Failed`, or, with `stops_at_failure`, raises
     TrainingError. `should_prune` is asked about a configuration after every evaluation of its members.
     Raises SpecError.
     """
     outcomes = [_Outcome(params, problem, prepared, n_seeds, len(splits)) for params in configurations]
-    by_shape: dict[str, list[tuple[int, int]]] = {}
-    for number, outcome in enumerate(outcomes):
-        by_shape.setdefault(outcome.params.shape(), []).extend((number, m) for m in range(n_seeds * len(splits)))
     jobs: list[PackJob] = []
     inside_of: list[list[tuple[int, int]]] = []  # (configuration, its member) by position in the pack
-    for shape_number, positions in enumerate(by_shape.values()):
-        first = outcomes[positions[0][0]]
-        network = first.fitted.network
+    for group_number, numbers in enumerate(_groups(outcomes, n_seeds * len(splits), context)):
+        positions = [(number, m) for number in numbers for m in range(n_seeds * len(splits))]
+        first, network = outcomes[numbers[0]], joint_of(outcomes[number].fitted.network for number in numbers)
         plan = _plan(first.params, _loss(first.params, problem), problem, stops_at_failure)
         data = prepared.data if context.device.type == "cpu" or network.reads_codes else prepared.dense_data
         sizes = pack_sizes(
@@ -165,13 +171,12 @@ def fit_many(
             inside_of.append(inside)
             jobs.append(
                 PackJob(
-                    name=f"shape-{shape_number}-members-{start}-{stop - 1}",
-                    network=network,
+                    name=f"group-{group_number}-members-{start}-{stop - 1}",
+                    network=joint_of(outcomes[number].fitted.network for number, _ in inside),
                     plan=plan,
                     data=data,
                     members=[
-                        _member(outcomes[number].params, splits, prepared.view_of_split, seed, m)
-                        for number, m in inside
+                        _member(outcomes[number], splits, prepared.view_of_split, seed, m) for number, m in inside
                     ],
                     labels=[_label(m, len(splits)) for _, m in inside],
                     prune=None if should_prune is None else _prune(should_prune, inside, len(splits)),
@@ -191,10 +196,30 @@ def fit_many(
         on_progress=on_progress,
         stop=context.stop,
     )
-    for inside, result in zip(inside_of, results, strict=True):
+    for job, inside, result in zip(jobs, inside_of, results, strict=True):
         for position, (number, member) in enumerate(inside):
-            outcomes[number].take(result, position, member)
+            outcomes[number].take(job.network, result, position, member)
     return [outcome.finished() for outcome in outcomes]
+
+
+def _groups(outcomes: Sequence[_Outcome], members_each: int, context: FitContext) -> list[list[int]]:
+    """Numbers of the configurations that train in the same packs; those of one network follow each other."""
+    by_plan: dict[str, dict[Network, list[int]]] = {}
+    for number, outcome in enumerate(outcomes):
+        alike = by_plan.setdefault(outcome.params.shared(), {})
+        alike.setdefault(outcome.fitted.network, []).append(number)
+    groups = []
+    for alike in by_plan.values():
+        networks, numbers = list(alike), list(alike.values())
+        together = merged(
+            networks,
+            [len(own) * members_each for own in numbers],
+            outcomes[numbers[0][0]].params.batch_size,
+            step_cost(context.device),
+            lambda n: len(pack_sizes(n, context.n_workers, context.device)),
+        )
+        groups += [[number for i in indices for number in numbers[i]] for indices in together]
+    return groups
 
 
 def _prune(
@@ -238,13 +263,14 @@ class _Outcome:
             is_flat=problem.target.ndim == 1,
         )
 
-    def take(self, result: PackResult, position: int, member: int) -> None:
-        """Member `member` of the configuration was the pack's member `position`."""
+    def take(self, network: Network, result: PackResult, position: int, member: int) -> None:
+        """Member `member` of the configuration was the member `position` of a pack of `network`."""
         if position in result.failures:
             self.failure = Failed(f"{_label(member, self.n_splits)}: {result.failures[position]}")
         elif position in result.pruned and self.failure is None:
             self.failure = Pruned(max(line[0] for line in result.history.rows if line[1] == position))
-        self.rows[member] = result.matrix[position].cpu()
+        row, own = result.matrix[position : position + 1].cpu(), self.fitted.network
+        self.rows[member] = resized(row, network.parameter_infos(), own.parameter_infos())[0]
         self.best_epochs.append(int(result.best_epoch[position]))
         lines = [line for line in result.history.rows if line[1] == position]
         self.fitted.history += _epoch_scores(lines, [member] * len(lines), self.n_splits)
@@ -263,11 +289,9 @@ def _label(member: int, n_splits: int) -> str:
     return f"fold {split}, seed {seed}"
 
 
-def _member(
-    params: NeuralParams, splits: Sequence[Split], view_of_split: Sequence[int], seed: int, member: int
-) -> Member:
+def _member(outcome: _Outcome, splits: Sequence[Split], view_of_split: Sequence[int], seed: int, member: int) -> Member:
     """Member seed * splits + split of a configuration; its randomness does not depend on the configuration."""
-    s, f = divmod(member, len(splits))
+    params, (s, f) = outcome.params, divmod(member, len(splits))
     return Member(
         seed=derive_seed(seed, "split", f, "seed", s),
         view=view_of_split[f],
@@ -276,6 +300,11 @@ def _member(
         lr=params.lr,
         weight_decay=params.weight_decay,
         dropout=params.dropout,
+        momentum=params.momentum,
+        betas=(0.9, params.beta2),
+        label_smoothing=params.label_smoothing,
+        schedule=params.schedule,
+        network=outcome.fitted.network,
     )
 
 
@@ -310,7 +339,7 @@ def _loss(params: NeuralParams, problem: Problem) -> Loss:
         raise SpecError(
             "the loss 'log_rmse' takes logs itself", where="[params] loss", hint='Set target_transform = "none".'
         )
-    return REGRESSION_LOSSES[name] if is_regression else cross_entropy(params.label_smoothing)
+    return REGRESSION_LOSSES[name] if is_regression else cross_entropy()
 
 
 def _plan(params: NeuralParams, loss: Loss, problem: Problem, stops_at_failure: bool) -> Plan:
@@ -318,8 +347,7 @@ def _plan(params: NeuralParams, loss: Loss, problem: Problem, stops_at_failure: 
         loss=loss,
         epochs=params.epochs,
         batch_size=params.batch_size,
-        update=Update(params.optimizer, params.momentum, (0.9, params.beta2), params.decay_biases),
-        schedule=params.schedule,
+        update=Update(params.optimizer, params.has_momentum, params.decay_biases),
         precision=params.precision,
         patience=params.patience,
         evaluate_every=params.evaluate_every,

@@ -42,6 +42,11 @@ class ConvNet:
         return cls(**{**state, "channels": tuple(state["channels"])})
 
     @property
+    def hidden_sizes(self) -> tuple[int, ...]:
+        """Units of the layer that dropout follows."""
+        return (self.n_hidden,)
+
+    @property
     def n_inputs(self) -> int:
         """Pixels."""
         return self.height * self.width
@@ -103,7 +108,7 @@ class ConvNet:
             grouped = _maps(images, [(k.flatten(0, 1), s.flatten()) for k, s in by_layer], n_groups=n_members)
             x = grouped.reshape(batch, n_members, self._n_features).transpose(0, 1)
         x = torch.relu(affine(x, parameters["weight_0"], parameters["bias_0"]))
-        x = x if dropout is None else dropout(x)
+        x = x if dropout is None else dropout(x, 0)
         return affine(x, parameters["weight_1"], parameters["bias_1"])
 
 

@@ -18,10 +18,18 @@ class PackedDropout:
     """Masks for one epoch. On the CPU a member's masks do not depend on its company; elsewhere they are the pack's."""
 
     def __init__(
-        self, rates: Sequence[float], seeds: Sequence[int], device: torch.device, n_rows: Sequence[int] | None = None
+        self,
+        rates: Sequence[float],
+        seeds: Sequence[int],
+        device: torch.device,
+        n_rows: Sequence[int] | None = None,
+        widths: Sequence[Sequence[int]] | None = None,
     ) -> None:
-        """`n_rows`: rows of each member's largest batch, where others' may be larger; a mask drops no more rows."""
-        self.rates, self.device, self.n_rows = rates, device, n_rows
+        """What others may have more of: each member's rows in its largest batch, and its units by hidden layer.
+
+        A mask drops no more than these, and is drawn for no more.
+        """
+        self.rates, self.device, self.n_rows, self.widths = rates, device, n_rows, widths
         if device.type != "cpu":
             self._generator = torch.Generator(device)
             self._keep = torch.tensor([1.0 - rate for rate in rates], device=device)[:, None, None]
@@ -38,22 +46,23 @@ class PackedDropout:
         """Let a captured graph go on with the stream at every replay."""
         graph.register_generator_state(self._generator)
 
-    def fill(self, mask: Tensor) -> Tensor:
-        """Fill mask (members, batch, units): 0 where a unit is dropped, else 1 / (1 - rate)."""
+    def fill(self, mask: Tensor, layer: int) -> Tensor:
+        """Fill mask (members, batch, units) of a hidden layer: 0 where a unit is dropped, else 1 / (1 - rate)."""
         if self.device.type != "cpu":
             drawn = torch.rand(mask.shape, generator=self._generator, device=self.device)
             return mask.copy_((drawn < self._keep) / self._keep)
-        _, batch, width = mask.shape
-        rows = mask.view(len(mask), batch * width).numpy()
+        (_, batch, width), masks = mask.shape, mask.numpy()
         for member, (rate, stream) in enumerate(zip(self.rates, self._streams, strict=True)):
-            n_drawn = (batch if self.n_rows is None else self.n_rows[member]) * width
-            n_units = min(n_drawn, batch * width)
-            bits = stream.random_raw(-(-n_drawn // 4)).view(np.uint16)[:n_units]
-            is_kept = bits >= np.uint16(round(rate * LEVELS))
-            np.multiply(is_kept, np.float32(1.0 / (1.0 - rate)), out=rows[member, :n_units])
-            rows[member, n_units:] = 1.0
+            n_units = width if self.widths is None else self.widths[member][layer]
+            n_drawn = batch if self.n_rows is None else self.n_rows[member]
+            n_rows = min(n_drawn, batch)
+            bits = stream.random_raw(-(-n_drawn * n_units // 4)).view(np.uint16)[: n_rows * n_units]
+            is_kept = (bits >= np.uint16(round(rate * LEVELS))).reshape(n_rows, n_units)
+            np.multiply(is_kept, np.float32(1.0 / (1.0 - rate)), out=masks[member, :n_rows, :n_units])
+            masks[member, n_rows:] = 1.0
+            masks[member, :, n_units:] = 1.0
         return mask
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """x (members, batch, units) with units dropped."""
-        return x * self.fill(torch.empty_like(x, requires_grad=False))
+    def __call__(self, x: Tensor, layer: int) -> Tensor:
+        """x (members, batch, units), a hidden layer's, with units dropped."""
+        return x * self.fill(torch.empty_like(x, requires_grad=False), layer)

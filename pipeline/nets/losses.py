@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,13 @@ class Loss:
 
     function: LossFunction
     derivative: LossFunction | None = None
+    smoothed: Callable[[Tensor], Loss] | None = None  # label smoothing (members,) -> the loss with it, of classes
+
+    def of_members(self, label_smoothing: Sequence[float], device: torch.device) -> Loss:
+        """The loss with each member's own label smoothing, which a loss of numbers ignores."""
+        if self.smoothed is None or not any(label_smoothing):
+            return self
+        return self.smoothed(torch.tensor(label_smoothing, device=device))
 
     def __call__(self, output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         """(members,) one loss a member."""
@@ -85,22 +92,25 @@ def _log_rmse(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
     return _mean_over_rows(by_row, weight).clamp_min(1e-24).sqrt()
 
 
-def cross_entropy(label_smoothing: float = 0.0) -> Loss:
-    """Cross-entropy on logits, by log-sum-exp, with an even share `label_smoothing` given to all classes."""
+def cross_entropy(label_smoothing: float | Tensor = 0.0) -> Loss:
+    """Cross-entropy on logits, by log-sum-exp, with an even share given to all classes: one for all, or (members,)."""
+    by_row_share = label_smoothing[:, None] if isinstance(label_smoothing, Tensor) else label_smoothing
+    share = by_row_share[:, :, None] if isinstance(by_row_share, Tensor) else by_row_share
+    is_smoothed = isinstance(label_smoothing, Tensor) or label_smoothing > 0.0
 
     def function(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         log_probability = functional.log_softmax(output, dim=2)
         by_row = -log_probability.gather(2, target.unsqueeze(2)).squeeze(2)
-        if label_smoothing > 0.0:
-            by_row = (1.0 - label_smoothing) * by_row - label_smoothing * log_probability.mean(dim=2)
+        if is_smoothed:
+            by_row = (1.0 - by_row_share) * by_row - by_row_share * log_probability.mean(dim=2)
         return _mean_over_rows(by_row, weight)
 
     def derivative(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        gradient = functional.softmax(output, dim=2).sub_(label_smoothing / output.shape[2])
-        share = torch.full_like(gradient[:, :, :1], label_smoothing - 1.0)
-        return _share_of_mean(gradient.scatter_add_(2, target.unsqueeze(2), share), weight)
+        gradient = functional.softmax(output, dim=2).sub_(share / output.shape[2])
+        of_target = torch.zeros_like(gradient[:, :, :1]).add_(share - 1.0)
+        return _share_of_mean(gradient.scatter_add_(2, target.unsqueeze(2), of_target), weight)
 
-    return Loss(function, derivative)
+    return Loss(function, derivative, cross_entropy)
 
 
 mse = Loss(_squared_error, _squared_error_derivative)

@@ -79,7 +79,7 @@ class MLPStep:
                 if dropout is None:
                     inputs.append(active)
                     continue
-                mask = dropout.fill(self._room(self._masks[layer], *active.shape[1:]))
+                mask = dropout.fill(self._room(self._masks[layer], *active.shape[1:]), layer)
                 masks.append(mask)
                 inputs.append(torch.mul(active, mask, out=self._room(self._dropped[layer], *active.shape[1:])))
         d = loss.gradient(output, y, weight)

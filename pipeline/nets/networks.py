@@ -30,12 +30,12 @@ NORMAL_STD = 0.01
 class Dropout(Protocol):
     """What drops units in training."""
 
-    def fill(self, mask: Tensor) -> Tensor:
-        """Fill (members, batch, units) with 0 and 1 / (1 - rate)."""
+    def fill(self, mask: Tensor, layer: int) -> Tensor:
+        """Fill (members, batch, units) of a hidden layer with 0 and 1 / (1 - rate)."""
         ...
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """x with units dropped."""
+    def __call__(self, x: Tensor, layer: int) -> Tensor:
+        """x, of a hidden layer, with units dropped."""
         ...
 
 
@@ -43,6 +43,10 @@ class Network(Protocol):
     """An architecture, as training, prediction and storage ask of it: a frozen dataclass of JSON values, no weights."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def __hash__(self) -> int:
+        """Equal for equal ones."""
+        ...
 
     @property
     def n_inputs(self) -> int:
@@ -57,6 +61,11 @@ class Network(Protocol):
     @property
     def n_heads(self) -> int:
         """Outputs of a row: heads are averaged."""
+        ...
+
+    @property
+    def hidden_sizes(self) -> tuple[int, ...]:
+        """Units of the layers that dropout follows."""
         ...
 
     @property
@@ -226,7 +235,7 @@ class MLP:
             normal = functional.layer_norm(x, x.shape[-1:])
             x = normal * parameters[f"gain_{layer}"] + parameters[f"shift_{layer}"]
         x = self.activate(x, parameters.get(f"slope_{layer}"))
-        return x if dropout is None else dropout(x)
+        return x if dropout is None else dropout(x, layer)
 
     def _layer_sizes(self) -> list[tuple[int, int]]:
         n_first = self.numbers.width(self.categories.width(self.n_inputs))

@@ -1,4 +1,4 @@
-"""Packed optimisers and schedules: torch's fused update kernels with one learning rate and weight decay per member.
+"""Packed optimisers and schedules: torch's update formulas with every number a member's own.
 
 Knows a `ParameterPack`'s blocks and gradient; knows nothing of networks or losses.
 """
@@ -27,26 +27,34 @@ EPS = 1e-8
 
 @dataclass(frozen=True)
 class Update:
-    """The numbers of an update that all members share."""
+    """The formula that all members share."""
 
     name: OptimizerName = "adamw"
-    momentum: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
+    has_momentum: bool = False  # of sgd
     decays_biases: bool = False
 
     @property
     def n_moments(self) -> int:
         """Buffers as large as the parameters that the update keeps."""
-        return 2 if self.name != "sgd" else int(self.momentum > 0)
+        return 2 if self.name != "sgd" else int(self.has_momentum)
+
+
+@dataclass(frozen=True)
+class UpdateNumbers:
+    """A member's own numbers in it, beside its learning rate, which changes step by step."""
+
+    weight_decay: float = 0.0
+    momentum: float = 0.0  # of sgd, where the update has it
+    betas: tuple[float, float] = (0.9, 0.999)  # of adam and adamw
 
 
 @dataclass(frozen=True)
 class Group:
-    """Members start..stop-1 of a pack, which share every number of the update and always step together."""
+    """Members start..stop-1 of a pack, which have the same numbers and always step together."""
 
     start: int
     stop: int
-    weight_decay: float
+    numbers: UpdateNumbers
     n_steps: int = 0  # taken before
 
 
@@ -79,16 +87,17 @@ class PackedOptimizer:
     @torch.no_grad()
     def step(self, number: int, lr: float) -> None:
         """One update of the members of group `number` from the gradient."""
-        steps = self._steps[number]
+        steps, numbers = self._steps[number], self.groups[number].numbers
         steps += 1
         for weight_decay, parameters, gradients, moments in self._parts[number]:
             if self.update.name == "sgd":
+                momentum = numbers.momentum if moments else 0.0
                 torch._fused_sgd_(
                     parameters,
                     gradients,
-                    moments[0] if moments else [],
+                    moments[0] if momentum > 0 else [],
                     weight_decay=weight_decay,
-                    momentum=self.update.momentum,
+                    momentum=momentum,
                     lr=lr,
                     dampening=0.0,
                     nesterov=False,
@@ -105,8 +114,8 @@ class PackedOptimizer:
                 [],
                 [steps] * len(parameters),
                 lr=lr,
-                beta1=self.update.betas[0],
-                beta2=self.update.betas[1],
+                beta1=numbers.betas[0],
+                beta2=numbers.betas[1],
                 weight_decay=weight_decay,
                 eps=EPS,
                 amsgrad=False,
@@ -127,7 +136,7 @@ class PackedOptimizer:
                 [self.parameters.gradients[name][members] for name in names],
                 [[moment[name][members] for name in names] for moment in moments],
             )
-            for weight_decay, names in ((group.weight_decay, decayed), (0.0, undecayed))
+            for weight_decay, names in ((group.numbers.weight_decay, decayed), (0.0, undecayed))
             if names
         ]
 
@@ -142,13 +151,21 @@ class VectorOptimizer:
         self,
         update: Update,
         parameters: ParameterPack,
-        weight_decay: Sequence[float],
+        numbers: Sequence[UpdateNumbers],
         n_steps: Sequence[int],
         moments: Sequence[Tensor] | None = None,
     ) -> None:
         self.update, self.parameters = update, parameters
         device = parameters.buffer.device
-        self.weight_decay = torch.tensor(weight_decay, dtype=torch.float32, device=device)
+
+        def column(values: Sequence[float]) -> Tensor:
+            return torch.tensor(values, dtype=torch.float32, device=device)[:, None]  # (members, 1)
+
+        self.weight_decay = column([own.weight_decay for own in numbers])
+        # what is left of a beta is taken in double precision: of 0.999 itself float32 keeps too few digits of 0.001
+        self._momentum_rest = column([1.0 - own.momentum for own in numbers])
+        self._beta_rests = [column([1.0 - own.betas[i] for own in numbers]) for i in (0, 1)]
+        self._log_betas = [column([math.log(own.betas[i]) for own in numbers]) for i in (0, 1)]
         self._steps = torch.tensor(n_steps, dtype=torch.float32, device=device)
         self.moments = _moments(update, parameters, moments)
 
@@ -178,7 +195,7 @@ class VectorOptimizer:
                 [block[name].flatten(1) for block in blocks],
                 (lr * is_active)[:, None],
                 is_active[:, None],
-                self.weight_decay[:, None] if decays else None,
+                self.weight_decay if decays else None,
             )
 
     def _step_block(
@@ -196,19 +213,18 @@ class VectorOptimizer:
             g = torch.addcmul(g, p, decay)
         if self.update.name == "sgd":
             if moments:  # torch's first step takes the gradient as it is: the moment starts at 0
-                moments[0].add_((g - moments[0] * (1.0 - self.update.momentum)) * is_active)
+                moments[0].add_((g - moments[0] * self._momentum_rest) * is_active)
                 g = moments[0]
             p.sub_(g * lr)
             return
         if decay is not None and self.update.name == "adamw":
             p.mul_(1.0 - lr * decay)
-        beta1, beta2 = self.update.betas
         first, second = moments
-        first.add_((g - first) * ((1.0 - beta1) * is_active))
-        second.add_((g * g - second) * ((1.0 - beta2) * is_active))
+        first.add_((g - first) * (self._beta_rests[0] * is_active))
+        second.add_((g * g - second) * (self._beta_rests[1] * is_active))
         steps = self._steps.clamp_min(1.0)[:, None]
-        step_size = lr / (1.0 - beta1**steps)
-        p.sub_(first * step_size / ((second / (1.0 - beta2**steps)).sqrt() + EPS))
+        bias1, bias2 = (-torch.expm1(steps * log_beta) for log_beta in self._log_betas)  # 1 - beta^steps
+        p.sub_(first * (lr / bias1) / ((second / bias2).sqrt() + EPS))
 
 
 def _moments(update: Update, parameters: ParameterPack, moments: Sequence[Tensor] | None) -> list[Tensor]:

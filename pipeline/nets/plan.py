@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import Loss
-from pipeline.nets.optimizers import ScheduleName, Update
+from pipeline.nets.networks import Network
+from pipeline.nets.optimizers import ScheduleName, Update, UpdateNumbers
 
 Rows = NDArray[np.int64]
 Precision = Literal["float32", "tf32", "bf16"]  # of products, where the device has it; parameters and sums stay float32
@@ -30,6 +31,16 @@ class Member:
     lr: float
     weight_decay: float = 0.0
     dropout: float = 0.0
+    momentum: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    label_smoothing: float = 0.0
+    schedule: ScheduleName = "constant"
+    network: Network | None = None  # its own, where it starts otherwise than the pack's, or is narrower: see `merging`
+
+    @property
+    def update_numbers(self) -> UpdateNumbers:
+        """Its numbers of the update."""
+        return UpdateNumbers(self.weight_decay, self.momentum, self.betas)
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,6 @@ class Plan:
     epochs: int
     batch_size: int
     update: Update = field(default_factory=Update)
-    schedule: ScheduleName = "constant"
     precision: Precision = "float32"
     patience: int | None = None  # evaluations without a better valid score before a member stops; None never stops
     evaluate_every: int = 1  # epochs

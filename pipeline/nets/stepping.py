@@ -78,6 +78,8 @@ class _Batches:
         self, network: Network, plan: Plan, data: PackData, members: Sequence[Member], parameters: ParameterPack
     ) -> None:
         self.plan, self.members, self.y = plan, members, data.y.flatten(0, 1)
+        self.loss = plan.loss.of_members([member.label_smoothing for member in members], data.y.device)
+        self.hidden_sizes = [(member.network or network).hidden_sizes for member in members]
         self.n_heads = network.n_heads
         self.n_batches = [-(-len(member.train_rows) // plan.batch_size) for member in members]
         widest = min(plan.batch_size, max((len(member.train_rows) for member in members), default=0))
@@ -87,13 +89,13 @@ class _Batches:
     def differentiate(self, rows: Tensor, weight: Tensor | None, dropout: PackedDropout | None) -> None:
         """Fill the pack's gradient from the batch of `rows` (members, batch)."""
         y = self.y.index_select(0, rows.reshape(-1)).view(*rows.shape, *self.y.shape[1:])
-        self.step.differentiate(self.gather(rows), y, weight, self.plan.loss, dropout)
+        self.step.differentiate(self.gather(rows), y, weight, self.loss, dropout)
 
     def dropout(self, seeds: Sequence[int]) -> PackedDropout:
         """The masks of an epoch."""
         rates = [member.dropout for member in self.members]
         largest = [min(self.plan.batch_size, len(m.train_rows)) * self.n_heads for m in self.members]
-        return PackedDropout(rates, seeds, self.y.device, largest)
+        return PackedDropout(rates, seeds, self.y.device, largest, self.hidden_sizes)
 
     def columns(self, batch: int) -> slice:
         """Of an epoch's rows, those of one batch."""
@@ -101,8 +103,8 @@ class _Batches:
 
     def lr(self, member: int, epoch: int, batch: int) -> float:
         """A member's learning rate in a step."""
-        n = self.n_batches[member]
-        return self.members[member].lr * SCHEDULES[self.plan.schedule]((epoch * n + batch) / (self.plan.epochs * n))
+        own, n = self.members[member], self.n_batches[member]
+        return own.lr * SCHEDULES[own.schedule]((epoch * n + batch) / (self.plan.epochs * n))
 
 
 class FusedSteps(_Batches):
@@ -120,10 +122,12 @@ class FusedSteps(_Batches):
     ) -> None:
         super().__init__(network, plan, data, members, parameters)
         groups: list[Group] = []
-        keys = [(m.lr, m.weight_decay, n, t) for m, n, t in zip(members, self.n_batches, n_steps, strict=True)]
-        for (_, weight_decay, _, steps), same in groupby(keys):
+        keys = [
+            (m.update_numbers, m.lr, m.schedule, n, t) for m, n, t in zip(members, self.n_batches, n_steps, strict=True)
+        ]
+        for (numbers, *_, steps), same in groupby(keys):
             start = groups[-1].stop if groups else 0
-            groups.append(Group(start, start + len(list(same)), weight_decay, steps))
+            groups.append(Group(start, start + len(list(same)), numbers, steps))
         self.optimizer = PackedOptimizer(plan.update, parameters, groups, moments)
         self.n_steps, self.moment_rows = self.optimizer.n_steps, self.optimizer.moment_rows
 
@@ -153,8 +157,8 @@ class VectorSteps(_Batches):
     ) -> None:
         super().__init__(network, plan, data, members, parameters)
         self.parameters, self.device = parameters, data.y.device
-        weight_decay = [member.weight_decay for member in members]
-        self.optimizer = VectorOptimizer(plan.update, parameters, weight_decay, n_steps, moments)
+        numbers = [member.update_numbers for member in members]
+        self.optimizer = VectorOptimizer(plan.update, parameters, numbers, n_steps, moments)
         self.n_steps, self.moment_rows = self.optimizer.n_steps, self.optimizer.moment_rows
         self.masks: PackedDropout | None = None
         self._graphs: dict[tuple[int, bool], Callable[[Tensor, Tensor | None, Tensor], None]] = {}

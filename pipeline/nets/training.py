@@ -1,4 +1,4 @@
-"""The one training loop: a pack of networks of one shape, each with its own rows, seed, rate and dropout.
+"""The one training loop: a pack of networks of one shape, each with its own rows, seed and numbers.
 
 Knows tensors and a score function; knows nothing of tables, folds or files beyond its checkpoint.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 from pipeline import artifacts
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.networks import Network
-from pipeline.nets.parameters import ParameterPack
+from pipeline.nets.parameters import ParameterPack, resized
 from pipeline.nets.plan import Member, PackData, Plan, Rows
 from pipeline.nets.stepping import Epoch, make_steps
 from pipeline.seeds import derive_seed
@@ -124,9 +124,7 @@ class _Pack:
     def __init__(self, network: Network, plan: Plan, data: PackData, members: Sequence[Member]) -> None:
         self.network, self.plan, self.data, self.members = network, plan, data, members
         self.device = data.y.device
-        initial = torch.stack(
-            [network.initial_row(_generator("cpu", member.seed, "initial")) for member in members]
-        ).to(self.device)
+        initial = torch.cat([_initial_row(network, member) for member in members]).to(self.device)
         self.alive = np.arange(len(members))  # pack position -> member
         self.parameters = ParameterPack(network.parameter_infos(), initial)
         self.epoch = 0
@@ -332,6 +330,13 @@ def _together(views: Sequence[int], rows: Sequence[Rows | None], n_most: int) ->
         same.setdefault((view, id(some)), []).append(member)
     for members in same.values():
         yield from (members[start : start + n_most] for start in range(0, len(members), n_most))
+
+
+def _initial_row(network: Network, member: Member) -> Tensor:
+    """(1, numbers of `network`): the member's own network, with zeros where it is narrower."""
+    own = member.network or network
+    row = own.initial_row(_generator("cpu", member.seed, "initial"))
+    return resized(row[None], own.parameter_infos(), network.parameter_infos())
 
 
 def _generator(device: str, *path: int | str) -> torch.Generator:

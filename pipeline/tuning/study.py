@@ -5,6 +5,8 @@ Knows search spaces and configurations; knows nothing of how a trial is trained.
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import json
 import uuid
 import warnings
@@ -16,11 +18,13 @@ import optuna
 from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipeline.config import RunConfig, SpaceEntry, set_value, validated
 from pipeline.errors import SpecError, did_you_mean
+from pipeline.locks import hold
 from pipeline.metrics import Metric
 from pipeline.models import model_params
 from pipeline.seeds import derive_seed
@@ -74,7 +78,8 @@ def open_study(
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     if isinstance(storage, Path):
         storage.parent.mkdir(parents=True, exist_ok=True)
-        backend: BaseStorage = JournalStorage(JournalFileBackend(str(storage)))
+        lock = _SystemLock(storage.with_suffix(".guard")) if importlib.util.find_spec("fcntl") else None
+        backend: BaseStorage = JournalStorage(JournalFileBackend(str(storage), lock))
     else:
         backend = optuna.storages.get_storage(storage)
     direction = StudyDirection.MAXIMIZE if metric.greater_is_better else StudyDirection.MINIMIZE
@@ -87,6 +92,24 @@ def open_study(
         own_seed = derive_seed(seed, uuid.uuid4().hex) % 2**32
     study.sampler, study.pruner = SAMPLERS[sampler](own_seed), PRUNERS[pruner](epochs)
     return study, backend
+
+
+class _SystemLock(BaseJournalFileLock):
+    """A journal's lock that is gone when its holder is killed: optuna's own makes the next start wait 30 s."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._held = path, contextlib.ExitStack()
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        held = contextlib.ExitStack()
+        held.enter_context(hold(self._path, is_silent=True))
+        self._held = held  # not before: until here another thread may have it
+        return True
+
+    def release(self) -> None:
+        """Give it back."""
+        self._held.close()
 
 
 def differences(study: optuna.Study, storage: BaseStorage) -> str:

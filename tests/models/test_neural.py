@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ import pytest
 from pipeline.config import FeatureSteps
 from pipeline.folds import Split
 from pipeline.metrics import METRICS
-from pipeline.models import entry_of, make_model
+from pipeline.models import entry_of, make_model, model_params, neural
 from pipeline.models.base import FitContext, Problem
+from pipeline.models.fitted_neural import FittedNeural
+from pipeline.models.neural import Fit, NeuralParams, Pruned, fit_many, prepare
+from pipeline.nets import training
+from pipeline.nets.workers import PackJob, run_packs
 
 N_ROWS = 60
 EXTRAS: dict[str, dict[str, Any]] = {
@@ -75,3 +80,101 @@ def test_a_stored_network_predicts_what_the_trained_one_does(extras: dict[str, A
     assert problem.metric(problem.target, predicted) < 0.8 * floor
     if task == "multiclass":
         np.testing.assert_allclose(predicted.sum(axis=1), 1.0)
+
+
+# --- configurations that share a pack
+
+MIXED: list[dict[str, Any]] = [
+    {"hidden_sizes": [8], "dropout": 0.2, "lr": 0.02},
+    {"hidden_sizes": [3], "label_smoothing": 0.1, "beta2": 0.95},
+    {"hidden_sizes": [6], "frequency_scale": 0.4, "schedule": "cosine", "dropout": 0.1},
+    {"hidden_sizes": [3], "frequency_scale": 0.02, "weight_decay": 0.1, "initialisation": "he"},
+]
+SHARED = {"number_embedding": "pbld", "epochs": 8, "batch_size": 16, "lr": 0.01}
+
+
+def params_of(own: dict[str, Any]) -> NeuralParams:
+    params = model_params("mlp", {**SHARED, **own}, where="test")
+    assert isinstance(params, NeuralParams)
+    return params
+
+
+def fit_mixed(configurations: Sequence[dict[str, Any]], context: FitContext | None = None, **other: Any) -> list[Fit]:
+    problem, params = make_problem("multiclass"), [params_of(own) for own in configurations]
+    context = context or FitContext()
+    prepared = prepare(params[0], problem, SPLITS, seed=1, device=context.device)
+    return fit_many(params, problem, SPLITS, prepared, seed=1, n_seeds=2, context=context, **other)
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[PackJob]:
+    """The packs that are trained."""
+    seen: list[PackJob] = []
+
+    def spy(jobs: Sequence[PackJob], **other: Any) -> Any:
+        seen.extend(jobs)
+        return run_packs(jobs, **other)
+
+    monkeypatch.setattr(neural, "run_packs", spy)
+    return seen
+
+
+def assert_same_fit(one: Fit, other: Fit) -> None:
+    assert isinstance(one, FittedNeural)
+    assert isinstance(other, FittedNeural)
+    assert one.network == other.network
+    np.testing.assert_allclose(one.weights, other.weights, rtol=2e-3, atol=2e-4)
+    scores = [[(line.train_score, line.valid_score) for line in fit.history] for fit in (one, other)]
+    np.testing.assert_allclose(*scores, rtol=1e-4)
+
+
+def test_configurations_that_differ_in_their_own_numbers_and_widths_share_a_pack(jobs: list[PackJob]) -> None:
+    together = fit_mixed(MIXED)
+    assert [len(job.members) for job in jobs] == [4 * len(MIXED)]
+    for own, fit in zip(MIXED, together, strict=True):
+        (alone,) = fit_mixed([own])
+        assert_same_fit(fit, alone)
+
+
+@pytest.mark.parametrize("own", [{"batch_size": 32}, {"hidden_sizes": [4, 4]}, {"activation": "tanh"}, {"epochs": 9}])
+def test_configurations_of_another_plan_or_kind_have_a_pack_of_their_own(jobs: list[PackJob], own: Any) -> None:
+    fit_mixed([{"hidden_sizes": [4]}, {"hidden_sizes": [4], **own}])
+    assert len(jobs) == 2
+
+
+def test_momentum_is_a_members_own_where_there_is_any(jobs: list[PackJob]) -> None:
+    fit_mixed([{"hidden_sizes": [4], "optimizer": "sgd", "momentum": value} for value in (0.0, 0.5, 0.9)])
+    assert sorted(len(job.members) for job in jobs) == [4, 8]
+
+
+def test_the_pruned_leave_a_shared_pack_and_the_others_are_as_alone(jobs: list[PackJob]) -> None:
+    together = fit_mixed(MIXED, should_prune=lambda number, epoch, _: number in (0, 2) and epoch == 3)
+    assert len(jobs) == 1
+    assert [type(fit) for fit in together] == [Pruned, FittedNeural, Pruned, FittedNeural]
+    for number in (1, 3):
+        (alone,) = fit_mixed([MIXED[number]])
+        assert_same_fit(together[number], alone)
+
+
+def test_a_shared_pack_that_was_interrupted_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: list[PackJob]
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
+    patient = [{**own, "patience": 2} for own in MIXED]
+    whole, n_told = fit_mixed(patient), 0
+
+    def interrupt(*_: Any) -> None:
+        nonlocal n_told
+        n_told += 1
+        if n_told == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_mixed(patient, FitContext(checkpoints=tmp_path, on_progress=interrupt))
+    resumed = fit_mixed(patient, FitContext(checkpoints=tmp_path))
+    assert len(jobs) == 3
+    for one, other in zip(whole, resumed, strict=True):
+        assert isinstance(one, FittedNeural)
+        assert isinstance(other, FittedNeural)
+        assert np.array_equal(one.weights, other.weights)
+        assert one.history == other.history

@@ -39,6 +39,24 @@ def test_cross_entropy_is_torchs(smoothing: float) -> None:
     torch.testing.assert_close(loss, torch.stack(expected))
 
 
+def test_every_member_has_its_own_label_smoothing() -> None:
+    logits, target = numbers(MEMBERS, ROWS, 4), codes(4)
+    smoothings = [0.0, 0.125, 0.5]
+    own = cross_entropy().of_members(smoothings, logits.device)
+    for member, smoothing in enumerate(smoothings):
+        one = slice(member, member + 1)
+        alone = cross_entropy(smoothing)
+        torch.testing.assert_close(own(logits, target, None)[one], alone(logits[one], target[one], None))
+        gradient = alone.gradient(logits[one], target[one], None)
+        torch.testing.assert_close(own.gradient(logits, target, None)[one], gradient)
+
+
+@pytest.mark.parametrize("name", [*REGRESSION_LOSSES])
+def test_a_loss_of_numbers_ignores_label_smoothing(name: str) -> None:
+    loss = REGRESSION_LOSSES[name]
+    assert loss.of_members([0.1, 0.2], torch.device("cpu")) is loss
+
+
 ALL_LOSSES: dict[str, Loss] = {**REGRESSION_LOSSES, "cross_entropy": cross_entropy(0.1)}
 
 
@@ -123,7 +141,9 @@ def test_cross_entropy_is_stable_for_wild_logits(size: float, smoothing: float) 
 
 @pytest.mark.parametrize("is_weighted", [False, True])
 @pytest.mark.parametrize(
-    "loss", [*REGRESSION_LOSSES.values(), cross_entropy(), cross_entropy(0.1)], ids=[*REGRESSION_LOSSES, "ce", "smooth"]
+    "loss",
+    [*REGRESSION_LOSSES.values(), cross_entropy(), cross_entropy(0.1), cross_entropy(torch.tensor([0.1, 0.0, 0.5]))],
+    ids=[*REGRESSION_LOSSES, "ce", "smooth", "own smooth"],
 )
 def test_the_gradient_is_autograds(loss: Loss, is_weighted: bool) -> None:
     generator = torch.Generator().manual_seed(5)

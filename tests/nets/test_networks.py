@@ -105,13 +105,13 @@ def test_dropout_follows_every_hidden_layer_and_no_other() -> None:
     pack, x = make_pack(network, 2), batch(2, 6, 3)
     shapes = []
 
-    def dropout(hidden: Tensor) -> Tensor:
-        shapes.append(tuple(hidden.shape))
+    def dropout(hidden: Tensor, layer: int) -> Tensor:
+        shapes.append((layer, *hidden.shape))
         assert (hidden >= 0).all()  # after the activation
         return hidden * 0
 
     output = network.forward(pack.views, Inputs(x), dropout)
-    assert shapes == [(2, 6, 5), (2, 6, 4)]
+    assert shapes == [(0, 2, 6, 5), (1, 2, 6, 4)]
     torch.testing.assert_close(output, pack.views["bias_2"].expand(2, 6, 2))
 
 

@@ -18,6 +18,7 @@ from pipeline.nets.optimizers import (
     PackedOptimizer,
     ScheduleName,
     Update,
+    UpdateNumbers,
     VectorOptimizer,
 )
 from pipeline.nets.parameters import ParameterInfo, ParameterPack, views_of
@@ -26,11 +27,18 @@ INFOS = {"weight": ParameterInfo((3, 4), True), "bias": ParameterInfo((1, 4), Fa
 N_WEIGHTS, N_NUMBERS, MEMBERS, STEPS = 12, 16, 4, 6
 LR = torch.tensor([0.1, 0.01, 0.003, 0.05])
 WEIGHT_DECAY = torch.tensor([0.0, 0.1, 0.5, 0.01])
-TORCH: dict[str, tuple[OptimizerName, dict[str, Any], type[torch.optim.Optimizer], dict[str, Any]]] = {
-    "sgd": ("sgd", {}, torch.optim.SGD, {}),
-    "sgd with momentum": ("sgd", {"momentum": 0.9}, torch.optim.SGD, {"momentum": 0.9}),
-    "adam": ("adam", {"betas": (0.8, 0.95)}, torch.optim.Adam, {"betas": (0.8, 0.95)}),
-    "adamw": ("adamw", {}, torch.optim.AdamW, {}),
+MOMENTA = [0.9, 0.5, 0.0, 0.99]
+BETAS = [(0.9, 0.999), (0.8, 0.95), (0.5, 0.9), (0.9, 0.98)]
+NUMBERS = [
+    UpdateNumbers(decay, momentum, betas)
+    for decay, momentum, betas in zip(WEIGHT_DECAY.tolist(), MOMENTA, BETAS, strict=True)
+]
+# the update's name and options, torch's optimiser, and the members' options of it
+TORCH: dict[str, tuple[OptimizerName, dict[str, Any], type[torch.optim.Optimizer], list[dict[str, Any]]]] = {
+    "sgd": ("sgd", {}, torch.optim.SGD, [{}] * MEMBERS),
+    "sgd with momentum": ("sgd", {"has_momentum": True}, torch.optim.SGD, [{"momentum": m} for m in MOMENTA]),
+    "adam": ("adam", {}, torch.optim.Adam, [{"betas": betas} for betas in BETAS]),
+    "adamw": ("adamw", {}, torch.optim.AdamW, [{"betas": betas} for betas in BETAS]),
 }
 
 
@@ -44,7 +52,7 @@ def make_pack() -> ParameterPack:
 
 def make_optimizer(name: OptimizerName, pack: ParameterPack, **options: Any) -> PackedOptimizer:
     """Every member a group of its own."""
-    groups = [Group(member, member + 1, WEIGHT_DECAY[member].item()) for member in range(MEMBERS)]
+    groups = [Group(member, member + 1, NUMBERS[member]) for member in range(MEMBERS)]
     return PackedOptimizer(Update(name, **options), pack, groups)
 
 
@@ -58,7 +66,7 @@ def gradients() -> Tensor:
 
 
 def by_torch(
-    optimizer: type[torch.optim.Optimizer], options: dict[str, Any], member: int, steps: list[int], **how: Any
+    optimizer: type[torch.optim.Optimizer], options: list[dict[str, Any]], member: int, steps: list[int], **how: Any
 ) -> Tensor:
     """(numbers,) the member's parameters after `steps`, by torch's own optimiser of one network."""
     row = make_pack().rows()[member]
@@ -70,7 +78,7 @@ def by_torch(
             {"params": [bias], "weight_decay": decay if how.get("decays_biases") else 0.0},
         ],
         lr=LR[member].item(),
-        **options,
+        **options[member],
     )
     for step in steps:
         if how.get("halves"):
@@ -149,7 +157,7 @@ def test_a_rebuilt_optimizer_goes_on_with_the_moments_and_steps_it_is_given(
             rows = [moment.index_select(0, stay) for moment in packed.moment_rows()]
             moments = [ParameterPack(INFOS, moment).buffer for moment in rows]
             members, pack = stay.tolist(), pack.keep(stay)
-            groups = [Group(i, i + 1, WEIGHT_DECAY[m].item(), n_steps=3) for i, m in enumerate(members)]
+            groups = [Group(i, i + 1, NUMBERS[m], n_steps=3) for i, m in enumerate(members)]
             packed = PackedOptimizer(Update(name, **options), pack, groups, moments)
         set_gradient(pack, gradient[members])
         for position, member in enumerate(members):
@@ -170,7 +178,8 @@ def test_members_of_one_group_are_stepped_as_if_each_were_alone(name: OptimizerN
                 packed.step(number, 0.01)
         return pack.rows()
 
-    together, alone = [Group(0, MEMBERS, 0.1)], [Group(m, m + 1, 0.1) for m in range(MEMBERS)]
+    one = NUMBERS[1]
+    together, alone = [Group(0, MEMBERS, one)], [Group(m, m + 1, one) for m in range(MEMBERS)]
     torch.testing.assert_close(stepped(together), stepped(alone), rtol=1e-6, atol=1e-7)
 
 
@@ -179,7 +188,9 @@ def test_weight_decay_never_touches_biases_unless_asked(name: OptimizerName) -> 
     for decays_biases in (False, True):
         pack = make_pack()
         before = pack.rows()
-        packed = PackedOptimizer(Update(name, decays_biases=decays_biases), pack, [Group(0, MEMBERS, 0.5)])
+        packed = PackedOptimizer(
+            Update(name, decays_biases=decays_biases), pack, [Group(0, MEMBERS, UpdateNumbers(0.5))]
+        )
         pack.gradient.zero_()
         packed.step(0, 0.1)
         assert (pack.rows()[:, :N_WEIGHTS] != before[:, :N_WEIGHTS]).all()
@@ -257,11 +268,11 @@ def test_vectors_step_each_member_as_torch_does(
     """Member 1 sits out steps 2 and 4, with a broken gradient; halfway the optimiser is made anew."""
     pack, idle = make_pack(), {2, 4}
     update = Update(name, **options)
-    packed = VectorOptimizer(update, pack, WEIGHT_DECAY.tolist(), [0] * MEMBERS)
+    packed = VectorOptimizer(update, pack, NUMBERS, [0] * MEMBERS)
     for step, gradient in enumerate(gradients()):
         if step == 3:
             moments = [ParameterPack(INFOS, rows).buffer for rows in packed.moment_rows()]
-            packed = VectorOptimizer(update, pack, WEIGHT_DECAY.tolist(), packed.n_steps(), moments)
+            packed = VectorOptimizer(update, pack, NUMBERS, packed.n_steps(), moments)
         set_gradient(pack, gradient)
         is_active = torch.ones(MEMBERS)
         if step in idle:

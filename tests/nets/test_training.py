@@ -105,7 +105,8 @@ def plain_loop(
         [
             {"params": [linear.weight for linear in linears], "weight_decay": member.weight_decay},
             {"params": [linear.bias for linear in linears], "weight_decay": 0.0},
-        ]
+        ],
+        betas=member.betas,
     )
     own = torch.from_numpy(member.train_rows)
     n_batches = -(-len(own) // plan.batch_size)
@@ -115,7 +116,7 @@ def plain_loop(
         for number, rows in enumerate(own[order].split(plan.batch_size)):
             progress = torch.tensor((epoch * n_batches + number) / (plan.epochs * n_batches))
             for group in optimizer.param_groups:
-                group["lr"] = member.lr * float(SCHEDULES[plan.schedule](progress))
+                group["lr"] = member.lr * float(SCHEDULES[member.schedule](progress))
             optimizer.zero_grad()
             loss(net(x[rows]), y[rows], rows).backward()
             optimizer.step()
@@ -144,23 +145,33 @@ def assert_same(result: PackResult, position: int, other: PackResult, other_posi
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_every_member_is_the_network_of_a_plain_loop(schedule: ScheduleName) -> None:
-    members = [make_member(number) for number in range(3)]
-    plan = dataclasses.replace(PLAN, schedule=schedule)
-    result = train(members, plan)
+    members = [make_member(number, schedule=schedule) for number in range(3)]
+    result = train(members)
     assert result.failures == {}
     assert result.best_epoch.tolist() == [6, 6, 6]
     for position, member in enumerate(members):
-        assert_is_plain(result, position, member, plan)
+        assert_is_plain(result, position, member)
+
+
+def test_members_of_one_pack_differ_in_every_number_of_the_optimiser() -> None:
+    numbers: list[dict[str, Any]] = [
+        {"betas": (0.9, 0.95), "schedule": "one_cycle"},
+        {"betas": (0.5, 0.99), "weight_decay": 0.3},
+        {"betas": (0.8, 0.9), "lr": 0.03, "schedule": "cosine"},
+    ]
+    members = [make_member(number, **own) for number, own in enumerate(numbers)]
+    result = train(members)
+    for position, member in enumerate(members):
+        assert_is_plain(result, position, member)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_members_of_other_row_counts_are_those_of_a_plain_loop(schedule: ScheduleName) -> None:
     """37, 64 and 65 rows are 3, 4 and 5 batches of 16: the last is short, and the shorter ones have no fifth step."""
-    members = [make_member(number, n_train) for number, n_train in enumerate((37, 64, 65))]
-    plan = dataclasses.replace(PLAN, schedule=schedule)
-    result = train(members, plan)
+    members = [make_member(number, n_train, schedule=schedule) for number, n_train in enumerate((37, 64, 65))]
+    result = train(members)
     for position, member in enumerate(members):
-        assert_is_plain(result, position, member, plan)
+        assert_is_plain(result, position, member)
 
 
 def test_a_member_learns_from_fewer_rows_than_a_batch() -> None:
@@ -221,9 +232,12 @@ def test_classes_are_learned_as_in_a_plain_loop() -> None:
     def accuracy(_: int, rows: np.ndarray, output: np.ndarray) -> float:
         return float(np.mean(output.argmax(axis=1) == codes[0, rows].numpy()))
 
-    members = [make_member(0, 37), make_member(1, 64)]
+    members = [make_member(0, 37), make_member(1, 64), make_member(2, 50, label_smoothing=0.3)]
+    members.insert(1, make_member(3, lr=1e38, label_smoothing=0.1))  # leaves after an epoch
     result = train(members, plan, data=data, network=network, score=accuracy)
-    for position, member in enumerate(members):
+    assert list(result.failures) == [1]
+    for position in (0, 2, 3):
+        member = members[position]
         assert_is_plain(
             result,
             position,
@@ -232,7 +246,9 @@ def test_classes_are_learned_as_in_a_plain_loop() -> None:
             data=data,
             network=network,
             score=accuracy,
-            loss=lambda output, target, _: functional.cross_entropy(output, target),
+            loss=lambda output, target, _, smoothing=member.label_smoothing: functional.cross_entropy(
+                output, target, label_smoothing=smoothing
+            ),
         )
 
 
@@ -298,8 +314,12 @@ def test_steps_by_vectors_are_the_fused_steps(
     monkeypatch: pytest.MonkeyPatch, optimizer: Any, schedule: ScheduleName
 ) -> None:
     """What CUDA runs in graphs, run on the CPU; members of fewer batches sit the others' last ones out."""
-    plan = dataclasses.replace(PLAN, update=Update(optimizer, momentum=0.9), schedule=schedule)
-    members = [make_member(number, n, dropout=0.2) for number, n in enumerate((64, 37, 65, 15))]
+    plan = dataclasses.replace(PLAN, update=Update(optimizer, has_momentum=True))
+    own = {"dropout": 0.2, "schedule": schedule}
+    members = [
+        make_member(number, n, momentum=0.9 - 0.2 * number, betas=(0.9, 1 - 0.1**number), **own)
+        for number, n in enumerate((64, 37, 65, 15), start=1)
+    ]
     fused = train(members, plan)
     monkeypatch.setattr(training, "make_steps", VectorSteps)
     by_vectors = train(members, plan)
@@ -347,12 +367,12 @@ def test_each_member_drops_at_its_own_rate_and_no_batch_drops_as_another(
     masks = []
     fill = PackedDropout.fill
 
-    def spy(dropout: PackedDropout, mask: Tensor) -> Tensor:
-        masks.append(fill(dropout, torch.empty(len(mask), 16, 250)))
-        return fill(dropout, mask)
+    def spy(dropout: PackedDropout, mask: Tensor, layer: int) -> Tensor:
+        masks.append(fill(dropout, torch.empty(len(mask), 16, 250), layer))
+        return fill(dropout, mask, layer)
 
     monkeypatch.setattr(PackedDropout, "fill", spy)
-    network = MLP(N_INPUTS, (8,), 1, has_input_scale=has_input_scale)
+    network = MLP(N_INPUTS, (250,), 1, has_input_scale=has_input_scale)
     rates = [0.0, 0.25, 0.8]
     members = [make_member(number, dropout=rate) for number, rate in enumerate(rates)]
     train(members, dataclasses.replace(PLAN, epochs=2), network=network)
@@ -469,12 +489,13 @@ def test_a_member_without_valid_rows_trains_to_the_end(patience: int | None) -> 
 
 
 def company() -> list[Member]:
-    """Everything that has a state: dropout, unequal rows, one that breaks down, one that stops early."""
+    """Everything that has a state: dropout, unequal rows and widths, one that breaks down, one that stops early."""
+    narrow = dataclasses.replace(NETWORK, hidden_sizes=(3, 5))
     return [
-        make_member(0, dropout=0.3),
-        make_member(1, 37, dropout=0.1, lr=1e38),
-        make_member(2, 65, dropout=0.5),
-        make_member(3, lr=0.003),
+        make_member(0, dropout=0.3, schedule="cosine", momentum=0.9, network=narrow),
+        make_member(1, 37, dropout=0.1, lr=1e38, momentum=0.9),
+        make_member(2, 65, dropout=0.5, schedule="cosine", momentum=0.8),
+        make_member(3, lr=0.003, betas=(0.8, 0.99), network=narrow),
     ]
 
 
@@ -483,7 +504,7 @@ def worse_by_learning(m: int, rows: np.ndarray, output: np.ndarray) -> float:
     return -RMSE(m, rows, output) if m == 2 else RMSE(m, rows, output)
 
 
-LONG = dataclasses.replace(PLAN, epochs=9, patience=2, schedule="cosine")
+LONG = dataclasses.replace(PLAN, epochs=9, patience=2)
 
 
 def train_company(plan: Plan, **other: Any) -> PackResult:
@@ -514,7 +535,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: Any, after: list[int]
 ) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
-    plan = dataclasses.replace(LONG, update=Update(optimizer, momentum=0.9))
+    plan = dataclasses.replace(LONG, update=Update(optimizer, has_momentum=True))
     checkpoint = tmp_path / "pack.safetensors"
     uninterrupted = train_company(plan)
     assert 2 < len(curve_of(uninterrupted, 2)) < 9  # one leaves early, one broke down
