@@ -132,12 +132,28 @@ def train(
     overrides: Overrides = None,
     device: Device = "auto",
     workers: Workers = 0,
+    repeats: Annotated[int, typer.Option(help="then score it on so many other cuts of the folds", min=0)] = 0,
     root: Root = Path(),
 ) -> None:
     """Cross-validate a preset: out-of-fold predictions, scores, fold models."""
+    from pipeline import artifacts
+    from pipeline.stages.repeat import repeat_run
+
     workspace = Workspace(root, competition)
-    _, run = _trained(workspace, _run_config(workspace, preset, model, overrides), device, workers)
+    config = _run_config(workspace, preset, model, overrides)
+    store, run = _trained(workspace, config, device, workers)
     print(f"run: {run.path}")
+    if repeats:
+        from pipeline.nets.devices import choose_device
+
+        where, n_workers = choose_device(device), workers or n_cores()
+        found = repeat_run(store, config, run, n_repeats=repeats, device=where, n_workers=n_workers)
+        scores = " ".join(f"{one['cv_score']:.5f}" for one in found["repeats"])
+        own = artifacts.read_json(run.report)["cv_score"]
+        print(
+            f"cv {store.spec.metric}: {own:.5f}, on {repeats} other cuts {scores}; "
+            f"mean {found['mean']:.5f} (sd {found['sd']:.5f})"
+        )
 
 
 @app.command()
@@ -443,9 +459,11 @@ def _with_features(workspace: Workspace) -> tuple[FeatureStore, bool]:
 def _trained(workspace: Workspace, config: RunConfig, device: str, workers: int) -> tuple[FeatureStore, RunFolder]:
     from pipeline.nets.devices import choose_device
     from pipeline.stages.train import train_run
+    from pipeline.trust import say_trust, trust_in
 
     where = choose_device(device)
     store, _ = _with_features(workspace)
+    say_trust(trust_in(store))
     return store, train_run(store, config, device=where, n_workers=workers or n_cores())
 
 

@@ -17,7 +17,10 @@ from pipeline.metrics import Task
 BOOSTING = ("lightgbm", "xgboost", "catboost")  # the packages of the extra `boosting`
 SEEDED = ("mlp", "histogram_boosting", "random_forest", "extra_trees", *BOOSTING)  # others have no randomness
 REFERENCE_ROWS, REFERENCE_COLUMNS, REFERENCE_FOLDS = 1460, 79, 5  # House Prices
-FEW_MINUTES_SHARE = 0.25  # of the budget: a first candidate that takes longer lets the quickest go first
+FIRST_SHARE, FIRST_S = (
+    0.25,
+    30.0,
+)  # of the budget, and at most: a first candidate that takes longer waits for a quick one
 N_EXTRA_SEEDS = 6  # rounds of more seeds; their gain is gone long before
 
 
@@ -29,19 +32,22 @@ class Cost:
     rows: float = 0.7  # exponents
     columns: float = 0.3
     most_rows: int = 10**9
-    classes_factor: float = 1.0  # of classes over numbers
+    classes_factor: float = 1.0  # of two classes over numbers
+    classes: float = 0.0  # exponent of the number of classes but one
 
 
 # measured: benchmarks/ablation.md
 COSTS = {
+    "baseline": Cost(0.5),
+    "quick": Cost(1.0, rows=0.6, columns=0.5, classes=0.9),
     "mlp": Cost(1.5, rows=0.9, columns=0.4),
     "pbld": Cost(6.0, rows=0.9, columns=0.7),
-    "lightgbm": Cost(5.0, rows=0.6, classes_factor=1.5),
-    "xgboost": Cost(9.0, rows=0.6, classes_factor=2.0),
-    "catboost": Cost(28.0, rows=0.3, classes_factor=0.7),
-    "histogram_boosting": Cost(10.0, rows=0.7),
-    "random_forest": Cost(12.0, rows=1.0, columns=0.0),
-    "extra_trees": Cost(11.0, rows=1.0, columns=0.0),
+    "lightgbm": Cost(5.0, rows=0.6, classes_factor=1.5, classes=0.7),
+    "xgboost": Cost(9.0, rows=0.6, classes_factor=2.0, classes=0.7),
+    "catboost": Cost(28.0, rows=0.3, classes_factor=0.7, classes=0.7),
+    "histogram_boosting": Cost(10.0, rows=0.7, classes=0.7),
+    "random_forest": Cost(12.0, rows=1.0, columns=0.0, classes=0.3),
+    "extra_trees": Cost(11.0, rows=1.0, columns=0.0, most_rows=50_000, classes=0.3),
     "lasso": Cost(2.0, classes_factor=12.0, most_rows=100_000),
     "elastic_net": Cost(2.0, classes_factor=12.0, most_rows=100_000),
     "ridge": Cost(2.0, rows=0.8),
@@ -66,7 +72,7 @@ FOR_MANY_ROWS: Wanted = (
 )  # fmt: skip
 # what a network reads beside its preset's steps: texts as every other family does
 NETWORK_STEPS = ("features.text_parts=true", "features.key_target_means=2000")
-PBLD = ("number_embedding=pbld",)
+VARIANTS = {"": (), "pbld": ("number_embedding=pbld",), "quick": ("lr=0.15", "max_rounds=150", "patience=10")}
 
 
 @dataclass(frozen=True)
@@ -130,11 +136,16 @@ def candidates_for(size: Size, *, is_boosting_there: bool) -> list[Candidate]:
     return [one for one in found if size.n_rows <= COSTS[one.config.model].most_rows]
 
 
-def quick_first(candidates: Sequence[Candidate], budget_s: float) -> list[Candidate]:
-    """The candidates, led by the quickest where the first would take too much of the budget."""
-    if candidates[0].reference_s <= FEW_MINUTES_SHARE * budget_s:
-        return list(candidates)
-    return sorted(candidates, key=lambda one: one.reference_s)
+def stopgaps_for(size: Size, *, is_boosting_there: bool) -> tuple[Candidate, Candidate]:
+    """What stands in for the first candidate where that takes too long: a quick boosting, and the floor of all."""
+    model = "lightgbm" if is_boosting_there else "histogram_boosting"
+    return _candidate(size, model, 1, "quick"), _candidate(size, "baseline", 1, "")
+
+
+def quick_first(candidates: Sequence[Candidate], quick: Candidate, budget_s: float) -> list[Candidate]:
+    """The candidates, led by the quick one where the first would keep the submission waiting for long."""
+    is_slow = candidates[0].reference_s > min(FIRST_SHARE * budget_s, FIRST_S)
+    return [quick, *candidates] if is_slow else list(candidates)
 
 
 def more_seeds(candidates: Sequence[Candidate], weights: dict[str, float], pace: Pace) -> list[Candidate]:
@@ -154,7 +165,7 @@ def _with_seed(one: Candidate, seed: int) -> Candidate:
 
 def _candidate(size: Size, model: str, n_seeds: int, variant: str) -> Candidate:
     is_network = model == "mlp"
-    steps = (*NETWORK_STEPS, *(PBLD if variant else ())) if is_network else ()
+    steps = (*(NETWORK_STEPS if is_network else ()), *VARIANTS[variant])
     config = load_run_config("fast", model=model, overrides=[f"seeds={n_seeds}", *steps])
     label = " ".join(part for part in (model, variant) if part)
     return Candidate(label, label, config, n_seeds * _seconds(COSTS[variant or model], size))
@@ -163,6 +174,6 @@ def _candidate(size: Size, model: str, n_seeds: int, variant: str) -> Candidate:
 def _seconds(cost: Cost, size: Size) -> float:
     rows = max(size.n_rows, 500) / REFERENCE_ROWS
     columns = max(size.n_columns, 10) / REFERENCE_COLUMNS
-    classes = cost.classes_factor * max(1.0, (size.n_classes - 1) ** 0.7) if size.task != "regression" else 1.0
+    classes = cost.classes_factor * max(1, size.n_classes - 1) ** cost.classes if size.task != "regression" else 1.0
     growth = float(rows**cost.rows * columns**cost.columns)
     return cost.seconds * growth * classes * size.n_folds / REFERENCE_FOLDS

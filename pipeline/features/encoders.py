@@ -6,7 +6,7 @@ pydantic model, so that it is stored as JSON and never as a pickle.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -187,6 +187,23 @@ class TableEncoder(_Fitted):
         if self.scaling == "robust":
             scaled = scaled / np.sqrt(1.0 + (scaled / SMOOTH_CLIP_AT) ** 2)
         return np.nan_to_num(scaled, nan=0.0).astype(np.float32)
+
+
+Encode = Callable[[TableEncoder, pd.DataFrame], Encoded]
+
+
+class Encodings:
+    """Tables encoded once for all encoders of one state: models of the same folds and feature steps share them."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, str], tuple[pd.DataFrame, Encoded]] = {}
+
+    def __call__(self, encoder: TableEncoder, frame: pd.DataFrame) -> Encoded:
+        """`encoder.transform(frame)`; nobody may write into it."""
+        key = id(frame), encoder.model_dump_json()
+        if key not in self._known:
+            self._known[key] = frame, encoder.transform(frame)  # the frame is kept: its id is not given away
+        return self._known[key][1]
 
 
 def fit_encoder(

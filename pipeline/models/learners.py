@@ -60,6 +60,11 @@ class Job:
     stop: threading.Event
     n_rounds: int | None = None
 
+    def check_stop(self) -> None:
+        """Give up where the fit shall end; to be asked every second or so. Raises KeyboardInterrupt."""
+        if self.stop.is_set():
+            raise KeyboardInterrupt
+
 
 class Learner(Protocol):
     """A model with its parameters set. Equal rows and seed give equal arrays; a model that is not seeded ignores it."""

@@ -21,9 +21,19 @@ from pipeline.cross_validation import oof_frame, prediction_frame, predictions_o
 from pipeline.ensembling import SMALLEST_WEIGHT, Choice, blend, choose_ensemble
 from pipeline.errors import PipelineError, TrainingError
 from pipeline.interruption import on_interrupt
-from pipeline.planning import Candidate, Pace, Size, candidates_for, has_boosting, more_seeds, quick_first
+from pipeline.planning import (
+    Candidate,
+    Pace,
+    Size,
+    candidates_for,
+    has_boosting,
+    more_seeds,
+    quick_first,
+    stopgaps_for,
+)
 from pipeline.problems import FeatureStore
 from pipeline.progress import say
+from pipeline.trust import known_trust, say_trust, trust_in
 
 BEST = "best"  # preset name of the ensemble
 ENSEMBLE = "ensemble"  # stands where other runs name their model
@@ -32,6 +42,7 @@ RESERVE_SHARE = 0.02  # and so much of the budget for the program's start and en
 MARGIN = 1.1  # an estimate is believed so far
 MOST_OVER = 4.0  # a fit that takes so many times its estimate (and a minute at least) is given up
 LEAST_LIMIT_S = 60.0
+FIRST_BY_S, FIRST_BY_SHARE = 50.0, 0.38  # when the first submission shall be there, of the budget at most
 SHARE_BEFORE_REFIT = 0.45  # of the budget, where the members are trained again on all rows at the end
 
 Train = Callable[[RunConfig, threading.Event], RunFolder]
@@ -71,6 +82,7 @@ def make_best(
         while not work.is_interrupted and (candidate := work.next_candidate()) is not None:
             if work.try_candidate(candidate):
                 work.combine()
+                work.look_once()
     if not work.members:
         if work.is_interrupted:
             raise KeyboardInterrupt
@@ -106,6 +118,8 @@ class _Work:
     given_up: list[dict[str, str]] = field(default_factory=list)
     weights: dict[str, float] = field(default_factory=dict)  # run -> weight
     is_interrupted: bool = False
+    has_looked: bool = False
+    is_first_due: bool = False  # a first candidate took too long: the floor comes before it
     spent_before_s: float = 0.0
     combining_s: float = 0.0
     stop: threading.Event = field(default_factory=threading.Event)
@@ -119,7 +133,8 @@ class _Work:
         self.pace = Pace(self.size)
         self.has_boosting = has_boosting()
         found = candidates_for(self.size, is_boosting_there=self.has_boosting)
-        self.candidates = quick_first(found, self.budget_s)
+        self.quick, self.floor = stopgaps_for(self.size, is_boosting_there=self.has_boosting)
+        self.candidates = quick_first(found, self.quick, self.budget_s)
         name = artifacts.sha256_of_json(self.store.manifest["fingerprint"])[:8]
         self.run = self.store.workspace.run(f"{BEST}-{ENSEMBLE}-{name}")
         self.known = artifacts.read_json(self.run.report) if self.run.is_finished else None
@@ -142,7 +157,8 @@ class _Work:
         """Members of earlier calls, and the time they took."""
         recorded = {} if self.known is None else {one["run"]: one for one in _all_members(self.known)}
         further = more_seeds(self.candidates, {one.kind: 1.0 for one in self.candidates}, self.pace)
-        for one in (*self.candidates, *further):
+        known = {one.config.run_name: one for one in (*self.candidates, *further, self.quick, self.floor)}
+        for one in known.values():
             run = self.store.workspace.run(one.config.run_name)
             if run.is_finished and artifacts.read_json(run.report)["fingerprint"] == self.store.fingerprint(one.config):
                 self._take(one, run, elapsed_s=recorded.get(run.name, {}).get("elapsed_s"))
@@ -185,19 +201,28 @@ class _Work:
             by_kind[by_run[name]] = by_kind.get(by_run[name], 0.0) + weight
         further = more_seeds(self.candidates, by_kind, self.pace)
         untried = [one for one in (*self.candidates, *further) if one.config.run_name not in self.tried]
+        if not self.members:
+            return self._first_of(untried)
         left = self.left()
-        for one in untried:
-            if MARGIN * self.pace.estimate(one) <= left:
-                return one
-        if untried and not self.members:  # something must be there at the end
-            return min(untried, key=self.pace.estimate)
-        return None
+        return next((one for one in untried if MARGIN * self.pace.estimate(one) <= left), None)
+
+    def _first_of(self, untried: list[Candidate]) -> Candidate | None:
+        """The first candidate that is done in time for a first submission; at last the floor, which always is."""
+        left = -math.inf if self.is_first_due else self.left_for_first()
+        in_time = [one for one in untried if MARGIN * self.pace.estimate(one) <= left]
+        if in_time:
+            return in_time[0]
+        return None if self.floor.config.run_name in self.tried else self.floor
+
+    def left_for_first(self) -> float:
+        """Seconds until the first submission shall be there."""
+        return min(FIRST_BY_S, FIRST_BY_SHARE * self.budget_s) - (self.clock() - self.started)
 
     def try_candidate(self, candidate: Candidate) -> bool:
         """Train it, within limits; whether it is finished."""
         self.tried.add(candidate.config.run_name)
         estimate = self.pace.estimate(candidate)
-        limit = min(self.left(), max(LEAST_LIMIT_S, MOST_OVER * estimate)) if self.members else math.inf
+        limit = self._limit(candidate, estimate)
         say(f"best: {candidate.label}, about {estimate:.0f} s; {max(0.0, self.left()):.0f} s are left")
         begun, self.stop, late = self.clock(), threading.Event(), threading.Event()
         stop = self.stop
@@ -214,6 +239,10 @@ class _Work:
             run = self.train(candidate.config, stop)
         except KeyboardInterrupt:
             if late.is_set() and not self.is_interrupted:
+                if not self.members:  # it goes on when there is a submission
+                    self.tried.discard(candidate.config.run_name)
+                    self.is_first_due = True
+                    return False
                 self._give_up(candidate, f"it took longer than {limit:.0f} s; a later call goes on with it")
             else:
                 self.is_interrupted = True
@@ -226,6 +255,12 @@ class _Work:
                 timer.cancel()
         self._take(candidate, run, elapsed_s=self.clock() - begun)
         return True
+
+    def _limit(self, candidate: Candidate, estimate: float) -> float:
+        """Seconds after which a candidate is given up."""
+        if candidate is self.floor:
+            return math.inf
+        return min(self.left(), max(LEAST_LIMIT_S, MOST_OVER * estimate)) if self.members else self.left_for_first()
 
     def _give_up(self, candidate: Candidate, why: str) -> None:
         self.given_up.append({"candidate": candidate.label, "why": why})
@@ -268,6 +303,17 @@ class _Work:
             f"{selection.nested_score:.5f}, cv {cv_score:.5f}, after {self.spent_s():.0f} s"
         )
 
+    def look_once(self) -> None:
+        """Say how far the data lets scores be trusted, as soon as there is a submission."""
+        if not self.has_looked:
+            self.has_looked = True
+            say_trust(trust_in(self.store))
+            self.renew(trust=known_trust(self.store))
+
+    def renew(self, **changes: Any) -> None:
+        """Write the report again with other values."""
+        artifacts.write_json(self.run.report, {**artifacts.read_json(self.run.report), **changes})
+
     def _config(self, chosen: dict[str, _Member]) -> RunConfig:
         return RunConfig(
             preset=BEST,
@@ -306,6 +352,7 @@ class _Work:
             "minutes": self.minutes,
             "n_epochs": [member.report["n_epochs"] for member in chosen.values()],
             "classification": None,
+            "trust": known_trust(store),
             "spent_s": round(self.spent_s(), 2),
             "elapsed_s": round(self.spent_s(), 2),
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -326,9 +373,7 @@ class _Work:
             say(f"  {share}  {member['label']:<22} cv {member['cv_score']:.5f}  {member['elapsed_s']:5.0f} s")
         submission = self.finish(RunConfig.model_validate(report["config"]), self.run, self.is_interrupted)
         if self.tried - {one["run"] for one in _all_members(report)} or self.known is None:
-            artifacts.write_json(
-                self.run.report, {**report, "given_up": self.given_up, "spent_s": round(self.spent_s(), 2)}
-            )
+            self.renew(given_up=self.given_up, spent_s=round(self.spent_s(), 2))
         say(f"best: {self.spent_s():.0f} s of {60 * self.minutes:.0f} s")
         return Best(submission, self.run, self.is_interrupted)
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import optuna
-import pandas as pd
 
 from pipeline.config import RunConfig, SpaceEntry
-from pipeline.folds import Split, assign_folds, splits_of
+from pipeline.folds import splits_of
 from pipeline.models.base import FitContext
 from pipeline.problems import FeatureStore
 from pipeline.progress import progress_bar, say
@@ -42,7 +41,7 @@ def confirm(
     store: FeatureStore, base: RunConfig, study: optuna.Study, space: Mapping[str, SpaceEntry], context: FitContext
 ) -> list[Confirmed]:
     """The untuned default, then the best trials, scored again on folds the study has not seen; [] without such."""
-    fresh, metric = _fresh_splits(store), store.spec.scorer
+    fresh, metric = [splits_of(f, is_time=False) for f in store.other_folds(N_REPEATS)], store.spec.scorer
     best = best_trials(study, metric, N_CONFIRMED)
     if not fresh or not best:
         return []
@@ -60,33 +59,3 @@ def confirm(
             confirmed.append(Confirmed(config, score, scores))
             update((number + 1) / (len(tuned) + 1), "")
     return confirmed
-
-
-def _fresh_splits(store: FeatureStore) -> list[list[Split]]:
-    """Other folds of the same kind and number; none where the spec leaves no choice."""
-    folds = store.spec.folds
-    if folds.kind in ("time", "column", "file"):
-        return []
-    kind = "shuffled" if folds.kind == "contiguous" else folds.kind
-    tables = _fold_columns(store)
-    return [
-        splits_of(
-            assign_folds(
-                folds.model_copy(update={"kind": kind, "seed": folds.seed + 1 + repeat}),
-                store.train_rows["id"],
-                store.target,
-                classes=store.classes,
-                columns=tables,
-                folder=store.workspace.folder,
-            ),
-            is_time=False,
-        )
-        for repeat in range(N_REPEATS)
-    ]
-
-
-def _fold_columns(store: FeatureStore) -> pd.DataFrame:
-    """The groups, read back from the raw files, where folds need them."""
-    from pipeline.tables import load_tables
-
-    return load_tables(store.workspace.raw, store.spec).fold_columns if store.spec.folds.group else pd.DataFrame()
