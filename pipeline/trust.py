@@ -68,8 +68,8 @@ def trust_in(
 def say_trust(trust: Trust) -> None:
     """One line, and those that want a look."""
     say(
-        f"check: test told from train with an AUC of {trust.adversarial_auc:.2f}, {trust.repeated_train_rows} train rows "
-        f"repeated, {trust.test_rows_in_train} test rows equal to one"
+        f"check: test told from train with an AUC of {trust.adversarial_auc:.2f}, {trust.repeated_train_rows} train "
+        f"rows repeated, {trust.test_rows_in_train} test rows equal to one"
     )
     for finding in trust.findings:
         if finding.mark == "look":

@@ -118,7 +118,7 @@ def _kernel_outputs(member: Arrays, x: NDArray[np.float32]) -> FloatArray:
 def _fitted_ridge(
     rows: FitRows, centres: NDArray[np.float32], gamma: float, job: Job
 ) -> tuple[float, Arrays, FloatArray]:
-    """Ridge with an intercept, its penalty by leave-one-out: its error, the member, left-out predictions (rows, outputs).
+    """Ridge with an intercept, its penalty by leave-one-out: error, member, left-out predictions (rows, outputs).
 
     The kernel of rows and centres is made block by block, twice, and never held whole. With V diag(s) Vᵀ the weighted
     covariance of the whitened kernel, a row's leverage is its share of the weight plus w pᵀ diag(1 / (s + a)) p, p its
