@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
-from scipy.stats import rankdata
 
 from pipeline.config import TargetTransform
 from pipeline.folds import NEVER_VALIDATED
@@ -201,6 +199,8 @@ def _linear_weights(products: FloatArray, shrinkage: float, smallest: float) -> 
     As the weights sum to 1, the errors of an average are the average of errors. Non-negative least squares that asks
     for a sum of 1 by one more equation finds the direction, whatever that equation weighs.
     """
+    from scipy.optimize import nnls
+
     kept = np.arange(len(products))
     while True:
         mean = float(np.mean(np.diag(products))) or 1.0
@@ -339,6 +339,8 @@ def _log_loss(stack: FloatArray, y: FloatArray) -> FloatArray:
 
 def _roc_auc(stack: FloatArray, y: FloatArray) -> FloatArray:
     """The Mann-Whitney U of the second class's probabilities over its largest value."""
+    from scipy.stats import rankdata
+
     is_second = y == 1
     n_second = int(is_second.sum())
     n_pairs = n_second * (len(y) - n_second)

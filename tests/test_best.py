@@ -19,7 +19,7 @@ from pipeline.config import RunConfig, load_run_config
 from pipeline.cross_validation import predictions_of, scores_of
 from pipeline.errors import PipelineError, TrainingError
 from pipeline.metrics import METRICS
-from pipeline.planning import Candidate, Pace, Size, candidates_for, more_seeds, quick_first
+from pipeline.planning import Candidate, Pace, Size, candidates_for, more_seeds, quick_first, stopgaps_for
 from pipeline.stages import best as stage
 from pipeline.stages.best import Best, make_best
 from pipeline.stages.final import make_final
@@ -49,7 +49,9 @@ class Bench:
     now: float = 0.0
     trained: list[str] = field(default_factory=list)
     submissions: list[bytes] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=lambda: {one.config.model: one.reference_s for one in SMALL})
+    seconds: dict[str, float] = field(
+        default_factory=lambda: {"baseline": 0.5, **{one.config.model: one.reference_s for one in SMALL}}
+    )
     on_train: Callable[[RunConfig, threading.Event], None] = lambda *_: None
 
     def train(self, config: RunConfig, stop: threading.Event) -> RunFolder:
@@ -140,15 +142,48 @@ def test_ctrl_c_before_any_model_is_an_interruption(bench: Bench) -> None:
         bench(5.0)
 
 
-def test_a_fit_that_will_not_end_in_time_is_stopped(bench: Bench) -> None:
+def test_a_fit_that_will_not_end_in_time_is_stopped(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(config: RunConfig, stop: threading.Event) -> None:
         if config.model == "mlp":
             assert stop.wait(30.0), "nobody stopped it"
 
     bench.on_train = slow
-    bench.seconds["ridge"] = 0.01
-    bench(0.1)  # 6 s: a pace of a thousandth, then a limit of what is left
-    assert "mlp" not in bench.trained
+    monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: [candidate("ridge", 0.1), *SMALL[1:]])
+    bench.seconds["ridge"] = 0.0001
+    bench(0.05)  # 3 s: a pace of a thousandth, then a limit of what is left
+    assert bench.trained == ["ridge"]
+
+
+def test_where_no_candidate_is_done_in_time_the_floor_is_submitted_first(bench: Bench) -> None:
+    bench(0.3)  # 18 s: ridge would be there after 10 s
+    assert bench.trained == ["baseline"]
+    assert len(bench.submissions) >= 1
+    assert pd.read_csv(bench(1.0).submission)["price"].nunique() > 1  # more time, and a model
+
+
+def test_a_first_candidate_that_takes_too_long_goes_on_after_the_floor(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def slow_at_first(config: RunConfig, stop: threading.Event) -> None:
+        begun.append(config.model)
+        if begun == ["ridge"]:
+            assert stop.wait(30.0), "nobody stopped it"
+
+    monkeypatch.setattr(stage, "FIRST_BY_S", 0.2)
+    monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: [candidate("ridge", 0.1)])
+    bench.on_train = slow_at_first
+    best = bench(0.5)
+    assert begun == ["ridge", "baseline", "ridge"]
+    assert {one["label"] for one in artifacts.read_json(best.run.report)["members"]} <= {"ridge", "baseline"}
+
+
+def test_the_report_says_how_far_the_data_is_to_be_trusted(bench: Bench) -> None:
+    best = bench(2.0)
+    trust = artifacts.read_json(best.run.report)["trust"]
+    assert 0.0 <= trust["adversarial_auc"] <= 1.0
+    assert trust["test_rows_in_train"] == 0
 
 
 def test_the_ensemble_is_a_run_like_any_other(bench: Bench) -> None:
@@ -167,7 +202,7 @@ def test_predict_gives_the_stored_test_prediction(bench: Bench, tmp_path: Path) 
     result = bench.toy.run("predict", best.run.name, str(bench.toy.workspace.raw / "test.csv"), "-o", str(output))
     assert result.exit_code == 0, result.output
     stored = predictions_of(artifacts.read_parquet(best.run.test), is_classification=False)
-    np.testing.assert_allclose(pd.read_csv(output)["price"], stored, rtol=1e-9)
+    np.testing.assert_array_equal(pd.read_csv(output)["price"], stored)
 
 
 def test_the_command_line_takes_minutes_and_refuses_a_model(bench: Bench) -> None:
@@ -187,8 +222,10 @@ def test_plans_begin_with_what_fits_and_end_with_seeds_of_what_earns() -> None:
     assert not without & {"catboost", "lightgbm", "xgboost"}
     huge = candidates_for(Size("regression", 100_000, 400, 5), is_boosting_there=True)
     assert not {one.config.model for one in huge} & {"svm", "kernel_ridge"}
-    first = quick_first(huge, 60.0)[0]
-    assert first.reference_s == min(one.reference_s for one in huge)
+    quick, floor = stopgaps_for(Size("regression", 100_000, 400, 5), is_boosting_there=True)
+    assert quick_first(huge, quick, 60.0)[0] is quick
+    assert floor.reference_s < quick.reference_s < min(one.reference_s for one in huge)
+    assert quick_first(plan, quick, 600.0) == plan
     seeds = more_seeds(plan, {"mlp": 0.5, "lasso": 0.5}, Pace(SIZE))
     assert {one.config.model for one in seeds} == {"mlp"}
     assert len({one.config.run_name for one in [*plan, *seeds]}) == len(plan) + len(seeds)

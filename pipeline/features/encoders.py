@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from sklearn.model_selection import KFold
 
 from pipeline.config import FeatureSteps
 from pipeline.errors import DataError, did_you_mean
@@ -293,8 +292,11 @@ def cross_fitted(
         for counts in encoder.counts:
             column = encoded.names.index(_count_name(counts.name))
             encoded.values[fit_rows, column] = counted.values[:, column]
-    if encoder.target_means:
-        frame = encoder.expanded(frame)
+    if not encoder.target_means:
+        return
+    from sklearn.model_selection import KFold
+
+    frame = encoder.expanded(frame)
     n_parts = min(TARGET_ENCODING_FOLDS, len(fit_rows))
     splitter = KFold(n_parts, shuffle=True, random_state=seed % 2**32)
     for means in encoder.target_means:

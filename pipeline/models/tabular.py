@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from pipeline import artifacts
@@ -68,6 +67,8 @@ class TabularModel:
         return fitted
 
     def _members(self, prepared: _Prepared, fitted: FittedTabular, seed: int, context: FitContext) -> list[Arrays]:
+        from sklearn.exceptions import ConvergenceWarning
+
         n_members = fitted.n_seeds * len(prepared.splits) * prepared.n_outputs
         is_alone = context.device.type == "cuda"
         n_parallel = 1 if is_alone else max(1, min(context.n_workers, n_members))
