@@ -223,8 +223,8 @@ def test_plans_begin_with_what_fits_and_end_with_seeds_of_what_earns() -> None:
     huge = candidates_for(Size("regression", 100_000, 400, 5), is_boosting_there=True)
     assert not {one.config.model for one in huge} & {"svm", "kernel_ridge"}
     quick, floor = stopgaps_for(Size("regression", 100_000, 400, 5), is_boosting_there=True)
-    assert quick_first(huge, quick, 60.0)[0] is quick
-    assert floor.reference_s < quick.reference_s < min(one.reference_s for one in huge)
+    assert quick_first(huge, quick, 60.0) == [quick[0], *huge, *quick[1:]]
+    assert floor.reference_s < quick[0].reference_s < min(one.reference_s for one in huge)
     assert quick_first(plan, quick, 600.0) == plan
     seeds = more_seeds(plan, {"mlp": 0.5, "lasso": 0.5}, Pace(SIZE))
     assert {one.config.model for one in seeds} == {"mlp"}

@@ -157,7 +157,7 @@ class _Work:
         """Members of earlier calls, and the time they took."""
         recorded = {} if self.known is None else {one["run"]: one for one in _all_members(self.known)}
         further = more_seeds(self.candidates, {one.kind: 1.0 for one in self.candidates}, self.pace)
-        known = {one.config.run_name: one for one in (*self.candidates, *further, self.quick, self.floor)}
+        known = {one.config.run_name: one for one in (*self.candidates, *further, *self.quick, self.floor)}
         for one in known.values():
             run = self.store.workspace.run(one.config.run_name)
             if run.is_finished and artifacts.read_json(run.report)["fingerprint"] == self.store.fingerprint(one.config):
