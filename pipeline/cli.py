@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -490,8 +491,8 @@ def _best(
     where, n_workers = choose_device(device), workers or n_cores()
     store, _ = _with_features(workspace)
 
-    def train(config: RunConfig, stop: threading.Event) -> RunFolder:
-        return train_run(store, config, device=where, n_workers=n_workers, stop=stop)
+    def train(config: RunConfig, stop: threading.Event, on_share: Callable[[float], None]) -> RunFolder:
+        return train_run(store, config, device=where, n_workers=n_workers, stop=stop, on_share=on_share)
 
     def finish(config: RunConfig, run: RunFolder, is_interim: bool) -> Path:
         return make_final(store, config, run, device=where, n_workers=n_workers, is_interim=is_interim)

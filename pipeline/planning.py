@@ -140,7 +140,7 @@ def candidates_for(size: Size, *, is_boosting_there: bool) -> list[Candidate]:
 
 
 def stopgaps_for(size: Size, *, is_boosting_there: bool) -> tuple[list[Candidate], Candidate]:
-    """What there is for a table that is too large for the time: quick boostings, and the floor, which always is done."""
+    """For a table that is too large for the time: quick boostings, and the floor, which always is done."""
     models = BOOSTING if is_boosting_there else ("histogram_boosting",)
     return [_candidate(size, model, 1, "quick") for model in models], _candidate(size, "baseline", 1, "")
 

@@ -76,6 +76,8 @@ class RunWork:
                 ) -> None:
                     which = f"part {number + 1} of {len(parts)}, " if len(parts) > 1 else ""
                     update((number + share) / len(parts), which + scores.text_after(new))
+                    if context.on_progress is not None:
+                        context.on_progress((number + share) / len(parts), new)
 
                 folder = context.checkpoints
                 own = None if folder is None else part_folder(folder, number, len(parts))

@@ -52,10 +52,13 @@ class Bench:
     seconds: dict[str, float] = field(
         default_factory=lambda: {"baseline": 0.5, **{one.config.model: one.reference_s for one in SMALL}}
     )
+    early: dict[str, float] = field(default_factory=dict)  # seconds until two fifths are done
     on_train: Callable[[RunConfig, threading.Event], None] = lambda *_: None
 
-    def train(self, config: RunConfig, stop: threading.Event) -> RunFolder:
+    def train(self, config: RunConfig, stop: threading.Event, on_share: Callable[[float], None]) -> RunFolder:
         self.on_train(config, stop)
+        self.now += self.early.get(config.model, 0.0)
+        on_share(0.4)
         if stop.is_set():
             raise KeyboardInterrupt
         self.now += self.seconds[config.model]
@@ -152,6 +155,14 @@ def test_a_fit_that_will_not_end_in_time_is_stopped(bench: Bench, monkeypatch: p
     bench.seconds["ridge"] = 0.0001
     bench(0.05)  # 3 s: a pace of a thousandth, then a limit of what is left
     assert bench.trained == ["ridge"]
+
+
+def test_what_will_not_be_done_in_time_is_given_up_early(bench: Bench) -> None:
+    bench.early["mlp"] = 30.0  # of some 48 s that are left: it would take 75 s
+    best = bench(1.0)
+    assert bench.trained == ["ridge"]
+    assert [one["candidate"] for one in artifacts.read_json(best.run.report)["given_up"]] == ["mlp"]
+    assert bench.now == 40.0
 
 
 def test_where_no_candidate_is_done_in_time_the_floor_is_submitted_first(bench: Bench) -> None:

@@ -45,7 +45,11 @@ LEAST_LIMIT_S = 60.0
 FIRST_BY_S, FIRST_BY_SHARE = 50.0, 0.38  # when the first submission shall be there, of the budget at most
 SHARE_BEFORE_REFIT = 0.45  # of the budget, where the members are trained again on all rows at the end
 
-Train = Callable[[RunConfig, threading.Event], RunFolder]
+# a fit that is so far and, at its own pace, would take so many times what it may take is given up at once: of five folds
+# on two cores the first is done after a third or more of the time
+HOPELESS = ((0.35, 1.3), (0.15, 2.0))
+
+Train = Callable[[RunConfig, threading.Event, Callable[[float], None]], RunFolder]
 Finish = Callable[[RunConfig, RunFolder, bool], Path]  # the last: whether a better one may follow
 
 
@@ -231,19 +235,24 @@ class _Work:
             late.set()
             stop.set()
 
+        def look_ahead(share: float) -> None:
+            times = next((times for least, times in HOPELESS if share >= least), math.inf)
+            if share < 1.0 and self.clock() - begun > times * limit * share:
+                give_up()
+
         timer = None if math.isinf(limit) else threading.Timer(max(0.0, limit), give_up)
         if timer is not None:
             timer.daemon = True
             timer.start()
         try:
-            run = self.train(candidate.config, stop)
+            run = self.train(candidate.config, stop, look_ahead)
         except KeyboardInterrupt:
             if late.is_set() and not self.is_interrupted:
                 if not self.members:  # it goes on when there is a submission
                     self.tried.discard(candidate.config.run_name)
                     self.is_first_due = True
                     return False
-                self._give_up(candidate, f"it took longer than {limit:.0f} s; a later call goes on with it")
+                self._give_up(candidate, f"it takes longer than {limit:.0f} s; a later call goes on with it")
             else:
                 self.is_interrupted = True
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -35,11 +35,12 @@ def train_run(
     device: torch.device,
     n_workers: int,
     stop: threading.Event | None = None,
+    on_share: Callable[[float], None] | None = None,
 ) -> RunFolder:
     """Cross-validate the configuration, unless its finished run is there. Raises SpecError, TrainingError.
 
     Interrupted, or told to `stop` by another thread (it raises KeyboardInterrupt then), it keeps checkpoints and goes
-    on from them the next time.
+    on from them the next time. `on_share` is told the share of the fits that is done.
     """
     run = store.workspace.run(config.run_name)
     fingerprint = store.fingerprint(config)
@@ -52,7 +53,13 @@ def train_run(
     shown = f", an ensemble of {len(parts)} configurations" if len(parts) > 1 else ""
     say(f"train: {run.name} on {describe_device(device)}, {len(store.splits)} folds x {config.seeds} seeds{shown}")
     started = time.monotonic()
-    context = FitContext(device, n_workers, run.checkpoints, stop=stop or threading.Event())
+    context = FitContext(
+        device,
+        n_workers,
+        run.checkpoints,
+        on_progress=None if on_share is None else lambda share, _: on_share(share),
+        stop=stop or threading.Event(),
+    )
     found = work.cross_validated(store.fold_of_row, context, title="train")
     results = found.results
     cv_score, fold_scores = scores_of(found.oof, store.spec.scorer)
