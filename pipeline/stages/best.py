@@ -45,8 +45,8 @@ LEAST_LIMIT_S = 60.0
 FIRST_BY_S, FIRST_BY_SHARE = 50.0, 0.38  # when the first submission shall be there, of the budget at most
 SHARE_BEFORE_REFIT = 0.45  # of the budget, where the members are trained again on all rows at the end
 
-# a fit that is so far and, at its own pace, would take so many times what it may take is given up at once: of five folds
-# on two cores the first is done after a third or more of the time
+# (share done, times): a fit that at its own pace would take so many times what it may take is given up at once; of five
+# folds on two cores the first is done after a third of the time
 HOPELESS = ((0.35, 1.3), (0.15, 2.0))
 
 Train = Callable[[RunConfig, threading.Event, Callable[[float], None]], RunFolder]
