@@ -205,21 +205,21 @@ class _Work:
             by_kind[by_run[name]] = by_kind.get(by_run[name], 0.0) + weight
         further = more_seeds(self.candidates, by_kind, self.pace)
         untried = [one for one in (*self.candidates, *further) if one.config.run_name not in self.tried]
-        if not self.members:
-            return self._first_of(untried)
-        left = self.left()
-        return next((one for one in untried if MARGIN * self.pace.estimate(one) <= left), None)
+        left = self.left_for_next()
+        in_time = next((one for one in untried if MARGIN * self.pace.estimate(one) <= left), None)
+        return self.floor if in_time is None and self.has_nothing else in_time
 
-    def _first_of(self, untried: list[Candidate]) -> Candidate | None:
-        """The first candidate that is done in time for a first submission; at last the floor, which always is."""
-        left = -math.inf if self.is_first_due else self.left_for_first()
-        in_time = [one for one in untried if MARGIN * self.pace.estimate(one) <= left]
-        if in_time:
-            return in_time[0]
-        return None if self.floor.config.run_name in self.tried else self.floor
+    @property
+    def has_nothing(self) -> bool:
+        """Whether there is no submission yet, and the floor may still make one."""
+        return not self.members and self.floor.config.run_name not in self.tried
 
-    def left_for_first(self) -> float:
-        """Seconds until the first submission shall be there."""
+    def left_for_next(self) -> float:
+        """Seconds for the next candidate: what is left, or those until the first submission shall be there."""
+        if not self.has_nothing:
+            return self.left()
+        if self.is_first_due:
+            return -math.inf
         return min(FIRST_BY_S, FIRST_BY_SHARE * self.budget_s) - (self.clock() - self.started)
 
     def try_candidate(self, candidate: Candidate) -> bool:
@@ -248,7 +248,7 @@ class _Work:
             run = self.train(candidate.config, stop, look_ahead)
         except KeyboardInterrupt:
             if late.is_set() and not self.is_interrupted:
-                if not self.members:  # it goes on when there is a submission
+                if self.has_nothing:  # it goes on when there is a submission
                     self.tried.discard(candidate.config.run_name)
                     self.is_first_due = True
                     return False
@@ -269,7 +269,7 @@ class _Work:
         """Seconds after which a candidate is given up."""
         if candidate is self.floor:
             return math.inf
-        return min(self.left(), max(LEAST_LIMIT_S, MOST_OVER * estimate)) if self.members else self.left_for_first()
+        return min(self.left_for_next(), max(LEAST_LIMIT_S, MOST_OVER * estimate))
 
     def _give_up(self, candidate: Candidate, why: str) -> None:
         self.given_up.append({"candidate": candidate.label, "why": why})
