@@ -283,7 +283,8 @@ class _Work:
         seconds = float(report["elapsed_s"]) if elapsed_s is None else elapsed_s
         self.members.append(_Member(candidate, run, report, oof, test, seconds))
         self.tried.add(run.name)
-        self.pace.measured(candidate, seconds)
+        if candidate is not self.floor:  # its seconds say nothing of a model's
+            self.pace.measured(candidate, seconds)
 
     def combine(self) -> None:
         """Choose the ensemble of all members; write it as a run, and its submission."""
