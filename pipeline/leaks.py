@@ -117,12 +117,12 @@ def duplicates_of(train: pd.DataFrame, test: pd.DataFrame, target: FloatArray) -
     mine, theirs = (_hashes(frame[telling]) for frame in (train, test))
     again_or_first = pd.Series(mine).duplicated(keep=False).to_numpy() | np.isin(mine, theirs)
     rows, test_rows = np.flatnonzero(again_or_first), np.flatnonzero(np.isin(theirs, mine))  # the others have no equal
-    mine, theirs = _hashes(train.iloc[rows]), _hashes(test.iloc[test_rows])
-    first_of = pd.Series(np.arange(len(mine))).groupby(mine).transform("first").to_numpy(dtype=np.int64)
-    again = np.flatnonzero(first_of != np.arange(len(mine)))
+    whole, theirs = _hashes(train.iloc[rows]), _hashes(test.iloc[test_rows])
+    first_of = pd.Series(np.arange(len(whole))).groupby(whole).transform("first").to_numpy(dtype=np.int64)
+    again = np.flatnonzero(first_of != np.arange(len(whole)))
     y = target.reshape(len(target), -1)[rows]
     differs = (y[again] != y[first_of[again]]).any(axis=1)
-    return Duplicates(len(again), int(differs.sum()), int(np.isin(theirs, mine).sum()))
+    return Duplicates(len(again), int(differs.sum()), int(np.isin(theirs, whole).sum()))
 
 
 def _hashes(frame: pd.DataFrame) -> NDArray[np.uint64]:
