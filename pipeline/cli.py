@@ -172,6 +172,7 @@ def submit(
     root: Root = Path(),
 ) -> None:
     """Everything up to a checked submission, and its upload. What is there and up to date is not made again."""
+    started = time.monotonic()
     from pipeline import artifacts
     from pipeline.stages.submit import submit as submit_file
 
@@ -179,7 +180,7 @@ def submit(
     if preset == "best":
         if model is not None or overrides:
             raise SpecError("preset best chooses models and their settings itself", where="--model, --set")
-        store, path, is_interrupted = _best(workspace, minutes, prune, device, workers)
+        store, path, is_interrupted = _best(workspace, minutes, prune, device, workers, started)
     else:
         store, path = _finished(workspace, _run_config(workspace, preset, model, overrides), device, workers)
     submit_file(store, path, is_upload_wanted=upload, may_use_last_slot=yes)
@@ -478,10 +479,9 @@ def _finished(workspace: Workspace, config: RunConfig, device: str, workers: int
 
 
 def _best(
-    workspace: Workspace, minutes: float, prune: float | None, device: str, workers: int
+    workspace: Workspace, minutes: float, prune: float | None, device: str, workers: int, started: float
 ) -> tuple[FeatureStore, Path, bool]:
     """The features, the submission of the best ensemble, and whether Ctrl-C ended it."""
-    started = time.monotonic()
     from pipeline.ensembling import SMALLEST_WEIGHT
     from pipeline.nets.devices import choose_device
     from pipeline.stages.best import make_best

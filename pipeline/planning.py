@@ -75,7 +75,14 @@ FOR_MANY_ROWS: Wanted = (
 )  # fmt: skip
 # what a network reads beside its preset's steps: texts as every other family does
 NETWORK_STEPS = ("features.text_parts=true", "features.key_target_means=2000")
-VARIANTS = {"": (), "pbld": ("number_embedding=pbld",), "quick": ("lr=0.15", "max_rounds=150", "patience=10")}
+QUICK = ("lr=0.2", "rounds=60", "column_share=1.0", "row_share=0.8")
+VARIANTS = {
+    "mlp pbld": ("number_embedding=pbld",),
+    "lightgbm quick": (*QUICK, "max_leaves=31"),
+    "xgboost quick": (*QUICK, "max_depth=6"),
+    "catboost quick": (*QUICK, "max_depth=7"),
+    "histogram_boosting quick": ("lr=0.2", "max_rounds=60", "max_features=1.0"),
+}
 
 
 @dataclass(frozen=True)
@@ -168,9 +175,9 @@ def _with_seed(one: Candidate, seed: int) -> Candidate:
 
 def _candidate(size: Size, model: str, n_seeds: int, variant: str) -> Candidate:
     is_network = model == "mlp"
-    steps = (*(NETWORK_STEPS if is_network else ()), *VARIANTS[variant])
-    config = load_run_config("fast", model=model, overrides=[f"seeds={n_seeds}", *steps])
     label = " ".join(part for part in (model, variant) if part)
+    steps = (*(NETWORK_STEPS if is_network else ()), *VARIANTS.get(label, ()))
+    config = load_run_config("fast", model=model, overrides=[f"seeds={n_seeds}", *steps])
     return Candidate(label, label, config, n_seeds * _seconds(COSTS[label], size))
 
 

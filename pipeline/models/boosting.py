@@ -54,6 +54,7 @@ class BoostingParams(Table):
     )
     l2: float = Field(default=1.0, ge=0)
     loss: str = Field(default="auto", pattern="^(auto|mse|mae|huber)$", description="of numbers")
+    rounds: int | None = Field(default=None, ge=1, description="a fixed number; default: found on held rows")
     max_rounds: int = Field(default=5000, ge=1)
     patience: int | None = Field(
         default=None, ge=1, description="rounds without a better loss on the held rows; default: 3 / lr"
@@ -98,7 +99,7 @@ class _Boosting:
         if not rows.is_regression and self.params.loss != "auto":
             raise SpecError(f"the loss {self.params.loss!r} is for numbers, not classes", where="[params] loss")
         library = imported(self.library)
-        n_rounds = job.n_rounds or self._rounds(library, rows, job)
+        n_rounds = job.n_rounds or self.params.rounds or self._rounds(library, rows, job)
         model, _ = self._trained(library, rows, None, job, n_rounds)
         if job.stop.is_set():  # the model is cut short
             raise KeyboardInterrupt
