@@ -387,7 +387,7 @@ def predict(
     workspace = Workspace(root, competition)
     store = FeatureStore(workspace, load_spec(workspace.spec))
     path = output or rows.with_name(f"{rows.name.split('.')[0]}-{run}.csv")
-    predict_file(store, run, rows, path)
+    predict_file(store, run, rows, path, is_own_process=True)
     print(f"predictions: {path}{'  SAMPLE DATA' if store.is_sample else ''}")
 
 

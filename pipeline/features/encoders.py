@@ -106,6 +106,7 @@ class Encoded:
     names: list[str]
     cardinality: dict[str, int]  # ordinal view: column -> number of codes; empty in the onehot view
     onehot: dict[str, tuple[int, int]] = field(default_factory=dict)  # category -> its columns, from and below
+    made_of_it: list[tuple[Any, Any]] = field(default_factory=list, compare=False)  # how it was arranged -> the result
 
 
 class TableEncoder(_Fitted):

@@ -9,8 +9,11 @@ many rounds. The fold's own valid rows are never looked at: stopped on them, Hou
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import sys
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, ClassVar
@@ -39,6 +42,7 @@ from pipeline.targets import softmax
 ROWS_FOR_GPU = 20_000  # with fewer rows a GPU is slower than one core
 FEW_ROWS = 4_000  # up to here the number of rounds is the mean over several held parts
 EXTRA = "boosting"
+NOT_TO_PREDICT = ("sklearn", "IPython", "matplotlib", "plotly", "graphviz", "dask")
 
 
 class BoostingParams(Table):
@@ -72,6 +76,23 @@ def imported(name: str) -> ModuleType:
             f"the model {name!r} needs the package {name!r}, which cannot be imported: {error}",
             hint=f"Install it with pip install -e '.[{EXTRA}]', or take --model histogram_boosting, which needs none.",
         ) from error
+
+
+def import_lean(models: Iterable[str]) -> None:
+    """Import the libraries of `models` without what their own wrappers and plots need, where that is not there yet.
+
+    For a process that only predicts: the wrappers take longer to import than the prediction takes. A library that
+    cannot be imported is left to `imported`, which says so.
+    """
+    absent = [name for name in NOT_TO_PREDICT if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: its import fails
+    try:
+        for name in sorted({LightGBM.library, XGBoost.library, CatBoost.library} & set(models)):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pipeline.ensembling import blend
 from pipeline.errors import ArtifactError, did_you_mean
 from pipeline.features import Encodings
 from pipeline.models import entry_of
+from pipeline.models.boosting import import_lean
 from pipeline.probabilities import adjusted_as_reported
 from pipeline.problems import FeatureStore
 from pipeline.progress import say
@@ -22,9 +23,15 @@ from pipeline.submission import make_submission
 from pipeline.tables import ColumnRecipe, load_new_rows
 
 
-def predict_file(store: FeatureStore, run_name: str, rows: Path, output: Path) -> None:
-    """Predict the rows of a file that has the competition's columns. Raises ArtifactError, DataError."""
+def predict_file(store: FeatureStore, run_name: str, rows: Path, output: Path, *, is_own_process: bool = False) -> None:
+    """Predict the rows of a file that has the competition's columns. Raises ArtifactError, DataError.
+
+    In a process of its own only what a prediction needs is imported.
+    """
     run = find_run(store, run_name)
+    if is_own_process:
+        config = RunConfig.model_validate(artifacts.read_json(run.report)["config"])
+        import_lean(part.model for _, part in config.weighted_parts)
     recipes = [ColumnRecipe(**recipe) for recipe in store.manifest["recipes"]]
     new = load_new_rows(rows, store.spec.id, recipes)
     for note in new.notes:
