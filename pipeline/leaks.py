@@ -21,6 +21,7 @@ from pipeline.features import Role
 
 FloatArray = NDArray[np.float64]
 N_PARTS = 5
+N_ROUNDS = 60  # of the trees that tell the tables apart
 MOST_ROWS = 20_000  # rows that are looked at, of each table
 AUC_OF_SHIFT = 0.6  # above: the tables differ
 TOO_GOOD = 0.95  # share of the target's variance, or 2 AUC - 1, that one column tells alone
@@ -69,7 +70,9 @@ def numbers_of(frames: list[pd.DataFrame], roles: Mapping[str, Role]) -> list[pd
     return [numbers.iloc[start:stop].reset_index(drop=True) for start, stop in pairwise(bounds)]
 
 
-def shift_of(train: pd.DataFrame, test: pd.DataFrame, *, seed: int) -> Shift:
+def shift_of(
+    train: pd.DataFrame, test: pd.DataFrame, *, seed: int, n_parts: int = 3, n_rounds: int = N_ROUNDS
+) -> Shift:
     """Adversarial validation: cross-validated AUC of telling test rows from train rows (numbers, NaN allowed).
 
     The columns are looked for where the AUC says that there are some. Fewer than `N_SHIFT` rows tell nothing: 0.5.
@@ -81,8 +84,8 @@ def shift_of(train: pd.DataFrame, test: pd.DataFrame, *, seed: int) -> Shift:
     if min(len(frame) for frame in tables) < N_SHIFT:
         return Shift(0.5, {})
     told, models = np.zeros(len(y)), []
-    for fit_rows, held in StratifiedKFold(3, shuffle=True, random_state=seed).split(x, y):
-        model = HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=16, random_state=seed)
+    for fit_rows, held in StratifiedKFold(n_parts, shuffle=True, random_state=seed).split(x, y):
+        model = HistGradientBoostingClassifier(max_iter=n_rounds, max_leaf_nodes=16, random_state=seed)
         model.fit(x[fit_rows], y[fit_rows])
         told[held] = model.predict_proba(x[held])[:, 1]
         models.append((model, held))
@@ -130,7 +133,7 @@ def _hashes(frame: pd.DataFrame) -> NDArray[np.uint64]:
     return hashes
 
 
-def told_by(values: FloatArray, target: FloatArray, n_classes: int, *, seed: int) -> float:
+def told_by(values: FloatArray, target: FloatArray, n_classes: int, *, seed: int, n_parts: int = N_PARTS) -> float:
     """What one column alone tells: held-out share of variance, or 2 AUC - 1 (the class told best against the rest).
 
     A tree of depth 6 on shuffled folds; never below 0.
@@ -142,13 +145,13 @@ def told_by(values: FloatArray, target: FloatArray, n_classes: int, *, seed: int
     leaf = max(5, len(rows) // 200)
     if n_classes == 0:
         told = np.zeros(len(y))
-        for fit_rows, held in KFold(N_PARTS, shuffle=True, random_state=seed).split(x):
+        for fit_rows, held in KFold(n_parts, shuffle=True, random_state=seed).split(x):
             tree = DecisionTreeRegressor(max_depth=6, min_samples_leaf=leaf, random_state=seed)
             told[held] = tree.fit(x[fit_rows], y[fit_rows]).predict(x[held])
         variance = float(np.var(y))
         return max(0.0, 1.0 - float(np.mean((y - told) ** 2)) / variance) if variance > 0 else 0.0
     shares = np.zeros((len(y), n_classes))
-    for fit_rows, held in KFold(N_PARTS, shuffle=True, random_state=seed).split(x):
+    for fit_rows, held in KFold(n_parts, shuffle=True, random_state=seed).split(x):
         classifier = DecisionTreeClassifier(max_depth=6, min_samples_leaf=leaf, random_state=seed)
         classifier.fit(x[fit_rows], y[fit_rows])
         shares[np.ix_(held, classifier.classes_.astype(int))] = classifier.predict_proba(x[held])

@@ -73,6 +73,11 @@ FOR_MANY_ROWS: Wanted = (
     ("lightgbm", 1, ""), ("catboost", 1, ""), ("xgboost", 1, ""), ("mlp", 2, "pbld"), ("kernel_ridge", 1, ""),
     ("extra_trees", 1, ""), ("mlp", 4, ""),
 )  # fmt: skip
+MANY_COLUMNS = 200  # from here on most columns are likely to be noise, which trees and the lasso leave out
+FOR_WIDE: Wanted = (
+    ("lightgbm", 1, ""), ("lasso", 1, ""), ("catboost", 1, ""), ("xgboost", 1, ""), ("kernel_ridge", 1, ""),
+    ("extra_trees", 1, ""), ("mlp", 4, ""), ("svm", 1, ""), ("mlp", 2, "pbld"),
+)  # fmt: skip
 # what a network reads beside its preset's steps: texts as every other family does
 NETWORK_STEPS = ("features.text_parts=true", "features.key_target_means=2000")
 QUICK = ("lr=0.2", "rounds=60", "column_share=1.0", "row_share=0.8")
@@ -136,6 +141,8 @@ def candidates_for(size: Size, *, is_boosting_there: bool) -> list[Candidate]:
     wanted = FOR_NUMBERS if size.task == "regression" else FOR_CLASSES
     if size.n_rows > MANY_ROWS:
         wanted = FOR_MANY_ROWS
+    elif size.n_columns > MANY_COLUMNS:
+        wanted = FOR_WIDE
     found = []
     for model, n_seeds, variant in wanted:
         if model in BOOSTING and not is_boosting_there:

@@ -12,14 +12,15 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from pipeline import artifacts
 from pipeline.problems import FeatureStore
 from pipeline.progress import say
 from pipeline.targets import transform_target
 
-FEW_ROWS = 2_000  # of each table: what a run looks at; `check` looks at more
-FEW_COLUMNS = 100  # drawn from more
+FEW_ROWS, FEW_COLUMNS = 2_000, 50  # of each table, drawn: what a run looks at, in about a second; `check` looks at more
+FEW_PARTS, FEW_ROUNDS = 2, 25  # of a look at few rows: folds, and trees that tell the tables apart
 
 OnProgress = Callable[[float, str], None]
 
@@ -37,6 +38,7 @@ class Trust:
     """The findings, and the numbers behind the first two."""
 
     n_rows: int  # of each table, at most, that were looked at (repeated rows: all were)
+    n_columns: int  # that were looked at
     adversarial_auc: float  # of telling test rows from train rows; 0.5: not at all
     repeated_train_rows: int  # equal to an earlier one in all features
     contradicting_train_rows: int  # of these, with another target
@@ -81,21 +83,33 @@ def _path(store: FeatureStore) -> Path:
 
 
 def _looked(store: FeatureStore, n_rows: int, n_columns: int, on_progress: OnProgress) -> Trust:
-    from pipeline.leaks import duplicates_of, numbers_of, shift_of  # scikit-learn's trees, which no other run needs
+    from pipeline.leaks import (
+        N_PARTS,
+        N_ROUNDS,
+        duplicates_of,
+        numbers_of,
+        shift_of,
+    )  # scikit-learn's, which few runs need
 
     repeated = duplicates_of(store.train, store.test, store.target)
     rng = np.random.default_rng(0)
     rows, test_rows = (_some(len(frame), n_rows, rng) for frame in (store.train, store.test))
-    train, test = numbers_of([store.train.iloc[rows], store.test.iloc[test_rows]], store.manifest["roles"])
+    columns = [store.train.columns[i] for i in _some(store.train.shape[1], n_columns, rng)]
+    frames = [store.train.iloc[rows][columns], store.test.iloc[test_rows][columns]]
+    train, test = numbers_of(frames, store.manifest["roles"])
     target = (store.target if store.target.ndim == 1 else store.target[:, 0])[rows]
     if store.spec.task == "regression":
         target = transform_target(store.spec.target_transform, target)
-    shift = shift_of(train, test, seed=0)
-    findings = [_of_duplicates(repeated), _of_shift(shift), *_of_order(store, rows, target)]
-    columns = list(train.columns[_some(train.shape[1], n_columns, rng)])
-    findings.append(_of_columns(train[columns], target, len(store.classes), on_progress))
+    is_quick = n_rows <= FEW_ROWS
+    n_parts = FEW_PARTS if is_quick else N_PARTS
+    with threadpool_limits(1, user_api="openmp"):  # so little work is done sooner by one thread
+        n_rounds = FEW_ROUNDS if is_quick else N_ROUNDS
+        shift = shift_of(train, test, seed=0, n_parts=min(n_parts, 3), n_rounds=n_rounds)
+        findings = [_of_duplicates(repeated), _of_shift(shift), *_of_order(store, rows, target, n_parts)]
+        findings.append(_of_columns(train, target, len(store.classes), n_parts, on_progress))
     return Trust(
         n_rows=n_rows,
+        n_columns=len(columns),
         adversarial_auc=shift.auc,
         repeated_train_rows=repeated.within_train,
         contradicting_train_rows=repeated.contradicting,
@@ -129,7 +143,7 @@ def _of_shift(shift: Any) -> Finding:
     return Finding("look", f"{text}, by {told or 'many columns together'}: expect another score there than in cv")
 
 
-def _of_order(store: FeatureStore, rows: np.ndarray, target: np.ndarray) -> list[Finding]:
+def _of_order(store: FeatureStore, rows: np.ndarray, target: np.ndarray, n_parts: int) -> list[Finding]:
     from pipeline.leaks import ORDER_TELLS, told_by
 
     orders = {"the order of the train rows": rows.astype(np.float64)}
@@ -138,20 +152,23 @@ def _of_order(store: FeatureStore, rows: np.ndarray, target: np.ndarray) -> list
         orders["the id"] = ids.to_numpy(dtype=np.float64)[rows]
     findings = []
     for name, values in orders.items():
-        told = told_by(values, target, len(store.classes), seed=0)
-        noise = told_by(np.random.default_rng(0).permutation(values), target, len(store.classes), seed=0)
+        told = told_by(values, target, len(store.classes), seed=0, n_parts=n_parts)
+        shuffled = np.random.default_rng(0).permutation(values)
+        noise = told_by(shuffled, target, len(store.classes), seed=0, n_parts=n_parts)
         text = f"{name} alone tells {told:.0%} of the target"
         hint = ": rows are sorted, or follow time; folds of shuffled rows may flatter"
         findings.append(Finding("look", text + hint) if told > ORDER_TELLS + 2.0 * noise else Finding("ok", text))
     return findings
 
 
-def _of_columns(train: pd.DataFrame, target: np.ndarray, n_classes: int, on_progress: OnProgress) -> Finding:
+def _of_columns(
+    train: pd.DataFrame, target: np.ndarray, n_classes: int, n_parts: int, on_progress: OnProgress
+) -> Finding:
     from pipeline.leaks import TOO_GOOD, told_by
 
     told = {}
     for number, name in enumerate(train.columns):
-        told[name] = told_by(train[name].to_numpy(), target, n_classes, seed=0)
+        told[name] = told_by(train[name].to_numpy(), target, n_classes, seed=0, n_parts=n_parts)
         on_progress((number + 1) / train.shape[1], str(name))
     best = sorted(told, key=lambda name: -told[name])
     too_good = [name for name in best if told[name] > TOO_GOOD]

@@ -238,6 +238,8 @@ def test_plans_begin_with_what_fits_and_end_with_seeds_of_what_earns() -> None:
     assert not without & {"catboost", "lightgbm", "xgboost"}
     huge = candidates_for(Size("regression", 100_000, 400, 5), is_boosting_there=True)
     assert not {one.config.model for one in huge} & {"svm", "kernel_ridge"}
+    wide = candidates_for(Size("regression", 1_500, 400, 5), is_boosting_there=True)
+    assert [one.config.model for one in wide[:2]] == ["lightgbm", "lasso"]
     quick, floor = stopgaps_for(Size("regression", 100_000, 400, 5), is_boosting_there=True)
     assert quick_first(huge, quick, 60.0) == [quick[0], *huge, *quick[1:]]
     assert floor.reference_s < quick[0].reference_s < min(one.reference_s for one in huge)
