@@ -141,7 +141,7 @@ def messy(rng: np.random.Generator) -> Hard:
     )
     for name in frame.columns[:5]:
         frame.loc[rng.random(n_rows) < 0.3, name] = np.nan
-    y = signal(x, rng) + 0.5 * np.sin(day.dayofyear.to_numpy() / 58.0) + 0.3 * rng.standard_t(1.5, n_rows)
+    y = signal(x, rng) + 0.5 * np.sin(day.day_of_year.to_numpy() / 58.0) + 0.3 * rng.standard_t(1.5, n_rows)
     frame = frame.assign(target=np.sinh(y.clip(-6, 6)).round(4))
     frame.iloc[rng.integers(0, 5_000, 300)] = frame.iloc[rng.integers(0, 5_000, 300)].to_numpy()
     return Hard(frame, 5_000, "mae")

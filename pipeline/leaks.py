@@ -29,6 +29,7 @@ ORDER_TELLS = 0.05  # the same for the id or the place of a row, which should te
 ROWS_OF_HASH, COLUMNS_OF_HASH = 1_000, 8  # rows are compared by the columns of most values there, then by all
 N_SHIFT = 10  # rows of each table from which tables are told apart
 N_SHOWN = 5
+LOWEST = -1e30  # stands for a missing number where a tree looks at one column: below every other
 N_SHUFFLED = 20  # columns of most gain that are shuffled to see what they are worth
 RARE_BELOW = 3  # a category's values seen less often, in both tables together, are one
 
@@ -86,7 +87,9 @@ def shift_of(
     told, models = np.zeros(len(y)), []
     for fit_rows, held in StratifiedKFold(n_parts, shuffle=True, random_state=seed).split(x, y):
         model = HistGradientBoostingClassifier(max_iter=n_rounds, max_leaf_nodes=16, random_state=seed)
-        model.fit(x[fit_rows], y[fit_rows])
+        fit_x = x[fit_rows]
+        fit_x[:, np.isnan(fit_x).all(axis=0)] = 0.0  # a column of nothing has no bins; it is not split on
+        model.fit(fit_x, y[fit_rows])
         told[held] = model.predict_proba(x[held])[:, 1]
         models.append((model, held))
     auc = _auc(y == 1, told)
@@ -141,7 +144,7 @@ def told_by(values: FloatArray, target: FloatArray, n_classes: int, *, seed: int
     rows = np.arange(len(target))
     if len(rows) > MOST_ROWS:
         rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_ROWS, replace=False))
-    x, y = values[rows, None], target[rows]
+    x, y = np.nan_to_num(values[rows, None], nan=LOWEST), target[rows]
     leaf = max(5, len(rows) // 200)
     if n_classes == 0:
         told = np.zeros(len(y))
