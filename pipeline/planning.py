@@ -21,6 +21,7 @@ FIRST_SHARE, FIRST_S = (
     0.25,
     30.0,
 )  # of the budget, and at most: a first candidate that takes longer waits for a quick one
+ABSOLUTE_FACTOR = 3.0  # of a boosting's seconds: it takes more rounds, and leaves are medians
 N_EXTRA_SEEDS = 6  # rounds of more seeds; their gain is gone long before
 
 
@@ -34,21 +35,22 @@ class Cost:
     most_rows: int = 10**9
     classes_factor: float = 1.0  # of two classes over numbers
     classes: float = 0.0  # exponent of the number of classes but one
+    is_boosting: bool = False
 
 
 # measured: benchmarks/ablation.md
 COSTS = {
     "baseline": Cost(0.5),
-    "lightgbm quick": Cost(1.0, rows=0.6, columns=0.5, classes=0.9),
-    "xgboost quick": Cost(1.5, rows=0.6, columns=0.5, classes=0.9),
-    "catboost quick": Cost(2.0, rows=0.6, columns=0.5, classes=0.9),
-    "histogram_boosting quick": Cost(2.0, rows=0.6, columns=0.5, classes=0.9),
+    "lightgbm quick": Cost(1.0, rows=0.6, columns=0.5, classes=0.9, is_boosting=True),
+    "xgboost quick": Cost(1.5, rows=0.6, columns=0.5, classes=0.9, is_boosting=True),
+    "catboost quick": Cost(2.0, rows=0.6, columns=0.5, classes=0.9, is_boosting=True),
+    "histogram_boosting quick": Cost(2.0, rows=0.6, columns=0.5, classes=0.9, is_boosting=True),
     "mlp": Cost(1.5, rows=0.9, columns=0.4),
     "mlp pbld": Cost(6.0, rows=0.9, columns=0.7),
-    "lightgbm": Cost(5.0, rows=0.6, classes_factor=1.5, classes=0.7),
-    "xgboost": Cost(9.0, rows=0.6, classes_factor=2.0, classes=0.7),
-    "catboost": Cost(28.0, rows=0.3, classes_factor=0.7, classes=0.7),
-    "histogram_boosting": Cost(10.0, rows=0.7, classes=0.7),
+    "lightgbm": Cost(5.0, rows=0.6, classes_factor=1.5, classes=0.7, is_boosting=True),
+    "xgboost": Cost(9.0, rows=0.6, classes_factor=2.0, classes=0.7, is_boosting=True),
+    "catboost": Cost(28.0, rows=0.3, classes_factor=0.7, classes=0.7, is_boosting=True),
+    "histogram_boosting": Cost(10.0, rows=0.7, classes=0.7, is_boosting=True),
     "random_forest": Cost(12.0, rows=1.0, columns=0.0, classes=0.3),
     "extra_trees": Cost(11.0, rows=1.0, columns=0.0, most_rows=50_000, classes=0.3),
     "lasso": Cost(2.0, classes_factor=12.0, most_rows=100_000),
@@ -99,6 +101,7 @@ class Size:
     n_columns: int
     n_folds: int
     n_classes: int = 0
+    is_absolute: bool = False  # whether absolute errors are scored: boosting them takes longer
 
 
 @dataclass(frozen=True)
@@ -193,4 +196,5 @@ def _seconds(cost: Cost, size: Size) -> float:
     columns = max(size.n_columns, 10) / REFERENCE_COLUMNS
     classes = cost.classes_factor * max(1, size.n_classes - 1) ** cost.classes if size.task != "regression" else 1.0
     growth = float(rows**cost.rows * columns**cost.columns)
-    return cost.seconds * growth * classes * size.n_folds / REFERENCE_FOLDS
+    absolute = ABSOLUTE_FACTOR if size.is_absolute and cost.is_boosting else 1.0
+    return cost.seconds * growth * classes * absolute * size.n_folds / REFERENCE_FOLDS

@@ -133,7 +133,8 @@ class _Work:
         self.is_refitted = spec.folds.kind == "time"
         self.budget_s = 60.0 * self.minutes * (SHARE_BEFORE_REFIT if self.is_refitted else 1.0)
         rows, columns = self.store.train.shape
-        self.size = Size(spec.task, rows, columns, len(self.store.splits), len(self.store.classes))
+        n_classes, is_absolute = len(self.store.classes), spec.metric == "mae"
+        self.size = Size(spec.task, rows, columns, len(self.store.splits), n_classes, is_absolute)
         self.pace = Pace(self.size)
         self.has_boosting = has_boosting()
         found = candidates_for(self.size, is_boosting_there=self.has_boosting)
@@ -229,13 +230,15 @@ class _Work:
         limit = self._limit(candidate, estimate)
         say(f"best: {candidate.label}, about {estimate:.0f} s; {max(0.0, self.left()):.0f} s are left")
         begun, self.stop, late = self.clock(), threading.Event(), threading.Event()
-        stop = self.stop
+        stop, done = self.stop, 0.0
 
         def give_up() -> None:
             late.set()
             stop.set()
 
         def look_ahead(share: float) -> None:
+            nonlocal done
+            done = share
             times = next((times for least, times in HOPELESS if share >= least), math.inf)
             if share < 1.0 and self.clock() - begun > times * limit * share:
                 give_up()
@@ -248,8 +251,11 @@ class _Work:
             run = self.train(candidate.config, stop, look_ahead)
         except KeyboardInterrupt:
             if late.is_set() and not self.is_interrupted:
-                if self.has_nothing:  # it goes on when there is a submission
+                if done > 0:  # what it would have taken, and with it others
+                    self.pace.measured(candidate, (self.clock() - begun) / done)
+                if self.has_nothing:  # it goes on when there is a submission, after quicker ones
                     self.tried.discard(candidate.config.run_name)
+                    self.candidates = [*self.quick, *(one for one in self.candidates if one not in self.quick)]
                     self.is_first_due = True
                     return False
                 self._give_up(candidate, f"it takes longer than {limit:.0f} s; a later call goes on with it")
