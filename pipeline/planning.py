@@ -21,6 +21,7 @@ FIRST_SHARE, FIRST_S = (
     0.25,
     30.0,
 )  # of the budget, and at most: a first candidate that takes longer waits for a quick one
+WIDE_BOOSTING = 0.9  # exponent of columns above the reference's: below it a boosting takes more of them a tree
 ABSOLUTE_FACTOR = 3.0  # of a boosting's seconds: it takes more rounds, and leaves are medians
 N_EXTRA_SEEDS = 6  # rounds of more seeds; their gain is gone long before
 
@@ -195,6 +196,7 @@ def _seconds(cost: Cost, size: Size) -> float:
     rows = max(size.n_rows, 500) / REFERENCE_ROWS
     columns = max(size.n_columns, 10) / REFERENCE_COLUMNS
     classes = cost.classes_factor * max(1, size.n_classes - 1) ** cost.classes if size.task != "regression" else 1.0
-    growth = float(rows**cost.rows * columns**cost.columns)
+    is_wide_boosting = cost.is_boosting and columns > 1.0
+    growth = float(rows**cost.rows * columns ** (WIDE_BOOSTING if is_wide_boosting else cost.columns))
     absolute = ABSOLUTE_FACTOR if size.is_absolute and cost.is_boosting else 1.0
     return cost.seconds * growth * classes * absolute * size.n_folds / REFERENCE_FOLDS
