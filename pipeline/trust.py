@@ -58,7 +58,7 @@ def known_trust(store: FeatureStore) -> dict[str, Any] | None:
 def trust_in(
     store: FeatureStore, *, n_rows: int = FEW_ROWS, n_columns: int = FEW_COLUMNS, on_progress: OnProgress | None = None
 ) -> Trust:
-    """Look, unless somebody has looked at as many rows of these features; what is new is said where it needs a look."""
+    """Look, unless somebody has looked at as many rows of these features, and keep what is found."""
     known = known_trust(store)
     if known is not None and known["n_rows"] >= n_rows:
         return Trust(**{**known, "findings": [Finding(**one) for one in known["findings"]]})
