@@ -48,6 +48,7 @@ SHARE_BEFORE_REFIT = 0.45  # of the budget, where the members are trained again 
 # (share done, times): a fit that at its own pace would take so many times what it may take is given up at once; of five
 # folds on two cores the first is done after a third of the time
 HOPELESS = ((0.35, 1.3), (0.15, 2.0))
+UNDER_WAY = 0.15  # what is done beyond the share that is told: the folds that are under way
 
 Train = Callable[[RunConfig, threading.Event, Callable[[float], None]], RunFolder]
 Finish = Callable[[RunConfig, RunFolder, bool], Path]  # the last: whether a better one may follow
@@ -199,7 +200,10 @@ class _Work:
         say("  then further seeds of what earns weight")
 
     def next_candidate(self) -> Candidate | None:
-        """The first untried candidate that fits into what is left; None at the end."""
+        """The first untried candidate that fits into what is left; None at the end.
+
+        Where nothing fits, the floor is made, and then whatever may be quickest: anything is better than the floor.
+        """
         by_run = {member.run.name: member.candidate.kind for member in self.members}
         by_kind: dict[str, float] = {}
         for name, weight in self.weights.items():
@@ -208,7 +212,12 @@ class _Work:
         untried = [one for one in (*self.candidates, *further) if one.config.run_name not in self.tried]
         left = self.left_for_next()
         in_time = next((one for one in untried if MARGIN * self.pace.estimate(one) <= left), None)
-        return self.floor if in_time is None and self.has_nothing else in_time
+        if in_time is not None:
+            return in_time
+        if self.has_nothing:
+            return self.floor
+        is_floor_alone = all(member.candidate is self.floor for member in self.members)
+        return min(untried, key=self.pace.estimate, default=None) if is_floor_alone and left > 0 else None
 
     @property
     def has_nothing(self) -> bool:
@@ -252,7 +261,7 @@ class _Work:
         except KeyboardInterrupt:
             if late.is_set() and not self.is_interrupted:
                 if done > 0:  # what it would have taken, and with it others
-                    self.pace.measured(candidate, (self.clock() - begun) / done)
+                    self.pace.measured(candidate, (self.clock() - begun) / min(1.0, done + UNDER_WAY))
                 if self.has_nothing:  # it goes on when there is a submission, after quicker ones
                     self.tried.discard(candidate.config.run_name)
                     self.candidates = [*self.quick, *(one for one in self.candidates if one not in self.quick)]
