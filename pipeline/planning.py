@@ -83,13 +83,14 @@ FOR_WIDE: Wanted = (
 )  # fmt: skip
 # what a network reads beside its preset's steps: texts as every other family does
 NETWORK_STEPS = ("features.text_parts=true", "features.key_target_means=2000")
-QUICK = ("lr=0.2", "rounds=60", "column_share=1.0", "row_share=0.8")
+QUICK = ("lr=0.2", "rounds=60", "row_share=0.8")
+QUICK_COLUMNS = 60  # a quick boosting's tree looks at
 VARIANTS = {
     "mlp pbld": ("number_embedding=pbld",),
     "lightgbm quick": (*QUICK, "max_leaves=31"),
     "xgboost quick": (*QUICK, "max_depth=6"),
     "catboost quick": (*QUICK, "max_depth=7"),
-    "histogram_boosting quick": ("lr=0.2", "max_rounds=60", "max_features=1.0"),
+    "histogram_boosting quick": ("lr=0.2", "max_rounds=60"),
 }
 
 
@@ -188,6 +189,9 @@ def _candidate(size: Size, model: str, n_seeds: int, variant: str) -> Candidate:
     is_network = model == "mlp"
     label = " ".join(part for part in (model, variant) if part)
     steps = (*(NETWORK_STEPS if is_network else ()), *VARIANTS.get(label, ()))
+    if variant == "quick":
+        share = "max_features" if model == "histogram_boosting" else "column_share"
+        steps = (*steps, f"{share}={min(1.0, QUICK_COLUMNS / max(1, size.n_columns)):.3g}")
     config = load_run_config("fast", model=model, overrides=[f"seeds={n_seeds}", *steps])
     return Candidate(label, label, config, n_seeds * _seconds(COSTS[label], size))
 
