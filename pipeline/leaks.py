@@ -123,17 +123,16 @@ def duplicates_of(train: pd.DataFrame, test: pd.DataFrame, target: FloatArray) -
     mine, theirs = (_hashes(frame[telling]) for frame in (train, test))
     again_or_first = pd.Series(mine).duplicated(keep=False).to_numpy() | np.isin(mine, theirs)
     rows, test_rows = np.flatnonzero(again_or_first), np.flatnonzero(np.isin(theirs, mine))  # the others have no equal
-    whole, theirs = _hashes(train.iloc[rows]), _hashes(test.iloc[test_rows])
-    first_of = pd.Series(np.arange(len(whole))).groupby(whole).transform("first").to_numpy(dtype=np.int64)
+    whole, whole_theirs = _hashes(train.iloc[rows]), _hashes(test.iloc[test_rows])
+    first_of: NDArray[np.int64] = pd.Series(np.arange(len(whole))).groupby(whole).transform("first").to_numpy(np.int64)
     again = np.flatnonzero(first_of != np.arange(len(whole)))
     y = target.reshape(len(target), -1)[rows]
     differs = (y[again] != y[first_of[again]]).any(axis=1)
-    return Duplicates(len(again), int(differs.sum()), int(np.isin(theirs, whole).sum()))
+    return Duplicates(len(again), int(differs.sum()), int(np.isin(whole_theirs, whole).sum()))
 
 
 def _hashes(frame: pd.DataFrame) -> NDArray[np.uint64]:
-    hashes: NDArray[np.uint64] = pd.util.hash_pandas_object(frame, index=False).to_numpy()
-    return hashes
+    return np.asarray(pd.util.hash_pandas_object(frame, index=False), dtype=np.uint64)
 
 
 def told_by(values: FloatArray, target: FloatArray, n_classes: int, *, seed: int, n_parts: int = N_PARTS) -> float:

@@ -84,7 +84,7 @@ FOR_WIDE: Wanted = (
 # what a network reads beside its preset's steps: texts as every other family does
 NETWORK_STEPS = ("features.text_parts=true", "features.key_target_means=2000")
 QUICK = ("lr=0.2", "rounds=60", "row_share=0.8")
-QUICK_COLUMNS = 60  # a quick boosting's tree looks at
+QUICK_COLUMNS = 200  # a quick boosting's tree looks at
 VARIANTS = {
     "mlp pbld": ("number_embedding=pbld",),
     "lightgbm quick": (*QUICK, "max_leaves=31"),
