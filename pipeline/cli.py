@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -133,12 +134,28 @@ def train(
     overrides: Overrides = None,
     device: Device = "auto",
     workers: Workers = 0,
+    repeats: Annotated[int, typer.Option(help="then score it on so many other cuts of the folds", min=0)] = 0,
     root: Root = Path(),
 ) -> None:
     """Cross-validate a preset: out-of-fold predictions, scores, fold models."""
+    from pipeline import artifacts
+    from pipeline.stages.repeat import repeat_run
+
     workspace = Workspace(root, competition)
-    _, run = _trained(workspace, _run_config(workspace, preset, model, overrides), device, workers)
+    config = _run_config(workspace, preset, model, overrides)
+    store, run = _trained(workspace, config, device, workers)
     print(f"run: {run.path}")
+    if repeats:
+        from pipeline.nets.devices import choose_device
+
+        where, n_workers = choose_device(device), workers or n_cores()
+        found = repeat_run(store, config, run, n_repeats=repeats, device=where, n_workers=n_workers)
+        scores = " ".join(f"{one['cv_score']:.5f}" for one in found["repeats"])
+        own = artifacts.read_json(run.report)["cv_score"]
+        print(
+            f"cv {store.spec.metric}: {own:.5f}, on {repeats} other cuts {scores}; "
+            f"mean {found['mean']:.5f} (sd {found['sd']:.5f})"
+        )
 
 
 @app.command()
@@ -156,6 +173,7 @@ def submit(
     root: Root = Path(),
 ) -> None:
     """Everything up to a checked submission, and its upload. What is there and up to date is not made again."""
+    started = time.monotonic()
     from pipeline import artifacts
     from pipeline.stages.submit import submit as submit_file
 
@@ -163,7 +181,7 @@ def submit(
     if preset == "best":
         if model is not None or overrides:
             raise SpecError("preset best chooses models and their settings itself", where="--model, --set")
-        store, path, is_interrupted = _best(workspace, minutes, prune, device, workers)
+        store, path, is_interrupted = _best(workspace, minutes, prune, device, workers, started)
     else:
         store, path = _finished(workspace, _run_config(workspace, preset, model, overrides), device, workers)
     submit_file(store, path, is_upload_wanted=upload, may_use_last_slot=yes)
@@ -371,7 +389,7 @@ def predict(
     workspace = Workspace(root, competition)
     store = FeatureStore(workspace, load_spec(workspace.spec))
     path = output or rows.with_name(f"{rows.name.split('.')[0]}-{run}.csv")
-    predict_file(store, run, rows, path)
+    predict_file(store, run, rows, path, is_own_process=True)
     print(f"predictions: {path}{'  SAMPLE DATA' if store.is_sample else ''}")
 
 
@@ -445,9 +463,11 @@ def _with_features(workspace: Workspace) -> tuple[FeatureStore, bool]:
 def _trained(workspace: Workspace, config: RunConfig, device: str, workers: int) -> tuple[FeatureStore, RunFolder]:
     from pipeline.nets.devices import choose_device
     from pipeline.stages.train import train_run
+    from pipeline.trust import say_trust, trust_in
 
     where = choose_device(device)
     store, _ = _with_features(workspace)
+    say_trust(trust_in(store))
     return store, train_run(store, config, device=where, n_workers=workers or n_cores())
 
 
@@ -461,10 +481,9 @@ def _finished(workspace: Workspace, config: RunConfig, device: str, workers: int
 
 
 def _best(
-    workspace: Workspace, minutes: float, prune: float | None, device: str, workers: int
+    workspace: Workspace, minutes: float, prune: float | None, device: str, workers: int, started: float
 ) -> tuple[FeatureStore, Path, bool]:
     """The features, the submission of the best ensemble, and whether Ctrl-C ended it."""
-    started = time.monotonic()
     from pipeline.ensembling import SMALLEST_WEIGHT
     from pipeline.models.base import FitContext
     from pipeline.nets.devices import choose_device
@@ -476,8 +495,8 @@ def _best(
     where, n_workers = choose_device(device), workers or n_cores()
     store, _ = _with_features(workspace)
 
-    def train(config: RunConfig, stop: threading.Event) -> RunFolder:
-        return train_run(store, config, device=where, n_workers=n_workers, stop=stop)
+    def train(config: RunConfig, stop: threading.Event, on_share: Callable[[float], None]) -> RunFolder:
+        return train_run(store, config, device=where, n_workers=n_workers, stop=stop, on_share=on_share)
 
     def tune_for(config: RunConfig, seconds: float, stop: threading.Event) -> RunConfig | None:
         return tune_within(store, config, seconds, FitContext(where, n_workers, stop=stop))

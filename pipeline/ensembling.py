@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
-from scipy.stats import rankdata
 
 from pipeline.config import TargetTransform
 from pipeline.folds import NEVER_VALIDATED
@@ -26,6 +24,7 @@ N_STEPS = 20  # picks of a selection: weights are multiples of 1/20, and no more
 N_START = 5  # first picks are the best alone; nested, against none: accuracy .816, .810; log-RMSE .1163, .1161
 N_CANDIDATES = 100  # a selection looks at the best so many alone: the others would add chances to overfit
 N_ONE_BY_ONE = 25  # the same where the metric must be asked candidate by candidate
+MOST_ROWS = 10_000  # that a selection is scored on, drawn from all
 # Rows of linear weights' pull towards equal ones: with as many rows of data, data and pull weigh the same. Chosen by
 # inner folds instead, the pull jumps between its ends where two odd rows rule the score: House Prices .1148, not .1139
 PRIOR_ROWS = 50.0
@@ -74,14 +73,17 @@ def select_greedily(
 
     `oofs` are finite on every row with a fold; rows of fold -1 play no part. The first steps add the best candidates
     in turn, the others the one that makes the average best; of all steps' ensembles the best counts, of equal ones
-    the last.
+    the last. More than `MOST_ROWS` rows are drawn from.
     """
     validated = fold_of_row != NEVER_VALIDATED
     stack = _stack(oofs, validated, metric)
     y, folds, names = target[validated], fold_of_row[validated], list(oofs)
 
     def counts_of(rows: NDArray[np.bool_]) -> NDArray[np.int64]:
-        return _selected(stack[:, rows], y[rows], metric, n_steps, n_candidates)
+        some = np.flatnonzero(rows)
+        if len(some) > MOST_ROWS:
+            some = np.sort(np.random.default_rng(0).choice(some, MOST_ROWS, replace=False))
+        return _selected(stack[:, some], y[some], metric, n_steps, n_candidates)
 
     def averaged(counts: NDArray[np.int64], rows: NDArray[np.bool_]) -> FloatArray:
         chosen = np.flatnonzero(counts)
@@ -197,6 +199,8 @@ def _linear_weights(products: FloatArray, shrinkage: float, smallest: float) -> 
     As the weights sum to 1, the errors of an average are the average of errors. Non-negative least squares that asks
     for a sum of 1 by one more equation finds the direction, whatever that equation weighs.
     """
+    from scipy.optimize import nnls
+
     kept = np.arange(len(products))
     while True:
         mean = float(np.mean(np.diag(products))) or 1.0
@@ -335,6 +339,8 @@ def _log_loss(stack: FloatArray, y: FloatArray) -> FloatArray:
 
 def _roc_auc(stack: FloatArray, y: FloatArray) -> FloatArray:
     """The Mann-Whitney U of the second class's probabilities over its largest value."""
+    from scipy.stats import rankdata
+
     is_second = y == 1
     n_second = int(is_second.sum())
     n_pairs = n_second * (len(y) - n_second)

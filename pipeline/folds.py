@@ -12,14 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.model_selection import (
-    GroupKFold,
-    KFold,
-    ShuffleSplit,
-    StratifiedGroupKFold,
-    StratifiedKFold,
-    StratifiedShuffleSplit,
-)
 
 from pipeline.config import Folds
 from pipeline.errors import DataError, SpecError
@@ -113,6 +105,8 @@ def sample_rows(fold_of_row: FoldArray, target: NDArray[np.float64], n_rows: int
 def _by_splitter(
     folds: Folds, target: NDArray[np.float64], classes: Sequence[object], columns: pd.DataFrame
 ) -> FoldArray:
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+
     strata = target if target.ndim == 1 else target[:, 0]
     groups = columns[folds.group].to_numpy() if folds.group is not None else None
     if folds.kind in ("stratified", "stratified_group"):
@@ -144,6 +138,8 @@ def _by_splitter(
 
 def _holdout(folds: Folds, target: NDArray[np.float64], classes: Sequence[object]) -> FoldArray:
     """One fold: 0 for the rows that validate, stratified by class, and -1 for those that train."""
+    from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
+
     n_held = round(folds.share * len(target))
     if not 0 < n_held < len(target):
         raise DataError(f"a share of {folds.share:g} holds {n_held} of {len(target)} rows", where="[folds] share")

@@ -17,7 +17,10 @@ from pipeline.metrics import Task
 BOOSTING = ("lightgbm", "xgboost", "catboost")  # the packages of the extra `boosting`
 SEEDED = ("mlp", "histogram_boosting", "random_forest", "extra_trees", *BOOSTING)  # others have no randomness
 REFERENCE_ROWS, REFERENCE_COLUMNS, REFERENCE_FOLDS = 1460, 79, 5  # House Prices
-FEW_MINUTES_SHARE = 0.25  # of the budget: a first candidate that takes longer lets the quickest go first
+# of the budget, and at most: a first candidate that takes longer waits for a quick one
+FIRST_SHARE, FIRST_S = 0.25, 30.0
+WIDE_BOOSTING = 0.9  # exponent of columns above the reference's: below it a boosting takes more of them a tree
+ABSOLUTE_FACTOR = 3.0  # of a boosting's seconds: it takes more rounds, and leaves are medians
 FEWEST_TRIALS = 24  # that must fit for tuning to be worth its time
 TUNED_COST = 1.5  # of a tuned configuration over its origin: what is tuned grows
 N_EXTRA_SEEDS = 6  # rounds of more seeds; their gain is gone long before
@@ -31,19 +34,26 @@ class Cost:
     rows: float = 0.7  # exponents
     columns: float = 0.3
     most_rows: int = 10**9
-    classes_factor: float = 1.0  # of classes over numbers
+    classes_factor: float = 1.0  # of two classes over numbers
+    classes: float = 0.0  # exponent of the number of classes but one
+    is_boosting: bool = False
 
 
 # measured: benchmarks/ablation.md
 COSTS = {
+    "baseline": Cost(0.5),
+    "lightgbm quick": Cost(1.0, rows=0.6, columns=0.5, classes=0.9, is_boosting=True),
+    "xgboost quick": Cost(1.5, rows=0.6, columns=0.5, classes=0.9, is_boosting=True),
+    "catboost quick": Cost(2.0, rows=0.6, columns=0.5, classes=0.9, is_boosting=True),
+    "histogram_boosting quick": Cost(2.0, rows=0.6, columns=0.5, classes=0.9, is_boosting=True),
     "mlp": Cost(1.5, rows=0.9, columns=0.4),
-    "pbld": Cost(6.0, rows=0.9, columns=0.7),
-    "lightgbm": Cost(5.0, rows=0.6, classes_factor=1.5),
-    "xgboost": Cost(9.0, rows=0.6, classes_factor=2.0),
-    "catboost": Cost(28.0, rows=0.3, classes_factor=0.7),
-    "histogram_boosting": Cost(10.0, rows=0.7),
-    "random_forest": Cost(12.0, rows=1.0, columns=0.0),
-    "extra_trees": Cost(11.0, rows=1.0, columns=0.0),
+    "mlp pbld": Cost(6.0, rows=0.9, columns=0.7),
+    "lightgbm": Cost(5.0, rows=0.6, classes_factor=1.5, classes=0.7, is_boosting=True),
+    "xgboost": Cost(9.0, rows=0.6, classes_factor=2.0, classes=0.7, is_boosting=True),
+    "catboost": Cost(28.0, rows=0.3, classes_factor=0.7, classes=0.7, is_boosting=True),
+    "histogram_boosting": Cost(10.0, rows=0.7, classes=0.7, is_boosting=True),
+    "random_forest": Cost(12.0, rows=1.0, columns=0.0, classes=0.3),
+    "extra_trees": Cost(11.0, rows=1.0, columns=0.0, most_rows=50_000, classes=0.3),
     "lasso": Cost(2.0, classes_factor=12.0, most_rows=100_000),
     "elastic_net": Cost(2.0, classes_factor=12.0, most_rows=100_000),
     "ridge": Cost(2.0, rows=0.8),
@@ -66,9 +76,22 @@ FOR_MANY_ROWS: Wanted = (
     ("lightgbm", 1, ""), ("catboost", 1, ""), ("xgboost", 1, ""), ("mlp", 2, "pbld"), ("kernel_ridge", 1, ""),
     ("extra_trees", 1, ""), ("mlp", 4, ""),
 )  # fmt: skip
+MANY_COLUMNS = 200  # from here on most columns are likely to be noise, which trees and the lasso leave out
+FOR_WIDE: Wanted = (
+    ("lightgbm", 1, ""), ("lasso", 1, ""), ("catboost", 1, ""), ("xgboost", 1, ""), ("kernel_ridge", 1, ""),
+    ("extra_trees", 1, ""), ("mlp", 4, ""), ("svm", 1, ""), ("mlp", 2, "pbld"),
+)  # fmt: skip
 # what a network reads beside its preset's steps: texts as every other family does
 NETWORK_STEPS = ("features.text_parts=true", "features.key_target_means=2000")
-PBLD = ("number_embedding=pbld",)
+QUICK = ("lr=0.2", "rounds=60", "row_share=0.8")
+QUICK_COLUMNS = 200  # a quick boosting's tree looks at
+VARIANTS = {
+    "mlp pbld": ("number_embedding=pbld",),
+    "lightgbm quick": (*QUICK, "max_leaves=31"),
+    "xgboost quick": (*QUICK, "max_depth=6"),
+    "catboost quick": (*QUICK, "max_depth=7"),
+    "histogram_boosting quick": ("lr=0.2", "max_rounds=60"),
+}
 
 
 @dataclass(frozen=True)
@@ -80,6 +103,7 @@ class Size:
     n_columns: int
     n_folds: int
     n_classes: int = 0
+    is_absolute: bool = False  # whether absolute errors are scored: boosting them takes longer
 
 
 @dataclass(frozen=True)
@@ -123,6 +147,8 @@ def candidates_for(size: Size, *, is_boosting_there: bool) -> list[Candidate]:
     wanted = FOR_NUMBERS if size.task == "regression" else FOR_CLASSES
     if size.n_rows > MANY_ROWS:
         wanted = FOR_MANY_ROWS
+    elif size.n_columns > MANY_COLUMNS:
+        wanted = FOR_WIDE
     found = []
     for model, n_seeds, variant in wanted:
         if model in BOOSTING and not is_boosting_there:
@@ -133,11 +159,16 @@ def candidates_for(size: Size, *, is_boosting_there: bool) -> list[Candidate]:
     return [one for one in found if size.n_rows <= COSTS[one.config.model].most_rows]
 
 
-def quick_first(candidates: Sequence[Candidate], budget_s: float) -> list[Candidate]:
-    """The candidates, led by the quickest where the first would take too much of the budget."""
-    if candidates[0].reference_s <= FEW_MINUTES_SHARE * budget_s:
-        return list(candidates)
-    return sorted(candidates, key=lambda one: one.reference_s)
+def stopgaps_for(size: Size, *, is_boosting_there: bool) -> tuple[list[Candidate], Candidate]:
+    """For a table that is too large for the time: quick boostings, and the floor, which always is done."""
+    models = BOOSTING if is_boosting_there else ("histogram_boosting",)
+    return [_candidate(size, model, 1, "quick") for model in models], _candidate(size, "baseline", 1, "")
+
+
+def quick_first(candidates: Sequence[Candidate], quick: Sequence[Candidate], budget_s: float) -> list[Candidate]:
+    """The candidates; between the quick ones where the first would keep the submission waiting for long."""
+    is_slow = candidates[0].reference_s > min(FIRST_SHARE * budget_s, FIRST_S)
+    return [quick[0], *candidates, *quick[1:]] if is_slow else list(candidates)
 
 
 def more_seeds(candidates: Sequence[Candidate], weights: dict[str, float], pace: Pace) -> list[Candidate]:
@@ -176,15 +207,20 @@ def _with_seed(one: Candidate, seed: int) -> Candidate:
 
 def _candidate(size: Size, model: str, n_seeds: int, variant: str) -> Candidate:
     is_network = model == "mlp"
-    steps = (*NETWORK_STEPS, *(PBLD if variant else ())) if is_network else ()
-    config = load_run_config("fast", model=model, overrides=[f"seeds={n_seeds}", *steps])
     label = " ".join(part for part in (model, variant) if part)
-    return Candidate(label, label, config, n_seeds * _seconds(COSTS[variant or model], size))
+    steps = (*(NETWORK_STEPS if is_network else ()), *VARIANTS.get(label, ()))
+    if variant == "quick":
+        share = "max_features" if model == "histogram_boosting" else "column_share"
+        steps = (*steps, f"{share}={min(1.0, QUICK_COLUMNS / max(1, size.n_columns)):.3g}")
+    config = load_run_config("fast", model=model, overrides=[f"seeds={n_seeds}", *steps])
+    return Candidate(label, label, config, n_seeds * _seconds(COSTS[label], size))
 
 
 def _seconds(cost: Cost, size: Size) -> float:
     rows = max(size.n_rows, 500) / REFERENCE_ROWS
     columns = max(size.n_columns, 10) / REFERENCE_COLUMNS
-    classes = cost.classes_factor * max(1.0, (size.n_classes - 1) ** 0.7) if size.task != "regression" else 1.0
-    growth = float(rows**cost.rows * columns**cost.columns)
-    return cost.seconds * growth * classes * size.n_folds / REFERENCE_FOLDS
+    classes = cost.classes_factor * max(1, size.n_classes - 1) ** cost.classes if size.task != "regression" else 1.0
+    is_wide_boosting = cost.is_boosting and columns > 1.0
+    growth = float(rows**cost.rows * columns ** (WIDE_BOOSTING if is_wide_boosting else cost.columns))
+    absolute = ABSOLUTE_FACTOR if size.is_absolute and cost.is_boosting else 1.0
+    return cost.seconds * growth * classes * absolute * size.n_folds / REFERENCE_FOLDS

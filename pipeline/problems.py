@@ -19,9 +19,10 @@ from pipeline.artifacts import Workspace
 from pipeline.config import CompetitionSpec, RunConfig
 from pipeline.errors import SpecError, did_you_mean
 from pipeline.features import apply_feature_function
-from pipeline.folds import Split, sample_rows, splits_of
+from pipeline.folds import FoldArray, Split, assign_folds, sample_rows, splits_of
 from pipeline.models.base import Problem
 from pipeline.submission import Label
+from pipeline.tables import load_tables
 
 SAMPLE_MARK = "simulated or built-in sample data, not Kaggle's"
 
@@ -66,7 +67,7 @@ class FeatureStore:
         return artifacts.read_parquet(self.workspace.features / "sample_submission.parquet")
 
     @cached_property
-    def fold_of_row(self) -> NDArray[np.int64]:
+    def fold_of_row(self) -> FoldArray:
         """(train rows,) the fold of each."""
         folds = self._all_folds
         return folds if self._sample is None else folds[self._sample]
@@ -97,6 +98,30 @@ class FeatureStore:
     def splits(self) -> list[Split]:
         """Train and valid rows of every fold."""
         return splits_of(self.fold_of_row, is_time=self.spec.folds.kind == "time")
+
+    def other_folds(self, number: int) -> list[FoldArray]:
+        """`fold_of_row` by other seeds than the spec's: as many folds, of the same kind (shuffled for contiguous ones).
+
+        [] where the spec leaves no choice: folds in time order, given by a column or by a file.
+        """
+        folds = self.spec.folds
+        if folds.kind in ("time", "column", "file"):
+            return []
+        kind = "shuffled" if folds.kind == "contiguous" else folds.kind
+        columns = pd.DataFrame()
+        if folds.group:
+            columns = self.sampled(load_tables(self.workspace.raw, self.spec).fold_columns)
+        return [
+            assign_folds(
+                folds.model_copy(update={"kind": kind, "seed": folds.seed + 1 + repeat}),
+                self.train_rows["id"],
+                self.target,
+                classes=self.classes,
+                columns=columns,
+                folder=self.workspace.folder,
+            )
+            for repeat in range(number)
+        ]
 
     @property
     def classes(self) -> list[Label]:

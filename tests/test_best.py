@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import threading
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from pipeline.config import RunConfig, load_run_config
 from pipeline.cross_validation import predictions_of, scores_of
 from pipeline.errors import PipelineError, TrainingError
 from pipeline.metrics import METRICS
-from pipeline.planning import Candidate, Pace, Size, candidates_for, more_seeds, quick_first
+from pipeline.planning import Candidate, Pace, Size, candidates_for, more_seeds, quick_first, stopgaps_for
 from pipeline.stages import best as stage
 from pipeline.stages.best import Best, make_best
 from pipeline.stages.final import make_final
@@ -49,13 +50,18 @@ class Bench:
     now: float = 0.0
     trained: list[str] = field(default_factory=list)
     submissions: list[bytes] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=lambda: {one.config.model: one.reference_s for one in SMALL})
+    seconds: dict[str, float] = field(
+        default_factory=lambda: {"baseline": 0.5, **{one.config.model: one.reference_s for one in SMALL}}
+    )
+    early: dict[str, float] = field(default_factory=dict)  # seconds until two fifths are done
     on_train: Callable[[RunConfig, threading.Event], None] = lambda *_: None
     tuned: list[tuple[str, float]] = field(default_factory=list)  # model and seconds of every call
     found: dict[str, RunConfig] = field(default_factory=dict)  # model -> what tuning finds
 
-    def train(self, config: RunConfig, stop: threading.Event) -> RunFolder:
+    def train(self, config: RunConfig, stop: threading.Event, on_share: Callable[[float], None]) -> RunFolder:
         self.on_train(config, stop)
+        self.now += self.early.get(config.model, 0.0)
+        on_share(0.4)
         if stop.is_set():
             raise KeyboardInterrupt
         self.now += self.seconds[config.model]
@@ -172,15 +178,68 @@ def test_ctrl_c_before_any_model_is_an_interruption(bench: Bench) -> None:
         bench(5.0)
 
 
-def test_a_fit_that_will_not_end_in_time_is_stopped(bench: Bench) -> None:
+def test_a_fit_that_will_not_end_in_time_is_stopped(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(config: RunConfig, stop: threading.Event) -> None:
         if config.model == "mlp":
             assert stop.wait(30.0), "nobody stopped it"
 
     bench.on_train = slow
-    bench.seconds["ridge"] = 0.01
-    bench(0.1)  # 6 s: a pace of a thousandth, then a limit of what is left
+    monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: [candidate("ridge", 0.1), *SMALL[1:]])
+    bench.seconds["ridge"] = 0.0001
+    bench(0.05)  # 3 s: a pace of a thousandth, then a limit of what is left
+    assert "ridge" in bench.trained
     assert "mlp" not in bench.trained
+
+
+def test_what_will_not_be_done_in_time_is_given_up_early(bench: Bench) -> None:
+    bench.early["mlp"] = 30.0  # of some 48 s that are left: it would take 75 s
+    best = bench(1.0)
+    assert bench.trained == ["ridge"]
+    assert [one["candidate"] for one in artifacts.read_json(best.run.report)["given_up"]] == ["mlp"]
+    assert bench.now == 40.0
+
+
+def test_where_no_candidate_is_done_in_time_the_floor_is_submitted_first(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "quick_first", lambda candidates, *_: list(candidates))
+    best = bench(0.3)  # 18 s: ridge would be there after 10 s
+    assert bench.trained == ["baseline", "ridge"]
+    assert pd.read_csv(io.BytesIO(bench.submissions[0]))["price"].nunique() == 1
+    assert pd.read_csv(best.submission)["price"].nunique() > 1
+
+
+def test_a_first_candidate_that_takes_too_long_goes_on_after_the_floor(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def slow_at_first(config: RunConfig, stop: threading.Event) -> None:
+        begun.append(config.model)
+        if begun == ["ridge"]:
+            assert stop.wait(30.0), "nobody stopped it"
+
+    monkeypatch.setattr(stage, "FIRST_BY_S", 0.2)
+    monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: [candidate("ridge", 0.1)])
+    stopgaps = [candidate("neighbours", 0.2)], candidate("baseline", 0.5)
+    monkeypatch.setattr(stage, "stopgaps_for", lambda *_, **__: stopgaps)
+    bench.seconds["neighbours"] = 0.2
+    bench.on_train = slow_at_first
+    best = bench(0.5)
+    assert begun[:2] == ["ridge", "baseline"]
+    assert sorted(begun[2:]) == ["neighbours", "ridge"]
+    assert {one["label"] for one in artifacts.read_json(best.run.report)["members"]} <= {
+        "ridge",
+        "neighbours",
+        "baseline",
+    }
+
+
+def test_the_report_says_how_far_the_data_is_to_be_trusted(bench: Bench) -> None:
+    best = bench(2.0)
+    trust = artifacts.read_json(best.run.report)["trust"]
+    assert 0.0 <= trust["adversarial_auc"] <= 1.0
+    assert trust["test_rows_in_train"] == 0
 
 
 def test_the_ensemble_is_a_run_like_any_other(bench: Bench) -> None:
@@ -199,7 +258,7 @@ def test_predict_gives_the_stored_test_prediction(bench: Bench, tmp_path: Path) 
     result = bench.toy.run("predict", best.run.name, str(bench.toy.workspace.raw / "test.csv"), "-o", str(output))
     assert result.exit_code == 0, result.output
     stored = predictions_of(artifacts.read_parquet(best.run.test), is_classification=False)
-    np.testing.assert_allclose(pd.read_csv(output)["price"], stored, rtol=1e-9)
+    np.testing.assert_array_equal(pd.read_csv(output)["price"], stored)
 
 
 def test_the_command_line_takes_minutes_and_refuses_a_model(bench: Bench) -> None:
@@ -219,8 +278,12 @@ def test_plans_begin_with_what_fits_and_end_with_seeds_of_what_earns() -> None:
     assert not without & {"catboost", "lightgbm", "xgboost"}
     huge = candidates_for(Size("regression", 100_000, 400, 5), is_boosting_there=True)
     assert not {one.config.model for one in huge} & {"svm", "kernel_ridge"}
-    first = quick_first(huge, 60.0)[0]
-    assert first.reference_s == min(one.reference_s for one in huge)
+    wide = candidates_for(Size("regression", 1_500, 400, 5), is_boosting_there=True)
+    assert [one.config.model for one in wide[:2]] == ["lightgbm", "lasso"]
+    quick, floor = stopgaps_for(Size("regression", 100_000, 400, 5), is_boosting_there=True)
+    assert quick_first(huge, quick, 60.0) == [quick[0], *huge, *quick[1:]]
+    assert floor.reference_s < quick[0].reference_s < min(one.reference_s for one in huge)
+    assert quick_first(plan, quick, 600.0) == plan
     seeds = more_seeds(plan, {"mlp": 0.5, "lasso": 0.5}, Pace(SIZE))
     assert {one.config.model for one in seeds} == {"mlp"}
     assert len({one.config.run_name for one in [*plan, *seeds]}) == len(plan) + len(seeds)

@@ -210,3 +210,14 @@ def test_a_choice_tells_the_nested_score_of_what_it_takes() -> None:
     choice = choose_ensemble(oofs, target, FOLDS, METRICS["log_rmse"])
     assert choice.selection.nested_score == choice.nested_scores[choice.method]
     assert choice.nested_scores["single"] > choice.selection.nested_score
+
+
+def test_a_selection_on_some_of_many_rows_is_still_told_on_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    oofs, target = prices()
+    whole = select_greedily(oofs, target, FOLDS, METRICS["log_rmse"])
+    monkeypatch.setattr(ensembling, "MOST_ROWS", 40)
+    drawn = select_greedily(oofs, target, FOLDS, METRICS["log_rmse"])
+    assert np.isfinite(drawn.nested_prediction).all()
+    prediction = blend([oofs[name] for name in drawn.weights], list(drawn.weights.values()), METRICS["log_rmse"])
+    assert drawn.score == pytest.approx(METRICS["log_rmse"](target, prediction))
+    assert drawn.nested_score < 1.5 * whole.nested_score

@@ -20,6 +20,7 @@ from pipeline.features import (
     SMOOTH_CLIP_AT,
     UNSEEN_CODE,
     Encoded,
+    Encodings,
     Role,
     TableEncoder,
     View,
@@ -576,3 +577,16 @@ def test_without_scaling_numbers_stay_and_missing_stays_missing() -> None:
     encoder = fit(pd.DataFrame({"area": [1.0, 3.0, 500.0]}), FeatureSteps(scaling="none"), "ordinal")
     values = encoder.transform(pd.DataFrame({"area": [7.5, np.nan]})).values[:, 0]
     np.testing.assert_array_equal(values, [7.5, np.nan])
+
+
+def test_encoders_of_one_state_encode_a_table_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame, other = make_frame(40), make_frame(40, seed=4)
+    encoder, fitted_elsewhere = fit(frame), fit(other)
+    again = TableEncoder.model_validate(encoder.model_dump(mode="json"))
+    encode = Encodings()
+    first = encode(encoder, frame)
+    np.testing.assert_array_equal(first.values, encoder.transform(frame).values)
+    np.testing.assert_array_equal(encode(fitted_elsewhere, frame).values, fitted_elsewhere.transform(frame).values)
+    np.testing.assert_array_equal(encode(encoder, other).values, encoder.transform(other).values)
+    monkeypatch.setattr(TableEncoder, "transform", None)
+    assert encode(again, frame) is first

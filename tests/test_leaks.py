@@ -50,6 +50,16 @@ def test_categories_have_one_code_in_both_tables_and_rare_ones_share_one() -> No
     assert np.isnan(one[3])
 
 
+def test_columns_of_nothing_tell_nothing() -> None:
+    train, test = tables()
+    train["nothing"] = test["nothing"] = np.nan
+    train.loc[0, "once"], test["once"] = 1.0, np.nan
+    assert shift_of(train, test, seed=0).auc < AUC_OF_SHIFT
+    assert told_by(train["nothing"].to_numpy(), train["a"].to_numpy(), 0, seed=0) < ORDER_TELLS
+    half = np.where(train["a"] > 0, np.nan, 1.0)  # missing tells the sign
+    assert told_by(half, (train["a"] > 0).to_numpy(dtype=np.float64), 2, seed=0) > TOO_GOOD
+
+
 def test_names_that_are_all_different_tell_no_tables_apart() -> None:
     train, test = tables()
     train["name"], test["name"] = [f"n{i}" for i in range(400)], [f"n{i}" for i in range(400, 800)]

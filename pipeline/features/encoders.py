@@ -6,7 +6,7 @@ pydantic model, so that it is stored as JSON and never as a pickle.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from sklearn.model_selection import KFold
 
 from pipeline.config import FeatureSteps
 from pipeline.errors import DataError, did_you_mean
@@ -107,6 +106,7 @@ class Encoded:
     names: list[str]
     cardinality: dict[str, int]  # ordinal view: column -> number of codes; empty in the onehot view
     onehot: dict[str, tuple[int, int]] = field(default_factory=dict)  # category -> its columns, from and below
+    made_of_it: list[tuple[Any, Any]] = field(default_factory=list, compare=False)  # how it was arranged -> the result
 
 
 class TableEncoder(_Fitted):
@@ -123,15 +123,24 @@ class TableEncoder(_Fitted):
 
     def expanded(self, frame: pd.DataFrame, *, is_counted: bool = False) -> pd.DataFrame:
         """The frame with the features of its texts and the counts of levels; `is_counted`: of the fit rows."""
-        if not self.texts and not self.counts:
+        return self.with_counts(self.with_texts(frame), is_counted=is_counted)
+
+    def with_texts(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The frame with the features of its texts."""
+        if not self.texts:
             return frame
         made: dict[str, Any] = {}
         for text in self.texts:
             made |= text.expand(_column(frame, text.name))
-        wide = pd.concat([frame, pd.DataFrame(made, index=frame.index)], axis=1)
+        return pd.concat([frame, pd.DataFrame(made, index=frame.index)], axis=1)
+
+    def with_counts(self, wide: pd.DataFrame, *, is_counted: bool) -> pd.DataFrame:
+        """A frame `with_texts` and the counts of levels."""
+        if not self.counts:
+            return wide
         others = 0 if is_counted or self.counts_every_row else 1
         counted = {_count_name(c.name): c.read(_column(wide, c.name), others=others) for c in self.counts}
-        return pd.concat([wide, pd.DataFrame(counted, index=frame.index)], axis=1)
+        return pd.concat([wide, pd.DataFrame(counted, index=wide.index)], axis=1)
 
     def transform(self, frame: pd.DataFrame, *, is_counted: bool = False) -> Encoded:
         """Encode every row of a typed frame; `is_counted`: they are the fit rows, each among its level's count.
@@ -147,7 +156,7 @@ class TableEncoder(_Fitted):
             _column(frame, name)
         for number in self.numbers:
             values = number.raw(frame)
-            blocks.append(self._scaled(number, values))
+            blocks.append(self.scaled(number, values))
             names.append(number.name)
             if number.has_indicator:
                 blocks.append(np.isnan(values).astype(np.float32))
@@ -201,13 +210,31 @@ class TableEncoder(_Fitted):
         columns = [name for name in dict.fromkeys(read) if name not in made]
         return self.transform(pd.DataFrame({name: pd.Series(dtype="str") for name in columns})).names
 
-    def _scaled(self, number: NumberColumn, values: FloatArray) -> NDArray[np.float32]:
+    def scaled(self, number: NumberColumn, values: FloatArray) -> NDArray[np.float32]:
+        """A column's raw numbers as they are encoded."""
         if self.scaling == "none":
             return values.astype(np.float32)
         scaled = (values - number.centre) / number.scale
         if self.scaling == "robust":
             scaled = scaled / np.sqrt(1.0 + (scaled / SMOOTH_CLIP_AT) ** 2)
         return np.nan_to_num(scaled, nan=0.0).astype(np.float32)
+
+
+Encode = Callable[[TableEncoder, pd.DataFrame], Encoded]
+
+
+class Encodings:
+    """Tables encoded once for all encoders of one state: models of the same folds and feature steps share them."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, str], tuple[pd.DataFrame, Encoded]] = {}
+
+    def __call__(self, encoder: TableEncoder, frame: pd.DataFrame) -> Encoded:
+        """`encoder.transform(frame)`; nobody may write into it."""
+        key = id(frame), encoder.model_dump_json()
+        if key not in self._known:
+            self._known[key] = frame, encoder.transform(frame)  # the frame is kept: its id is not given away
+        return self._known[key][1]
 
 
 def fit_encoder(
@@ -225,9 +252,11 @@ def fit_encoder(
 
     `target` is (rows, outputs): numbers, or class indicators. `is_wide`: `frame` holds all train and test rows.
     """
-    bare = _fit_texts(steps, roles, frame, is_wide)
-    frame = bare.expanded(frame, is_counted=True)
-    target_frame = None if target_frame is None else bare.expanded(target_frame, is_counted=True)
+    bare, wide = _fit_texts(steps, roles, frame, is_wide)
+    has_own_target = target_frame is frame
+    frame = bare.with_counts(wide, is_counted=True)
+    if target_frame is not None:
+        target_frame = frame if has_own_target else bare.expanded(target_frame, is_counted=True)
     keys = {name for text in bare.texts for name, part in text.roles.items() if part == "key"}
     made: dict[str, Role] = {_count_name(counts.name): "number" for counts in bare.counts}
     for text in bare.texts:
@@ -256,8 +285,10 @@ def fit_encoder(
     return bare.model_copy(update={"view": view, "scaling": steps.scaling, **fitted})
 
 
-def _fit_texts(steps: FeatureSteps, roles: Mapping[str, Role], frame: pd.DataFrame, is_wide: bool) -> TableEncoder:
-    """An encoder that only expands: texts into their parts, and how often levels and keys are seen."""
+def _fit_texts(
+    steps: FeatureSteps, roles: Mapping[str, Role], frame: pd.DataFrame, is_wide: bool
+) -> tuple[TableEncoder, pd.DataFrame]:
+    """An encoder that only expands (texts into parts, how often levels and keys are seen); the frame with the parts."""
     texts = [fit_text(name, frame[name]) for name, role in roles.items() if role == "text" and steps.text_parts]
     bare = TableEncoder(
         view="onehot",
@@ -268,7 +299,7 @@ def _fit_texts(steps: FeatureSteps, roles: Mapping[str, Role], frame: pd.DataFra
         texts=texts,
         counts_every_row=is_wide,
     )
-    wide = bare.expanded(frame)
+    wide = bare.with_texts(frame)
     counted = [name for text in texts for name, part in text.roles.items() if part == "key"]
     if steps.category_counts:
         counted += [name for name, role in roles.items() if role == "category"]
@@ -276,7 +307,7 @@ def _fit_texts(steps: FeatureSteps, roles: Mapping[str, Role], frame: pd.DataFra
     for name in counted:
         levels = wide[name].value_counts().sort_index()
         counts.append(LevelCounts(name=name, counts={str(level): int(count) for level, count in levels.items()}))
-    return bare.model_copy(update={"counts": counts})
+    return bare.model_copy(update={"counts": counts}), wide
 
 
 def cross_fitted(
@@ -292,18 +323,22 @@ def cross_fitted(
     Target means leave the row's own part out; else a row would meet its own target among its features. Counts of
     levels already hold the row. `encoded` holds the rows of `frame`; `target` (rows, outputs) those of `frame`.
     """
-    if encoder.counts and not encoder.counts_every_row:
-        counted = encoder.transform(frame.iloc[fit_rows], is_counted=True)
-        for counts in encoder.counts:
-            column = encoded.names.index(_count_name(counts.name))
-            encoded.values[fit_rows, column] = counted.values[:, column]
-    if encoder.target_means:
-        frame = encoder.expanded(frame)
+    if not encoder.counts and not encoder.target_means:
+        return
+    own = encoder.expanded(frame.iloc[fit_rows], is_counted=True)
+    counts = {_count_name(c.name) for c in encoder.counts} if not encoder.counts_every_row else set()
+    for number in encoder.numbers:
+        if number.name in counts:
+            encoded.values[fit_rows, encoded.names.index(number.name)] = encoder.scaled(number, number.raw(own))
+    if not encoder.target_means:
+        return
+    from sklearn.model_selection import KFold
+
     n_parts = min(TARGET_ENCODING_FOLDS, len(fit_rows))
     splitter = KFold(n_parts, shuffle=True, random_state=seed % 2**32)
     for means in encoder.target_means:
         columns = [encoded.names.index(name) for name in _target_names(means)]
-        levels = frame[means.name].iloc[fit_rows]
+        levels = own[means.name]
         for inside, outside in splitter.split(fit_rows):
             part = _fit_target_means(means.name, levels.iloc[inside], target[fit_rows[inside]])
             encoded.values[np.ix_(fit_rows[outside], columns)] = part.read(levels.iloc[outside])

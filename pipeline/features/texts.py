@@ -60,7 +60,16 @@ class TextColumn(BaseModel):
 
     def expand(self, column: pd.Series) -> dict[str, pd.Series | NDArray[np.float64]]:
         """The features of every row from its own text: numbers, or `str` with missing."""
-        text = column.astype("str")
+        codes, texts = pd.factorize(column.astype("str"), use_na_sentinel=False)
+        made = self._of_different(pd.Series(texts, dtype="str"))
+        return {
+            name: values[codes]
+            if isinstance(values, np.ndarray)
+            else pd.Series(values.array.take(codes), index=column.index)
+            for name, values in made.items()
+        }
+
+    def _of_different(self, text: pd.Series) -> dict[str, pd.Series | NDArray[np.float64]]:
         if self.delimiter is not None:
             pieces = text.str.split(self.delimiter, n=len(self.parts) - 1, regex=False, expand=True)
             pieces = pieces.reindex(columns=range(len(self.parts))).astype("str")

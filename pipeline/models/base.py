@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.config import FeatureSteps, Scope, TargetTransform
-from pipeline.features import Role
+from pipeline.features import Encode, Role, TableEncoder
 from pipeline.folds import Split
 from pipeline.metrics import Metric, Task
 from pipeline.targets import balanced_class_weights
@@ -82,8 +82,13 @@ class FittedModel(Protocol):
     n_epochs: int | None  # mean number of epochs the members stand for; None for models without
     history: list[EpochScores]
 
-    def predict(self, frame: pd.DataFrame, splits: Sequence[int]) -> FloatArray:
-        """(rows,) or (rows, targets) values, or (rows, classes) probabilities, for typed rows."""
+    def predict(
+        self, frame: pd.DataFrame, splits: Sequence[int], *, encode: Encode = TableEncoder.transform
+    ) -> FloatArray:
+        """(rows,) or (rows, targets) values, or (rows, classes) probabilities, for typed rows.
+
+        `encode` may be shared by models that read the same rows.
+        """
         ...
 
     def save(self, folder: Path) -> None:

@@ -9,8 +9,11 @@ many rounds. The fold's own valid rows are never looked at: stopped on them, Hou
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import sys
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, ClassVar
@@ -39,6 +42,7 @@ from pipeline.targets import softmax
 ROWS_FOR_GPU = 20_000  # with fewer rows a GPU is slower than one core
 FEW_ROWS = 4_000  # up to here the number of rounds is the mean over several held parts
 EXTRA = "boosting"
+NOT_TO_PREDICT = ("sklearn", "IPython", "matplotlib", "plotly", "graphviz", "dask")
 
 
 class BoostingParams(Table):
@@ -54,6 +58,7 @@ class BoostingParams(Table):
     )
     l2: float = Field(default=1.0, ge=0)
     loss: str = Field(default="auto", pattern="^(auto|mse|mae|huber)$", description="of numbers")
+    rounds: int | None = Field(default=None, ge=1, description="a fixed number; default: found on held rows")
     max_rounds: int = Field(default=5000, ge=1)
     patience: int | None = Field(
         default=None, ge=1, description="rounds without a better loss on the held rows; default: 3 / lr"
@@ -71,6 +76,23 @@ def imported(name: str) -> ModuleType:
             f"the model {name!r} needs the package {name!r}, which cannot be imported: {error}",
             hint=f"Install it with pip install -e '.[{EXTRA}]', or take --model histogram_boosting, which needs none.",
         ) from error
+
+
+def import_lean(models: Iterable[str]) -> None:
+    """Import the libraries of `models` without what their own wrappers and plots need, where that is not there yet.
+
+    For a process that only predicts: the wrappers take longer to import than the prediction takes. A library that
+    cannot be imported is left to `imported`, which says so.
+    """
+    absent = [name for name in NOT_TO_PREDICT if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: its import fails
+    try:
+        for name in sorted({LightGBM.library, XGBoost.library, CatBoost.library} & set(models)):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 @dataclass(frozen=True)
@@ -98,7 +120,7 @@ class _Boosting:
         if not rows.is_regression and self.params.loss != "auto":
             raise SpecError(f"the loss {self.params.loss!r} is for numbers, not classes", where="[params] loss")
         library = imported(self.library)
-        n_rounds = job.n_rounds or self._rounds(library, rows, job)
+        n_rounds = job.n_rounds or self.params.rounds or self._rounds(library, rows, job)
         model, _ = self._trained(library, rows, None, job, n_rounds)
         if job.stop.is_set():  # the model is cut short
             raise KeyboardInterrupt

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -94,10 +94,14 @@ class Columns:
             dense[rows, is_here] = values[rows, taken]
 
     def inputs_of(self, encoded: Encoded) -> Inputs:
-        """The rows of an encoded table."""
+        """The rows of an encoded table; arranged once for networks that share the table."""
+        for columns, inputs in encoded.made_of_it:
+            if columns == self:
+                return cast(Inputs, inputs)
         room = self.empty(len(encoded.values))
         self.fill(room, encoded)
-        return compact(room)
+        encoded.made_of_it.append((self, compact(room)))
+        return self.inputs_of(encoded)
 
 
 def compact(inputs: Inputs) -> Inputs:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline import artifacts
 from pipeline.config import TargetTransform
-from pipeline.features import TableEncoder
+from pipeline.features import Encode, TableEncoder
 from pipeline.metrics import Task
 from pipeline.models.base import EpochScores, FloatArray
 from pipeline.models.columns import Columns
@@ -60,9 +60,11 @@ class FittedNeural:
         values = inverse_transform(self.target_transform, averaged)
         return values[:, 0] if self.is_flat else values
 
-    def predict(self, frame: pd.DataFrame, splits: Sequence[int]) -> FloatArray:
+    def predict(
+        self, frame: pd.DataFrame, splits: Sequence[int], *, encode: Encode = TableEncoder.transform
+    ) -> FloatArray:
         """The mean over the seeds of `splits`, on the transformed scale for regression."""
-        tables = {split: self.columns.inputs_of(self.encoders[split].transform(frame)) for split in splits}
+        tables = {split: self.columns.inputs_of(encode(self.encoders[split], frame)) for split in splits}
         return self.predict_encoded(tables)
 
     def predict_encoded(self, tables: Mapping[int, Inputs]) -> FloatArray:

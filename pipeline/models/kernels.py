@@ -31,13 +31,14 @@ ROWS_FOR_WIDTH = 1200
 BLOCK = 2048  # rows whose distances are held at a time
 
 
-def _gamma_unit(x: FloatArray) -> float:
+def _gamma_unit(x: NDArray[np.float32]) -> float:
     """1 / (columns x variance): scikit-learn's `gamma="scale"`."""
-    return float(1.0 / (x.shape[1] * max(float(x.var()), 1e-12)))
+    return float(1.0 / (x.shape[1] * max(float(x.var(dtype=np.float64)), 1e-12)))
 
 
 def _squared_distances(x: FloatArray, points: FloatArray) -> FloatArray:
-    squared: FloatArray = (x**2).sum(axis=1)[:, None] + (points**2).sum(axis=1) - 2.0 * x @ points.T
+    squared: FloatArray = np.add.outer((x**2).sum(axis=1), (points**2).sum(axis=1))
+    squared -= 2.0 * x @ points.T
     return np.maximum(squared, 0.0, out=squared)
 
 
@@ -84,28 +85,15 @@ class KernelRidge:
 
     def fit(self, rows: FitRows, job: Job) -> Arrays:
         """Centres and weights; the width by leave-one-out error on some rows, then the penalty on all."""
-        unit = _gamma_unit(rows.x.astype(np.float64))
+        unit = _gamma_unit(rows.x)
         some = _subset(rows, ROWS_FOR_WIDTH, job.seed)
-        errors = [self._fitted(some, some.x, factor * unit)[0] for factor in self.params.gammas]
+        errors = [_fitted_ridge(some, some.x, factor * unit, job)[0] for factor in self.params.gammas]
         gamma = self.params.gammas[int(np.argmin(errors))] * unit
         centres = _subset(rows, self.params.max_rows, job.seed + 1).x
-        _, member, left_out = self._fitted(rows, centres, gamma)
+        _, member, left_out = _fitted_ridge(rows, centres, gamma, job)
         if not rows.is_regression:
             member["slopes"], member["biases"] = _fit_calibration(rows, left_out)
         return member
-
-    def _fitted(self, rows: FitRows, centres: NDArray[np.float32], gamma: float) -> tuple[float, Arrays, FloatArray]:
-        """The leave-one-out error, the member, and the left-out predictions (rows, outputs)."""
-        points = centres.astype(np.float64)
-        y = rows.y[:, None] if rows.is_regression else class_indicators(rows.y.astype(np.int64), rows.n_classes)
-        values, vectors = np.linalg.eigh(np.exp(-gamma * _squared_distances(points, points)))
-        kept = values > 1e-8 * values[-1]
-        root = vectors[:, kept] / np.sqrt(values[kept])
-        features = np.exp(-gamma * _squared_distances(rows.x.astype(np.float64), points)) @ root
-        error, weights, intercept, left_out = _weighted_ridge(features, y, rows.weights)
-        dual = (root @ weights).astype(np.float32)
-        member = {"centres": centres, "gamma": np.array(gamma), "dual": dual, "intercept": intercept}
-        return error, member, left_out
 
     def predict(self, member: Arrays, x: NDArray[np.float32]) -> FloatArray:
         """Values, or the classes' probabilities."""
@@ -127,33 +115,55 @@ def _kernel_outputs(member: Arrays, x: NDArray[np.float32]) -> FloatArray:
     return outputs
 
 
-def _weighted_ridge(
-    features: FloatArray, y: FloatArray, weight: FloatArray
-) -> tuple[float, FloatArray, FloatArray, FloatArray]:
-    """Ridge with an intercept, its penalty by leave-one-out: its error, weights, intercept, left-out predictions.
+def _fitted_ridge(
+    rows: FitRows, centres: NDArray[np.float32], gamma: float, job: Job
+) -> tuple[float, Arrays, FloatArray]:
+    """Ridge with an intercept, its penalty by leave-one-out: error, member, left-out predictions (rows, outputs).
 
-    With S = U diag(s) Vᵀ of the centred, root-weighted features, the hat matrix is U diag(s² / (s² + a)) Uᵀ, and a
-    row's left-out residual is its residual over 1 - its diagonal (Allen's PRESS).
+    The kernel of rows and centres is made block by block, twice, and never held whole. With V diag(s) Vᵀ the weighted
+    covariance of the whitened kernel, a row's leverage is its share of the weight plus w pᵀ diag(1 / (s + a)) p, p its
+    projection on V, and its left-out residual is its residual over 1 - that (Allen's PRESS).
     """
+    points = centres.astype(np.float64)
+    y = rows.y[:, None] if rows.is_regression else class_indicators(rows.y.astype(np.int64), rows.n_classes)
+    weight = rows.weights
     share = weight / weight.sum()
-    centre, mean = share @ features, share @ y
-    root = np.sqrt(weight)[:, None]
-    values, vectors = np.linalg.eigh((root * (features - centre)).T @ (root * (features - centre)))
-    values = np.maximum(values, 0.0)
-    projected = (root * (features - centre)) @ vectors  # (rows, components)
-    right = projected.T @ (root * (y - mean))
-    best: tuple[float, FloatArray, FloatArray, FloatArray] | None = None
-    for alpha in RIDGE_ALPHAS:
-        shrunk = 1.0 / (values + alpha)
-        fitted = projected @ (shrunk[:, None] * right) / root
-        leverage = (projected**2) @ shrunk + share
-        residual = (y - mean - fitted) / np.maximum(1.0 - leverage, 1e-3)[:, None]
-        error = float((share[:, None] * residual**2).sum())
-        if best is None or error < best[0]:
-            weights = vectors @ (shrunk[:, None] * right)
-            best = error, weights, mean - centre @ weights, y - residual
-    assert best is not None, "there is a penalty"
-    return best
+    mean = share @ y
+    values, vectors = np.linalg.eigh(np.exp(-gamma * _squared_distances(points, points)))
+    kept = values > 1e-8 * values[-1]
+    root = vectors[:, kept] / np.sqrt(values[kept])
+
+    def kernel(block: slice) -> FloatArray:
+        job.check_stop()
+        of_block: FloatArray = np.exp(-gamma * _squared_distances(rows.x[block].astype(np.float64), points))
+        return of_block
+
+    n_points = len(points)
+    centre, gram, cross = np.zeros(n_points), np.zeros((n_points, n_points)), np.zeros((n_points, y.shape[1]))
+    for block in _blocks(len(y)):
+        of_block = kernel(block)
+        centre += share[block] @ of_block
+        weighted = (of_block * weight[block, None]).T
+        gram += weighted @ of_block
+        cross += weighted @ (y[block] - mean)
+    gram -= weight.sum() * np.outer(centre, centre)
+    values, vectors = np.linalg.eigh(root.T @ gram @ root)
+    projection = root @ vectors  # (centres, components)
+    shrunk = 1.0 / (np.maximum(values, 0.0)[:, None] + RIDGE_ALPHAS)  # (components, penalties)
+    weights = shrunk[:, :, None] * (projection.T @ cross)[:, None, :]  # (components, penalties, outputs)
+    left_out = np.empty((len(y), *weights.shape[1:]))
+    for block in _blocks(len(y)):
+        projected = (kernel(block) - centre) @ projection
+        fitted = mean + (projected @ weights.reshape(len(weights), -1)).reshape(-1, *weights.shape[1:])
+        leverage = weight[block, None] * ((projected**2) @ shrunk) + share[block, None]
+        residual = (y[block, None, :] - fitted) / np.maximum(1.0 - leverage, 1e-3)[:, :, None]
+        left_out[block] = y[block, None, :] - residual
+    errors = np.einsum("i,iao->a", share, (y[:, None, :] - left_out) ** 2)
+    best = int(errors.argmin())
+    dual = projection @ weights[:, best]
+    intercept = mean - centre @ dual
+    member = {"centres": centres, "gamma": np.array(gamma), "dual": dual.astype(np.float32), "intercept": intercept}
+    return float(errors[best]), member, left_out[:, best]
 
 
 class SupportVectors:
@@ -168,17 +178,17 @@ class SupportVectors:
     def fit(self, rows: FitRows, job: Job) -> Arrays:
         """Support vectors and dual weights; more than five times `max_rows` rows are drawn from."""
         rows = _subset(rows, 5 * self.params.max_rows, job.seed)
-        unit = _gamma_unit(rows.x.astype(np.float64))
+        unit = _gamma_unit(rows.x)
         choices = [(gamma * unit, c) for gamma in self.params.gammas for c in self.params.penalties]
         tried = _subset(rows, self.params.max_rows, job.seed + 1)
         parts = list(inner_splits(tried, INNER_FOLDS, job.seed))
-        losses = [self._loss(tried, parts, *choice)[0] for choice in choices]
+        losses = [self._loss(tried, parts, *choice, job)[0] for choice in choices]
         gamma, c = choices[int(np.argmin(losses))]
         model = self._model(rows, gamma, c)
         member = {"gamma": np.array(gamma), "centres": model.support_vectors_.astype(np.float32)}
         if rows.is_regression:
             return {**member, "dual": model.dual_coef_.T.astype(np.float32), "intercept": model.intercept_}
-        _, outputs = self._loss(tried, parts, gamma, c)
+        _, outputs = self._loss(tried, parts, gamma, c, job)
         slopes, biases = _fit_calibration(tried, outputs)
         dual, intercept = _one_against_one(model)
         return {**member, "dual": dual, "intercept": intercept, "slopes": slopes, "biases": biases}
@@ -202,13 +212,19 @@ class SupportVectors:
         return model.fit(rows.x.astype(np.float64), rows.y, sample_weight=rows.weight)
 
     def _loss(
-        self, rows: FitRows, parts: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]], gamma: float, c: float
+        self,
+        rows: FitRows,
+        parts: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
+        gamma: float,
+        c: float,
+        job: Job,
     ) -> tuple[float, FloatArray]:
         """The loss of the outputs on inner folds, and the outputs (rows, k)."""
         n_classes = len(np.unique(rows.y))
         n_outputs = 1 if rows.is_regression else n_classes * (n_classes - 1) // 2
         outputs = np.zeros((len(rows.y), n_outputs))
         for inside, outside in parts:
+            job.check_stop()
             model = self._model(rows.take(inside), gamma, c)
             x = rows.x[outside].astype(np.float64)
             held = model.predict(x) if rows.is_regression else model.decision_function(x)

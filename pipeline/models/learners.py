@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.model_selection import KFold, StratifiedKFold
 
 from pipeline.config import Table
 from pipeline.features import View
@@ -60,6 +59,11 @@ class Job:
     stop: threading.Event
     n_rounds: int | None = None
 
+    def check_stop(self) -> None:
+        """Give up where the fit shall end; to be asked every second or so. Raises KeyboardInterrupt."""
+        if self.stop.is_set():
+            raise KeyboardInterrupt
+
 
 class Learner(Protocol):
     """A model with its parameters set. Equal rows and seed give equal arrays; a model that is not seeded ignores it."""
@@ -88,6 +92,8 @@ class NoParams(Table):
 
 def inner_splits(rows: FitRows, n_splits: int, seed: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Shuffled splits of the fit rows for choices inside a fit; stratified where every class is in every part."""
+    from sklearn.model_selection import KFold, StratifiedKFold
+
     n_splits = min(n_splits, len(rows.y))
     if not rows.is_regression and np.bincount(rows.y.astype(np.int64))[np.unique(rows.y).astype(int)].min() >= n_splits:
         yield from StratifiedKFold(n_splits, shuffle=True, random_state=seed).split(rows.x, rows.y)

@@ -105,6 +105,7 @@ class ElasticNet(_Linear):
         steepest = np.abs((x - np.average(x, axis=0, weights=weight)).T @ (weight * rows.y)).max() / len(x)
         best: tuple[float, Any] | None = None
         for share in self.l1_shares:
+            job.check_stop()
             largest = max(steepest / share, 1e-8)
             if self.params.alpha is None:
                 alphas = np.geomspace(largest, largest * 1e-3, self.n_alphas)
@@ -181,7 +182,12 @@ def _best(choices: Sequence[Any], rows: FitRows, job: Job, loss: Callable[[Any, 
     if len(choices) == 1:
         return choices[0]
     parts = [(rows.take(i), rows.take(o)) for i, o in inner_splits(rows, INNER_FOLDS, job.seed)]
-    return min(choices, key=lambda choice: float(np.mean([loss(choice, *part) for part in parts])))
+
+    def mean_loss(choice: Any) -> float:
+        job.check_stop()
+        return float(np.mean([loss(choice, *part) for part in parts]))
+
+    return min(choices, key=mean_loss)
 
 
 def _logistic_path(rows: FitRows, job: Job, cs: FloatArray, l1_shares: Sequence[float]) -> Arrays:
@@ -209,6 +215,7 @@ def _logistic_path(rows: FitRows, job: Job, cs: FloatArray, l1_shares: Sequence[
             for number, (c, share) in enumerate(choices):
                 if model is None or share != choices[number - 1][1]:
                     model = model_of(c, share)
+                job.check_stop()
                 model.set_params(C=c)
                 model.fit(part.x.astype(np.float64), part.y, sample_weight=part.weight)
                 losses[number] += inner_loss(held, outputs(model, held.x))

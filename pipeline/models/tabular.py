@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from pipeline import artifacts
 from pipeline.config import Table, TargetTransform
-from pipeline.features import Encoded, TableEncoder, cross_fitted, fit_encoder
+from pipeline.features import Encode, Encoded, TableEncoder, cross_fitted, fit_encoder
 from pipeline.folds import Split
 from pipeline.metrics import Task
 from pipeline.models.base import EpochScores, FitContext, FloatArray, Problem
@@ -68,6 +67,8 @@ class TabularModel:
         return fitted
 
     def _members(self, prepared: _Prepared, fitted: FittedTabular, seed: int, context: FitContext) -> list[Arrays]:
+        from sklearn.exceptions import ConvergenceWarning
+
         n_members = fitted.n_seeds * len(prepared.splits) * prepared.n_outputs
         is_alone = context.device.type == "cuda"
         n_parallel = 1 if is_alone else max(1, min(context.n_workers, n_members))
@@ -207,13 +208,15 @@ class FittedTabular:
         seed, split = divmod(rest, len(self.encoders))
         return split, seed, output
 
-    def predict(self, frame: pd.DataFrame, splits: Sequence[int]) -> FloatArray:
+    def predict(
+        self, frame: pd.DataFrame, splits: Sequence[int], *, encode: Encode = TableEncoder.transform
+    ) -> FloatArray:
         """The mean over the seeds of `splits`, on the transformed scale for regression."""
         learner = self.learner_class(self.params)
         is_regression = self.task == "regression"
         total = np.zeros((len(frame), self.n_outputs if is_regression else self.n_classes))
         for split in splits:
-            x = self.encoders[split].transform(frame).values
+            x = encode(self.encoders[split], frame).values
             outputs = np.zeros_like(total)
             for number, member in enumerate(self.members):
                 its_split, _, output = self.position(number)

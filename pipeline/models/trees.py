@@ -29,6 +29,7 @@ from pipeline.targets import softmax
 
 LOWEST = np.float32(-1e30)  # stands for a missing number: below every other
 MOST_LEAVES = 200_000  # of one forest, so that a run's folder stays small
+TREES_AT_ONCE, ROUNDS_AT_ONCE = 20, 100  # grown between two looks at whether the fit shall stop
 
 
 class ForestParams(Table):
@@ -52,13 +53,17 @@ class _Forest:
         """Nodes, and each column's part in lowering the loss."""
         least = max(self.params.min_samples_leaf, len(rows.y) * self.params.n_trees // (2 * MOST_LEAVES))
         model = self._model(rows.is_regression)(
-            n_estimators=self.params.n_trees,
             max_features=self.params.max_features,
             min_samples_leaf=least,
             n_jobs=1,
             random_state=job.seed,
+            warm_start=True,  # the trees are those that one fit would grow
         )
-        model.fit(_without_missing(rows.x), rows.y, sample_weight=rows.weight)
+        x = _without_missing(rows.x)
+        for n_grown in range(0, self.params.n_trees, TREES_AT_ONCE):
+            job.check_stop()
+            model.set_params(n_estimators=min(n_grown + TREES_AT_ONCE, self.params.n_trees))
+            model.fit(x, rows.y, sample_weight=rows.weight)
         forest = forest_of_sklearn([tree.tree_ for tree in model.estimators_], is_classifier=not rows.is_regression)
         classes = {} if rows.is_regression else {"classes": model.classes_, "n_classes": np.array(rows.n_classes)}
         return {**forest.arrays(), **classes, "importance": model.feature_importances_.astype(np.float32)}
@@ -179,7 +184,6 @@ class HistogramBoosting:
         model = class_of(
             **loss,
             learning_rate=self.params.lr or 1.5 * lr_for(len(rows.y)),
-            max_iter=n_rounds,
             max_leaf_nodes=self.params.max_leaves or leaves_for(len(rows.y), rows.is_regression),
             min_samples_leaf=min(self.params.min_samples_leaf, max(1, len(rows.y) // 10)),
             l2_regularization=self.params.l2,
@@ -189,13 +193,21 @@ class HistogramBoosting:
             n_iter_no_change=self.params.patience,
             tol=0.0,
             random_state=job.seed,
+            warm_start=True,  # the trees are those that one fit would grow
         )
         known = {} if held is None else {"X_val": _recoded(held.x, codes), "y_val": held.y}
         if held is not None and held.weight is not None:
             known["sample_weight_val"] = held.weight
         x = _recoded(rows.x, codes)
         x[:, np.isnan(x).all(axis=0)] = 0.0  # a column of nothing has no bins; it is not split on
-        model.fit(x, rows.y, sample_weight=rows.weight, **known)
+        n_grown = 0
+        while n_grown < n_rounds:
+            job.check_stop()
+            n_grown = min(n_grown + ROUNDS_AT_ONCE, n_rounds)
+            model.set_params(max_iter=n_grown)
+            model.fit(x, rows.y, sample_weight=rows.weight, **known)
+            if model.n_iter_ < n_grown:
+                break
         return model, columns, codes
 
 

@@ -35,6 +35,7 @@ class Epoch:
     weight: Tensor | None  # of the same shape; None where nothing is padded
     is_padded: NDArray[np.bool_]  # (batches,)
     dropout_seeds: Sequence[int] | None  # of the members' masks; None when nobody drops
+    should_stop: Callable[[], bool] = lambda: False  # asked before every batch; the epoch is lost then
 
     def batch_weight(self, batch: int, columns: slice) -> Tensor | None:
         """The weights of a batch that needs them."""
@@ -135,6 +136,8 @@ class FusedSteps(_Batches):
         """See `Steps`."""
         dropout = None if epoch.dropout_seeds is None else self.dropout(epoch.dropout_seeds)
         for batch in range(max(self.n_batches)):
+            if epoch.should_stop():
+                raise KeyboardInterrupt
             columns = self.columns(batch)
             self.differentiate(epoch.rows[:, columns], epoch.batch_weight(batch, columns), dropout)
             for number, group in enumerate(self.optimizer.groups):
@@ -176,6 +179,8 @@ class VectorSteps(_Batches):
         is_active = [[float(batch < self.n_batches[m]) for m in numbers] for batch in range(n_batches)]
         rates_and_active = torch.tensor([rates, is_active]).transpose(0, 1).contiguous().to(self.device)
         for batch in range(n_batches):
+            if epoch.should_stop():
+                raise KeyboardInterrupt
             columns = self.columns(batch)
             self._step(epoch.rows[:, columns], epoch.batch_weight(batch, columns), rates_and_active[batch])
 

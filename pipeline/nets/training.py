@@ -31,6 +31,7 @@ PREDICT_NUMBERS = 1 << 20  # activations of one layer held at once by a forward 
 MOST_SCORED = 10_000  # train rows: their score is for curves alone, and known to half a percent
 MEMBERS_AT_ONCE = 64  # in such a pass on a GPU; on a CPU one by one is faster
 CHECKPOINT_EVERY_S = 10.0
+LONG_EPOCH_S = 1.0  # who is told to stop ends a shorter epoch, so that nothing of it is lost
 
 
 @dataclass
@@ -70,7 +71,7 @@ def train_pack(
     after every epoch; when it says so, the state is saved and KeyboardInterrupt raised. `prune` is given the new
     history rows of every evaluation and names the members that leave without a result.
     """
-    pack = _Pack(network, plan, data, members)
+    pack = _Pack(network, plan, data, members, should_stop)
     if checkpoint is not None and checkpoint.exists():
         pack.restore(artifacts.read_tensors(checkpoint))
     saved_at = time.monotonic()
@@ -121,8 +122,16 @@ class _Scored:
 class _Pack:
     """The state of a training: parameters, moments, who is still in, the best so far."""
 
-    def __init__(self, network: Network, plan: Plan, data: PackData, members: Sequence[Member]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        plan: Plan,
+        data: PackData,
+        members: Sequence[Member],
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.network, self.plan, self.data, self.members = network, plan, data, members
+        self.should_stop = should_stop
         self.device = data.y.device
         initial = torch.cat([_initial_row(network, member) for member in members]).to(self.device)
         self.alive = np.arange(len(members))  # pack position -> member
@@ -154,9 +163,14 @@ class _Pack:
         self.steps = make_steps(self.network, plan, self.data, inside, self.parameters, n_steps, moments)
 
     def train_epoch(self) -> None:
-        """One pass of every member over its own rows, in its own order."""
+        """One pass of every member over its own rows, in its own order; a long one can be stopped within."""
         rows, weight, is_padded = self._shuffled_rows()
-        self.steps.train_epoch(Epoch(self.epoch, rows, weight, is_padded, self._dropout_seeds()))
+        begun = time.monotonic()
+
+        def gives_up() -> bool:
+            return self.should_stop() and time.monotonic() - begun > LONG_EPOCH_S
+
+        self.steps.train_epoch(Epoch(self.epoch, rows, weight, is_padded, self._dropout_seeds(), gives_up))
         self.epoch += 1
 
     def _shuffled_rows(self) -> tuple[Tensor, Tensor | None, NDArray[np.bool_]]:

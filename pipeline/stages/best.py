@@ -29,11 +29,13 @@ from pipeline.planning import (
     has_boosting,
     more_seeds,
     quick_first,
+    stopgaps_for,
     to_tune,
     tuned_candidate,
 )
 from pipeline.problems import FeatureStore
 from pipeline.progress import say
+from pipeline.trust import known_trust, say_trust, trust_in
 
 BEST = "best"  # preset name of the ensemble
 ENSEMBLE = "ensemble"  # stands where other runs name their model
@@ -42,10 +44,16 @@ RESERVE_SHARE = 0.02  # and so much of the budget for the program's start and en
 MARGIN = 1.1  # an estimate is believed so far
 MOST_OVER = 4.0  # a fit that takes so many times its estimate (and a minute at least) is given up
 LEAST_LIMIT_S = 60.0
+FIRST_BY_S, FIRST_BY_SHARE = 50.0, 0.38  # when the first submission shall be there, of the budget at most
 TUNING_SHARE = 0.5  # of what is left when every candidate has had its turn
 SHARE_BEFORE_REFIT = 0.45  # of the budget, where the members are trained again on all rows at the end
 
-Train = Callable[[RunConfig, threading.Event], RunFolder]
+# (share done, times): a fit that at its own pace would take so many times what it may take is given up at once; of five
+# folds on two cores the first is done after a third of the time
+HOPELESS = ((0.35, 1.3), (0.15, 2.0))
+UNDER_WAY = 0.15  # what is done beyond the share that is told: the folds that are under way
+
+Train = Callable[[RunConfig, threading.Event, Callable[[float], None]], RunFolder]
 Tune = Callable[[RunConfig, float, threading.Event], RunConfig | None]  # in so many seconds
 Finish = Callable[[RunConfig, RunFolder, bool], Path]  # the last: whether a better one may follow
 
@@ -85,6 +93,7 @@ def make_best(
         while not work.is_interrupted and (candidate := work.next_candidate()) is not None:
             if work.try_candidate(candidate):
                 work.combine()
+                work.look_once()
     if not work.members:
         if work.is_interrupted:
             raise KeyboardInterrupt
@@ -123,6 +132,8 @@ class _Work:
     tuned: list[Candidate] = field(default_factory=list)
     is_tuning_done: bool = False
     is_interrupted: bool = False
+    has_looked: bool = False
+    is_first_due: bool = False  # a first candidate took too long: the floor comes before it
     spent_before_s: float = 0.0
     combining_s: float = 0.0
     stop: threading.Event = field(default_factory=threading.Event)
@@ -132,16 +143,20 @@ class _Work:
         self.is_refitted = spec.folds.kind == "time"
         self.budget_s = 60.0 * self.minutes * (SHARE_BEFORE_REFIT if self.is_refitted else 1.0)
         rows, columns = self.store.train.shape
-        self.size = Size(spec.task, rows, columns, len(self.store.splits), len(self.store.classes))
+        n_classes, is_absolute = len(self.store.classes), spec.metric == "mae"
+        self.size = Size(spec.task, rows, columns, len(self.store.splits), n_classes, is_absolute)
         self.pace = Pace(self.size)
         self.has_boosting = has_boosting()
         found = candidates_for(self.size, is_boosting_there=self.has_boosting)
-        self.candidates = quick_first(found, self.budget_s)
+        self.quick, self.floor = stopgaps_for(self.size, is_boosting_there=self.has_boosting)
+        self.candidates = quick_first(found, self.quick, self.budget_s)
         name = artifacts.sha256_of_json(self.store.manifest["fingerprint"])[:8]
         self.run = self.store.workspace.run(f"{BEST}-{ENSEMBLE}-{name}")
         self.known = artifacts.read_json(self.run.report) if self.run.is_finished else None
+        origins = {one.kind: one for one in self.candidates}
         for kind, config in (self.known or {}).get("tuned", {}).items():
-            self._take_tuned(next(one for one in self.candidates if one.kind == kind), RunConfig.model_validate(config))
+            if kind in origins:
+                self._take_tuned(origins[kind], RunConfig.model_validate(config))
 
     def interrupt(self) -> None:
         """End what is running at its next checkpoint, and everything with it."""
@@ -161,7 +176,9 @@ class _Work:
         """Members of earlier calls, and the time they took."""
         recorded = {} if self.known is None else {one["run"]: one for one in _all_members(self.known)}
         singles = [*self.candidates, *self.tuned]
-        for one in (*singles, *more_seeds(singles, {one.kind: 1.0 for one in singles}, self.pace)):
+        further = more_seeds(singles, {one.kind: 1.0 for one in singles}, self.pace)
+        known = {one.config.run_name: one for one in (*singles, *further, *self.quick, self.floor)}
+        for one in known.values():
             run = self.store.workspace.run(one.config.run_name)
             if run.is_finished and artifacts.read_json(run.report)["fingerprint"] == self.store.fingerprint(one.config):
                 self._take(one, run, elapsed_s=recorded.get(run.name, {}).get("elapsed_s"))
@@ -197,21 +214,39 @@ class _Work:
         say("  then tuning and further seeds of what earns weight")
 
     def next_candidate(self) -> Candidate | None:
-        """The first untried candidate that fits into what is left, tuned ones after all plain ones; None at the end."""
+        """The first untried candidate that fits into what is left, tuned ones after all plain ones; None at the end.
+
+        Where nothing fits, the floor is made, and then whatever may be quickest: anything is better than the floor.
+        """
         untried = self._untried(self.candidates)
         if fitting := self._first_fitting(untried):
             return fitting
-        if untried and not self.members:  # something must be there at the end
-            return min(untried, key=self.pace.estimate)
+        if self.has_nothing:
+            return self.floor
+        if all(member.candidate is self.floor for member in self.members):
+            return min(untried, key=self.pace.estimate, default=None) if self.left() > 0 else None
         self._tune_once()
         singles = [*self.candidates, *self.tuned]
         return self._first_fitting(self._untried([*singles, *more_seeds(singles, self._weight_by_kind(), self.pace)]))
+
+    @property
+    def has_nothing(self) -> bool:
+        """Whether there is no submission yet, and the floor may still make one."""
+        return not self.members and self.floor.config.run_name not in self.tried
+
+    def left_for_next(self) -> float:
+        """Seconds for the next candidate: what is left, or those until the first submission shall be there."""
+        if not self.has_nothing:
+            return self.left()
+        if self.is_first_due:
+            return -math.inf
+        return min(FIRST_BY_S, FIRST_BY_SHARE * self.budget_s) - (self.clock() - self.started)
 
     def _untried(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         return [one for one in candidates if one.config.run_name not in self.tried]
 
     def _first_fitting(self, candidates: Sequence[Candidate]) -> Candidate | None:
-        left = self.left()
+        left = self.left_for_next()
         return next((one for one in candidates if MARGIN * self.pace.estimate(one) <= left), None)
 
     def _weight_by_kind(self) -> dict[str, float]:
@@ -227,7 +262,8 @@ class _Work:
             return
         self.is_tuning_done = True
         seconds, weights = TUNING_SHARE * self.left(), self._weight_by_kind()
-        chosen = to_tune(self.candidates, weights, self.pace, seconds)
+        plain = [one for one in self.candidates if one not in self.quick]
+        chosen = to_tune(plain, weights, self.pace, seconds)
         if chosen is None:
             return
         say(f"best: tuning {chosen.label} for {seconds:.0f} s; {self.left():.0f} s are left")
@@ -248,24 +284,38 @@ class _Work:
         """Train it, within limits; whether it is finished."""
         self.tried.add(candidate.config.run_name)
         estimate = self.pace.estimate(candidate)
-        limit = min(self.left(), max(LEAST_LIMIT_S, MOST_OVER * estimate)) if self.members else math.inf
+        limit = self._limit(candidate, estimate)
         say(f"best: {candidate.label}, about {estimate:.0f} s; {max(0.0, self.left()):.0f} s are left")
         begun, self.stop, late = self.clock(), threading.Event(), threading.Event()
-        stop = self.stop
+        stop, done = self.stop, 0.0
 
         def give_up() -> None:
             late.set()
             stop.set()
+
+        def look_ahead(share: float) -> None:
+            nonlocal done
+            done = share
+            times = next((times for least, times in HOPELESS if share >= least), math.inf)
+            if share < 1.0 and self.clock() - begun > times * limit * share:
+                give_up()
 
         timer = None if math.isinf(limit) else threading.Timer(max(0.0, limit), give_up)
         if timer is not None:
             timer.daemon = True
             timer.start()
         try:
-            run = self.train(candidate.config, stop)
+            run = self.train(candidate.config, stop, look_ahead)
         except KeyboardInterrupt:
             if late.is_set() and not self.is_interrupted:
-                self._give_up(candidate, f"it took longer than {limit:.0f} s; a later call goes on with it")
+                if done > 0:  # what it would have taken, and with it others
+                    self.pace.measured(candidate, (self.clock() - begun) / min(1.0, done + UNDER_WAY))
+                if self.has_nothing:  # it goes on when there is a submission, after quicker ones
+                    self.tried.discard(candidate.config.run_name)
+                    self.candidates = [*self.quick, *(one for one in self.candidates if one not in self.quick)]
+                    self.is_first_due = True
+                    return False
+                self._give_up(candidate, f"it takes longer than {limit:.0f} s; a later call goes on with it")
             else:
                 self.is_interrupted = True
             return False
@@ -277,6 +327,12 @@ class _Work:
                 timer.cancel()
         self._take(candidate, run, elapsed_s=self.clock() - begun)
         return True
+
+    def _limit(self, candidate: Candidate, estimate: float) -> float:
+        """Seconds after which a candidate is given up."""
+        if candidate is self.floor:
+            return math.inf
+        return min(self.left_for_next(), max(LEAST_LIMIT_S, MOST_OVER * estimate))
 
     def _give_up(self, candidate: Candidate, why: str) -> None:
         self.given_up.append({"candidate": candidate.label, "why": why})
@@ -290,7 +346,8 @@ class _Work:
         seconds = float(report["elapsed_s"]) if elapsed_s is None else elapsed_s
         self.members.append(_Member(candidate, run, report, oof, test, seconds))
         self.tried.add(run.name)
-        self.pace.measured(candidate, seconds)
+        if candidate is not self.floor:  # its seconds say nothing of a model's
+            self.pace.measured(candidate, seconds)
 
     def combine(self) -> None:
         """Choose the ensemble of all members; write it as a run, and its submission."""
@@ -318,6 +375,17 @@ class _Work:
             f"best: {len(chosen)} of {len(self.members)} runs earn weight ({choice.method}): nested {metric.name} "
             f"{selection.nested_score:.5f}, cv {cv_score:.5f}, after {self.spent_s():.0f} s"
         )
+
+    def look_once(self) -> None:
+        """Say how far the data lets scores be trusted, as soon as there is a submission."""
+        if not self.has_looked:
+            self.has_looked = True
+            say_trust(trust_in(self.store))
+            self.renew(trust=known_trust(self.store))
+
+    def renew(self, **changes: Any) -> None:
+        """Write the report again with other values."""
+        artifacts.write_json(self.run.report, {**artifacts.read_json(self.run.report), **changes})
 
     def _config(self, chosen: dict[str, _Member]) -> RunConfig:
         return RunConfig(
@@ -358,6 +426,7 @@ class _Work:
             "minutes": self.minutes,
             "n_epochs": [member.report["n_epochs"] for member in chosen.values()],
             "classification": None,
+            "trust": known_trust(store),
             "spent_s": round(self.spent_s(), 2),
             "elapsed_s": round(self.spent_s(), 2),
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -378,9 +447,7 @@ class _Work:
             say(f"  {share}  {member['label']:<22} cv {member['cv_score']:.5f}  {member['elapsed_s']:5.0f} s")
         submission = self.finish(RunConfig.model_validate(report["config"]), self.run, self.is_interrupted)
         if self.tried - {one["run"] for one in _all_members(report)} or self.known is None:
-            artifacts.write_json(
-                self.run.report, {**report, "given_up": self.given_up, "spent_s": round(self.spent_s(), 2)}
-            )
+            self.renew(given_up=self.given_up, spent_s=round(self.spent_s(), 2))
         say(f"best: {self.spent_s():.0f} s of {60 * self.minutes:.0f} s")
         return Best(submission, self.run, self.is_interrupted)
 

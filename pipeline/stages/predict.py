@@ -13,7 +13,9 @@ from pipeline.artifacts import RunFolder, part_folder
 from pipeline.config import RunConfig
 from pipeline.ensembling import blend
 from pipeline.errors import ArtifactError, did_you_mean
+from pipeline.features import Encodings
 from pipeline.models import entry_of
+from pipeline.models.boosting import import_lean
 from pipeline.probabilities import adjusted_as_reported
 from pipeline.problems import FeatureStore
 from pipeline.progress import say
@@ -21,40 +23,57 @@ from pipeline.submission import make_submission
 from pipeline.tables import ColumnRecipe, load_new_rows
 
 
-def predict_file(store: FeatureStore, run_name: str, rows: Path, output: Path) -> None:
-    """Predict the rows of a file that has the competition's columns. Raises ArtifactError, DataError."""
+def predict_file(store: FeatureStore, run_name: str, rows: Path, output: Path, *, is_own_process: bool = False) -> None:
+    """Predict the rows of a file that has the competition's columns. Raises ArtifactError, DataError.
+
+    In a process of its own only what a prediction needs is imported.
+    """
     run = find_run(store, run_name)
+    if is_own_process:
+        config = RunConfig.model_validate(artifacts.read_json(run.report)["config"])
+        import_lean(part.model for _, part in config.weighted_parts)
     recipes = [ColumnRecipe(**recipe) for recipe in store.manifest["recipes"]]
     new = load_new_rows(rows, store.spec.id, recipes)
     for note in new.notes:
         say(f"predict: {note}")
-    prediction = _predicted(store, run, new.features)
+    prediction = _Predictor(store, new.features).of_run(run)
     names = [name for name in store.sample_submission.columns if name != store.spec.id]
     empty = pd.DataFrame({store.spec.id: new.ids.to_numpy()} | dict.fromkeys(names))
     artifacts.write_csv(output, make_submission(store.spec, store.classes, empty, new.ids, prediction))
 
 
-def _predicted(
-    store: FeatureStore, run: RunFolder, rows: pd.DataFrame, *, is_member: bool = False
-) -> NDArray[np.float64]:
-    """The run's prediction of typed rows: by its own parts, or by the fold models of the runs it is made of."""
-    report = artifacts.read_json(run.report)
-    config = RunConfig.model_validate(report["config"])
-    parts = config.weighted_parts
-    weights, metric = [weight for weight, _ in parts], store.spec.scorer
-    last = part_folder(run.final_model, len(parts) - 1, len(parts))
-    is_refitted = not is_member and (last / "model.json").exists()  # written last
-    if "members" in report and not is_refitted:
-        members = [find_run(store, member["run"]) for member in report["members"]]
-        return blend([_predicted(store, member, rows, is_member=True) for member in members], weights, metric)
-    folder = run.final_model if is_refitted else run.model
-    splits = [0] if is_refitted else range(len(store.splits))
-    predictions = []
-    for number, (_, part) in enumerate(parts):
-        fitted = entry_of(part.model).load(part_folder(folder, number, len(parts)))
-        features, _ = store.apply_own_features(part, rows)
-        predictions.append(fitted.predict(features, splits))
-    return adjusted_as_reported(report, blend(predictions, weights, metric))
+class _Predictor:
+    """Typed rows, and what several models read of them: own features and encoded tables are made once."""
+
+    def __init__(self, store: FeatureStore, rows: pd.DataFrame) -> None:
+        self.store, self.rows = store, rows
+        self.encode = Encodings()
+        self._with_own_features: dict[bool, pd.DataFrame] = {}
+
+    def of_run(self, run: RunFolder, *, is_member: bool = False) -> NDArray[np.float64]:
+        """The run's prediction: by its own parts, or by the fold models of the runs it is made of."""
+        report = artifacts.read_json(run.report)
+        config = RunConfig.model_validate(report["config"])
+        parts = config.weighted_parts
+        weights, metric = [weight for weight, _ in parts], self.store.spec.scorer
+        last = part_folder(run.final_model, len(parts) - 1, len(parts))
+        is_refitted = not is_member and (last / "model.json").exists()  # written last
+        if "members" in report and not is_refitted:
+            members = [find_run(self.store, member["run"]) for member in report["members"]]
+            return blend([self.of_run(member, is_member=True) for member in members], weights, metric)
+        folder = run.final_model if is_refitted else run.model
+        splits = [0] if is_refitted else range(self.store.manifest["n_folds"])
+        predictions = []
+        for number, (_, part) in enumerate(parts):
+            fitted = entry_of(part.model).load(part_folder(folder, number, len(parts)))
+            predictions.append(fitted.predict(self._features(part), splits, encode=self.encode))
+        return adjusted_as_reported(report, blend(predictions, weights, metric))
+
+    def _features(self, part: RunConfig) -> pd.DataFrame:
+        is_own = part.features.feature_function
+        if is_own not in self._with_own_features:
+            self._with_own_features[is_own], _ = self.store.apply_own_features(part, self.rows)
+        return self._with_own_features[is_own]
 
 
 def find_run(store: FeatureStore, name: str) -> RunFolder:

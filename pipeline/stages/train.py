@@ -5,30 +5,25 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from pipeline import artifacts
 from pipeline.artifacts import RunFolder, part_folder
 from pipeline.config import RunConfig
-from pipeline.cross_validation import CVResult, cross_validate, oof_frame, prediction_frame, scores_of
-from pipeline.ensembling import blend
-from pipeline.errors import SpecError
-from pipeline.folds import NEVER_VALIDATED
-from pipeline.metrics import class_scores
-from pipeline.models import make_model
-from pipeline.models.base import EpochScores, FitContext, Model, feature_importance
+from pipeline.cross_validation import CVResult, prediction_frame, scores_of
+from pipeline.models.base import EpochScores, FitContext, feature_importance
 from pipeline.nets.devices import describe_device
-from pipeline.probabilities import Adjusted, adjust
 from pipeline.problems import FeatureStore
-from pipeline.progress import progress_bar, say
+from pipeline.progress import say
+from pipeline.run_work import RunWork
+from pipeline.trust import known_trust
 
 HISTORY_COLUMNS = [field.name for field in fields(EpochScores)]
 
@@ -40,11 +35,12 @@ def train_run(
     device: torch.device,
     n_workers: int,
     stop: threading.Event | None = None,
+    on_share: Callable[[float], None] | None = None,
 ) -> RunFolder:
     """Cross-validate the configuration, unless its finished run is there. Raises SpecError, TrainingError.
 
     Interrupted, or told to `stop` by another thread (it raises KeyboardInterrupt then), it keeps checkpoints and goes
-    on from them the next time.
+    on from them the next time. `on_share` is told the share of the fits that is done.
     """
     run = store.workspace.run(config.run_name)
     fingerprint = store.fingerprint(config)
@@ -52,25 +48,23 @@ def train_run(
         report = artifacts.read_json(run.report)
         say(f"train: {run.name} is finished (cv {report['metric']} {report['cv_score']:.5f}); nothing to do")
         return run
-    parts = config.weighted_parts
-    weights, metric = [weight for weight, _ in parts], store.spec.scorer
-    models = [make_model(part.model, part.params, where=f"preset {config.preset}") for _, part in parts]
-    has_threshold = _has_threshold(store, config)
+    parts, work = config.weighted_parts, RunWork.of(store, config)
     prepare_checkpoints(run, fingerprint)
     shown = f", an ensemble of {len(parts)} configurations" if len(parts) > 1 else ""
     say(f"train: {run.name} on {describe_device(device)}, {len(store.splits)} folds x {config.seeds} seeds{shown}")
     started = time.monotonic()
-    results = _cross_validated(store, parts, models, run, FitContext(device, n_workers, stop=stop or threading.Event()))
-    oof_prediction = blend([result.oof_prediction for result in results], weights, metric)
-    test_prediction = blend([result.test_prediction for result in results], weights, metric)
-    classification = None
-    if store.spec.task != "regression":
-        adjusted, classification = _adjusted(store, config, has_threshold, oof_prediction)
-        oof_prediction, test_prediction = adjusted.probability, adjusted.adjustment(test_prediction)
-    oof = oof_frame(store.train_rows["id"], store.fold_of_row, store.target, oof_prediction)
-    cv_score, fold_scores = scores_of(oof, metric)
-    artifacts.write_parquet(run.oof, oof)
-    artifacts.write_parquet(run.test, prediction_frame(store.test_rows["id"], test_prediction))
+    context = FitContext(
+        device,
+        n_workers,
+        run.checkpoints,
+        on_progress=None if on_share is None else lambda share, _: on_share(share),
+        stop=stop or threading.Event(),
+    )
+    found = work.cross_validated(store.fold_of_row, context, title="train")
+    results = found.results
+    cv_score, fold_scores = scores_of(found.oof, store.spec.scorer)
+    artifacts.write_parquet(run.oof, found.oof)
+    artifacts.write_parquet(run.test, prediction_frame(store.test_rows["id"], found.test_prediction))
     history = _history(results)
     artifacts.write_parquet(run.history, history)
     if not history.empty:
@@ -87,7 +81,8 @@ def train_run(
         "cv_score": cv_score,
         "fold_scores": fold_scores,
         "last_epoch_by_fold": _last_epoch(history),
-        "classification": classification,
+        "classification": found.classification,
+        "trust": known_trust(store),
         "n_epochs": _one_or_all([result.fitted.n_epochs for result in results]),
         "feature_importance": _one_or_all([feature_importance(result.fitted) for result in results]),
         "scope": _one_or_all([store.problem(part).scope for _, part in parts]),
@@ -110,47 +105,6 @@ def train_run(
     return run
 
 
-def _has_threshold(store: FeatureStore, config: RunConfig) -> bool:
-    """Whether the run chooses a decision threshold. Raises SpecError for an adjustment that cannot be."""
-    task, metric, where = store.spec.task, store.spec.scorer, f"preset {config.preset}"
-    if task == "regression" and config.calibration != "none":
-        raise SpecError("a regression has no probabilities to mend", where=f"{where}, calibration")
-    can_have = task == "binary" and metric.reads == "label"
-    if config.threshold == "best" and not can_have:
-        raise SpecError(
-            f"there is no threshold to choose: the task is {task}, and the metric {metric.name} reads "
-            f"{'labels' if metric.reads == 'label' else 'no labels'}",
-            where=f"{where}, threshold",
-            hint='A threshold parts two classes for a metric of labels. Leave it at "auto".',
-        )
-    return can_have and (config.threshold == "best" or (config.threshold == "auto" and metric.wants_threshold))
-
-
-def _adjusted(
-    store: FeatureStore, config: RunConfig, has_threshold: bool, oof_prediction: NDArray[np.float64]
-) -> tuple[Adjusted, dict[str, Any]]:
-    """Out-of-fold probabilities calibrated and decided as the run wants it; the report's part on classes."""
-    is_validated = store.fold_of_row != NEVER_VALIDATED
-    codes = store.target[is_validated].astype(np.int64)
-    found = adjust(
-        None if config.calibration == "none" else config.calibration,
-        has_threshold,
-        store.spec.scorer,
-        store.fold_of_row[is_validated],
-        codes,
-        oof_prediction[is_validated],
-    )
-    whole = np.full_like(oof_prediction, np.nan)
-    whole[is_validated] = found.probability
-    by_class = zip(store.classes, class_scores(codes, found.probability), strict=True)
-    report = {
-        "by_class": [{"class": label, **scores._asdict()} for label, scores in by_class],
-        "probabilities": found.report,
-        "adjustment": found.adjustment.model_dump(),
-    }
-    return replace(found, probability=whole), report
-
-
 def prepare_checkpoints(run: RunFolder, fingerprint: str) -> None:
     """Keep the checkpoints of the same work; remove what other data or another version left."""
     mark = run.checkpoints / "fingerprint.json"
@@ -159,54 +113,6 @@ def prepare_checkpoints(run: RunFolder, fingerprint: str) -> None:
     if mark.exists():
         say(f"train: going on with the unfinished {run.name}")
     artifacts.write_json(mark, fingerprint)
-
-
-def _cross_validated(
-    store: FeatureStore,
-    parts: Sequence[tuple[float, RunConfig]],
-    models: Sequence[Model],
-    run: RunFolder,
-    context: FitContext,
-) -> list[CVResult]:
-    """Every part over the folds; the checkpoints of those that are trained let an interrupted run go on."""
-    results: list[CVResult] = []
-    with progress_bar("train") as update:
-        for number, (model, (_, part)) in enumerate(zip(models, parts, strict=True)):
-            scores = _RunningScores(store.spec.metric)
-
-            def on_progress(
-                share: float, new: Sequence[EpochScores], number: int = number, scores: _RunningScores = scores
-            ) -> None:
-                which = f"part {number + 1} of {len(parts)}, " if len(parts) > 1 else ""
-                update((number + share) / len(parts), which + scores.text_after(new))
-
-            checkpoints = part_folder(run.checkpoints, number, len(parts))
-            results.append(
-                cross_validate(
-                    model,
-                    store.problem(part),
-                    store.splits,
-                    seed=part.seed,
-                    n_seeds=part.seeds,
-                    context=replace(context, checkpoints=checkpoints, on_progress=on_progress),
-                )
-            )
-    return results
-
-
-class _RunningScores:
-    """The latest valid score of every fold, as one short text."""
-
-    def __init__(self, metric: str) -> None:
-        self.metric = metric
-        self.latest: dict[tuple[int, int], float] = {}
-
-    def text_after(self, new: Sequence[EpochScores]) -> str:
-        for line in new:
-            self.latest[line.split, line.seed] = line.valid_score
-        splits = sorted({split for split, _ in self.latest})
-        means = (np.mean([score for (s, _), score in self.latest.items() if s == split]) for split in splits)
-        return f"{self.metric} " + " ".join(f"{mean:.4f}" for mean in means)
 
 
 def _history(results: Sequence[CVResult]) -> pd.DataFrame:

@@ -8,12 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from pipeline.config import RunConfig
-from pipeline.folds import Split, assign_folds, splits_of
+from pipeline.folds import splits_of
 from pipeline.models.base import FitContext
-from pipeline.problems import FeatureStore
 from pipeline.progress import progress_bar, say
 from pipeline.tuning.session import Tuning
 from pipeline.tuning.study import best_trials
@@ -40,7 +38,7 @@ class Confirmed:
 def confirm(tuning: Tuning, context: FitContext) -> list[Confirmed]:
     """The untuned default, then the best trials, scored again on folds the study has not seen; [] without such."""
     store, base = tuning.store, tuning.base
-    fresh, metric = _fresh_splits(store), store.spec.scorer
+    fresh, metric = [splits_of(f, is_time=False) for f in store.other_folds(N_REPEATS)], store.spec.scorer
     best = best_trials(tuning.study, metric, N_CONFIRMED)
     if not fresh or not best:
         return []
@@ -58,35 +56,3 @@ def confirm(tuning: Tuning, context: FitContext) -> list[Confirmed]:
             confirmed.append(Confirmed(config, score, scores))
             update((number + 1) / (len(tuned) + 1), "")
     return confirmed
-
-
-def _fresh_splits(store: FeatureStore) -> list[list[Split]]:
-    """Other folds of the same kind and number; none where the spec leaves no choice."""
-    folds = store.spec.folds
-    if folds.kind in ("time", "column", "file"):
-        return []
-    kind = "shuffled" if folds.kind == "contiguous" else folds.kind
-    tables = _fold_columns(store)
-    return [
-        splits_of(
-            assign_folds(
-                folds.model_copy(update={"kind": kind, "seed": folds.seed + 1 + repeat}),
-                store.train_rows["id"],
-                store.target,
-                classes=store.classes,
-                columns=tables,
-                folder=store.workspace.folder,
-            ),
-            is_time=False,
-        )
-        for repeat in range(N_REPEATS)
-    ]
-
-
-def _fold_columns(store: FeatureStore) -> pd.DataFrame:
-    """The groups, read back from the raw files, where folds need them."""
-    from pipeline.tables import load_tables
-
-    if not store.spec.folds.group:
-        return pd.DataFrame()
-    return store.sampled(load_tables(store.workspace.raw, store.spec).fold_columns)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pipeline.metrics import METRICS
+from pipeline.models import trees
 from pipeline.models.forests import rounded_down
 from pipeline.models.learners import FitRows, Job
 from pipeline.models.trees import (
@@ -82,3 +83,15 @@ def test_thresholds_part_float32_values_as_before() -> None:
     near = threshold.astype(np.float32)
     for value in (near, np.nextafter(near, np.float32(np.inf)), np.nextafter(near, np.float32(-np.inf))):
         np.testing.assert_array_equal(value <= rounded_down(threshold), value.astype(np.float64) <= threshold)
+
+
+@pytest.mark.parametrize("n_classes", [0, 3])
+def test_trees_do_not_depend_on_how_many_are_grown_at_once(n_classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, free = make_rows(n_classes), Job(seed=3, n_threads=1, device=torch.device("cpu"), stop=threading.Event())
+    learners = [RandomForest(ForestParams(n_trees=12)), HistogramBoosting(HistogramParams(max_rounds=12))]
+    whole = [learner.fit(rows, free) for learner in learners]
+    monkeypatch.setattr(trees, "TREES_AT_ONCE", 5)
+    monkeypatch.setattr(trees, "ROUNDS_AT_ONCE", 5)
+    for learner, member in zip(learners, whole, strict=True):
+        for name, array in learner.fit(rows, free).items():
+            np.testing.assert_array_equal(array, member[name])

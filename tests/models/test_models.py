@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from pipeline import artifacts
 from pipeline.config import load_run_config, run_defaults
@@ -19,6 +20,7 @@ from pipeline.errors import PipelineError, SpecError
 from pipeline.metrics import METRICS, Task
 from pipeline.models import MODELS, entry_of, make_model
 from pipeline.models.base import FitContext
+from pipeline.models.learners import FitRows, Job
 from pipeline.models.tabular import FittedTabular, TabularModel
 from tests.conftest import Toy
 from tests.models.conftest import EXTRA, QUICK, TASKS, make_problem, make_splits, quick
@@ -212,6 +214,18 @@ def test_a_fit_that_is_told_to_stop_stops(name: str) -> None:
     stop.set()
     with pytest.raises(KeyboardInterrupt):
         fitted(name, "regression", context=FitContext(stop=stop))
+
+
+@pytest.mark.parametrize("name", [name for name in QUICK if name not in ("baseline", "ridge", "neighbours")])
+def test_a_learner_looks_by_itself_whether_it_shall_stop(name: str) -> None:
+    model, rng, stop = quick(name), np.random.default_rng(0), threading.Event()
+    assert isinstance(model, TabularModel)
+    x, n_classes = rng.normal(size=(60, 3)).astype(np.float32), 2 * (name != "huber")
+    y = (x[:, 0] > 0).astype(np.float64)
+    rows = FitRows(x, y, None, {}, n_classes, METRICS["log_loss" if n_classes else "rmse"])
+    stop.set()
+    with pytest.raises(KeyboardInterrupt):
+        model.learner_class(model.params).fit(rows, Job(1, 1, torch.device("cpu"), stop))
 
 
 # --- defaults by family

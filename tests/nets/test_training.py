@@ -571,6 +571,27 @@ def test_asked_to_stop_the_pack_saves_itself_first(tmp_path: Path) -> None:
     assert told == list(range(1, 10))
 
 
+def test_a_long_epoch_is_stopped_within_and_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "LONG_EPOCH_S", -1.0)
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
+    checkpoint, told, asked = tmp_path / "pack.safetensors", list[int](), list[int]()
+
+    def should_stop() -> bool:
+        asked.append(len(told))
+        return asked.count(2) == 4  # once two epochs are over and the third is under way
+
+    with pytest.raises(KeyboardInterrupt):
+        train_company(
+            LONG, checkpoint=checkpoint, on_epoch=lambda epoch, _: told.append(epoch), should_stop=should_stop
+        )
+    assert told == [1, 2]
+    result = train_company(LONG, checkpoint=checkpoint, on_epoch=lambda epoch, _: told.append(epoch))
+    assert_bitwise(result, train_company(LONG))
+    assert told == list(range(1, 10))
+
+
 @pytest.mark.parametrize("members", [company(), [make_member(0, lr=1e38)]], ids=["company", "all broke down"])
 def test_a_finished_checkpoint_trains_nothing_again(tmp_path: Path, members: list[Member]) -> None:
     checkpoint = tmp_path / "pack.safetensors"

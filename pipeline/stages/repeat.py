@@ -1,0 +1,64 @@
+"""Stage `repeat`: a finished run's configuration on other cuts of the folds -> `runs/<run>/repeats.json`."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline import artifacts
+from pipeline.artifacts import RunFolder
+from pipeline.config import RunConfig
+from pipeline.cross_validation import scores_of
+from pipeline.errors import SpecError
+from pipeline.models.base import FitContext
+from pipeline.problems import FeatureStore
+from pipeline.progress import say
+from pipeline.run_work import RunWork
+
+
+def repeat_run(
+    store: FeatureStore, config: RunConfig, run: RunFolder, *, n_repeats: int, device: torch.device, n_workers: int
+) -> dict[str, Any]:
+    """Score the configuration on `n_repeats` other cuts, with other seeds, those of earlier calls included.
+
+    The competition's own folds stay as they are; nothing but scores is kept. What an interrupted call finished is not
+    trained again. Raises SpecError where the folds leave no choice.
+    """
+    cuts = store.other_folds(n_repeats)
+    if not cuts:
+        raise SpecError(
+            f"there is no other cut of folds of the kind {store.spec.folds.kind!r}",
+            where="--repeats",
+            hint="Only folds that are drawn by a seed can be drawn again.",
+        )
+    report = artifacts.read_json(run.report)
+    path, checkpoints = run.path / "repeats.json", run.path / "repeat_checkpoints"
+    known = artifacts.read_json(path) if path.exists() else {}
+    is_same = known.get("fingerprint") == report["fingerprint"]
+    repeats: list[dict[str, Any]] = known["repeats"] if is_same else []
+    work = RunWork.of(store, config)
+    for number in range(len(repeats), n_repeats):
+        folder = checkpoints / str(number)
+        found = work.cross_validated(
+            cuts[number],
+            FitContext(device, n_workers, folder),
+            title=f"repeat {number + 1} of {n_repeats}",
+            seed_offset=1 + number,
+        )
+        cv_score, fold_scores = scores_of(found.oof, store.spec.scorer)
+        fold_seed = store.spec.folds.seed + 1 + number
+        repeats.append({"fold_seed": fold_seed, "cv_score": cv_score, "fold_scores": fold_scores})
+        artifacts.write_json(path, {"fingerprint": report["fingerprint"], **_summary(report["cv_score"], repeats)})
+        shutil.rmtree(folder, ignore_errors=True)
+        say(f"repeat {number + 1} of {n_repeats}: cv {store.spec.metric} {cv_score:.5f}")
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return _summary(report["cv_score"], repeats[:n_repeats])
+
+
+def _summary(cv_score: float, repeats: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and standard deviation over the run's own cut and the others."""
+    scores = [cv_score, *(one["cv_score"] for one in repeats)]
+    return {"mean": float(np.mean(scores)), "sd": float(np.std(scores, ddof=1)), "repeats": repeats}
