@@ -47,7 +47,7 @@ COSTS = {
     "catboost quick": Cost(2.0, rows=0.6, columns=0.5, classes=0.9, is_boosting=True),
     "histogram_boosting quick": Cost(2.0, rows=0.6, columns=0.5, classes=0.9, is_boosting=True),
     "mlp": Cost(1.5, rows=0.9, columns=0.4),
-    "mlp pbld": Cost(6.0, rows=0.9, columns=0.7),
+    "mlp pbld": Cost(7.0, rows=0.9, columns=0.7),
     "lightgbm": Cost(5.0, rows=0.6, classes_factor=1.5, classes=0.7, is_boosting=True),
     "xgboost": Cost(9.0, rows=0.6, classes_factor=2.0, classes=0.7, is_boosting=True),
     "catboost": Cost(28.0, rows=0.3, classes_factor=0.7, classes=0.7, is_boosting=True),
@@ -62,7 +62,7 @@ COSTS = {
 }
 Wanted = tuple[tuple[str, int, str], ...]  # model, seeds, variant
 FOR_NUMBERS: Wanted = (
-    ("mlp", 4, ""), ("lightgbm", 1, ""), ("mlp", 2, "pbld"), ("xgboost", 1, ""), ("lasso", 1, ""),
+    ("mlp", 4, ""), ("mlp", 2, "pbld"), ("lightgbm", 1, ""), ("xgboost", 1, ""), ("lasso", 1, ""),
     ("catboost", 1, ""), ("kernel_ridge", 1, ""), ("svm", 1, ""), ("extra_trees", 1, ""), ("elastic_net", 1, ""),
     ("random_forest", 1, ""),
 )  # fmt: skip
@@ -79,14 +79,14 @@ FOR_MANY_ROWS: Wanted = (
 MANY_COLUMNS = 200  # from here on most columns are likely to be noise, which trees and the lasso leave out
 FOR_WIDE: Wanted = (
     ("lightgbm", 1, ""), ("lasso", 1, ""), ("catboost", 1, ""), ("xgboost", 1, ""), ("kernel_ridge", 1, ""),
-    ("extra_trees", 1, ""), ("mlp", 4, ""), ("svm", 1, ""), ("mlp", 2, "pbld"),
+    ("extra_trees", 1, ""), ("mlp", 4, ""), ("svm", 1, ""),
 )  # fmt: skip
-# what a network reads beside its preset's steps: texts as every other family does
-NETWORK_STEPS = ("features.text_parts=true", "features.key_target_means=2000")
+PBLD_FOR_NUMBERS = ("number_embedding=pbld", "dropout=0.2")
+PBLD_FOR_CLASSES = ("number_embedding=pbld", "dropout=0.5")  # they say less a row than numbers
 QUICK = ("lr=0.2", "rounds=60", "row_share=0.8")
 QUICK_COLUMNS = 200  # a quick boosting's tree looks at
 VARIANTS = {
-    "mlp pbld": ("number_embedding=pbld",),
+    "mlp": ("number_embedding=none", "hidden_sizes=[256]", "dropout=0.1", "weight_decay=0.05"),
     "lightgbm quick": (*QUICK, "max_leaves=31"),
     "xgboost quick": (*QUICK, "max_depth=6"),
     "catboost quick": (*QUICK, "max_depth=7"),
@@ -206,9 +206,10 @@ def _with_seed(one: Candidate, seed: int) -> Candidate:
 
 
 def _candidate(size: Size, model: str, n_seeds: int, variant: str) -> Candidate:
-    is_network = model == "mlp"
     label = " ".join(part for part in (model, variant) if part)
-    steps = (*(NETWORK_STEPS if is_network else ()), *VARIANTS.get(label, ()))
+    steps = VARIANTS.get(label, ())
+    if variant == "pbld":
+        steps = PBLD_FOR_NUMBERS if size.task == "regression" else PBLD_FOR_CLASSES
     if variant == "quick":
         share = "max_features" if model == "histogram_boosting" else "column_share"
         steps = (*steps, f"{share}={min(1.0, QUICK_COLUMNS / max(1, size.n_columns)):.3g}")

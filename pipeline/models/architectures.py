@@ -6,6 +6,7 @@ Knows encoded columns; knows nothing of how networks are trained or stored.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -18,6 +19,8 @@ from pipeline.nets.convolutional import ConvNet
 from pipeline.nets.embeddings import CategoryEmbedding, NumberEmbedding, NumberEmbeddingName
 from pipeline.nets.networks import MLP, Activation, Initialisation
 
+FEW_NUMBERS = 64  # columns up to which embedding them costs no more than the rest of the network
+
 
 class MLPParams(NeuralParams):
     """Parameters of `linear` and `mlp`."""
@@ -26,7 +29,9 @@ class MLPParams(NeuralParams):
     activation: Activation = "relu"
     initialisation: Initialisation = "torch"
     input_scale: bool = Field(default=False, description="a learned factor per input column")
-    number_embedding: NumberEmbeddingName = Field(default="none", description="periodic features of every number")
+    number_embedding: NumberEmbeddingName | Literal["auto"] = Field(
+        default="none", description="periodic features of every number; auto: pbld for tables of few numbers"
+    )
     number_embedding_size: int = Field(default=4, ge=2, description="numbers a column becomes")
     n_frequencies: int = Field(default=16, ge=1, description="of the periodic features")
     frequency_scale: float = Field(default=0.1, gt=0.0, description="standard deviation of the initial frequencies")
@@ -45,7 +50,7 @@ class MLPParams(NeuralParams):
             initialisation=self.initialisation,
             has_input_scale=self.input_scale,
             numbers=NumberEmbedding(
-                self.number_embedding,
+                self._embedding(len(columns.dense)),
                 len(columns.dense),
                 self.n_frequencies,
                 self.frequency_scale,
@@ -56,6 +61,11 @@ class MLPParams(NeuralParams):
             is_residual=self.residual,
             n_heads=self.heads,
         )
+
+    def _embedding(self, n_numbers: int) -> NumberEmbeddingName:
+        if self.number_embedding != "auto":
+            return self.number_embedding
+        return "pbld" if n_numbers <= FEW_NUMBERS else "none"
 
 
 class ConvNetParams(NeuralParams):
