@@ -19,7 +19,7 @@ from pipeline.nets.convolutional import ConvNet
 from pipeline.nets.embeddings import CategoryEmbedding, NumberEmbedding, NumberEmbeddingName
 from pipeline.nets.networks import MLP, Activation, Initialisation
 
-FEW_NUMBERS = 64  # columns up to which embedding them costs no more than the rest of the network
+FEW_NUMBERS = 128  # encoded columns up to which embedding them is worth its time
 
 
 class MLPParams(NeuralParams):

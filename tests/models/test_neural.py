@@ -14,7 +14,9 @@ from pipeline.config import FeatureSteps
 from pipeline.folds import Split
 from pipeline.metrics import METRICS
 from pipeline.models import entry_of, make_model, model_params, neural
+from pipeline.models.architectures import FEW_NUMBERS, MLPParams
 from pipeline.models.base import FitContext, Problem
+from pipeline.models.columns import Columns
 from pipeline.models.fitted_neural import FittedNeural
 from pipeline.models.neural import Fit, NeuralParams, Pruned, fit_many, prepare
 from pipeline.nets import training
@@ -178,3 +180,11 @@ def test_a_shared_pack_that_was_interrupted_goes_on_to_the_same_bits(
         assert isinstance(other, FittedNeural)
         assert np.array_equal(one.weights, other.weights)
         assert one.history == other.history
+
+
+@pytest.mark.parametrize(("n_numbers", "is_embedded"), [(FEW_NUMBERS, True), (FEW_NUMBERS + 1, False)])
+def test_auto_embeds_the_numbers_of_tables_that_have_few(n_numbers: int, is_embedded: bool) -> None:
+    params = model_params("mlp", {"number_embedding": "auto"}, where="test")
+    assert isinstance(params, MLPParams)
+    network = params.network(Columns([f"x{j}" for j in range(n_numbers)], []), 1)
+    assert network.numbers.is_on == is_embedded
