@@ -14,8 +14,9 @@ import argparse
 import os
 import statistics
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from pipeline.nets.workers import pack_sizes
 
 N_TRIALS, WIDTH, BATCH = 16, 64, 64
 CPU = torch.device("cpu")
+HOW = ("plain loop, DataLoader", "plain loop, batches by index", "packs")
 
 
 def trials(epochs: int) -> list[dict[str, Any]]:
@@ -71,40 +73,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--quick", action="store_true", help="10 epochs")
+    parser.add_argument("--rounds", type=int, default=4, help="in turn, as a shared machine is not always as fast")
     options = parser.parse_args()
     epochs, n_workers = 10 if options.quick else options.epochs, os.cpu_count() or 1
     x, problem, splits, source = five_folds()
-    configurations = trials(epochs)
-    n_networks, reference_s = N_TRIALS * FOLDS, float("nan")
-
-    def add_row(how: str, scores: list[float], elapsed_s: float, share: str = "") -> None:
-        rate, ratio = n_networks * epochs / elapsed_s, reference_s / elapsed_s
-        table.add_row(how, f"{statistics.fmean(scores):.4f}", f"{elapsed_s:.1f}", f"{ratio:.1f}x", f"{rate:.0f}", share)
-
-    table = Table("how", "mean valid log-RMSE", "seconds", "ratio", "members x epochs / s", "share of bmm's rate")
-    for how, has_loader in (("plain loop, DataLoader", True), ("plain loop, batches by index", False)):
-        torch.manual_seed(0)
-        started = time.perf_counter()
-        scores = [
-            train_one(x, problem.target, split, params, has_loader=has_loader)[1]
-            for params in configurations
-            for split in splits
-        ]
-        elapsed_s = time.perf_counter() - started
-        reference_s = elapsed_s if has_loader else reference_s
-        add_row(how, scores, elapsed_s)
+    configurations, n_networks, n_rounds = trials(epochs), N_TRIALS * FOLDS, min(options.rounds, N_TRIALS)
     params = [model_params("mlp", one, where="benchmark") for one in configurations]
-    started = time.perf_counter()
-    prepared = prepare_splits(problem, splits, scale_target=False, seed=0, device=CPU)
-    context = FitContext(n_workers=n_workers)
     neural = [one for one in params if isinstance(one, NeuralParams)]
-    fits = fit_many(neural, replace(problem), splits, prepared, seed=0, n_seeds=1, context=context)
-    elapsed_s = time.perf_counter() - started
-    scores = [e.valid_score for fit in fits if isinstance(fit, FittedNeural) for e in fit.history if e.epoch == epochs]
+
+    def by_loop(mine: Sequence[dict[str, Any]], *, has_loader: bool) -> list[float]:
+        torch.manual_seed(0)
+        return [train_one(x, problem.target, split, one, has_loader=has_loader)[1] for one in mine for split in splits]
+
+    def by_packs() -> list[float]:
+        prepared = prepare_splits(problem, splits, scale_target=False, seed=0, device=CPU)
+        context = FitContext(n_workers=n_workers)
+        fits = fit_many(neural, problem, splits, prepared, seed=0, n_seeds=1, context=context)
+        return [e.valid_score for f in fits if isinstance(f, FittedNeural) for e in f.history if e.epoch == epochs]
+
+    seconds, scores = dict.fromkeys(HOW, 0.0), {how: list[float]() for how in HOW}
+    rate = 0.0
+    for number in range(n_rounds):  # of the loops a part of the trials, of the packs all
+        mine = configurations[number::n_rounds]
+        ways = (partial(by_loop, mine, has_loader=True), partial(by_loop, mine, has_loader=False), by_packs)
+        for how, way in zip(HOW, ways, strict=True):
+            started = time.perf_counter()
+            scores[how] += way()
+            seconds[how] += (time.perf_counter() - started) / (n_rounds if way is by_packs else 1)
+        rate += product_rate(pack_sizes(n_networks, n_workers, CPU)[0], x.shape[1], n_workers) / n_rounds
     n_steps = sum(-(-len(split.train_rows) // BATCH) for split in splits) * N_TRIALS * epochs
     flop = n_steps * 4 * BATCH * x.shape[1] * WIDTH + n_networks * epochs * 2 * len(x) * x.shape[1] * WIDTH
-    share = flop / elapsed_s / product_rate(pack_sizes(n_networks, n_workers, CPU)[0], x.shape[1], n_workers)
-    add_row("packs", scores, elapsed_s, f"{share:.0%}")
+    table = Table("how", "mean valid log-RMSE", "seconds", "ratio", "members x epochs / s", "share of bmm's rate")
+    for how, elapsed_s in seconds.items():
+        share = f"{flop / elapsed_s / rate:.0%}" if how == HOW[-1] else ""
+        ratio, pace = seconds[HOW[0]] / elapsed_s, n_networks * epochs / elapsed_s
+        mean = statistics.fmean(scores[how])
+        table.add_row(how, f"{mean:.4f}", f"{elapsed_s:.1f}", f"{ratio:.1f}x", f"{pace:.0f}", share)
     console = Console()
     console.print(f"{source}: {N_TRIALS} trials x {FOLDS} folds, {epochs} epochs, {n_workers} cores")
     console.print(table)

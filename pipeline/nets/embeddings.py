@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -67,17 +67,43 @@ class NumberEmbedding:
             return dense
         numbers, others = dense[..., : self.n_numbers], dense[..., self.n_numbers :]
         members, batch, n = numbers.shape
-        by_column = numbers.transpose(1, 2).reshape(members * n, batch, 1)
-        angle = 2.0 * math.pi * by_column * parameters["number_frequency"].reshape(members * n, 1, -1)
+        # a column of numbers lies along the batch: products with few outputs are made lying down, see `products`
+        by_column = numbers.transpose(1, 2).reshape(members * n, 1, batch)
+        frequency = parameters["number_frequency"].reshape(members * n, -1, 1)
         if self.kind == "plr":
-            periodic = torch.cat([angle.sin(), angle.cos()], dim=2)
+            quarter = torch.full_like(frequency, -math.pi / 2.0)  # sin is cos a quarter later
+            periodic = torch.cat(
+                [_wave(by_column, frequency, quarter), _wave(by_column, frequency, torch.zeros_like(frequency))], dim=1
+            )
         else:
-            periodic = (angle + parameters["number_phase"].reshape(members * n, 1, -1)).cos()
+            periodic = _wave(by_column, frequency, parameters["number_phase"].reshape(members * n, -1, 1))
         weight, bias = parameters["number_weight"].flatten(0, 1), parameters["number_bias"].flatten(0, 1)
-        learned = torch.baddbmm(bias, periodic, weight)
-        learned = learned.relu() if self.kind == "plr" else torch.cat([by_column, learned], dim=2)
-        embedded = learned.view(members, n, batch, self.size).transpose(1, 2).reshape(members, batch, n * self.size)
+        learned = torch.baddbmm(bias.transpose(1, 2), weight.transpose(1, 2), periodic)
+        learned = learned.relu() if self.kind == "plr" else torch.cat([by_column, learned], dim=1)
+        embedded = learned.view(members, n * self.size, batch).transpose(1, 2)
         return torch.cat([embedded, others], dim=2)
+
+
+class _Wave(torch.autograd.Function):
+    """cos(2 pi frequency x + phase), with as few passes over its many numbers as can be."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, frequency: Tensor, phase: Tensor) -> Tensor:
+        angle = torch.addcmul(phase, 2.0 * math.pi * frequency, x)
+        ctx.save_for_backward(x, angle)
+        return angle.cos()
+
+    @staticmethod
+    def backward(ctx: Any, d: Tensor) -> tuple[None, Tensor, Tensor]:
+        x, angle = ctx.saved_tensors
+        d = angle.sin().mul_(d)
+        return None, torch.bmm(d, x.transpose(1, 2)).mul_(-2.0 * math.pi), d.sum(dim=2, keepdim=True).neg_()
+
+
+def _wave(x: Tensor, frequency: Tensor, phase: Tensor) -> Tensor:
+    """x (columns, 1, batch), frequency and phase (columns, waves, 1) -> (columns, waves, batch). x has no gradient."""
+    wave: Tensor = _Wave.apply(x, frequency, phase)  # type: ignore[no-untyped-call]
+    return wave
 
 
 @dataclass(frozen=True)
