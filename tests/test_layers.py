@@ -43,7 +43,7 @@ FLOORS = (
     },
     {"models", "drafting", "delivery", "bundling", "leaks"},
     {"cross_validation", "problems", "ensembling", "kernel_run"},
-    {"tuning", "planning", "run_work", "trust"},
+    {"tuning", "planning", "run_work", "trust", "ensemble_run"},
     {"stages"},
     {"cli", "__main__"},
 )

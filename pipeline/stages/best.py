@@ -7,18 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline import artifacts
 from pipeline.artifacts import RunFolder
-from pipeline.config import Part, RunConfig
-from pipeline.cross_validation import oof_frame, prediction_frame, predictions_of, scores_of
-from pipeline.ensembling import SMALLEST_WEIGHT, Choice, blend, choose_ensemble
+from pipeline.config import RunConfig
+from pipeline.ensemble_run import Member, ensemble_folder, lines_of, read_member, write_ensemble
+from pipeline.ensembling import SMALLEST_WEIGHT
 from pipeline.errors import PipelineError, TrainingError
 from pipeline.interruption import on_interrupt
 from pipeline.planning import (
@@ -37,8 +33,6 @@ from pipeline.problems import FeatureStore
 from pipeline.progress import say
 from pipeline.trust import known_trust, say_trust, trust_in
 
-BEST = "best"  # preset name of the ensemble
-ENSEMBLE = "ensemble"  # stands where other runs name their model
 RESERVE_S = 1.5  # kept for the last ensemble and its file, or twice what the one before took;
 RESERVE_SHARE = 0.02  # and so much of the budget for the program's start and end
 MARGIN = 1.1  # an estimate is believed so far
@@ -101,18 +95,6 @@ def make_best(
     return work.conclude()
 
 
-@dataclass(frozen=True)
-class _Member:
-    """A finished run that may be part of the ensemble."""
-
-    candidate: Candidate
-    run: RunFolder
-    report: dict[str, Any]
-    oof: NDArray[np.float64]
-    test: NDArray[np.float64]
-    elapsed_s: float
-
-
 @dataclass
 class _Work:
     """One call: what is finished, what was tried, what time is left."""
@@ -125,7 +107,7 @@ class _Work:
     smallest_weight: float
     clock: Callable[[], float]
     started: float
-    members: list[_Member] = field(default_factory=list)
+    members: list[Member] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
     given_up: list[dict[str, str]] = field(default_factory=list)
     weights: dict[str, float] = field(default_factory=dict)  # run -> weight
@@ -150,8 +132,7 @@ class _Work:
         found = candidates_for(self.size, is_boosting_there=self.has_boosting)
         self.quick, self.floor = stopgaps_for(self.size, is_boosting_there=self.has_boosting)
         self.candidates = quick_first(found, self.quick, self.budget_s)
-        name = artifacts.sha256_of_json(self.store.manifest["fingerprint"])[:8]
-        self.run = self.store.workspace.run(f"{BEST}-{ENSEMBLE}-{name}")
+        self.run = ensemble_folder(self.store)
         self.known = artifacts.read_json(self.run.report) if self.run.is_finished else None
         origins = {one.kind: one for one in self.candidates}
         for kind, config in (self.known or {}).get("tuned", {}).items():
@@ -174,7 +155,7 @@ class _Work:
 
     def take_finished(self) -> None:
         """Members of earlier calls, and the time they took."""
-        recorded = {} if self.known is None else {one["run"]: one for one in _all_members(self.known)}
+        recorded = {} if self.known is None else {one["run"]: one for one in lines_of(self.known)}
         singles = [*self.candidates, *self.tuned]
         further = more_seeds(singles, {one.kind: 1.0 for one in singles}, self.pace)
         known = {one.config.run_name: one for one in (*singles, *further, *self.quick, self.floor)}
@@ -191,7 +172,7 @@ class _Work:
             self.spent_before_s = sum(member.elapsed_s for member in self.members)
         say(f"best: {len(self.members)} runs are there, {self.spent_before_s:.0f} s of {self.budget_s:.0f} s are spent")
         if recorded.keys() == names and self.known is not None and self.known["prune"] == self.smallest_weight:
-            self.weights = {one["run"]: one["weight"] for one in _all_members(self.known)}
+            self.weights = {one["run"]: one["weight"] for one in lines_of(self.known)}
         else:
             self.combine()
 
@@ -223,7 +204,7 @@ class _Work:
             return fitting
         if self.has_nothing:
             return self.floor
-        if all(member.candidate is self.floor for member in self.members):
+        if all(member.kind == self.floor.kind for member in self.members):
             return min(untried, key=self.pace.estimate, default=None) if self.left() > 0 else None
         self._tune_once()
         singles = [*self.candidates, *self.tuned]
@@ -250,7 +231,7 @@ class _Work:
         return next((one for one in candidates if MARGIN * self.pace.estimate(one) <= left), None)
 
     def _weight_by_kind(self) -> dict[str, float]:
-        by_run = {member.run.name: member.candidate.kind for member in self.members}
+        by_run = {member.run.name: member.kind for member in self.members}
         by_kind: dict[str, float] = {}
         for name, weight in self.weights.items():
             by_kind[by_run[name]] = by_kind.get(by_run[name], 0.0) + weight
@@ -339,41 +320,32 @@ class _Work:
         say(f"best: {candidate.label} is left out: {why}")
 
     def _take(self, candidate: Candidate, run: RunFolder, elapsed_s: float | None = None) -> None:
-        is_classification = self.store.spec.task != "regression"
-        report = artifacts.read_json(run.report)
-        oof = predictions_of(artifacts.read_parquet(run.oof), is_classification=is_classification)
-        test = predictions_of(artifacts.read_parquet(run.test), is_classification=is_classification)
-        seconds = float(report["elapsed_s"]) if elapsed_s is None else elapsed_s
-        self.members.append(_Member(candidate, run, report, oof, test, seconds))
+        config, label, kind = candidate.config, candidate.label, candidate.kind
+        member = read_member(self.store, run, config, label=label, kind=kind, elapsed_s=elapsed_s)
+        self.members.append(member)
         self.tried.add(run.name)
         if candidate is not self.floor:  # its seconds say nothing of a model's
-            self.pace.measured(candidate, seconds)
+            self.pace.measured(candidate, member.elapsed_s)
 
     def combine(self) -> None:
         """Choose the ensemble of all members; write it as a run, and its submission."""
-        begun, store = self.clock(), self.store
-        metric, target, folds = store.spec.scorer, store.target, store.fold_of_row
-        oofs = {member.run.name: member.oof for member in self.members}
-        choice = choose_ensemble(oofs, target, folds, metric, smallest=self.smallest_weight)
-        self.weights = choice.selection.weights
-        chosen = {name: next(one for one in self.members if one.run.name == name) for name in self.weights}
-        weights = list(self.weights.values())
-        config = self._config(chosen)
-        oof = oof_frame(
-            store.train_rows["id"], folds, target, blend([one.oof for one in chosen.values()], weights, metric)
-        )
-        test = blend([one.test for one in chosen.values()], weights, metric)
-        cv_score, fold_scores = scores_of(oof, metric)
-        self.run.report.unlink(missing_ok=True)
-        artifacts.write_parquet(self.run.oof, oof)
-        artifacts.write_parquet(self.run.test, prediction_frame(store.test_rows["id"], test))
-        artifacts.write_json(self.run.report, self._report(choice, config, chosen, cv_score, fold_scores))
-        self.finish(config, self.run, True)
+        begun = self.clock()
+        notes = {
+            "given_up": self.given_up,
+            "tuned": {one.origin: one.config.model_dump() for one in self.tuned},
+            "minutes": self.minutes,
+            "trust": known_trust(self.store),
+            "spent_s": round(self.spent_s(), 2),
+            "elapsed_s": round(self.spent_s(), 2),
+        }
+        written = write_ensemble(self.store, self.run, self.members, smallest_weight=self.smallest_weight, notes=notes)
+        self.weights = written.weights
+        self.finish(written.config, self.run, True)
         self.combining_s = self.clock() - begun
-        selection = choice.selection
         say(
-            f"best: {len(chosen)} of {len(self.members)} runs earn weight ({choice.method}): nested {metric.name} "
-            f"{selection.nested_score:.5f}, cv {cv_score:.5f}, after {self.spent_s():.0f} s"
+            f"best: {len(self.weights)} of {len(self.members)} runs earn weight ({written.choice.method}): nested "
+            f"{self.store.spec.metric} {written.choice.selection.nested_score:.5f}, cv {written.cv_score:.5f}, "
+            f"after {self.spent_s():.0f} s"
         )
 
     def look_once(self) -> None:
@@ -387,66 +359,16 @@ class _Work:
         """Write the report again with other values."""
         artifacts.write_json(self.run.report, {**artifacts.read_json(self.run.report), **changes})
 
-    def _config(self, chosen: dict[str, _Member]) -> RunConfig:
-        return RunConfig(
-            preset=BEST,
-            description=f"an ensemble of {len(chosen)} runs",
-            model=ENSEMBLE,
-            final="average",
-            final_reason="the members' fold models are averaged",
-            parts=[_part(member.candidate.config, self.weights[name]) for name, member in chosen.items()],
-        )
-
-    def _report(
-        self,
-        choice: Choice,
-        config: RunConfig,
-        chosen: dict[str, _Member],
-        cv_score: float,
-        fold_scores: list[float],
-    ) -> dict[str, Any]:
-        store = self.store
-        return {
-            "run": self.run.name,
-            "competition": store.workspace.competition,
-            "data": store.manifest["data"],
-            "is_sample": store.is_sample,
-            "config": config.model_dump(),
-            "metric": store.spec.metric,
-            "cv_score": cv_score,
-            "nested_score": choice.selection.nested_score,
-            "fold_scores": fold_scores,
-            "method": choice.method,
-            "nested_scores": choice.nested_scores,
-            "members": [_line(member, self.weights[name]) for name, member in chosen.items()],
-            "without_weight": [_line(one, 0.0) for one in self.members if one.run.name not in chosen],
-            "given_up": self.given_up,
-            "tuned": {one.origin: one.config.model_dump() for one in self.tuned},
-            "prune": self.smallest_weight,
-            "minutes": self.minutes,
-            "n_epochs": [member.report["n_epochs"] for member in chosen.values()],
-            "classification": None,
-            "trust": known_trust(store),
-            "spent_s": round(self.spent_s(), 2),
-            "elapsed_s": round(self.spent_s(), 2),
-            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "device": chosen[next(iter(chosen))].report["device"],
-            "fingerprint": store.fingerprint(config),
-            "folds_sha256": store.manifest["folds_sha256"],
-            "git_commit": artifacts.git_commit(store.workspace.root),
-            "versions": artifacts.versions(),
-        }
-
     def conclude(self) -> Best:
         """The last word: the submission, what it is made of, and what time it took."""
         report = artifacts.read_json(self.run.report)
         if self.is_interrupted:
             say("best: interrupted; this is the best so far, and the same command goes on")
-        for member in sorted(_all_members(report), key=lambda one: -one["weight"]):
+        for member in sorted(lines_of(report), key=lambda one: -one["weight"]):
             share = f"{member['weight']:6.1%}" if member["weight"] else "     -"
             say(f"  {share}  {member['label']:<22} cv {member['cv_score']:.5f}  {member['elapsed_s']:5.0f} s")
         submission = self.finish(RunConfig.model_validate(report["config"]), self.run, self.is_interrupted)
-        if self.tried - {one["run"] for one in _all_members(report)} or self.known is None:
+        if self.tried - {one["run"] for one in lines_of(report)} or self.known is None:
             self.renew(given_up=self.given_up, spent_s=round(self.spent_s(), 2))
         say(f"best: {self.spent_s():.0f} s of {60 * self.minutes:.0f} s")
         return Best(submission, self.run, self.is_interrupted)
@@ -455,30 +377,3 @@ class _Work:
         """Raise what happened to every candidate."""
         first = self.given_up[0]["why"] if self.given_up else "there was no candidate"
         raise TrainingError("no model could be trained", where="preset best", hint=f"The first said: {first}")
-
-
-def _all_members(report: dict[str, Any]) -> list[dict[str, Any]]:
-    return [*report["members"], *report["without_weight"]]
-
-
-def _line(member: _Member, weight: float) -> dict[str, Any]:
-    return {
-        "run": member.run.name,
-        "label": member.candidate.label,
-        "weight": weight,
-        "cv_score": member.report["cv_score"],
-        "elapsed_s": round(member.elapsed_s, 2),
-    }
-
-
-def _part(config: RunConfig, weight: float) -> Part:
-    return Part(
-        weight=weight,
-        model=config.model,
-        params=config.params,
-        features=config.features,
-        scope=config.scope,
-        target_transform=config.target_transform,
-        seeds=config.seeds,
-        seed=config.seed,
-    )
