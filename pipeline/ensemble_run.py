@@ -14,7 +14,7 @@ from pipeline import artifacts
 from pipeline.artifacts import RunFolder
 from pipeline.config import Part, RunConfig
 from pipeline.cross_validation import FloatArray, oof_frame, prediction_frame, predictions_of, scores_of
-from pipeline.ensembling import Choice, blend, choose_ensemble
+from pipeline.ensembling import SMALLEST_WEIGHT, Choice, blend, choose_ensemble
 from pipeline.problems import FeatureStore
 
 BEST = "best"  # preset name of the ensemble
@@ -73,6 +73,9 @@ def write_ensemble(
     by_name = {member.run.name: member for member in members}
     oofs = {name: member.oof for name, member in by_name.items()}
     choice = choose_ensemble(oofs, target, folds, metric, smallest=smallest_weight)
+    unpruned = choice
+    if smallest_weight != SMALLEST_WEIGHT:
+        unpruned = choose_ensemble(oofs, target, folds, metric)
     weights = choice.selection.weights
     chosen = [by_name[name] for name in weights]
     config = RunConfig(
@@ -105,6 +108,10 @@ def write_ensemble(
         "members": [_line(member, weights[member.run.name]) for member in chosen],
         "without_weight": [_line(one, 0.0) for one in members if one.run.name not in weights],
         "prune": smallest_weight,
+        "without_prune": {
+            "members": len(unpruned.selection.weights),
+            "nested_score": unpruned.selection.nested_score,
+        },
         "n_epochs": [member.report["n_epochs"] for member in chosen],
         "classification": None,
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),

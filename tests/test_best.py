@@ -18,6 +18,7 @@ from pipeline import artifacts
 from pipeline.artifacts import RunFolder
 from pipeline.config import RunConfig, load_run_config
 from pipeline.cross_validation import predictions_of, scores_of
+from pipeline.ensembling import SMALLEST_WEIGHT
 from pipeline.errors import PipelineError, TrainingError
 from pipeline.metrics import METRICS
 from pipeline.planning import Candidate, Pace, Size, candidates_for, more_seeds, quick_first, stopgaps_for
@@ -78,10 +79,17 @@ class Bench:
         self.submissions.append(path.read_bytes())
         return path
 
-    def __call__(self, minutes: float) -> Best:
-        store, self.trained, self.submissions = self.toy.store(), [], []
-        clock = lambda: self.now  # noqa: E731
-        return make_best(store, minutes=minutes, train=self.train, tune=self.tune, finish=self.finish, clock=clock)
+    def __call__(self, minutes: float, smallest_weight: float = SMALLEST_WEIGHT) -> Best:
+        self.trained, self.submissions = [], []
+        return make_best(
+            self.toy.store(),
+            minutes=minutes,
+            train=self.train,
+            tune=self.tune,
+            finish=self.finish,
+            smallest_weight=smallest_weight,
+            clock=lambda: self.now,
+        )
 
 
 @pytest.fixture
@@ -250,6 +258,14 @@ def test_the_ensemble_is_a_run_like_any_other(bench: Bench) -> None:
     assert report["nested_score"] >= report["cv_score"]
     assert artifacts.read_json(best.submission.with_suffix(".json"))["nested_score"] == report["nested_score"]
     assert "best-ensemble" in bench.toy.run("runs").stdout
+
+
+def test_pruning_tells_what_it_costs(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = artifacts.read_json(bench(2.0).run.report)
+    pruned = artifacts.read_json(bench(2.0, smallest_weight=0.9).run.report)
+    assert pruned["nested_score"] != whole["nested_score"]
+    assert pruned["without_prune"] == {"members": len(whole["members"]), "nested_score": whole["nested_score"]}
+    assert f"it would be {len(whole['members'])} runs" in capsys.readouterr().err
 
 
 def test_predict_gives_the_stored_test_prediction(bench: Bench, tmp_path: Path) -> None:

@@ -367,6 +367,13 @@ class _Work:
         for member in sorted(lines_of(report), key=lambda one: -one["weight"]):
             share = f"{member['weight']:6.1%}" if member["weight"] else "     -"
             say(f"  {share}  {member['label']:<22} cv {member['cv_score']:.5f}  {member['elapsed_s']:5.0f} s")
+        if self.smallest_weight != SMALLEST_WEIGHT:
+            before = report["without_prune"]
+            say(
+                f"best: {len(report['members'])} runs weigh {self.smallest_weight:g} or more, nested "
+                f"{report['nested_score']:.5f}; with {SMALLEST_WEIGHT:g} it would be {before['members']} runs, "
+                f"nested {before['nested_score']:.5f}"
+            )
         submission = self.finish(RunConfig.model_validate(report["config"]), self.run, self.is_interrupted)
         if self.tried - {one["run"] for one in lines_of(report)} or self.known is None:
             self.renew(given_up=self.given_up, spent_s=round(self.spent_s(), 2))
