@@ -65,6 +65,8 @@ def train_pack_elsewhere(
         future.add_done_callback(lambda _: _knock(address, key))  # it died before it called
         with listener.accept() as connection, contextlib.suppress(EOFError, ConnectionError):
             return _answered(connection, answers)
+    if should_stop():  # Ctrl-C reached it before it could ignore it
+        raise KeyboardInterrupt
     raise TrainingError(
         "a worker process ended before its work was done; the memory may have been too small",
         hint="The same command goes on from the last checkpoint; --workers 1 takes less memory.",

@@ -193,12 +193,29 @@ def test_stopped_processes_save_and_go_on_to_the_same_end(tmp_path: Path) -> Non
     assert all(torch.equal(ours.matrix, theirs.matrix) for ours, theirs in zip(resumed, whole, strict=True))
 
 
+def _kill_processes() -> None:
+    for process in list(reusable_executor._executor._processes.values()):
+        os.kill(process.pid, signal.SIGKILL)
+
+
 @pytest.mark.usefixtures("processes")
 def test_a_killed_process_is_an_error_that_says_so() -> None:
     def kills(*_: object) -> float:
-        for process in list(reusable_executor._executor._processes.values()):
-            os.kill(process.pid, signal.SIGKILL)
+        _kill_processes()
         return 0.0
 
     with pytest.raises(TrainingError, match="ended before its work was done"):
         run_packs(_jobs(kills), n_workers=2)
+
+
+@pytest.mark.usefixtures("processes")
+def test_a_process_that_an_interruption_kills_is_no_error() -> None:
+    stop = threading.Event()
+
+    def kills(*_: object) -> float:
+        stop.set()
+        _kill_processes()
+        return 0.0
+
+    with pytest.raises(KeyboardInterrupt):
+        run_packs(_jobs(kills), n_workers=2, stop=stop)
