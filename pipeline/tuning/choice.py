@@ -76,10 +76,10 @@ def choose_ensemble(tuning: Tuning, context: FitContext) -> Ensemble | None:
 
 
 def confirmed_choice(tuning: Tuning, confirmed: list[Confirmed]) -> tuple[RunConfig, float, dict[str, Any]]:
-    """The configuration that is best on the fresh folds, its score on the study's, and the numbers behind it."""
+    """The configuration that is best on the fresh folds, be it the default; its score on the study's; the numbers."""
     metric = tuning.store.spec.scorer
     default, *tried = confirmed
-    finite = [one for one in tried if np.isfinite(one.fresh_mean)] or tried
+    finite = [one for one in confirmed if np.isfinite(one.fresh_mean)] or tried
     chosen = (max if metric.greater_is_better else min)(finite, key=lambda one: one.fresh_mean)
     sign = 1.0 if metric.greater_is_better else -1.0
     lead = sign * (chosen.tuned_score - default.tuned_score)
@@ -88,6 +88,7 @@ def confirmed_choice(tuning: Tuning, confirmed: list[Confirmed]) -> tuple[RunCon
         f"tune: one seed, {metric.name}: default {default.tuned_score:.5f} on the study's folds, "
         f"{default.fresh_mean:.5f} on others; chosen {chosen.tuned_score:.5f} and {chosen.fresh_mean:.5f}: "
         f"a lead of {lead:.5f}, and of {fresh_lead:.5f} on folds it has not seen"
+        f"{': none of the best trials beats the default there' if chosen is default else ''}"
     )
     return (
         chosen.config,
