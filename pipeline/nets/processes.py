@@ -24,7 +24,7 @@ from pipeline.nets.networks import Network
 from pipeline.nets.plan import PRECISIONS, Member, PackData, Plan
 from pipeline.nets.training import History, HistoryRow, PackResult, Score, train_pack
 
-IDLE_S = 20  # after which a process without work ends
+IDLE_S = 60  # after which a process without work ends: a start takes seconds
 
 
 def train_pack_elsewhere(
