@@ -397,12 +397,12 @@ def test_a_stored_ensemble_is_submitted_and_predicts(ensemble: Toy, tmp_path: Pa
 
 
 def test_an_interrupted_ensemble_goes_on_with_what_is_trained(ensemble: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.stages import train
+    from pipeline import run_work
 
     assert ensemble.run("train", "--workers", "1").exit_code == 0
     expected = artifacts.read_parquet(ensemble.only_run().oof)
     ensemble.only_run().report.unlink()
-    cross_validate, n_calls = train.cross_validate, 0
+    cross_validate, n_calls = run_work.cross_validate, 0
 
     def interrupted(*args: Any, **options: Any) -> Any:
         nonlocal n_calls
@@ -411,7 +411,7 @@ def test_an_interrupted_ensemble_goes_on_with_what_is_trained(ensemble: Toy, mon
             raise KeyboardInterrupt
         return cross_validate(*args, **options)
 
-    monkeypatch.setattr(train, "cross_validate", interrupted)
+    monkeypatch.setattr(run_work, "cross_validate", interrupted)
     assert ensemble.run("train", "--workers", "1").exit_code == 130
     (folder,) = ensemble.workspace.runs.glob("*")
     assert list((folder / "checkpoints" / "part-0").glob("*.safetensors"))
