@@ -252,14 +252,14 @@ def tune(
     trials: Annotated[int, typer.Option(help="finished trials the study shall have", min=1)] = 100,
     batch: Annotated[int, typer.Option(help="trials trained together", min=1)] = 16,
     sampler: Annotated[str, typer.Option(help="tpe, gp, cmaes, qmc or random")] = "tpe",
-    pruner: Annotated[str, typer.Option(help="halving, hyperband, median, wilcoxon or none")] = "halving",
+    pruner: Annotated[str, typer.Option(help="of networks: halving, hyperband, median, wilcoxon or none")] = "halving",
     storage: Annotated[str | None, typer.Option(help="an Optuna storage URL; default: a journal file")] = None,
     rows: Annotated[int | None, typer.Option(help="train rows to tune on: a sample by fold and class", min=1)] = None,
     device: Device = "auto",
     workers: Workers = 0,
     root: Root = Path(),
 ) -> None:
-    """Tune a model: Optuna proposes, packs train trials x folds. Goes on where it stopped."""
+    """Tune a model: Optuna proposes, packs train networks, trials x folds, other models one by one. Resumes."""
     from pipeline import artifacts
     from pipeline.config import load_run_config
     from pipeline.nets.devices import choose_device

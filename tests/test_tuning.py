@@ -23,15 +23,18 @@ from pipeline.metrics import METRICS
 from pipeline.models.base import FitContext
 from pipeline.tuning import (
     KILLED,
+    Confirmed,
     Ownership,
     Tuner,
     default_values,
     finished_trials,
     open_study,
+    open_tuning,
     suggest,
     values_of,
     with_values,
 )
+from pipeline.tuning.choice import confirmed_choice
 from pipeline.tuning.pruning import WilcoxonFoldPruner, note_fold_scores
 from tests.conftest import Toy
 
@@ -308,6 +311,20 @@ def test_models_that_are_no_networks_are_tuned_trial_by_trial(toy: Toy) -> None:
     submitted = toy.run("submit", "--model", "random_forest", "--workers", "1")
     assert submitted.exit_code == 0, submitted.output
     assert "what tune found" in submitted.stderr
+
+
+@pytest.mark.parametrize(("fresh", "winner"), [((0.15, 0.16), 0), ((0.15, 0.14), 1), ((float("nan"), 0.16), 1)])
+def test_the_default_stays_unless_a_trial_beats_it_on_folds_the_study_has_not_seen(
+    tuned: Toy, fresh: tuple[float, float], winner: int
+) -> None:
+    """However far ahead the trial was on the folds that chose it; a default that breaks down never wins."""
+    assert tuned.run("features").exit_code == 0
+    base = load_run_config("fast")
+    configs = [base, load_run_config("fast", overrides=["lr=0.02"])]
+    confirmed = [Confirmed(configs[0], 0.15, [fresh[0]]), Confirmed(configs[1], 0.10, [fresh[1]])]
+    config, _, told = confirmed_choice(open_tuning(tuned.store(), base), confirmed)
+    assert config == configs[winner]
+    assert told["chosen"]["fresh_folds"] == [fresh[winner]]
 
 
 def test_features_can_be_tuned(tuned: Toy) -> None:
