@@ -34,7 +34,7 @@ from pipeline.nets.networks import MLP, Network
 from pipeline.nets.optimizers import Update
 from pipeline.nets.parameters import views_of
 from pipeline.nets.plan import Member, PackData, Plan
-from pipeline.nets.training import predict, train_pack
+from pipeline.nets.training import one_by_one, predict, train_pack
 from pipeline.samples import make_sample
 from pipeline.samples.quadrants import CENTRES, make_points
 
@@ -226,7 +226,7 @@ def trained(network: Network, plan: Plan, x: Tensor, y: Tensor, **numbers: Any) 
     """(1, numbers): the parameters of one member trained on all rows, with its learning rate and the like."""
     everyone = np.arange(len(x))
     member = Member(0, 0, everyone, everyone[:0], **numbers)
-    return train_pack(network, plan, PackData(Inputs(x[None]), y[None]), [member], lambda *_: 0.0).matrix
+    return train_pack(network, plan, PackData(Inputs(x[None]), y[None]), [member], one_by_one(lambda *_: 0.0)).matrix
 
 
 def outputs_of(network: Network, matrix: Tensor, x: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ from pipeline.nets.losses import mse
 from pipeline.nets.merging import CPU_STEP, StepCost
 from pipeline.nets.networks import MLP
 from pipeline.nets.plan import Member, PackData, Plan
-from pipeline.nets.training import train_pack
+from pipeline.nets.training import one_by_one, train_pack
 
 FOLDS, N_TRIALS, BATCH = 5, 16, 64
 SETS: dict[str, tuple[int, int, list[list[int]]]] = {  # rows, columns, the trials' hidden sizes
@@ -63,7 +63,12 @@ def steps_s(network: MLP, n_members: int, batch_size: int) -> float:
         return False
 
     train_pack(
-        network, Plan(mse, 5, batch_size, evaluate_every=5), data, members, lambda *_: 0.0, should_stop=after_epoch
+        network,
+        Plan(mse, 5, batch_size, evaluate_every=5),
+        data,
+        members,
+        one_by_one(lambda *_: 0.0),
+        should_stop=after_epoch,
     )
     return min(after - before for before, after in pairwise(times[:4])) / 20
 

@@ -30,7 +30,7 @@ from pipeline.nets.networks import Network
 from pipeline.nets.optimizers import OptimizerName, ScheduleName, Update
 from pipeline.nets.parameters import resized
 from pipeline.nets.plan import Member, Plan, Precision
-from pipeline.nets.training import HistoryRow, PackResult, Score
+from pipeline.nets.training import HistoryRow, PackResult, Score, one_by_one
 from pipeline.nets.workers import PackJob, least_pack, member_bytes, pack_sizes, run_packs
 from pipeline.seeds import derive_seed
 
@@ -316,7 +316,7 @@ def _score(problem: Problem, fitted: Sequence[FittedNeural], members: Sequence[i
         on_scale = model.on_average_scale(output, members[position] % len(model.encoders))
         return problem.metric(problem.target[rows], model.finish(on_scale))
 
-    return score
+    return one_by_one(score)
 
 
 def _epoch_scores(lines: Sequence[HistoryRow], members: Sequence[int], n_splits: int) -> list[EpochScores]:

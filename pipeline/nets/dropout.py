@@ -6,12 +6,15 @@ Knows tensors' shapes; knows nothing of what they hold.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor
 
 LEVELS = 1 << 16  # a mask is drawn from 16 random bits: rates are met to 1/65536
+PER_DRAW = 4  # of these come with one call for 64
+DRAWN_AHEAD = 1 << 14  # of a member's small masks: several batches' in one call
 
 
 class PackedDropout:
@@ -22,23 +25,31 @@ class PackedDropout:
         rates: Sequence[float],
         seeds: Sequence[int],
         device: torch.device,
-        n_rows: Sequence[int] | None = None,
-        widths: Sequence[Sequence[int]] | None = None,
+        n_rows: Sequence[int],
+        widths: Sequence[Sequence[int]],
     ) -> None:
-        """What others may have more of: each member's rows in its largest batch, and its units by hidden layer.
-
-        A mask drops no more than these, and is drawn for no more.
-        """
-        self.rates, self.device, self.n_rows, self.widths = rates, device, n_rows, widths
+        """Each member's rows in its largest batch, and its units by hidden layer: its masks drop no more than these."""
+        self.rates, self.device = rates, device
         if device.type != "cpu":
             self._generator = torch.Generator(device)
             self._keep = torch.tensor([1.0 - rate for rate in rates], device=device)[:, None, None]
+        else:
+            self._alike: list[tuple[slice, int, tuple[int, ...]]] = []  # members in a row, their rows and widths
+            for shape, same in groupby(zip(n_rows, map(tuple, widths), strict=True)):
+                start = self._alike[-1][0].stop if self._alike else 0
+                self._alike.append((slice(start, start + len(list(same))), *shape))
+            self._lengths = [sum(_length(n, width) for width in own) for n, own in zip(n_rows, widths, strict=True)]
+            self._n_ahead = max(1, DRAWN_AHEAD // max(1, *self._lengths))
+            self._bits = np.empty((len(rates), self._n_ahead, max(self._lengths)), np.uint16)
+            self._least = np.array([round(rate * LEVELS) for rate in rates], np.uint16)[:, None, None]
+            self._factors = np.array([1.0 / (1.0 - rate) for rate in rates], np.float32)[:, None, None]
         self.restart(seeds)
 
     def restart(self, seeds: Sequence[int]) -> None:
         """Begin the streams of another epoch."""
         if self.device.type == "cpu":
             self._streams = [np.random.SFC64(seed) for seed in seeds]
+            self._batch = -1
         else:
             self._generator.manual_seed(seeds[0])
 
@@ -47,22 +58,41 @@ class PackedDropout:
         graph.register_generator_state(self._generator)
 
     def fill(self, mask: Tensor, layer: int) -> Tensor:
-        """Fill mask (members, batch, units) of a hidden layer: 0 where a unit is dropped, else 1 / (1 - rate)."""
+        """Fill mask (members, batch, units) of a hidden layer: 0 where a unit is dropped, else 1 / (1 - rate).
+
+        Layer 0 begins another batch.
+        """
         if self.device.type != "cpu":
             drawn = torch.rand(mask.shape, generator=self._generator, device=self.device)
             return mask.copy_((drawn < self._keep) / self._keep)
+        if layer == 0:
+            self._batch += 1
+            if self._batch % self._n_ahead == 0:
+                self._draw()
         (_, batch, width), masks = mask.shape, mask.numpy()
-        for member, (rate, stream) in enumerate(zip(self.rates, self._streams, strict=True)):
-            n_units = width if self.widths is None else self.widths[member][layer]
-            n_drawn = batch if self.n_rows is None else self.n_rows[member]
-            n_rows = min(n_drawn, batch)
-            bits = stream.random_raw(-(-n_drawn * n_units // 4)).view(np.uint16)[: n_rows * n_units]
-            is_kept = (bits >= np.uint16(round(rate * LEVELS))).reshape(n_rows, n_units)
-            np.multiply(is_kept, np.float32(1.0 / (1.0 - rate)), out=masks[member, :n_rows, :n_units])
-            masks[member, n_rows:] = 1.0
-            masks[member, :, n_units:] = 1.0
+        for members, n_drawn, widths in self._alike:
+            n_rows, n_units = min(n_drawn, batch), widths[layer]
+            start = sum(_length(n_drawn, before) for before in widths[:layer])
+            bits = self._bits[members, self._batch % self._n_ahead, start : start + n_rows * n_units]
+            is_kept = bits.reshape(-1, n_rows, n_units) >= self._least[members]
+            np.multiply(is_kept, self._factors[members], out=masks[members, :n_rows, :n_units])
+            if n_rows < batch:
+                masks[members, n_rows:] = 1.0
+            if n_units < width:
+                masks[members, :, n_units:] = 1.0
         return mask
+
+    def _draw(self) -> None:
+        """The bits of the next batches."""
+        for bits, stream, length in zip(self._bits, self._streams, self._lengths, strict=True):
+            drawn = stream.random_raw(self._n_ahead * length // PER_DRAW).view(np.uint16)
+            bits[:, :length] = drawn.reshape(self._n_ahead, length)
 
     def __call__(self, x: Tensor, layer: int) -> Tensor:
         """x (members, batch, units), a hidden layer's, with units dropped."""
         return x * self.fill(torch.empty_like(x, requires_grad=False), layer)
+
+
+def _length(n_rows: int, width: int) -> int:
+    """Bits drawn for a layer's mask, in their sixteens."""
+    return -(-n_rows * width // PER_DRAW) * PER_DRAW

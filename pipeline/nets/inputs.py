@@ -138,7 +138,7 @@ def linear(inputs: Inputs, weights: Tensor, bias: Tensor, out: Tensor | None = N
     if inputs.codes is None:
         return affine(inputs.dense, weights, bias, out)
     product = affine(inputs.dense, weights[:, :n_dense], bias, out)
-    if out is None:
+    if out is None and torch.is_grad_enabled():
         return product + onehot_product(weights, inputs)
     return product.add_(_product(weights, inputs))
 

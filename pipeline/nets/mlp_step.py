@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from pipeline.nets.inputs import Inputs, linear, linear_gradient
 from pipeline.nets.losses import Loss
@@ -73,7 +72,7 @@ class MLPStep:
                     output = affine(inputs[-1], weights, views[f"bias_{layer}"], room)
                 if layer == n_hidden:
                     break
-                active = _activate(mlp, output)
+                active = mlp.activate(output, None)
                 before.append(output)
                 after.append(active)
                 if dropout is None:
@@ -105,8 +104,3 @@ class MLPStep:
 def _written_out(network: Network) -> MLP | None:
     """The network, if its gradient is written out here."""
     return network if isinstance(network, MLP) and network.is_plain and network.activation in BACKWARD else None
-
-
-def _activate(mlp: MLP, x: Tensor) -> Tensor:
-    """relu overwrites its input, which its backward does not need."""
-    return functional.relu_(x) if mlp.activation == "relu" else mlp.activate(x, None)

@@ -257,9 +257,11 @@ class MLP:
         return max(1, *(max(sizes) for sizes in self._layer_sizes())) * self.n_heads
 
     def activate(self, x: Tensor, slope: Tensor | None) -> Tensor:
-        """The activation; `slope` is that of a prelu layer."""
+        """The activation; `slope` is that of a prelu layer. Where no gradient is asked for, relu overwrites `x`."""
         if slope is not None:
             return torch.where(x >= 0, x, slope * x)
+        if self.activation == "relu" and not torch.is_grad_enabled():
+            return functional.relu_(x)
         function: Callable[[Tensor], Tensor] = ACTIVATIONS[self.activation]
         return function(x)
 

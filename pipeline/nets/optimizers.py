@@ -129,6 +129,8 @@ class PackedOptimizer:
         moments = [blocks_of(infos, moment, n_members) for moment in self.moments]
         decayed = [name for name, info in infos.items() if info.is_weight or self.update.decays_biases]
         undecayed = [name for name in infos if name not in decayed]
+        if group.numbers.weight_decay == 0.0:
+            decayed, undecayed = [*infos], []
         return [
             (
                 weight_decay,

@@ -116,7 +116,7 @@ def _work(
                 plan,
                 data,
                 members,
-                lambda *values: float(ask("score", *values)),
+                lambda scored: [float(score) for score in ask("score", scored)],
                 checkpoint=checkpoint,
                 on_epoch=on_epoch,
                 should_stop=lambda: bool(ask("should_stop")),

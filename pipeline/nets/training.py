@@ -6,7 +6,7 @@ Knows tensors and a score function; knows nothing of tables, folds or files beyo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,8 +24,8 @@ from pipeline.nets.stepping import Epoch, make_steps
 from pipeline.seeds import derive_seed
 
 HistoryRow = tuple[int, int, float, float]  # epoch from 1, member, train score, valid score
-# (member, rows, raw outputs (rows, outputs)) -> score on those rows
-Score = Callable[[int, Rows, NDArray[np.float32]], float]
+Scored = tuple[int, Rows, NDArray[np.float32]]  # member, rows, its raw outputs on them (rows, outputs)
+Score = Callable[[Sequence[Scored]], list[float]]  # all of an evaluation at once: who is asked may be a process away
 
 PREDICT_NUMBERS = 1 << 20  # activations of one layer held at once by a forward pass without gradients
 MOST_SCORED = 10_000  # train rows: their score is for curves alone, and known to half a percent
@@ -50,6 +50,11 @@ class PackResult:
     history: History
     failures: dict[int, str]  # member -> why it has no result
     pruned: set[int]  # members that were told to leave
+
+
+def one_by_one(score: Callable[[int, Rows, NDArray[np.float32]], float]) -> Score:
+    """The `Score` that asks `score` about each."""
+    return lambda scored: [score(*one) for one in scored]
 
 
 def train_pack(
@@ -97,7 +102,7 @@ def train_pack(
 
 
 @dataclass(frozen=True)
-class _Scored:
+class _ScoredRows:
     """The rows that score a member."""
 
     train_rows: Rows
@@ -105,7 +110,7 @@ class _Scored:
     rows: Rows | None  # both in one; None where every row is predicted, and these are taken out
 
     @classmethod
-    def of(cls, member: Member) -> _Scored:
+    def of(cls, member: Member) -> _ScoredRows:
         train_rows, valid_rows = member.train_rows, member.valid_rows
         if len(train_rows) <= MOST_SCORED:
             return cls(train_rows, valid_rows, None)
@@ -143,9 +148,9 @@ class _Pack:
         self.results = initial.clone()  # (members, numbers), filled as members leave or improve
         self.best_score = np.full(len(members), np.nan)
         self.best_epoch = np.zeros(len(members), dtype=np.int64)
-        of_split: dict[tuple[int, int], _Scored] = {}  # members of one split share it, and are predicted together
+        of_split: dict[tuple[int, int], _ScoredRows] = {}  # members of one split share it, and are predicted together
         self.scored = [
-            of_split.setdefault((id(member.train_rows), id(member.valid_rows)), _Scored.of(member))
+            of_split.setdefault((id(member.train_rows), id(member.valid_rows)), _ScoredRows.of(member))
             for member in members
         ]
         self._follow_alive(n_steps=[0] * len(members), moments=None)
@@ -216,15 +221,20 @@ class _Pack:
         views, rows = [member.view for member in inside], [one.rows for one in scored]
         outputs = predict(self.network, self.parameters.views, self.data.x, views, rows)
         leaves = np.zeros(len(inside), dtype=bool)
+        to_score: list[Scored] = []
         for position, member in enumerate(inside):
-            m = int(self.alive[position])
-            train_rows, (train, valid) = scored[position].train_rows, scored[position].parts(outputs[position])
-            if not (np.isfinite(train).all() and np.isfinite(valid).all()):
+            m, own = int(self.alive[position]), scored[position]
+            train, valid = own.parts(outputs[position])
+            if np.isfinite(train).all() and np.isfinite(valid).all():
+                to_score += [(m, own.train_rows, train), (m, own.valid_rows, valid)]
+            else:
                 self.failures[m] = f"its outputs are not finite after epoch {self.epoch} with lr {member.lr:g}"
                 leaves[position] = True
-                continue
-            train_score = score(m, train_rows, train)
-            valid_score = score(m, member.valid_rows, valid) if len(member.valid_rows) else float("nan")
+        scores = iter(score([one for one in to_score if len(one[1])]) if to_score else [])
+        for position in np.flatnonzero(~leaves).tolist():
+            m, own = int(self.alive[position]), scored[position]
+            train_score = next(scores)
+            valid_score = next(scores) if len(own.valid_rows) else float("nan")
             self.history.rows.append((self.epoch, m, train_score, valid_score))
             leaves[position] = self._note_best(m, position, valid_score)
         if leaves.any():
@@ -320,30 +330,39 @@ def predict(
     wanted: Sequence[Rows | None] = [None] * len(views) if rows is None else rows
     device = next(iter(parameters.values())).device
     outputs: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(views)
-    for members in _together(views, wanted, 1 if device.type == "cpu" else MEMBERS_AT_ONCE):
-        own = {name: block[members] for name, block in parameters.items()}
-        view, some = views[members[0]], wanted[members[0]]
+    n_at_once = 1 if device.type == "cpu" else MEMBERS_AT_ONCE
+    for together in _together(views, wanted):
+        groups = [together[start : start + n_at_once] for start in range(0, len(together), n_at_once)]
+        own = [{name: _of_members(block, members) for name, block in parameters.items()} for members in groups]
+        view, some = views[together[0]], wanted[together[0]]
         at = None if some is None else torch.from_numpy(some).to(x.device)
         n_rows = x.dense.shape[1] if at is None else len(at)
-        step = max(1, PREDICT_NUMBERS // (network.widest * len(members)))
-        parts = []
+        step = max(1, PREDICT_NUMBERS // (network.widest * len(groups[0])))
+        parts: list[list[Tensor]] = [[] for _ in groups]
         for start in range(0, max(1, n_rows), step):
-            part = slice(start, start + step)
-            piece = x[view : view + 1, part if at is None else at[part]].to(device).as_float()
-            parts.append(network.forward(own, piece.expand(len(members)), None))
-        together = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
-        for member, output in zip(members, together.float().cpu().numpy(), strict=True):
-            outputs[member] = output.reshape(n_rows, -1)
+            rows_of_part = slice(start, start + step)
+            piece = x[view : view + 1, rows_of_part if at is None else at[rows_of_part]].to(device).as_float()
+            for group, members in enumerate(groups):
+                inputs = piece if len(members) == 1 else piece.expand(len(members))
+                parts[group].append(network.forward(own[group], inputs, None))
+        for group, members in enumerate(groups):
+            whole = torch.cat(parts[group], dim=1) if len(parts[group]) > 1 else parts[group][0]
+            for member, output in zip(members, whole.float().cpu().numpy(), strict=True):
+                outputs[member] = output.reshape(n_rows, -1)
     return outputs
 
 
-def _together(views: Sequence[int], rows: Sequence[Rows | None], n_most: int) -> Iterator[list[int]]:
-    """Members of the same view and the same array of rows, at most `n_most` at once."""
+def _of_members(block: Tensor, members: Sequence[int]) -> Tensor:
+    """Of one member without a copy."""
+    return block[members[0] : members[0] + 1] if len(members) == 1 else block[list(members)]
+
+
+def _together(views: Sequence[int], rows: Sequence[Rows | None]) -> list[list[int]]:
+    """Members of the same view and the same array of rows."""
     same: dict[tuple[int, int], list[int]] = {}
     for member, (view, some) in enumerate(zip(views, rows, strict=True)):
         same.setdefault((view, id(some)), []).append(member)
-    for members in same.values():
-        yield from (members[start : start + n_most] for start in range(0, len(members), n_most))
+    return list(same.values())
 
 
 def _initial_row(network: Network, member: Member) -> Tensor:

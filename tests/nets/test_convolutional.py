@@ -12,7 +12,7 @@ from pipeline.nets.losses import cross_entropy
 from pipeline.nets.optimizers import Update
 from pipeline.nets.parameters import ParameterPack, views_of
 from pipeline.nets.plan import Member, PackData, Plan
-from pipeline.nets.training import train_pack
+from pipeline.nets.training import one_by_one, train_pack
 from pipeline.samples import make_sample
 
 NETWORK = ConvNet(8, 8, (4, 6), n_hidden=10, n_outputs=10)
@@ -72,6 +72,6 @@ def test_it_learns_the_digits_in_the_one_training_loop() -> None:
 
     members = [Member(seed, 0, rows[:900], rows[900:], lr=5e-3, dropout=0.1 * seed) for seed in range(2)]
     plan = Plan(cross_entropy(), 8, 64, Update("adamw"), evaluate_every=8, greater_is_better=True)
-    result = train_pack(network, plan, PackData(Inputs(x[None]), y[None]), members, accuracy)
+    result = train_pack(network, plan, PackData(Inputs(x[None]), y[None]), members, one_by_one(accuracy))
     assert not result.failures
     assert min(valid for _, _, _, valid in result.history.rows) > 0.85

@@ -23,7 +23,7 @@ from pipeline.nets.optimizers import OptimizerName, Update
 from pipeline.nets.parameters import resized
 from pipeline.nets.plan import Member, PackData, Plan
 from pipeline.nets.stepping import FusedSteps, VectorSteps
-from pipeline.nets.training import PackResult, train_pack
+from pipeline.nets.training import PackResult, one_by_one, train_pack
 
 N_ROWS, N_NUMBERS, N_CODES = 60, 3, 4
 SIZES: list[tuple[int, ...]] = [(3, 7), (8, 2), (5, 5)]  # of layers, none of which is widest in both
@@ -67,7 +67,7 @@ def rmse(_: int, rows: np.ndarray, output: np.ndarray) -> float:
 def train(network: Network, members: list[Member], update: Update) -> PackResult:
     """A hundred steps."""
     plan = Plan(mse, epochs=25, batch_size=13, update=update, evaluate_every=5)
-    return train_pack(network, plan, DATA, members, rmse)
+    return train_pack(network, plan, DATA, members, one_by_one(rmse))
 
 
 def curve_of(result: PackResult, member: int) -> list[float]:

@@ -38,7 +38,8 @@ def test_gradients_equal_autograds(
     y = torch.randint(3, (MEMBERS, n_rows)) if len(hidden_sizes) == 1 else numbers(MEMBERS, n_rows, 3, seed=3)
 
     def dropout() -> PackedDropout | None:
-        return PackedDropout([0.0, 0.3, 0.6], [1, 2, 3], torch.device("cpu")) if has_dropout else None
+        sizes = [BATCH] * MEMBERS, [hidden_sizes] * MEMBERS
+        return PackedDropout([0.0, 0.3, 0.6], [1, 2, 3], torch.device("cpu"), *sizes) if has_dropout else None
 
     for _ in range(2):  # the second time in used buffers
         step.differentiate(Inputs(x), y, weight, loss, dropout())

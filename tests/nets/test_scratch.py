@@ -17,7 +17,7 @@ from pipeline.nets.losses import cross_entropy
 from pipeline.nets.networks import MLP
 from pipeline.nets.optimizers import Update
 from pipeline.nets.plan import Member, PackData, Plan
-from pipeline.nets.training import train_pack
+from pipeline.nets.training import one_by_one, train_pack
 
 N_ROWS, N_INPUTS, N_CLASSES = 90, 5, 4
 
@@ -190,9 +190,9 @@ def test_the_engine_trains_what_is_written_out_here(hidden_sizes: tuple[int, ...
     one_epoch = Plan(cross_entropy(), 1, batch_size=N_ROWS, update=Update("sgd"))
     data = PackData(Inputs(x[None]), labels[None])
     # lr so small that nothing moves: the member's initial parameters
-    still = train_pack(network, one_epoch, data, [Member(9, 0, everyone, everyone[:0], lr=1e-30)], score)
+    still = train_pack(network, one_epoch, data, [Member(9, 0, everyone, everyone[:0], lr=1e-30)], one_by_one(score))
     losses.clear()
-    result = train_pack(network, plan, data, [Member(9, 0, everyone, everyone[:0], lr=lr)], score)
+    result = train_pack(network, plan, data, [Member(9, 0, everyone, everyone[:0], lr=lr)], one_by_one(score))
     views = iter(still.matrix[0].split(_sizes(hidden_sizes)))
     shapes = [N_INPUTS, *hidden_sizes, N_CLASSES]
     parameters = []

@@ -22,7 +22,7 @@ from pipeline.nets.optimizers import SCHEDULES, ScheduleName, Update
 from pipeline.nets.parameters import views_of
 from pipeline.nets.plan import Member, PackData, Plan
 from pipeline.nets.stepping import VectorSteps
-from pipeline.nets.training import History, PackResult, predict, train_pack
+from pipeline.nets.training import History, PackResult, one_by_one, predict, train_pack
 
 N_ROWS, N_INPUTS = 80, 5
 NETWORK = MLP(N_INPUTS, (8, 6), 1, activation="tanh")
@@ -38,6 +38,7 @@ def make_data(n_views: int = 1, device: str = "cpu") -> PackData:
 
 
 DATA = make_data()
+ScoreOne = Callable[[int, np.ndarray, np.ndarray], float]
 
 
 def make_member(number: int, n_train: int = 64, **other: Any) -> Member:
@@ -55,8 +56,8 @@ def make_member(number: int, n_train: int = 64, **other: Any) -> Member:
     )
 
 
-def rmse_on(data: PackData) -> training.Score:
-    """A member's root mean squared error on its own view is not known to `Score`: all views' targets must agree."""
+def rmse_on(data: PackData) -> ScoreOne:
+    """A member's root mean squared error on its own view is not known to a score: all views' targets must agree."""
     target = data.y[0].cpu().numpy()
     return lambda _, rows, output: float(np.sqrt(np.mean((output - target[rows]) ** 2)))
 
@@ -66,7 +67,12 @@ RMSE = rmse_on(DATA)
 
 def train(members: Sequence[Member], plan: Plan = PLAN, **other: Any) -> PackResult:
     return train_pack(
-        other.pop("network", NETWORK), plan, other.pop("data", DATA), members, other.pop("score", RMSE), **other
+        other.pop("network", NETWORK),
+        plan,
+        other.pop("data", DATA),
+        members,
+        one_by_one(other.pop("score", RMSE)),
+        **other,
     )
 
 
@@ -93,7 +99,7 @@ def plain_loop(
     member: Member,
     plan: Plan,
     data: PackData,
-    score: training.Score,
+    score: ScoreOne,
     loss: PlainLoss = lambda output, target, _: functional.mse_loss(output, target),
     network: MLP = NETWORK,
 ) -> tuple[np.ndarray, Tensor]:
@@ -421,7 +427,7 @@ def test_dropout_is_off_when_a_member_is_scored() -> None:
 # --- evaluation and early stopping
 
 
-def scripted(members: Sequence[Member], valid_scores: dict[int, list[float]]) -> training.Score:
+def scripted(members: Sequence[Member], valid_scores: dict[int, list[float]]) -> ScoreOne:
     """Scores from a script by member, whatever was learned: -1 for train rows."""
     queues = {m: iter(scores) for m, scores in valid_scores.items()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from pipeline.nets.losses import mse
 from pipeline.nets.networks import MLP, Network
 from pipeline.nets.parameters import ParameterPack
 from pipeline.nets.plan import Member, PackData, Plan
-from pipeline.nets.training import HistoryRow, Score
+from pipeline.nets.training import HistoryRow, one_by_one
 from pipeline.nets.workers import (
     MAX_PACK,
     MIN_PACK,
@@ -117,12 +117,12 @@ def test_a_long_step_uses_the_cores_that_no_pack_takes(
         used.append(torch.get_num_threads())
         return 0.0
 
-    jobs = [PackJob(f"{n}", network, Plan(mse, 1, 4), data, members, ["it"], score) for n in range(n_jobs)]
+    jobs = [PackJob(f"{n}", network, Plan(mse, 1, 4), data, members, ["it"], one_by_one(score)) for n in range(n_jobs)]
     run_packs(jobs, n_workers=n_workers)
     assert set(used) == {n_threads}
 
 
-def _jobs(score: Score, n_epochs: int = 4) -> list[PackJob]:
+def _jobs(score: Callable[..., float], n_epochs: int = 4) -> list[PackJob]:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 40, 6, generator=generator)
     data = PackData(Inputs(x), x[..., :2].sum(dim=2, keepdim=True))
@@ -132,7 +132,10 @@ def _jobs(score: Score, n_epochs: int = 4) -> list[PackJob]:
         for seed in range(4)
     ]
     plan = Plan(mse, n_epochs, 8)
-    return [PackJob(f"{n}", MLP(6, (5,), 1), plan, data, members[2 * n :][:2], ["a", "b"], score) for n in range(2)]
+    return [
+        PackJob(f"{n}", MLP(6, (5,), 1), plan, data, members[2 * n :][:2], ["a", "b"], one_by_one(score))
+        for n in range(2)
+    ]
 
 
 def _mean(_: int, __: NDArray[np.int64], output: NDArray[np.float32]) -> float:
