@@ -37,6 +37,7 @@ from pipeline.nets.networks import MLP
 from pipeline.nets.optimizers import Update
 from pipeline.nets.plan import Member, PackData, Plan, Precision
 from pipeline.nets.products import affine, has_bf16, input_gradient, weight_gradient
+from pipeline.nets.training import one_by_one
 from pipeline.nets.workers import PackJob, least_pack, pack_sizes, run_packs
 
 BATCH_SIZE, LR, N_CLASSES, SIDE = 256, 0.1, 10, 28
@@ -127,7 +128,7 @@ def engine(
     jobs = []
     for start, stop in pairwise(accumulate(sizes, initial=0)):
         inside = members[start:stop]
-        jobs.append(PackJob(f"{start}", network, plan, data, inside, [""] * len(inside), accuracy))
+        jobs.append(PackJob(f"{start}", network, plan, data, inside, [""] * len(inside), one_by_one(accuracy)))
     started = clock()
     run_packs(jobs, n_workers=n_workers)
     return (clock() - started) / n_epochs / n_members

@@ -2,10 +2,11 @@
 
     python benchmarks/packed.py               # 100 epochs: some ten minutes, most of them the loops'
     python benchmarks/packed.py --quick       # 10 epochs
+    python benchmarks/packed.py --score-once  # after the last epoch alone, as tuning does at a few of many
 
 All sides train the same 80 networks (Adam, own learning rates and dropouts) and score train and valid rows after every
-epoch. The last column is the share of the rate at which `torch.bmm` alone does the products of a training step, at the
-packs' shapes and on as many threads, measured in the same run.
+epoch, unless told to score once. The last column is the share of the rate at which `torch.bmm` alone does the products
+of a training step, at the packs' shapes and on as many threads, measured in the same run.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ CPU = torch.device("cpu")
 HOW = ("plain loop, DataLoader", "plain loop, batches by index", "packs")
 
 
-def trials(epochs: int) -> list[dict[str, Any]]:
+def trials(epochs: int, evaluate_every: int = 1) -> list[dict[str, Any]]:
     """The parameters of the trials: rates and dropouts drawn once."""
     rng = np.random.default_rng(0)
-    fixed = {**load_run_config("seed-mlp").params, "epochs": epochs}
+    fixed = {**load_run_config("seed-mlp").params, "epochs": epochs, "evaluate_every": evaluate_every}
     return [
         {**fixed, "lr": float(10 ** rng.uniform(-2, -0.7)), "dropout": rng.uniform(0, 0.4)} for _ in range(N_TRIALS)
     ]
@@ -73,11 +74,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--quick", action="store_true", help="10 epochs")
+    parser.add_argument("--score-once", action="store_true", help="after the last epoch alone")
     parser.add_argument("--rounds", type=int, default=4, help="in turn, as a shared machine is not always as fast")
     options = parser.parse_args()
+    console = Console()
     epochs, n_workers = 10 if options.quick else options.epochs, os.cpu_count() or 1
     x, problem, splits, source = five_folds()
-    configurations, n_networks, n_rounds = trials(epochs), N_TRIALS * FOLDS, min(options.rounds, N_TRIALS)
+    configurations = trials(epochs, epochs if options.score_once else 1)
+    n_networks, n_rounds = N_TRIALS * FOLDS, min(options.rounds, N_TRIALS)
     params = [model_params("mlp", one, where="benchmark") for one in configurations]
     neural = [one for one in params if isinstance(one, NeuralParams)]
 
@@ -99,7 +103,9 @@ def main() -> None:
         for how, way in zip(HOW, ways, strict=True):
             started = time.perf_counter()
             scores[how] += way()
-            seconds[how] += (time.perf_counter() - started) / (n_rounds if way is by_packs else 1)
+            elapsed_s = time.perf_counter() - started
+            seconds[how] += elapsed_s / (n_rounds if way is by_packs else 1)
+            console.print(f"round {number + 1} of {n_rounds}, {how}: {elapsed_s:.1f} s")
         rate += product_rate(pack_sizes(n_networks, n_workers, CPU)[0], x.shape[1], n_workers) / n_rounds
     n_steps = sum(-(-len(split.train_rows) // BATCH) for split in splits) * N_TRIALS * epochs
     flop = n_steps * 4 * BATCH * x.shape[1] * WIDTH + n_networks * epochs * 2 * len(x) * x.shape[1] * WIDTH
@@ -109,7 +115,6 @@ def main() -> None:
         ratio, pace = seconds[HOW[0]] / elapsed_s, n_networks * epochs / elapsed_s
         mean = statistics.fmean(scores[how])
         table.add_row(how, f"{mean:.4f}", f"{elapsed_s:.1f}", f"{ratio:.1f}x", f"{pace:.0f}", share)
-    console = Console()
     console.print(f"{source}: {N_TRIALS} trials x {FOLDS} folds, {epochs} epochs, {n_workers} cores")
     console.print(table)
 

@@ -91,7 +91,7 @@ class _Wave(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, frequency: Tensor, phase: Tensor) -> Tensor:
         angle = torch.addcmul(phase, 2.0 * math.pi * frequency, x)
         ctx.save_for_backward(x, angle)
-        return angle.cos()
+        return angle.cos() if any(ctx.needs_input_grad) else angle.cos_()
 
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> tuple[None, Tensor, Tensor]:
