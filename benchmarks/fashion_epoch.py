@@ -191,6 +191,7 @@ def main() -> None:
             "usual loop, from arrays": partial(usual, arrays, hidden_sizes, options.epochs, 0),
             "engine": partial(engine, pixels, labels, hidden_sizes, n_many, n_many),
             "engine, scored every epoch": partial(engine, pixels, labels, hidden_sizes, n_many, 1),
+            "engine, bf16": partial(engine, pixels, labels, hidden_sizes, n_many, n_many, 1, "bf16"),
             "engine, five networks": partial(engine, pixels, labels, hidden_sizes, n_many, n_many, 5),
             "engine, five networks, bf16": partial(engine, pixels, labels, hidden_sizes, n_many, n_many, 5, "bf16"),
             "products alone": partial(products, hidden_sizes),
@@ -198,7 +199,7 @@ def main() -> None:
         if options.cpu_seconds:
             del sides["usual loop, 2 workers"]
         if not has_bf16():
-            del sides["engine, five networks, bf16"]
+            del sides["engine, bf16"], sides["engine, five networks, bf16"]
         runs: dict[str, list[float]] = {how: [] for how in sides}
         for _ in range(options.repeats):
             for how, side in sides.items():

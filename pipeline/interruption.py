@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def on_interrupt(action: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C calls `action` (set an event, say); the second is an ordinary one."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's
-        return
+    """The first Ctrl-C calls `action` (set an event, say), where two are nested the outer one; the second is ordinary."""
     before = signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()  # signals are its
+    if not is_main or before is not signal.default_int_handler:
+        yield
+        return
 
     def on_signal(_: int, __: object) -> None:
         signal.signal(signal.SIGINT, before)

@@ -1,13 +1,16 @@
 """Packs on workers: one core each on a CPU, one after the other on a GPU.
 
-Knows packs; knows nothing of what their members stand for. Workers are threads, and processes where these pay.
+Knows packs; knows nothing of what their members stand for. Workers are threads, and processes where these pay. What
+has all cores to itself trains in the calling thread: OpenMP's threads wait for each other without sleeping as long as
+there are no more of them than cores, and those of a second thread would be more.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +19,7 @@ from pathlib import Path
 import torch
 
 from pipeline.errors import TrainingError
+from pipeline.interruption import on_interrupt
 from pipeline.nets.networks import Network
 from pipeline.nets.plan import PRECISIONS, Member, PackData, Plan
 from pipeline.nets.processes import train_pack_elsewhere, use_one_core
@@ -161,22 +165,36 @@ def run_packs(
     at_once = min(len(jobs), n_workers) if all(job.data.y.device.type == "cpu" for job in jobs) else 1
     n_threads = max(1, n_workers // max(1, at_once))
     in_processes = at_once > 1 and _gain_from_processes(jobs)
-    with ThreadPoolExecutor(max_workers=max(1, at_once)) as pool:
-        # the longest first, so that no worker is left with a long one at the end
-        longest_first = sorted(range(len(jobs)), key=lambda number: -_visits(jobs[number]) * _size(jobs[number]))
-        futures = {number: pool.submit(run, number) for number in longest_first}
-        try:
-            wait(futures.values(), return_when=FIRST_EXCEPTION)
-            for future in futures.values():
-                if future.done() and (error := future.exception()) is not None:
-                    raise error
-            return [futures[number].result() for number in range(len(jobs))]
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-        finally:
-            torch.set_float32_matmul_precision("highest")  # predictions are made as a later process makes them
+    with _as_before():
+        if at_once <= 1:
+            with on_interrupt(stop.set):
+                return [run(number) for number in range(len(jobs))]
+        with ThreadPoolExecutor(max_workers=at_once) as pool:
+            # the longest first, so that no worker is left with a long one at the end
+            longest_first = sorted(range(len(jobs)), key=lambda number: -_visits(jobs[number]) * _size(jobs[number]))
+            futures = {number: pool.submit(run, number) for number in longest_first}
+            try:
+                wait(futures.values(), return_when=FIRST_EXCEPTION)
+                for future in futures.values():
+                    if future.done() and (error := future.exception()) is not None:
+                        raise error
+                return [futures[number].result() for number in range(len(jobs))]
+            except BaseException:
+                stop.set()
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+
+@contextlib.contextmanager
+def _as_before() -> Iterator[None]:
+    """What training sets for torch is undone: predictions are made as a later process makes them."""
+    n_threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
+        torch.set_flush_denormal(False)
+        torch.set_float32_matmul_precision("highest")
 
 
 def _gain_from_processes(jobs: Sequence[PackJob]) -> bool:
