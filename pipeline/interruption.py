@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def on_interrupt(action: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C calls `action` (set an event, say), where two are nested the outer one; the second is ordinary."""
+    """The first Ctrl-C calls `action` (set an event, say), the outer one if two are nested; the second is ordinary."""
     before = signal.getsignal(signal.SIGINT)
     is_main = threading.current_thread() is threading.main_thread()  # signals are its
     if not is_main or before is not signal.default_int_handler:
