@@ -11,8 +11,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipeline.config import CompetitionSpec
 from pipeline.errors import KaggleError
-from pipeline.kaggle_client import COMPETITION_URL, RULES_URL, Competition, KaggleSession, Submission
+from pipeline.kaggle_client import (
+    COMPETITION_URL,
+    RULES_URL,
+    SETTINGS_URL,
+    Competition,
+    KaggleSession,
+    Submission,
+    find_credentials,
+)
 from pipeline.kaggle_client.calls import Clock
 from pipeline.ledger import Entry, Ledger, tag_of
 from pipeline.locks import hold
@@ -23,6 +32,18 @@ SETTLE_EVERY_S = 10.0
 POLL_DELAYS_S = (2.0, 3.0, 5.0, 10.0, 15.0)
 LOOK_AGAIN_S = (0.0, 3.0, 7.0)  # a list may be a moment behind
 DOUBTFUL = {"server", "maintenance", "dropped", "timeout", "bad answer", "proxy"}  # it may have been heard
+
+
+def why_kaggle_takes_nothing(spec: CompetitionSpec) -> str | None:
+    """The reason for which nothing can be sent, known without asking; None when there is none."""
+    if spec.dataset is not None:
+        return f"the files are those of the data set {spec.dataset}, which takes no submissions"
+    if find_credentials() is None:
+        return (
+            f"no Kaggle credentials were found (make a token at {SETTINGS_URL} and put it into "
+            "~/.kaggle/access_token or KAGGLE_API_TOKEN, then run the same command again)"
+        )
+    return None
 
 
 @dataclass(frozen=True)

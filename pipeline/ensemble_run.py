@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from pipeline import artifacts
@@ -93,16 +92,8 @@ def write_ensemble(
     run.report.unlink(missing_ok=True)
     artifacts.write_parquet(run.oof, oof)
     artifacts.write_parquet(run.test, prediction_frame(store.test_rows["id"], test))
-    report = {
-        "run": run.name,
-        "competition": store.workspace.competition,
-        "data": store.manifest["data"],
-        "is_sample": store.is_sample,
-        "config": config.model_dump(),
-        "metric": store.spec.metric,
-        "cv_score": cv_score,
+    report = store.record_of(run, config, cv_score, fold_scores, chosen[0].report["device"]) | {
         "nested_score": choice.selection.nested_score,
-        "fold_scores": fold_scores,
         "method": choice.method,
         "nested_scores": choice.nested_scores,
         "members": [_line(member, weights[member.run.name]) for member in chosen],
@@ -114,12 +105,6 @@ def write_ensemble(
         },
         "n_epochs": [member.report["n_epochs"] for member in chosen],
         "classification": None,
-        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": chosen[0].report["device"],
-        "fingerprint": store.fingerprint(config),
-        "folds_sha256": store.manifest["folds_sha256"],
-        "git_commit": artifacts.git_commit(store.workspace.root),
-        "versions": artifacts.versions(),
     }
     artifacts.write_json(run.report, report | notes)
     return EnsembleRun(config, choice, cv_score)

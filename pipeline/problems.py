@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline import artifacts
-from pipeline.artifacts import Workspace
+from pipeline.artifacts import RunFolder, Workspace
 from pipeline.config import CompetitionSpec, RunConfig
 from pipeline.errors import SpecError, did_you_mean
 from pipeline.features import apply_feature_function
@@ -203,6 +204,27 @@ class FeatureStore:
             "feature_function": artifacts.sha256_of(path) if path is not None and path.exists() else None,
             **({"encoder": encoder} if encoder else {}),
             **({"rows": self.n_rows} if self.n_rows is not None else {}),
+        }
+
+    def record_of(
+        self, run: RunFolder, config: RunConfig, cv_score: float, fold_scores: list[float], device: str
+    ) -> dict[str, Any]:
+        """What every run's report says: what it is of, how it scored, what made it and when."""
+        return {
+            "run": run.name,
+            "competition": self.workspace.competition,
+            "data": self.manifest["data"],
+            "is_sample": self.is_sample,
+            "config": config.model_dump(),
+            "metric": self.spec.metric,
+            "cv_score": cv_score,
+            "fold_scores": fold_scores,
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "device": device,
+            "fingerprint": self.fingerprint(config),
+            "folds_sha256": self.manifest["folds_sha256"],
+            "git_commit": artifacts.git_commit(self.workspace.root),
+            "versions": artifacts.versions(),
         }
 
 

@@ -384,6 +384,16 @@ def test_the_ensemble_is_weighed_against_a_single_trial_by_nested_estimates(tune
     assert sum(told["weights"].values()) == pytest.approx(1.0)
 
 
+def test_on_one_holdout_no_ensemble_is_chosen_for_there_is_no_other_fold_to_tell_it_by(tuned: Toy) -> None:
+    tuned.edit_spec('kind = "shuffled"\nnumber = 4', 'kind = "holdout"\nshare = 0.3')
+    result = tuned.run("tune", *TUNE, "--trials", "4", "--pruner", "none")
+    assert result.exit_code == 0, result.output
+    best = artifacts.read_json(tuned.workspace.tuning("mlp") / "best.json")
+    assert not best["ensemble"]
+    assert not best["config"]["parts"]
+    assert "inf" not in result.stderr.split()
+
+
 def test_an_ensemble_run_is_the_weighted_average_of_its_parts(ensemble: Toy) -> None:
     """With one seed the parts' out-of-fold predictions are those the trials kept."""
     assert ensemble.run("train", "--workers", "2").exit_code == 0

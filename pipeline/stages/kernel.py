@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, kaggle_client
+from pipeline import artifacts
 from pipeline.artifacts import Workspace
 from pipeline.bundling import CODE_FILE, SUBMISSION_FILE, Bundle, make_bundle
 from pipeline.config import CompetitionSpec, RunConfig
+from pipeline.delivery import why_kaggle_takes_nothing
 from pipeline.errors import DataError, KaggleError
 from pipeline.kaggle_client import RULES_URL, KaggleSession
 from pipeline.kernel_run import State, StateFile, fetch_output, follow, push_once
@@ -180,11 +181,5 @@ def _why_not(store: FeatureStore, *, is_push_wanted: bool) -> str | None:
         return f"this is SAMPLE DATA: what the notebook makes could not be checked here; {by_hand}"
     if not is_push_wanted:
         return f"--no-push; {by_hand}"
-    if store.spec.dataset is not None:
-        return f"the files are those of the data set {store.spec.dataset}, which takes no submissions; {by_hand}"
-    if kaggle_client.find_credentials() is None:
-        return (
-            f"no Kaggle credentials were found (make a token at {kaggle_client.SETTINGS_URL} and put it into "
-            f"~/.kaggle/access_token or KAGGLE_API_TOKEN, then run the same command again); {by_hand}"
-        )
-    return None
+    reason = why_kaggle_takes_nothing(store.spec)
+    return reason and f"{reason}; {by_hand}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, kaggle_client
-from pipeline.delivery import Parcel, Way, deliver
-from pipeline.kaggle_client import KaggleSession, OutputName
+from pipeline import artifacts
+from pipeline.delivery import Parcel, Way, deliver, why_kaggle_takes_nothing
+from pipeline.kaggle_client import COMPETITION_URL, KaggleSession, OutputName
 from pipeline.ledger import Entry, Ledger
 from pipeline.problems import FeatureStore
 from pipeline.progress import say
@@ -66,19 +66,13 @@ def _as_notebook(session: KaggleSession, slug: str, kernel: dict[str, Any]) -> W
 
 def _why_not(store: FeatureStore, *, is_sample: bool, is_upload_wanted: bool) -> str | None:
     """The reason for which the network is not touched, or None."""
-    by_hand = f"by hand: {kaggle_client.COMPETITION_URL.format(slug=store.spec.kaggle_slug)}/submit"
+    by_hand = f"by hand: {COMPETITION_URL.format(slug=store.spec.kaggle_slug)}/submit"
     if is_sample or store.is_sample:
         return "this is SAMPLE DATA, which Kaggle never gets"
     if not is_upload_wanted:
         return f"UPLOAD=0; {by_hand}"
-    if store.spec.dataset is not None:
-        return f"the files are those of the data set {store.spec.dataset}, which takes no submissions"
-    if kaggle_client.find_credentials() is None:
-        return (
-            f"no Kaggle credentials were found (make a token at {kaggle_client.SETTINGS_URL} and put it into "
-            f"~/.kaggle/access_token or KAGGLE_API_TOKEN); {by_hand}"
-        )
-    return None
+    reason = why_kaggle_takes_nothing(store.spec)
+    return reason and f"{reason}; {by_hand}"
 
 
 def _outcome(entry: Entry) -> str:

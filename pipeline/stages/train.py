@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -71,15 +70,7 @@ def train_run(
         _write_tensorboard(run, history)
     for number, result in enumerate(results):
         result.fitted.save(part_folder(run.model, number, len(parts)))
-    report = {
-        "run": run.name,
-        "competition": store.workspace.competition,
-        "data": store.manifest["data"],
-        "is_sample": store.is_sample,
-        "config": config.model_dump(),
-        "metric": store.spec.metric,
-        "cv_score": cv_score,
-        "fold_scores": fold_scores,
+    report = store.record_of(run, config, cv_score, fold_scores, str(device)) | {
         "last_epoch_by_fold": _last_epoch(history),
         "classification": found.classification,
         "trust": known_trust(store),
@@ -88,12 +79,6 @@ def train_run(
         "scope": _one_or_all([store.problem(part).scope for _, part in parts]),
         "target_transform": _one_or_all([store.problem(part).target_transform for _, part in parts]),
         "elapsed_s": round(time.monotonic() - started, 2),
-        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": str(device),
-        "fingerprint": fingerprint,
-        "folds_sha256": store.manifest["folds_sha256"],
-        "git_commit": artifacts.git_commit(store.workspace.root),
-        "versions": artifacts.versions(),
     }
     artifacts.write_json(run.report, report)
     shutil.rmtree(run.checkpoints, ignore_errors=True)

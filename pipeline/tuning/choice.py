@@ -48,7 +48,7 @@ def choose_ensemble(tuning: Tuning, context: FitContext) -> Ensemble | None:
     complete = {str(trial.number): trial for trial in best_trials(tuning.study, metric, len(tuning.study.trials))}
     paths = {name: tuning.oofs / f"{name}.npy" for name in complete}
     oofs = {name: artifacts.read_npy(path) for name, path in paths.items() if path.exists()}
-    if len(oofs) < 2:
+    if len(oofs) < 2 or len(store.splits) < 2:  # nothing to average, or no other fold to tell it by
         return None
     selection = select_greedily(oofs, target, fold_of_row, metric)
     by_fold = best_by_fold(oofs, target, fold_of_row, metric)
