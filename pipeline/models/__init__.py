@@ -66,7 +66,7 @@ MODELS: dict[str, ModelEntry] = {
             "weight_decay": 0.05,
             "schedule": "one_cycle",
             "batch_size": 128,
-            "epochs": 6,
+            "epochs": 12,
             "evaluate_every": 3,
         },
         NeuralModel,
