@@ -36,6 +36,7 @@ from pipeline.tuning import (
 )
 from pipeline.tuning.choice import confirmed_choice
 from pipeline.tuning.pruning import WilcoxonFoldPruner, note_fold_scores
+from pipeline.tuning.tuner import n_epochs
 from tests.conftest import Toy
 
 SPACE = """
@@ -495,6 +496,19 @@ def test_values_that_a_complete_trial_had_are_not_trained_again(tuned: Toy) -> N
     assert len(by_params) <= 6
     assert all(len(values) == 1 for values in by_params.values())
     assert any("the same as trial" in trial.user_attrs.get("reason", "") for trial in trials)
+
+
+def test_the_rungs_of_a_model_that_is_not_the_presets_are_those_of_its_own_epochs(toy: Toy) -> None:
+    """A pruner that takes another model's forty epochs for twelve has no rung before the end."""
+    toy.submit()
+    base = load_run_config("fast", model="cnn")
+    study = open_tuning(toy.store(), base).study
+    for value in (1.0, 2.0, 3.0, 4.0, 5.0):
+        trial = study.ask()
+        trial.report(value, n_epochs(base) // 4)
+        is_pruned = trial.should_prune()
+        study.tell(trial, value)
+    assert is_pruned
 
 
 def test_wilcoxon_prunes_what_loses_on_every_fold_at_the_same_epoch() -> None:

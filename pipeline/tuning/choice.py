@@ -19,9 +19,10 @@ from pipeline.progress import progress_bar, say
 from pipeline.tuning.confirmation import Confirmed
 from pipeline.tuning.session import Tuning
 from pipeline.tuning.study import best_trials
-from pipeline.tuning.tuner import is_network, oof_of
+from pipeline.tuning.tuner import is_network, n_epochs, oof_of
 
 MOST_SEEDS = 4  # of a single trial in the comparison: more would take as long as the study
+CURVE_POINTS = 8  # of a tuned network's history
 TUNED = "tuned"  # preset name of the configuration that `best.json` holds
 
 
@@ -133,7 +134,7 @@ def as_preset(config: RunConfig, description: str) -> RunConfig:
     """A trial's configuration as a run's: named, and evaluated often enough for curves."""
     params = dict(config.params)
     if is_network(config.model):
-        params["evaluate_every"] = max(1, int(params.get("epochs", 40)) // 8)
+        params["evaluate_every"] = max(1, n_epochs(config) // CURVE_POINTS)
     return config.model_copy(update={"preset": TUNED, "description": description, "params": params})
 
 

@@ -22,7 +22,7 @@ from pipeline.problems import FeatureStore
 from pipeline.progress import say
 from pipeline.tuning.ownership import Ownership
 from pipeline.tuning.study import default_values, differences, open_study, values_of, with_values
-from pipeline.tuning.tuner import Tuner
+from pipeline.tuning.tuner import Tuner, n_epochs
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def open_tuning(
         metric=metric,
         sampler=sampler,
         pruner=pruner,
-        epochs=int(base.params.get("epochs", 40)),
+        epochs=n_epochs(base),
         seed=base.seed,
         made_of=made_of,
     )

@@ -222,6 +222,11 @@ def encoded_out_of_fold(
     return oof
 
 
+def n_epochs(config: RunConfig) -> int:
+    """How long a trial of this configuration trains; 1 for a model that is no network."""
+    return int(getattr(model_params(config.model, config.params, where=f"preset {config.preset}"), "epochs", 1))
+
+
 def score_on(
     config: RunConfig, problem: Problem, metric: Metric, splits: Sequence[Split], seed: int, context: FitContext
 ) -> float:
