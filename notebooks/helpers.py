@@ -28,7 +28,7 @@ from pipeline.nets.networks import MLP
 from pipeline.nets.optimizers import OptimizerName, ScheduleName, Update
 from pipeline.nets.parameters import views_of
 from pipeline.nets.plan import Member, PackData, Plan
-from pipeline.nets.training import predict, train_pack
+from pipeline.nets.training import one_by_one, predict, train_pack
 from pipeline.samples import make_sample
 
 SIZE = os.environ.get("NOTEBOOK_SIZE", "full")  # `small` is for a quick look, and for the tests
@@ -169,7 +169,7 @@ def fit(
     plan = Plan(cross_entropy(), epochs, batch_size, update, evaluate_every=evaluate_every)
     train_rows, test_rows = np.arange(n_train), np.arange(n_train, len(both_x))
     pack = [Member(0, 0, train_rows, test_rows, schedule=schedule, **numbers) for numbers in members]
-    result = train_pack(network, plan, PackData(Inputs(both_x[None]), both_y[None], weight), pack, score)
+    result = train_pack(network, plan, PackData(Inputs(both_x[None]), both_y[None], weight), pack, one_by_one(score))
     history = pd.DataFrame(lines, columns=["member", "part", "loss", "accuracy"])
     epoch = (history.groupby(["member", "part"]).cumcount() + 1) * evaluate_every
     return Fit(network, result.matrix, history.assign(epoch=epoch.clip(upper=epochs)))

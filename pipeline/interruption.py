@@ -6,6 +6,18 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
+
+
+class _Request:
+    """A handler that acts once and puts back the one before it."""
+
+    def __init__(self, action: Callable[[], None], before: Any) -> None:
+        self.action, self.before = action, before
+
+    def __call__(self, _: int, __: object) -> None:
+        signal.signal(signal.SIGINT, self.before)
+        self.action()
 
 
 @contextlib.contextmanager
@@ -13,15 +25,10 @@ def on_interrupt(action: Callable[[], None]) -> Iterator[None]:
     """The first Ctrl-C calls `action` (set an event, say), the outer one if two are nested; the second is ordinary."""
     before = signal.getsignal(signal.SIGINT)
     is_main = threading.current_thread() is threading.main_thread()  # signals are its
-    if not is_main or before is not signal.default_int_handler:
+    if not is_main or isinstance(before, _Request):
         yield
         return
-
-    def on_signal(_: int, __: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        action()
-
-    signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGINT, _Request(action, before))
     try:
         yield
     finally:
