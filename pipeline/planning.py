@@ -49,6 +49,7 @@ COSTS = {
     "mlp": Cost(1.5, rows=0.9, columns=0.4),
     "mlp pbld": Cost(7.0, rows=0.9, columns=0.7),
     "lightgbm": Cost(5.0, rows=0.6, classes_factor=1.5, classes=0.7, is_boosting=True),
+    "lightgbm all columns": Cost(3.5, rows=0.6, classes_factor=1.5, classes=0.7, is_boosting=True),
     "xgboost": Cost(9.0, rows=0.6, classes_factor=2.0, classes=0.7, is_boosting=True),
     "catboost": Cost(28.0, rows=0.3, classes_factor=0.7, classes=0.7, is_boosting=True),
     "histogram_boosting": Cost(10.0, rows=0.7, classes=0.7, is_boosting=True),
@@ -78,7 +79,7 @@ FOR_MANY_ROWS: Wanted = (
 )  # fmt: skip
 MANY_COLUMNS = 200  # from here on most columns are likely to be noise, which trees and the lasso leave out
 FOR_WIDE: Wanted = (
-    ("lightgbm", 1, ""), ("lasso", 1, ""), ("catboost", 1, ""), ("xgboost", 1, ""), ("kernel_ridge", 1, ""),
+    ("lightgbm", 1, "all columns"), ("lasso", 1, ""), ("catboost", 1, ""), ("xgboost", 1, ""), ("kernel_ridge", 1, ""),
     ("extra_trees", 1, ""), ("mlp", 4, ""), ("svm", 1, ""),
 )  # fmt: skip
 PBLD_FOR_NUMBERS = ("number_embedding=pbld", "dropout=0.2")
@@ -87,6 +88,8 @@ QUICK = ("lr=0.2", "rounds=60", "row_share=0.8")
 QUICK_COLUMNS = 200  # a quick boosting's tree looks at
 VARIANTS = {
     "mlp": ("number_embedding=none", "hidden_sizes=[256]", "dropout=0.1", "weight_decay=0.05"),
+    # where few of many columns matter, few trees of three in ten see them
+    "lightgbm all columns": ("column_share=1.0", "row_share=0.8", "lr=0.1"),
     "lightgbm quick": (*QUICK, "max_leaves=31"),
     "xgboost quick": (*QUICK, "max_depth=6"),
     "catboost quick": (*QUICK, "max_depth=7"),
