@@ -131,6 +131,20 @@ def test_time_that_is_left_goes_into_tuning_once_and_what_it_finds_is_trained(
     assert "neighbours" not in bench.trained
 
 
+def test_when_all_seeds_are_trained_the_next_kind_is_tuned(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    forests = [candidate("random_forest", 10.0, "n_trees=10"), candidate("extra_trees", 10.0, "n_trees=10")]
+    monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: forests)
+    monkeypatch.setattr(stage, "more_seeds", lambda *_: [])
+    bench.seconds |= {"random_forest": 10.0, "extra_trees": 10.0}
+    weights = {"random_forest": 0.7, "extra_trees": 0.3}
+    monkeypatch.setattr(stage._Work, "_weight_by_kind", lambda _: weights)
+    bench(30.0)
+    assert [model for model, _ in bench.tuned] == ["random_forest", "extra_trees"]
+    (_, first), (_, second) = bench.tuned
+    assert second == pytest.approx(0.8 * (1800.0 - 20.0 - first), rel=0.05)
+    assert bench.now <= 1800.0
+
+
 def test_too_little_time_for_enough_trials_is_not_spent_on_tuning(bench: Bench) -> None:
     bench(5.0)  # 24 trials of 20 s do not fit
     assert bench.tuned == []

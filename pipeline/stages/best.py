@@ -40,6 +40,7 @@ MOST_OVER = 4.0  # a fit that takes so many times its estimate (and a minute at 
 LEAST_LIMIT_S = 60.0
 FIRST_BY_S, FIRST_BY_SHARE = 50.0, 0.38  # when the first submission shall be there, of the budget at most
 TUNING_SHARE = 0.5  # of what is left when every candidate has had its turn
+LAST_TUNING_SHARE = 0.8  # of what is left when their further seeds have had theirs, too
 SHARE_BEFORE_REFIT = 0.45  # of the budget, where the members are trained again on all rows at the end
 
 # (share done, times): a fit that at its own pace would take so many times what it may take is given up at once; of five
@@ -112,7 +113,7 @@ class _Work:
     given_up: list[dict[str, str]] = field(default_factory=list)
     weights: dict[str, float] = field(default_factory=dict)  # run -> weight
     tuned: list[Candidate] = field(default_factory=list)
-    is_tuning_done: bool = False
+    tuned_kinds: set[str] = field(default_factory=set)  # what it was tried for, with or without a find
     is_interrupted: bool = False
     has_looked: bool = False
     is_first_due: bool = False  # a first candidate took too long: the floor comes before it
@@ -206,7 +207,13 @@ class _Work:
             return self.floor
         if all(member.kind == self.floor.kind for member in self.members):
             return min(untried, key=self.pace.estimate, default=None) if self.left() > 0 else None
-        self._tune_once()
+        if not self.tuned_kinds:
+            self._tune_next(TUNING_SHARE)
+        while (fitting := self._first_single()) is None and self._tune_next(LAST_TUNING_SHARE):
+            pass
+        return fitting
+
+    def _first_single(self) -> Candidate | None:
         singles = [*self.candidates, *self.tuned]
         return self._first_fitting(self._untried([*singles, *more_seeds(singles, self._weight_by_kind(), self.pace)]))
 
@@ -237,28 +244,32 @@ class _Work:
             by_kind[by_run[name]] = by_kind.get(by_run[name], 0.0) + weight
         return by_kind
 
-    def _tune_once(self) -> None:
-        """Tune the candidate of most weight, if enough trials of it fit; what is found is one more candidate."""
-        if self.is_tuning_done or self.is_interrupted or not self.members:
-            return
-        self.is_tuning_done = True
-        seconds, weights = TUNING_SHARE * self.left(), self._weight_by_kind()
-        plain = [one for one in self.candidates if one not in self.quick]
+    def _tune_next(self, share: float) -> bool:
+        """Tune the candidate of most weight that was not, if enough trials fit into the `share` of what is left.
+
+        What is found is one more candidate. Returns whether there was one to tune.
+        """
+        if self.is_interrupted or not self.members:
+            return False
+        seconds, weights = share * self.left(), self._weight_by_kind()
+        plain = [one for one in self.candidates if one not in self.quick and one.kind not in self.tuned_kinds]
         chosen = to_tune(plain, weights, self.pace, seconds)
         if chosen is None:
-            return
+            return False
+        self.tuned_kinds.add(chosen.kind)
         say(f"best: tuning {chosen.label} for {seconds:.0f} s; {self.left():.0f} s are left")
         self.stop = threading.Event()
         try:
             config = self.tune(chosen.config, seconds, self.stop)
         except KeyboardInterrupt:
             self.is_interrupted = True
-            return
+            return False
         if config is not None:
             self._take_tuned(chosen, config)
+        return True
 
     def _take_tuned(self, origin: Candidate, config: RunConfig) -> None:
-        self.is_tuning_done = True
+        self.tuned_kinds.add(origin.kind)
         self.tuned.append(tuned_candidate(origin, config))
 
     def try_candidate(self, candidate: Candidate) -> bool:
