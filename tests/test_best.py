@@ -194,6 +194,22 @@ def test_ctrl_c_ends_with_the_best_so_far(bench: Bench) -> None:
     assert bench.trained[:2] == ["mlp", "neighbours"]
 
 
+def test_ctrl_c_while_it_tunes_trains_nothing_more(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    forest = candidate("random_forest", 20.0, "n_trees=10")
+    monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: [forest])
+    bench.seconds["random_forest"] = 10.0
+
+    def tune(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "tune", tune)
+    best = bench(40.0)
+    assert best.is_interrupted
+    assert bench.trained == ["random_forest"]
+    assert best.submission.exists()
+
+
 def test_ctrl_c_before_any_model_is_an_interruption(bench: Bench) -> None:
     bench.on_train = lambda *_: signal.raise_signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):

@@ -209,9 +209,10 @@ class _Work:
             return min(untried, key=self.pace.estimate, default=None) if self.left() > 0 else None
         if not self.tuned_kinds:
             self._tune_next(TUNING_SHARE)
-        while (fitting := self._first_single()) is None and self._tune_next(LAST_TUNING_SHARE):
-            pass
-        return fitting
+        while not self.is_interrupted:
+            if (fitting := self._first_single()) or not self._tune_next(LAST_TUNING_SHARE):
+                return fitting
+        return None
 
     def _first_single(self) -> Candidate | None:
         singles = [*self.candidates, *self.tuned]
