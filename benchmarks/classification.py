@@ -25,7 +25,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from pipeline.images import idx_tables
+from pipeline.competition.idx_images import idx_tables
+from pipeline.competition.samples import make_sample
+from pipeline.competition.samples.quadrants import CENTRES, make_points
 from pipeline.nets import scratch
 from pipeline.nets.convolutional import ConvNet
 from pipeline.nets.inputs import Inputs
@@ -35,8 +37,6 @@ from pipeline.nets.optimizers import Update
 from pipeline.nets.parameters import views_of
 from pipeline.nets.plan import Member, PackData, Plan
 from pipeline.nets.training import one_by_one, predict, train_pack
-from pipeline.samples import make_sample
-from pipeline.samples.quadrants import CENTRES, make_points
 
 BATCH_SIZE, LR = 256, 0.1
 console = Console()

@@ -30,7 +30,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.images import idx_tables
+from pipeline.competition.idx_images import idx_tables
 from pipeline.nets.inputs import Gather, Inputs
 from pipeline.nets.losses import cross_entropy
 from pipeline.nets.networks import MLP

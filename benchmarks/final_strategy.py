@@ -14,13 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.artifacts import Workspace
 from pipeline.cli import n_cores
-from pipeline.config import load_run_config, load_spec
-from pipeline.folds import Split
-from pipeline.models import make_model
-from pipeline.models.base import FitContext, Problem
-from pipeline.problems import FeatureStore
+from pipeline.competition.folds import Split
+from pipeline.competition.problem import Problem
+from pipeline.competition.store import FeatureStore
+from pipeline.competition.workspace import Workspace
+from pipeline.config.run import load_run_config
+from pipeline.config.spec import load_spec
+from pipeline.models.base import FitContext
+from pipeline.models.registry import make_model
 
 
 def without(problem: Problem, split: Split) -> Problem:

@@ -27,11 +27,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pipeline.artifacts import Workspace, read_json
-from pipeline.delivery import Parcel, deliver
-from pipeline.errors import KaggleError
-from pipeline.kaggle_client import KaggleSession, calls, download_files
-from pipeline.ledger import Ledger
+from pipeline.base.errors import KaggleError
+from pipeline.base.files import read_json
+from pipeline.competition.workspace import Workspace
+from pipeline.kaggle.client import KaggleSession, calls, download_files
+from pipeline.kaggle.ledger import Ledger
+from pipeline.kaggle.upload import Parcel, deliver
 from tests.conftest import SPEC, TINY, Toy, toy_tables
 from tests.kaggle.conftest import SAME_RUN, FakeClock, offer_toy, run_notebooks
 from tests.kaggle.faults import FAULTS, OPERATIONS, PASSING, STALL_TIMEOUT_S
@@ -264,7 +265,7 @@ def main() -> None:
 
 def calls_say_nothing() -> None:
     """The messages of hundreds of retries help nobody here."""
-    from pipeline.progress import console
+    from pipeline.base.progress import console
 
     console.quiet = True
 

@@ -25,12 +25,13 @@ from reference import LOG_RMSE, train_one
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import FeatureSteps, RunConfig, load_run_config
-from pipeline.features import Role
-from pipeline.folds import Split, splits_of
-from pipeline.models import make_model
-from pipeline.models.base import FitContext, Problem
-from pipeline.samples import make_sample
+from pipeline.competition.folds import Split, splits_of
+from pipeline.competition.problem import Problem
+from pipeline.competition.samples import make_sample
+from pipeline.competition.tables.typed import Role
+from pipeline.config.run import FeatureSteps, RunConfig, load_run_config
+from pipeline.models.base import FitContext
+from pipeline.models.registry import make_model
 
 RECIPES = ("seed-linear", "seed-mlp")
 FOLDS = 5

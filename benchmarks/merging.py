@@ -26,11 +26,13 @@ from rich.table import Table
 from scaling import make_problem
 from scipy.optimize import nnls
 
-from pipeline.folds import Split
-from pipeline.models import model_params, neural
-from pipeline.models.base import FitContext, Problem
-from pipeline.models.fitted_neural import FittedNeural
-from pipeline.models.neural import NeuralParams, fit_many, prepare
+from pipeline.competition.folds import Split
+from pipeline.competition.problem import Problem
+from pipeline.models.base import FitContext
+from pipeline.models.networks import model
+from pipeline.models.networks.fitted import FittedNeural
+from pipeline.models.networks.model import NeuralParams, fit_many, prepare
+from pipeline.models.registry import model_params
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import mse
 from pipeline.nets.merging import CPU_STEP, StepCost
@@ -115,20 +117,20 @@ def fitted(configurations: list[NeuralParams], problem: Problem, cost: StepCost,
     splits = [Split(everyone[fold_of_row != fold], everyone[fold_of_row == fold]) for fold in range(FOLDS)]
     context = FitContext(n_workers=n_workers)
     prepared = prepare(configurations[0], problem, splits, seed=0, device=context.device)
-    n_packs, run_packs, step_cost = 0, neural.run_packs, neural.step_cost
+    n_packs, run_packs, step_cost = 0, model.run_packs, model.step_cost
 
     def counted(jobs: Any, **other: Any) -> Any:
         nonlocal n_packs
         n_packs = len(jobs)
         return run_packs(jobs, **other)
 
-    neural.run_packs, neural.step_cost = counted, lambda _: cost
+    model.run_packs, model.step_cost = counted, lambda _: cost
     try:
         started = time.perf_counter_ns()
         fits = fit_many(configurations, problem, splits, prepared, seed=0, n_seeds=1, context=context)
         elapsed_ns = time.perf_counter_ns() - started
     finally:
-        neural.run_packs, neural.step_cost = run_packs, step_cost
+        model.run_packs, model.step_cost = run_packs, step_cost
     scores = [line.valid_score for fit in fits if isinstance(fit, FittedNeural) for line in fit.history]
     return n_packs, elapsed_ns, round(1e6 * statistics.fmean(scores))
 

@@ -27,12 +27,12 @@ from reference import train_one
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import load_run_config
-from pipeline.models import model_params
+from pipeline.config.run import load_run_config
 from pipeline.models.base import FitContext
-from pipeline.models.fitted_neural import FittedNeural
-from pipeline.models.neural import NeuralParams, fit_many
-from pipeline.models.prepared import prepare_splits
+from pipeline.models.networks.fitted import FittedNeural
+from pipeline.models.networks.model import NeuralParams, fit_many
+from pipeline.models.networks.tensors import prepare_splits
+from pipeline.models.registry import model_params
 from pipeline.nets.workers import pack_sizes
 
 N_TRIALS, WIDTH, BATCH = 16, 64, 64

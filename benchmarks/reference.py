@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from pipeline.folds import Split
+from pipeline.competition.folds import Split
 from pipeline.metrics import METRICS
 
 LOG_RMSE = METRICS["log_rmse"]

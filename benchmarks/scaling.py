@@ -22,11 +22,12 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import FeatureSteps
-from pipeline.folds import Split
+from pipeline.competition.folds import Split
+from pipeline.competition.problem import Problem
+from pipeline.config.run import FeatureSteps
 from pipeline.metrics import METRICS
-from pipeline.models import make_model
-from pipeline.models.base import FitContext, Problem
+from pipeline.models.base import FitContext
+from pipeline.models.registry import make_model
 
 FOLDS, LEVELS, EPOCHS = 5, 12, 2
 USUAL = {"rows": 10_000, "columns": 100, "members": 5}

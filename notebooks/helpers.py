@@ -20,7 +20,8 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.images import idx_tables
+from pipeline.competition.idx_images import idx_tables
+from pipeline.competition.samples import make_sample
 from pipeline.nets import scratch
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import cross_entropy
@@ -29,7 +30,6 @@ from pipeline.nets.optimizers import OptimizerName, ScheduleName, Update
 from pipeline.nets.parameters import views_of
 from pipeline.nets.plan import Member, PackData, Plan
 from pipeline.nets.training import one_by_one, predict, train_pack
-from pipeline.samples import make_sample
 
 SIZE = os.environ.get("NOTEBOOK_SIZE", "full")  # `small` is for a quick look, and for the tests
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C6D31", "#555555"]  # told apart by all

@@ -15,14 +15,15 @@ import typer
 import typer.core
 
 from pipeline import __version__
-from pipeline.artifacts import RunFolder, Workspace
-from pipeline.errors import PipelineError, SpecError
-from pipeline.presets import preset_names
-from pipeline.progress import console, mark_messages, say
+from pipeline.base.errors import PipelineError, SpecError
+from pipeline.base.progress import console, mark_messages, say
+from pipeline.competition.workspace import RunFolder, Workspace
+from pipeline.config.presets import preset_names
 
 if TYPE_CHECKING:  # what a command needs is imported by it, so that none waits for the others' packages
-    from pipeline.config import CompetitionSpec, RunConfig
-    from pipeline.problems import FeatureStore
+    from pipeline.competition.store import FeatureStore
+    from pipeline.config.run import RunConfig
+    from pipeline.config.spec import CompetitionSpec
 
 KAGGLE_TROUBLE = 3  # exit code of `doctor` when something is wrong, as of a KaggleError
 INTERRUPTED = 130  # exit code of a program ended by Ctrl-C
@@ -54,7 +55,7 @@ app = typer.Typer(
 
 def _slug(given: str) -> str:
     """A competition's slug from itself or from the address of one of its pages."""
-    from pipeline.kaggle_client.addresses import slug_of
+    from pipeline.kaggle.client.addresses import slug_of
 
     return slug_of(given)
 
@@ -139,7 +140,7 @@ def train(
     root: Root = Path(),
 ) -> None:
     """Cross-validate a preset: out-of-fold predictions, scores, fold models."""
-    from pipeline import artifacts
+    from pipeline.base import files
     from pipeline.stages.repeat import repeat_run
 
     workspace = Workspace(root, competition)
@@ -152,7 +153,7 @@ def train(
         where, n_workers = choose_device(device), workers or n_cores()
         found = repeat_run(store, config, run, n_repeats=repeats, device=where, n_workers=n_workers)
         scores = " ".join(f"{one['cv_score']:.5f}" for one in found["repeats"])
-        own = artifacts.read_json(run.report)["cv_score"]
+        own = files.read_json(run.report)["cv_score"]
         print(
             f"cv {store.spec.metric}: {own:.5f}, on {repeats} other cuts {scores}; "
             f"mean {found['mean']:.5f} (sd {found['sd']:.5f})"
@@ -175,7 +176,7 @@ def submit(
 ) -> None:
     """Everything up to a checked submission, and its upload. What is there and up to date is not made again."""
     started = time.monotonic()
-    from pipeline import artifacts
+    from pipeline.base import files
     from pipeline.stages.submit import submit as submit_file
 
     workspace, is_interrupted = Workspace(root, competition), False
@@ -186,7 +187,7 @@ def submit(
     else:
         store, path = _finished(workspace, _run_config(workspace, preset, model, overrides), device, workers)
     submit_file(store, path, is_upload_wanted=upload, may_use_last_slot=yes)
-    provenance = artifacts.read_json(path.with_suffix(".json"))
+    provenance = files.read_json(path.with_suffix(".json"))
     sample = "  SAMPLE DATA" if store.is_sample else ""
     nested = f"  nested {provenance['nested_score']:.5f}" if "nested_score" in provenance else ""
     print(f"submission: {path}  cv {provenance['metric']} {provenance['cv_score']:.5f}{nested}{sample}")
@@ -261,8 +262,8 @@ def tune(
     root: Root = Path(),
 ) -> None:
     """Tune a model: Optuna proposes, packs train networks, trials x folds, other models one by one. Resumes."""
-    from pipeline import artifacts
-    from pipeline.config import load_run_config
+    from pipeline.base import files
+    from pipeline.config.run import load_run_config
     from pipeline.nets.devices import choose_device
     from pipeline.stages.runs import show_frame
     from pipeline.stages.tune import tune as tune_model
@@ -288,7 +289,7 @@ def tune(
     tables = {name: path.with_name(f"{name}.parquet") for name in ("trials", "importances")}
     if is_interrupted and not all(table.exists() for table in tables.values()):
         raise KeyboardInterrupt
-    table, importances = (artifacts.read_parquet(table) for table in tables.values())
+    table, importances = (files.read_parquet(table) for table in tables.values())
     if not table.empty:
         best_first = table.sort_values("cv_score", ascending=not store.spec.scorer.greater_is_better)
         show_frame(best_first.head(10), "best trials")
@@ -303,7 +304,7 @@ def tune(
 @app.command()
 def runs(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
     """List all runs of a competition, best first."""
-    from pipeline.config import load_spec
+    from pipeline.config.spec import load_spec
     from pipeline.stages.runs import list_runs, show_frame
 
     workspace = Workspace(root, competition)
@@ -345,7 +346,7 @@ def leaderboard(
     root: Root = Path(),
 ) -> None:
     """Kaggle's public leaderboard, your place, and cv against public score for all that was sent."""
-    from pipeline.config import load_spec
+    from pipeline.config.spec import load_spec
     from pipeline.stages.leaderboard import read_leaderboard
     from pipeline.stages.runs import show_frame
 
@@ -361,7 +362,7 @@ def leaderboard(
 @app.command()
 def doctor(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
     """Say what is found on this machine and at Kaggle, and what is wrong. Never shows a secret."""
-    from pipeline.config import load_spec
+    from pipeline.config.spec import load_spec
     from pipeline.stages.doctor import examine
 
     workspace = Workspace(root, competition)
@@ -385,8 +386,8 @@ def predict(
     """Predict a new file with a stored run."""
     gc.disable()  # of the seconds this takes, one in six went into looking for garbage among what imports leave
     try:
-        from pipeline.config import load_spec
-        from pipeline.problems import FeatureStore
+        from pipeline.competition.store import FeatureStore
+        from pipeline.config.spec import load_spec
         from pipeline.stages.predict import predict_file
 
         workspace = Workspace(root, competition)
@@ -421,8 +422,8 @@ def _name_and_place(given: str) -> tuple[str, Path | None]:
 
 def _run_config(workspace: Workspace, preset: str, model: str | None, overrides: list[str] | None) -> RunConfig:
     """The run to train. `auto` is what `tune` found, if it is of the features at hand, else the preset `fast`."""
-    from pipeline import artifacts
-    from pipeline.config import load_run_config
+    from pipeline.base import files
+    from pipeline.config.run import load_run_config
 
     if preset == "best":
         raise SpecError("preset best is a plan of many runs", where="--preset", hint="`submit` and `final` take it.")
@@ -431,7 +432,7 @@ def _run_config(workspace: Workspace, preset: str, model: str | None, overrides:
         is_current = (
             best.exists()
             and workspace.manifest.exists()
-            and (artifacts.read_json(best)["features"] == artifacts.read_json(workspace.manifest)["fingerprint"])
+            and (files.read_json(best)["features"] == files.read_json(workspace.manifest)["fingerprint"])
         )
         preset = "tuned" if is_current else "fast"
         say(f"preset: {'what tune found' if is_current else 'fast (nothing is tuned yet)'}")
@@ -442,7 +443,7 @@ def _run_config(workspace: Workspace, preset: str, model: str | None, overrides:
 
 def _with_spec(workspace: Workspace, dataset: str | None = None) -> CompetitionSpec:
     """Raw files and the spec, both made where they are not there."""
-    from pipeline.config import load_spec
+    from pipeline.config.spec import load_spec
     from pipeline.stages.data import fetch_data
     from pipeline.stages.init import write_spec
 
@@ -455,7 +456,7 @@ def _with_spec(workspace: Workspace, dataset: str | None = None) -> CompetitionS
 
 def _with_features(workspace: Workspace) -> tuple[FeatureStore, bool]:
     """The competition's features, and whether they had to be written."""
-    from pipeline.problems import FeatureStore
+    from pipeline.competition.store import FeatureStore
     from pipeline.stages.features import build_features
 
     spec = _with_spec(workspace)
@@ -467,8 +468,8 @@ def _with_features(workspace: Workspace) -> tuple[FeatureStore, bool]:
 
 def _trained(workspace: Workspace, config: RunConfig, device: str, workers: int) -> tuple[FeatureStore, RunFolder]:
     from pipeline.nets.devices import choose_device
+    from pipeline.scoring.data_check import say_trust, trust_in
     from pipeline.stages.train import train_run
-    from pipeline.trust import say_trust, trust_in
 
     where = choose_device(device)
     store, _ = _with_features(workspace)
@@ -489,10 +490,10 @@ def _best(
     workspace: Workspace, minutes: float, prune: float | None, device: str, workers: int, started: float
 ) -> tuple[FeatureStore, Path, bool]:
     """The features, the submission of the best ensemble, and whether Ctrl-C ended it."""
-    from pipeline.ensembling import SMALLEST_WEIGHT
+    from pipeline.best.race import make_best
     from pipeline.models.base import FitContext
     from pipeline.nets.devices import choose_device
-    from pipeline.stages.best import make_best
+    from pipeline.scoring.ensembling import SMALLEST_WEIGHT
     from pipeline.stages.final import make_final
     from pipeline.stages.train import train_run
     from pipeline.tuning import tune_within

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
-from pipeline.artifacts import RunFolder, Workspace
 from pipeline.cli import app
-from pipeline.config import load_spec
-from pipeline.problems import FeatureStore
+from pipeline.competition.store import FeatureStore
+from pipeline.competition.workspace import RunFolder, Workspace
+from pipeline.config.spec import load_spec
 
 TINY = ["--set", "epochs=3", "--set", "hidden_sizes=[8]", "--set", "seeds=2", "--workers", "1", "--device", "cpu"]
 

@@ -1,4 +1,4 @@
-"""Law of the house (DESIGN.md, section 3): imports only go down. The checker itself is proven on planted arrows."""
+"""Law of the house: imports only go down, floor by floor. The checker itself is proven on planted arrows."""
 
 from __future__ import annotations
 
@@ -16,39 +16,24 @@ import pipeline
 PACKAGE = Path(pipeline.__file__).parent
 
 FLOORS = (
-    {
-        "config",
-        "metrics",
-        "artifacts",
-        "errors",
-        "locks",
-        "seeds",
-        "progress",
-        "interruption",
-        "presets",
-    },  # presets: data files and their names
-    {
-        "nets",
-        "tables",
-        "samples",
-        "images",
-        "features",
-        "targets",
-        "folds",
-        "kaggle_client",
-        "submission",
-        "ledger",
-        "agreement",
-        "probabilities",
-    },
-    {"models", "drafting", "delivery", "bundling", "leaks"},
-    {"cross_validation", "problems", "ensembling", "kernel_run"},
-    {"tuning", "planning", "run_work", "trust", "ensemble_run"},
+    {"base"},
+    {"metrics"},
+    {"config", "nets"},
+    {"competition"},
+    {"encoders", "kaggle"},
+    {"models"},
+    {"scoring"},
+    {"tuning", "best"},
     {"stages"},
     {"cli", "__main__"},
 )
+# Inside `stages` the order of the work: a stage may call the stages before it.
+STAGES = (
+    *("data", "init", "features", "steps", "check", "train", "repeat", "tune", "final", "best"),
+    *("submit", "kernel", "predict", "score", "runs", "compare", "leaderboard", "doctor"),
+)
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-NO_TORCH = {*FLOORS[0], "probabilities", "tables", "features", "folds", "drafting", "samples"}
+NO_TORCH = {"base", "metrics", "config", "competition", "encoders", "kaggle"}
 KAGGLE = {"kaggle", "kagglesdk"}  # importing them reads credentials and may exit
 
 
@@ -106,7 +91,6 @@ def unplaced_rooms(package: Path) -> list[str]:
 def mistakes_of(package: Path) -> list[str]:
     """Every broken rule, as `file:line: what`."""
     mistakes = unplaced_rooms(package)
-    rooms_below = {room: set[str]() for room in FLOORS[0]}
     for room, inside, arrow in arrows_of(package):
         where = f"{arrow.file.relative_to(package)}:{arrow.line}"
         top, *rest = arrow.target.split(".")
@@ -122,19 +106,29 @@ def mistakes_of(package: Path) -> list[str]:
         elif other not in FLOOR_OF:
             mistakes.append(f"{where}: imports {arrow.target}, which has no floor")
         elif room == other == "stages":
-            if rest[1:2] != [inside]:
-                mistakes.append(f"{where}: a stage imports {arrow.target}")
-        elif room != other and FLOOR_OF[other] >= FLOOR_OF[room]:
-            if FLOOR_OF[room] == 0 == FLOOR_OF[other]:
-                rooms_below[room].add(other)
-            elif (room, other) != ("__main__", "cli"):
-                way = "sideways" if FLOOR_OF[other] == FLOOR_OF[room] else "upward"
-                mistakes.append(f"{where}: {way} import of {arrow.target}")
+            if inside and not (rest[1] in STAGES[: STAGES.index(inside)] if inside in STAGES else False):
+                mistakes.append(f"{where}: a stage imports {arrow.target}, which comes after it")
+        elif room != other and FLOOR_OF[other] >= FLOOR_OF[room] and (room, other) != ("__main__", "cli"):
+            way = "sideways" if FLOOR_OF[other] == FLOOR_OF[room] else "upward"
+            mistakes.append(f"{where}: {way} import of {arrow.target}")
     try:
-        graphlib.TopologicalSorter(rooms_below).prepare()
+        graphlib.TopologicalSorter(modules_below(package)).prepare()
     except graphlib.CycleError as error:
-        mistakes.append(f"floor 0 has a cycle: {' -> '.join(error.args[1])}")
+        mistakes.append(f"modules import each other: {' -> '.join(error.args[1])}")
     return mistakes
+
+
+def modules_below(package: Path) -> dict[str, set[str]]:
+    """Module -> the modules it imports when it is imported; a package's own face counts as a module."""
+    files = {file: ["pipeline", *file.relative_to(package).with_suffix("").parts] for file in package.rglob("*.py")}
+    names = {file: ".".join(parts[:-1] if parts[-1] == "__init__" else parts) for file, parts in files.items()}
+    known = set(names.values())
+    below: dict[str, set[str]] = {name: set() for name in known}
+    for _, _, arrow in arrows_of(package):
+        target = arrow.target if arrow.target in known else arrow.target.rpartition(".")[0]
+        if arrow.runs_at_import and target in known - {names[arrow.file], "pipeline"}:
+            below[names[arrow.file]].add(target)
+    return below
 
 
 def test_imports_only_go_down() -> None:
@@ -143,17 +137,17 @@ def test_imports_only_go_down() -> None:
 
 def test_the_walk_sees_the_house() -> None:
     seen = {(room, arrow.target) for room, _, arrow in arrows_of(PACKAGE)}
-    assert ("nets", "pipeline.artifacts") in seen  # written `from pipeline import artifacts`
-    assert ("features", "pipeline.config.FeatureSteps") in seen
+    assert ("nets", "pipeline.base.files") in seen  # written `from pipeline.base import files`
+    assert ("encoders", "pipeline.config.run.FeatureSteps") in seen
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A house of its own to break, with two stages and a client in it."""
+    """A house of its own to break, with empty stages and an empty command line."""
     package = tmp_path / "pipeline"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "stages", "cli.py"))
     (package / "stages").mkdir()
-    for file in ("stages/__init__.py", "stages/one.py", "stages/two.py", "cli.py"):
+    for file in ("stages/__init__.py", "stages/train.py", "stages/tune.py", "cli.py"):
         (package / file).write_text("")
     return package
 
@@ -171,20 +165,25 @@ def added_mistake(package: Path, file: str, code: str) -> str:
 PLANTED = {
     "upward": ("nets/losses.py", "from pipeline.models import registry", "upward import of pipeline.models.registry"),
     "upward, written short": ("nets/losses.py", "from pipeline import cli", "upward import of pipeline.cli"),
-    "upward, relative": ("nets/losses.py", "from ..stages import one", "upward import of pipeline.stages.one"),
-    "upward, lazy": ("metrics.py", "def f():\n    import pipeline.folds", "upward import of pipeline.folds"),
-    "sideways": ("features.py", "from pipeline.folds import Split", "sideways import of pipeline.folds.Split"),
-    "sideways, relative": ("features.py", "from . import folds", "sideways import of pipeline.folds"),
-    "stage to stage": ("stages/one.py", "from pipeline.stages import two", "a stage imports pipeline.stages.two"),
-    "stage to stage, relative": ("stages/one.py", "from .two import run", "a stage imports pipeline.stages.two.run"),
+    "upward, relative": ("nets/losses.py", "from ..stages import train", "upward import of pipeline.stages.train"),
+    "upward, lazy": ("metrics.py", "def f():\n    import pipeline.config", "upward import of pipeline.config"),
+    "sideways": ("config/run.py", "from pipeline.nets import plan", "sideways import of pipeline.nets.plan"),
+    "sideways, relative": ("config/run.py", "from ..nets import plan", "sideways import of pipeline.nets.plan"),
+    "to a later stage": (
+        "stages/train.py",
+        "from pipeline.stages import tune",
+        "pipeline.stages.tune, which comes after",
+    ),
+    "to a later stage, relative": ("stages/train.py", "from .tune import run", "stages.tune.run, which comes after"),
+    "from a stage without a place": ("stages/odd.py", "from pipeline.stages import data", "a stage imports"),
     "a module of no floor": ("attic.py", "", "the room 'attic' has no floor"),
     "a package of no floor": ("attic/__init__.py", "", "the room 'attic' has no floor"),
     "an import of no floor": ("cli.py", "from pipeline import attic", "pipeline.attic, which has no floor"),
-    "a cycle": ("errors.py", "from pipeline import config", "floor 0 has a cycle"),
-    "the package itself": ("__init__.py", "from pipeline.config import Folds", "imports pipeline.config.Folds"),
-    "kaggle": ("kaggle_client/session.py", "import kaggle.api", "kaggle is imported at module level"),
+    "a circle": ("base/errors.py", "from pipeline.base import files", "modules import each other"),
+    "the package itself": ("__init__.py", "from pipeline.config import run", "imports pipeline.config.run"),
+    "kaggle": ("kaggle/client/session.py", "import kaggle.api", "kaggle is imported at module level"),
     "kaggle, guarded": ("cli.py", "try:\n    from kagglesdk import x\nexcept OSError:\n    pass", "at module level"),
-    "torch": ("features.py", "def f():\n    from torch import nn", "features imports torch"),
+    "torch": ("encoders/texts.py", "def f():\n    from torch import nn", "encoders imports torch"),
 }
 
 
@@ -197,12 +196,13 @@ def test_the_checker_catches_a_planted_import(copy: Path, file: str, code: str, 
     ("file", "code"),
     [
         ("nets/losses.py", "from pipeline.nets.networks import MLP\nfrom .networks import MLP"),
-        ("nets/losses.py", "from pipeline import errors, seeds, __version__\nimport torch"),
-        ("stages/one.py", "from pipeline.models import registry\nfrom pipeline import tuning"),
-        ("cli.py", "from pipeline.stages import one, two"),
-        ("kaggle_client/session.py", "def f():\n    import kaggle"),
-        ("kaggle_client/session.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import kaggle"),
-        ("config.py", "from pipeline.seeds import derive_seed"),
+        ("nets/losses.py", "from pipeline.base import errors, seeds\nfrom pipeline import __version__\nimport torch"),
+        ("stages/tune.py", "from pipeline.models import registry\nfrom pipeline import tuning"),
+        ("stages/tune.py", "from pipeline.stages import train\nfrom .data import fetch"),
+        ("cli.py", "from pipeline.stages import train, tune"),
+        ("kaggle/client/session.py", "def f():\n    import kaggle"),
+        ("kaggle/client/session.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import kaggle"),
+        ("config/run.py", "from pipeline.base.seeds import derive_seed"),
     ],
 )
 def test_the_checker_allows_what_is_allowed(copy: Path, file: str, code: str) -> None:

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Table, read_toml, validated
+from pipeline.base.errors import SpecError, did_you_mean
+from pipeline.config.presets import preset_names
 from pipeline.config.spec import Scope, TargetTransform
-from pipeline.errors import SpecError, did_you_mean
-from pipeline.presets import preset_names
+from pipeline.config.table import Table, read_toml, validated
 
 FinalStrategy = Literal["average", "refit"]
 ClassWeights = Literal["none", "balanced"] | dict[str, float]
@@ -159,7 +159,7 @@ def load_run_config(preset: str, *, model: str | None = None, overrides: Iterabl
         if preset not in preset_names():
             raise SpecError(f"unknown preset {preset!r}", hint=did_you_mean(preset, preset_names()))
         where, name = f"preset {preset}", preset
-        raw = tomllib.loads(resources.files("pipeline.presets").joinpath(f"{preset}.toml").read_text("utf-8"))
+        raw = tomllib.loads(resources.files("pipeline.config.presets").joinpath(f"{preset}.toml").read_text("utf-8"))
     if model is not None and model != raw.get("model"):
         is_own = preset.endswith((".json", ".toml"))  # what a user wrote stays
         raw = {**raw, "model": model, "params": {}, "parts": [], **({} if is_own else run_defaults(model))}

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from pipeline.config.base import Table, validated
-from pipeline.errors import SpecError, did_you_mean
+from pipeline.base.errors import SpecError, did_you_mean
+from pipeline.config.table import Table, validated
 from pipeline.metrics import Task
 
 

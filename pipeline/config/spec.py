@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.base import Table, read_toml, validated
+from pipeline.base.errors import SpecError, did_you_mean
 from pipeline.config.search_space import SpaceEntry
-from pipeline.errors import SpecError, did_you_mean
+from pipeline.config.table import Table, read_toml, validated
 from pipeline.metrics import METRICS, Metric, Task
 
 TargetTransform = Literal["none", "log", "log1p", "standardise"]

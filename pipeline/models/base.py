@@ -13,45 +13,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from pipeline.config import FeatureSteps, Scope, TargetTransform
-from pipeline.features import Encode, Role, TableEncoder
-from pipeline.folds import Split
-from pipeline.metrics import Metric, Task
-from pipeline.targets import balanced_class_weights
+from pipeline.competition.folds import Split
+from pipeline.competition.problem import Problem
+from pipeline.encoders import Encode, TableEncoder
 
 FloatArray = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One competition as a model sees it: typed tables, the target, and how features and target are prepared."""
-
-    train: pd.DataFrame
-    test: pd.DataFrame
-    target: FloatArray  # (rows,) or (rows, targets) numbers, or (rows,) class codes
-    roles: dict[str, Role]
-    ordered: dict[str, list[str]]
-    task: Task
-    n_classes: int  # 0 for regression
-    metric: Metric
-    sample_weight: FloatArray | None  # (rows,) the spec's column times the weight a user gave the row's class
-    features: FeatureSteps
-    scope: Scope
-    target_transform: TargetTransform
-    left_out: Sequence[str] = ()  # raw columns that became no feature, as those with one value only
-    balances_classes: bool = False  # every class of the rows a fit may learn from weighs as much in it
-
-    def weights_of(self, split: Split) -> FloatArray | None:
-        """(rows,) what a row weighs in the loss of a fit on the split's train rows; None: all alike.
-
-        Classes are counted in those rows alone.
-        """
-        if not self.balances_classes:
-            return self.sample_weight
-        codes, rows = self.target.astype(np.int64), split.train_rows
-        own = np.ones(len(codes)) if self.sample_weight is None else self.sample_weight
-        weights: FloatArray = own * balanced_class_weights(codes[rows], own[rows], self.n_classes)[codes]
-        return weights
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.errors import PipelineError
+from pipeline.base.errors import PipelineError
 
 DEVICE_NAMES = ("auto", "cuda", "mps", "cpu")
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from joblib.externals.loky import get_reusable_executor
 
-from pipeline.errors import TrainingError
+from pipeline.base.errors import TrainingError
 from pipeline.nets.networks import Network
 from pipeline.nets.plan import PRECISIONS, Member, PackData, Plan
 from pipeline.nets.training import History, HistoryRow, PackResult, Score, train_pack

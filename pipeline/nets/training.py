@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline import artifacts
+from pipeline.base import files
+from pipeline.base.seeds import derive_seed
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.networks import Network
 from pipeline.nets.parameters import ParameterPack, resized
 from pipeline.nets.plan import Member, PackData, Plan, Rows
 from pipeline.nets.stepping import Epoch, make_steps
-from pipeline.seeds import derive_seed
 
 HistoryRow = tuple[int, int, float, float]  # epoch from 1, member, train score, valid score
 Scored = tuple[int, Rows, NDArray[np.float32]]  # member, rows, its raw outputs on them (rows, outputs)
@@ -78,7 +78,7 @@ def train_pack(
     """
     pack = _Pack(network, plan, data, members, should_stop)
     if checkpoint is not None and checkpoint.exists():
-        pack.restore(artifacts.read_tensors(checkpoint))
+        pack.restore(files.read_tensors(checkpoint))
     saved_at = time.monotonic()
     while pack.epoch < plan.epochs and len(pack.alive):
         pack.train_epoch()
@@ -94,7 +94,7 @@ def train_pack(
         is_stopped = should_stop() and not pack.is_done
         is_due = time.monotonic() - saved_at > CHECKPOINT_EVERY_S
         if checkpoint is not None and (is_due or is_stopped or pack.is_done):
-            artifacts.write_tensors(checkpoint, pack.state())
+            files.write_tensors(checkpoint, pack.state())
             saved_at = time.monotonic()
         if is_stopped:
             raise KeyboardInterrupt

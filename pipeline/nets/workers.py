@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 
-from pipeline.errors import TrainingError
-from pipeline.interruption import on_interrupt
+from pipeline.base.errors import TrainingError
+from pipeline.base.interruption import on_interrupt
 from pipeline.nets.networks import Network
 from pipeline.nets.plan import PRECISIONS, Member, PackData, Plan
 from pipeline.nets.processes import train_pack_elsewhere, use_one_core

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.leaks import MOST_ROWS
-from pipeline.problems import FeatureStore
-from pipeline.progress import progress_bar
-from pipeline.trust import Finding, trust_in
+from pipeline.base.progress import progress_bar
+from pipeline.competition.store import FeatureStore
+from pipeline.scoring.data_check import Finding, trust_in
+from pipeline.scoring.leaks import MOST_ROWS
 
 
 def check_data(store: FeatureStore) -> list[Finding]:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from pipeline import artifacts
-from pipeline.agreement import fold_noise
-from pipeline.artifacts import Workspace
-from pipeline.errors import ArtifactError, did_you_mean
+from pipeline.base import files
+from pipeline.base.errors import ArtifactError, did_you_mean
+from pipeline.competition.workspace import Workspace
 from pipeline.metrics import METRICS
+from pipeline.scoring.fold_noise import fold_noise
 
 CONFIDENCE = 0.95
 
@@ -52,5 +52,5 @@ def _report(workspace: Workspace, name: str) -> dict[str, Any]:
     if name not in known:
         hint = did_you_mean(name, known) or "Train one first: `pipeline train`."
         raise ArtifactError(f"there is no finished run {name!r}", where=str(workspace.runs), hint=hint)
-    report: dict[str, Any] = artifacts.read_json(workspace.run(name).report)
+    report: dict[str, Any] = files.read_json(workspace.run(name).report)
     return report

@@ -16,12 +16,14 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline import artifacts, images, kaggle_client
-from pipeline.artifacts import Workspace
-from pipeline.errors import DataError, did_you_mean
-from pipeline.kaggle_client import KaggleSession
-from pipeline.progress import say
-from pipeline.samples import NOT_ON_KAGGLE, SAMPLES, make_sample
+from pipeline.base import files
+from pipeline.base.errors import DataError, did_you_mean
+from pipeline.base.progress import say
+from pipeline.competition import idx_images
+from pipeline.competition.samples import NOT_ON_KAGGLE, SAMPLES, make_sample
+from pipeline.competition.workspace import Workspace
+from pipeline.kaggle import client
+from pipeline.kaggle.client import KaggleSession
 
 DATA_DIR_VARIABLE = "PIPELINE_DATA_DIR"
 RAW_SUFFIXES = (".csv", ".csv.gz", ".parquet", ".txt", ".md")
@@ -33,9 +35,9 @@ def fetch_data(workspace: Workspace, slug: str, *, place: Path | None = None) ->
     Raises DataError when no place has the competition's files, KaggleError when Kaggle does not give them.
     """
     place = place or _given_place(workspace.competition, slug)
-    is_for_kaggle = kaggle_client.find_credentials() is not None and slug not in NOT_ON_KAGGLE
+    is_for_kaggle = client.find_credentials() is not None and slug not in NOT_ON_KAGGLE
     if workspace.source.exists():
-        source = artifacts.read_json(workspace.source)
+        source = files.read_json(workspace.source)
         if not source["is_sample"] or (place is None and not is_for_kaggle):
             _check_unchanged(workspace, source)
             return
@@ -61,8 +63,8 @@ def fetch_data(workspace: Workspace, slug: str, *, place: Path | None = None) ->
             f"no files of the competition {workspace.competition!r} were found",
             where=str(workspace.raw),
             hint=(
-                f"With Kaggle credentials ({kaggle_client.SETTINGS_URL}) they are downloaded. Else put "
-                f"train.csv, test.csv and sample_submission.csv there ({kaggle_client.data_url(slug)}), or set "
+                f"With Kaggle credentials ({client.SETTINGS_URL}) they are downloaded. Else put "
+                f"train.csv, test.csv and sample_submission.csv there ({client.data_url(slug)}), or set "
                 f"{DATA_DIR_VARIABLE} to a folder that has {workspace.competition}/. {_near(workspace.competition)}"
             ),
         )
@@ -104,23 +106,23 @@ def _fill(workspace: Workspace, write: Callable[[Path], None], source: str, *, i
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
-        raise artifacts.write_error(workspace.raw, error) from error
+        raise files.write_error(workspace.raw, error) from error
     _write_source(workspace, source, is_sample=is_sample)
 
 
 def _copy(place: Path, folder: Path) -> None:
-    if images.find_idx(place):
-        train, test, sample, solution = images.idx_tables(place)
-        artifacts.write_parquet(folder / "train.parquet", train)
-        artifacts.write_parquet(folder / "test.parquet", test)
-        artifacts.write_csv(folder / "sample_submission.csv", sample)
+    if idx_images.find_idx(place):
+        train, test, sample, solution = idx_images.idx_tables(place)
+        files.write_parquet(folder / "train.parquet", train)
+        files.write_parquet(folder / "test.parquet", test)
+        files.write_csv(folder / "sample_submission.csv", sample)
         if solution is not None:
-            artifacts.write_csv(folder.parent / "solution" / "solution.csv", solution)
+            files.write_csv(folder.parent / "solution" / "solution.csv", solution)
         return
-    files = _raw_files(place)
-    if not files:
+    found = _raw_files(place)
+    if not found:
         raise DataError(f"there is no file ending in {', '.join(RAW_SUFFIXES)}", where=str(place))
-    for path in files:
+    for path in found:
         shutil.copyfile(path, folder / path.name)
 
 
@@ -128,17 +130,17 @@ def _download(workspace: Workspace, slug: str, folder: Path) -> None:
     """Kaggle's files, unpacked; images become tables; a single folder that holds all is opened."""
     session = KaggleSession.connect()
     with tempfile.TemporaryDirectory(prefix=".files.", suffix=".partial", dir=workspace.folder) as temporary:
-        files = Path(temporary)
-        kaggle_client.download_files(session, slug, files, part_folder=workspace.folder / "download")
-        inside = list(files.iterdir())
+        fetched = Path(temporary)
+        client.download_files(session, slug, fetched, part_folder=workspace.folder / "download")
+        inside = list(fetched.iterdir())
         if len(inside) == 1 and inside[0].is_dir():
-            files = inside[0]
-        if images.find_idx(files):
-            _copy(files, folder)
+            fetched = inside[0]
+        if idx_images.find_idx(fetched):
+            _copy(fetched, folder)
             return
-        if not _raw_files(files):
+        if not _raw_files(fetched):
             raise DataError(f"Kaggle's files hold none ending in {', '.join(RAW_SUFFIXES)}", where=slug)
-        for path in files.iterdir():
+        for path in fetched.iterdir():
             path.replace(folder / path.name)
 
 
@@ -152,21 +154,20 @@ def _write_sample(workspace: Workspace, folder: Path) -> None:
 
 def _write_kaggle_csv(path: Path, frame: pd.DataFrame) -> None:
     """As Kaggle writes House Prices: missing cells are NA, and the text None is a value."""
-    artifacts.write_csv(path, frame.astype(object).where(frame.notna(), "NA"))
+    files.write_csv(path, frame.astype(object).where(frame.notna(), "NA"))
 
 
 def _write_source(workspace: Workspace, source: str, *, is_sample: bool) -> None:
-    files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": artifacts.sha256_of(path)}
-        for path in _raw_files(workspace.raw)
+    recorded = {
+        path.name: {"bytes": path.stat().st_size, "sha256": files.sha256_of(path)} for path in _raw_files(workspace.raw)
     }
     record = {
         "source": source,
         "is_sample": is_sample,
         "fetched_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "files": files,
+        "files": recorded,
     }
-    artifacts.write_json(workspace.source, record)
+    files.write_json(workspace.source, record)
 
 
 def _check_unchanged(workspace: Workspace, source: dict[str, Any]) -> None:
@@ -174,7 +175,7 @@ def _check_unchanged(workspace: Workspace, source: dict[str, Any]) -> None:
         path = workspace.raw / name
         if not path.exists():
             raise DataError("a raw file is gone", where=str(path), hint=f"Delete {workspace.raw} to fetch it again.")
-        if path.stat().st_size != recorded["bytes"] or artifacts.sha256_of(path) != recorded["sha256"]:
+        if path.stat().st_size != recorded["bytes"] or files.sha256_of(path) != recorded["sha256"]:
             raise DataError(
                 "a raw file was changed after it was fetched",
                 where=str(path),

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
 
-from pipeline import kaggle_client
-from pipeline.errors import KaggleError
-from pipeline.kaggle_client import KaggleSession
+from pipeline.base.errors import KaggleError
+from pipeline.kaggle import client
+from pipeline.kaggle.client import KaggleSession
 
 Mark = Literal["ok", "note", "warning", "problem"]
 PACKAGES = ("torch", "pandas", "scikit-learn", "optuna", "pyarrow", "numpy")
@@ -28,10 +28,10 @@ def examine(slug: str | None) -> Iterator[Finding]:
     """Findings one after the other: machine, credentials, Kaggle and, for a `slug`, the competition."""
     yield from _machine()
     yield from _credentials()
-    if not kaggle_client.found_credentials():
+    if not client.found_credentials():
         yield Finding(
             "note",
-            f"Kaggle: not asked, there are no credentials; make a token at {kaggle_client.SETTINGS_URL} and put it "
+            f"Kaggle: not asked, there are no credentials; make a token at {client.SETTINGS_URL} and put it "
             "into ~/.kaggle/access_token (chmod 600). Everything but download and upload works without.",
         )
         return
@@ -69,13 +69,13 @@ def _machine() -> Iterator[Finding]:
 
 
 def _credentials() -> Iterator[Finding]:
-    version = kaggle_client.client_version()
+    version = client.client_version()
     yield Finding("problem" if version == "not installed" else "ok", f"kaggle client: {version}")
-    found = kaggle_client.found_credentials()
+    found = client.found_credentials()
     for place, credential in enumerate(found, start=1):
         wins = " (this one is used)" if place == 1 else ""
         yield Finding("ok", f"credentials {place}: {credential.kind} from {credential.source}{wins}")
-    for warning in kaggle_client.credential_warnings():
+    for warning in client.credential_warnings():
         yield Finding("warning", warning)
 
 
@@ -86,7 +86,7 @@ def _competition(session: KaggleSession, slug: str) -> Iterator[Finding]:
     if competition.has_entered:
         yield Finding("ok", f"{slug}: the rules are accepted")
     else:
-        rules = kaggle_client.RULES_URL.format(slug=slug)
+        rules = client.RULES_URL.format(slug=slug)
         yield Finding("problem", f"{slug}: the rules are not accepted; accept them once in the browser: {rules}")
     if competition.is_code_only:
         yield Finding("note", f"{slug}: takes notebooks only: `make kernel COMPETITION={slug}`")

@@ -7,13 +7,14 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from pipeline import __version__, artifacts
-from pipeline.artifacts import Workspace
-from pipeline.config import CompetitionSpec
-from pipeline.folds import NEVER_VALIDATED, assign_folds
-from pipeline.problems import SAMPLE_MARK
-from pipeline.progress import say
-from pipeline.tables import find_raw, load_tables, read_table
+from pipeline import __version__
+from pipeline.base import files
+from pipeline.base.progress import say
+from pipeline.competition.folds import NEVER_VALIDATED, assign_folds
+from pipeline.competition.store import SAMPLE_MARK
+from pipeline.competition.tables import find_raw, load_tables, read_table
+from pipeline.competition.workspace import Workspace
+from pipeline.config.spec import CompetitionSpec
 
 
 def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
@@ -21,15 +22,15 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
 
     Raises DataError when the files do not fit the spec; nothing is overwritten then.
     """
-    source = artifacts.read_json(workspace.source)
-    fingerprint = artifacts.sha256_of_json(
+    source = files.read_json(workspace.source)
+    fingerprint = files.sha256_of_json(
         {
             "files": {name: record["sha256"] for name, record in source["files"].items()},
             "spec": spec.model_dump(exclude={"encoder", "feature_function", "tune"}),
             "version": __version__,
         }
     )
-    if workspace.manifest.exists() and artifacts.read_json(workspace.manifest)["fingerprint"] == fingerprint:
+    if workspace.manifest.exists() and files.read_json(workspace.manifest)["fingerprint"] == fingerprint:
         return False
     tables = load_tables(workspace.raw, spec)
     target = tables.target.to_numpy(dtype=np.float64)
@@ -48,12 +49,12 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
     if tables.sample_weight is not None:
         train_rows["sample_weight"] = tables.sample_weight
     sample = read_table(find_raw(workspace.raw, spec.files.sample_submission))
-    artifacts.write_parquet(workspace.features / "train.parquet", tables.train)
-    artifacts.write_parquet(workspace.features / "test.parquet", tables.test)
-    artifacts.write_parquet(workspace.features / "train_rows.parquet", train_rows)
-    artifacts.write_parquet(workspace.features / "test_rows.parquet", pd.DataFrame({"id": tables.test_ids}))
-    artifacts.write_parquet(workspace.features / "sample_submission.parquet", sample)
-    artifacts.write_npy(workspace.features / "folds.npy", fold_of_row)
+    files.write_parquet(workspace.features / "train.parquet", tables.train)
+    files.write_parquet(workspace.features / "test.parquet", tables.test)
+    files.write_parquet(workspace.features / "train_rows.parquet", train_rows)
+    files.write_parquet(workspace.features / "test_rows.parquet", pd.DataFrame({"id": tables.test_ids}))
+    files.write_parquet(workspace.features / "sample_submission.parquet", sample)
+    files.write_npy(workspace.features / "folds.npy", fold_of_row)
     n_folds = int(fold_of_row.max()) + 1
     manifest = {
         "competition": workspace.competition,
@@ -71,11 +72,11 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
         "n_folds": n_folds,
         "rows_by_fold": [int((fold_of_row == fold).sum()) for fold in range(n_folds)],
         "n_never_validated": int((fold_of_row == NEVER_VALIDATED).sum()),
-        "folds_sha256": artifacts.sha256_of(workspace.features / "folds.npy"),
+        "folds_sha256": files.sha256_of(workspace.features / "folds.npy"),
         "notes": tables.notes,
-        "versions": artifacts.versions(),
+        "versions": files.versions(),
     }
-    artifacts.write_json(workspace.manifest, manifest)
+    files.write_json(workspace.manifest, manifest)
     for name, reason in tables.left_out.items():
         say(f"features: {name!r} is left out: {reason}")
     for note in tables.notes:

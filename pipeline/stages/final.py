@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline import artifacts
-from pipeline.artifacts import RunFolder, part_folder
-from pipeline.config import RunConfig
-from pipeline.cross_validation import prediction_frame, predictions_of
-from pipeline.ensembling import blend
-from pipeline.folds import Split
-from pipeline.models import make_model
+from pipeline.base import files
+from pipeline.base.progress import progress_bar, say
+from pipeline.competition.folds import Split
+from pipeline.competition.store import FeatureStore
+from pipeline.competition.workspace import RunFolder, part_folder
+from pipeline.config.run import RunConfig
+from pipeline.kaggle.submission import check_submission, make_submission
 from pipeline.models.base import FitContext
-from pipeline.probabilities import adjusted_as_reported
-from pipeline.problems import FeatureStore
-from pipeline.progress import progress_bar, say
-from pipeline.submission import check_submission, make_submission
+from pipeline.models.registry import make_model
+from pipeline.scoring.adjustment import adjusted_as_reported
+from pipeline.scoring.cross_validation import prediction_frame, predictions_of
+from pipeline.scoring.ensembling import blend
 
 
 def make_final(
@@ -43,14 +43,14 @@ def make_final(
     strategy, reason = final_strategy(store, config)
     if is_interim:
         strategy, reason = "average", "the best so far"
-    report = artifacts.read_json(run.report)
+    report = files.read_json(run.report)
     submission_path = store.workspace.submissions / f"{run.name}.csv"
     provenance_path = submission_path.with_suffix(".json")
     if submission_path.exists() and provenance_path.exists():
-        known = artifacts.read_json(provenance_path)
+        known = files.read_json(provenance_path)
         is_same = known["fingerprint"] == report["fingerprint"] and known["final"] == strategy
         is_same = is_same and known.get("nested_score") == report.get("nested_score")
-        if is_same and known["sha256"] == artifacts.sha256_of(submission_path):
+        if is_same and known["sha256"] == files.sha256_of(submission_path):
             if not is_interim:
                 say(f"final: {submission_path} is up to date")
             return submission_path
@@ -60,17 +60,17 @@ def make_final(
     is_classification = store.spec.task != "regression"
     if strategy == "average":
         shutil.rmtree(run.final_model, ignore_errors=True)  # of an earlier refit; `predict` takes what is submitted
-        prediction = predictions_of(artifacts.read_parquet(run.test), is_classification=is_classification)
+        prediction = predictions_of(files.read_parquet(run.test), is_classification=is_classification)
     else:
         prediction = _refit(store, config, run, report["n_epochs"], device, n_workers)
     test_ids = store.test_rows["id"]
     submission = make_submission(store.spec, store.classes, store.sample_submission, test_ids, prediction)
     check_submission(store.spec, store.classes, store.sample_submission, submission)
-    artifacts.write_csv(submission_path, submission)
+    files.write_csv(submission_path, submission)
     provenance = {
         "run": run.name,
         "submission": submission_path.name,
-        "sha256": artifacts.sha256_of(submission_path),
+        "sha256": files.sha256_of(submission_path),
         "n_rows": len(submission),
         "data": store.manifest["data"],
         "is_sample": store.is_sample,
@@ -82,12 +82,12 @@ def make_final(
         "fingerprint": report["fingerprint"],
         "config": report["config"],
         "raw_files": {name: record["sha256"] for name, record in store.manifest["raw_files"].items()},
-        "git_commit": artifacts.git_commit(store.workspace.root),
-        "versions": artifacts.versions(),
+        "git_commit": files.git_commit(store.workspace.root),
+        "versions": files.versions(),
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "elapsed_s": round(time.monotonic() - started, 2),
     }
-    artifacts.write_json(provenance_path, provenance)
+    files.write_json(provenance_path, provenance)
     return submission_path
 
 
@@ -130,7 +130,7 @@ def _refit(
             predictions.append(fitted.predict(problem.test, [0]))
             fitted.save(part_folder(run.final_model, number, len(parts)))
     prediction = blend(predictions, [weight for weight, _ in parts], store.spec.scorer)
-    prediction = adjusted_as_reported(artifacts.read_json(run.report), prediction)
-    artifacts.write_parquet(run.path / "final_test.parquet", prediction_frame(store.test_rows["id"], prediction))
+    prediction = adjusted_as_reported(files.read_json(run.report), prediction)
+    files.write_parquet(run.path / "final_test.parquet", prediction_frame(store.test_rows["id"], prediction))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return prediction

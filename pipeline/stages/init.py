@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from pipeline import artifacts
-from pipeline.artifacts import Workspace
-from pipeline.config import load_spec
-from pipeline.drafting import draft_spec
-from pipeline.errors import SpecError
-from pipeline.progress import say
+from pipeline.base import files
+from pipeline.base.errors import SpecError
+from pipeline.base.progress import say
+from pipeline.competition.draft import draft_spec
+from pipeline.competition.workspace import Workspace
+from pipeline.config.spec import load_spec
 
 
 def write_spec(
@@ -21,7 +21,7 @@ def write_spec(
     text = draft_spec(workspace.raw, workspace.competition, metric=metric)
     if dataset is not None:
         text = re.sub(r"(?m)^(kaggle_slug = .*)$", f'\\1\ndataset = "{dataset}"', text, count=1)
-    artifacts.write_text(workspace.spec, text)
+    files.write_text(workspace.spec, text)
     say(f"init: wrote {workspace.spec}; read it once, correct what was guessed wrong")
     if metric is None:
         usual = load_spec(workspace.spec).metric

@@ -6,19 +6,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts
-from pipeline.artifacts import Workspace
-from pipeline.bundling import CODE_FILE, SUBMISSION_FILE, Bundle, make_bundle
-from pipeline.config import CompetitionSpec, RunConfig
-from pipeline.delivery import why_kaggle_takes_nothing
-from pipeline.errors import DataError, KaggleError
-from pipeline.kaggle_client import RULES_URL, KaggleSession
-from pipeline.kernel_run import State, StateFile, fetch_output, follow, push_once
-from pipeline.models import make_model
-from pipeline.problems import FeatureStore
-from pipeline.progress import say
-from pipeline.submission import check_submission
-from pipeline.tables import read_table
+from pipeline.base import files
+from pipeline.base.errors import DataError, KaggleError
+from pipeline.base.progress import say
+from pipeline.competition.store import FeatureStore
+from pipeline.competition.tables import read_table
+from pipeline.competition.workspace import Workspace
+from pipeline.config.run import RunConfig
+from pipeline.config.spec import CompetitionSpec
+from pipeline.kaggle.client import RULES_URL, KaggleSession
+from pipeline.kaggle.notebook import CODE_FILE, SUBMISSION_FILE, Bundle, make_bundle
+from pipeline.kaggle.notebook_run import State, StateFile, fetch_output, follow, push_once
+from pipeline.kaggle.submission import check_submission
+from pipeline.kaggle.upload import why_kaggle_takes_nothing
+from pipeline.models.registry import make_model
 
 WAIT_S = 12 * 3600.0  # Kaggle ends a run after twelve hours
 BYTES_AS_SAMPLE = 30  # a submission may have so many times the sample submission's bytes: "0" against 17 digits
@@ -121,7 +122,7 @@ def _pushed(
         "pushing",
         session.user,
         bundle.slug,
-        git_commit=artifacts.git_commit(store.workspace.root),
+        git_commit=files.git_commit(store.workspace.root),
         is_code=competition.is_code_only,
     )
     return push_once(session, file, bundle, state, is_again=is_again)
@@ -130,7 +131,7 @@ def _pushed(
 def _written(store: FeatureStore, state: State, provenance: dict[str, Any], content: bytes, run: str) -> Path:
     """Check the output as any submission and put it, with its provenance, into `submissions/<competition>/`."""
     folder = store.workspace.kernels / f"v{state.version}"
-    with artifacts.atomic_write(folder / SUBMISSION_FILE) as file:
+    with files.atomic_write(folder / SUBMISSION_FILE) as file:
         file.write(content)
     try:
         frame = read_table(folder / SUBMISSION_FILE, na_is_category=store.spec.label_columns)
@@ -149,25 +150,25 @@ def _written(store: FeatureStore, state: State, provenance: dict[str, Any], cont
     if provenance.get("raw_files") != raw_files:
         say("kernel: the files at Kaggle are not byte for byte those here; the notebook used its own")
     path = store.workspace.submissions / f"{run}-kernel-v{state.version}.csv"
-    with artifacts.atomic_write(path) as file:
+    with files.atomic_write(path) as file:
         file.write(content)
     kernel = {"owner": state.owner, "slug": state.slug, "version": state.version, "file_name": SUBMISSION_FILE}
     provenance |= {
         "submission": path.name,
-        "sha256": artifacts.sha256_of(path),
+        "sha256": files.sha256_of(path),
         "cv_score": cv_score,
         "is_sample": False,
         "git_commit": state.git_commit,
         "kernel": {**kernel, "bundle": state.bundle, "is_code": state.is_code},
     }
-    artifacts.write_json(path.with_suffix(".json"), provenance)
+    files.write_json(path.with_suffix(".json"), provenance)
     say(f"kernel: {path}: {len(frame)} rows, sha256 as the notebook wrote it, cv {store.spec.metric} {cv_score:.5f}")
     return path
 
 
 def _is_as_fetched(path: Path) -> bool:
-    record = artifacts.read_json(path.with_suffix(".json"))
-    return bool(record["sha256"] == artifacts.sha256_of(path))
+    record = files.read_json(path.with_suffix(".json"))
+    return bool(record["sha256"] == files.sha256_of(path))
 
 
 def _why_not(store: FeatureStore, *, is_push_wanted: bool) -> str | None:

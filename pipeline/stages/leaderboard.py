@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from pipeline import agreement, artifacts
-from pipeline.artifacts import Workspace
-from pipeline.config import CompetitionSpec
-from pipeline.errors import ArtifactError
-from pipeline.kaggle_client import KaggleSession, LeaderboardRow, Submission
-from pipeline.ledger import Entry, Ledger
-from pipeline.progress import say
+from pipeline.base import files
+from pipeline.base.errors import ArtifactError
+from pipeline.base.progress import say
+from pipeline.competition.workspace import Workspace
+from pipeline.config.spec import CompetitionSpec
+from pipeline.kaggle.client import KaggleSession, LeaderboardRow, Submission
+from pipeline.kaggle.ledger import Entry, Ledger
+from pipeline.scoring import fold_noise
 
 
 def read_leaderboard(
@@ -46,7 +47,7 @@ def compare_with_cv(workspace: Workspace, entries: Sequence[Entry]) -> list[str]
     cv = [entry.cv_score for entry, _ in scored]
     public = [score for _, score in scored]
     folds = [_fold_scores(workspace, entry) for entry, _ in scored]
-    correlation = agreement.rank_correlation(cv, public)
+    correlation = fold_noise.rank_correlation(cv, public)
     lines = [
         f"rank correlation of cv and public score over {len(scored)} submissions: "
         + ("too few or equal scores to tell" if correlation is None else f"{correlation:.2f}")
@@ -54,12 +55,12 @@ def compare_with_cv(workspace: Workspace, entries: Sequence[Entry]) -> list[str]
     lines += [
         f"warning: cv and leaderboard disagree beyond fold noise on {scored[i][0].run} and {scored[j][0].run}: "
         "trust neither blindly; look for leaks, groups or time in the folds"
-        for i, j in agreement.contradictions(public, folds)
+        for i, j in fold_noise.contradictions(public, folds)
     ]
     off = [
         entry.run
         for (entry, score), values in zip(scored, folds, strict=True)
-        if agreement.is_off(entry.cv_score, score, values)
+        if fold_noise.is_off(entry.cv_score, score, values)
     ]
     if off:
         lines.append(
@@ -86,13 +87,13 @@ def _refresh(ledger: Ledger, submissions: Sequence[Submission]) -> None:
             ledger.put(fresh)
 
 
-def _fold_scores(workspace: Workspace, entry: Entry) -> agreement.FoldScores | None:
+def _fold_scores(workspace: Workspace, entry: Entry) -> fold_noise.FoldScores | None:
     """The run's fold scores, while it is still the run that was sent."""
     run = workspace.run(entry.run)
     if not run.is_finished:
         return None
     try:
-        report = artifacts.read_json(run.report)
+        report = files.read_json(run.report)
     except ArtifactError:
         return None
     return np.asarray(report["fold_scores"], dtype=np.float64) if report["cv_score"] == entry.cv_score else None

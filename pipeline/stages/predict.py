@@ -8,19 +8,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline import artifacts
-from pipeline.artifacts import RunFolder, part_folder
-from pipeline.config import RunConfig
-from pipeline.ensembling import blend
-from pipeline.errors import ArtifactError, did_you_mean
-from pipeline.features import Encodings
-from pipeline.models import entry_of
-from pipeline.models.boosting import import_lean
-from pipeline.probabilities import adjusted_as_reported
-from pipeline.problems import FeatureStore
-from pipeline.progress import say
-from pipeline.submission import make_submission
-from pipeline.tables import ColumnRecipe, load_new_rows
+from pipeline.base import files
+from pipeline.base.errors import ArtifactError, did_you_mean
+from pipeline.base.progress import say
+from pipeline.competition.store import FeatureStore
+from pipeline.competition.tables import ColumnRecipe, load_new_rows
+from pipeline.competition.workspace import RunFolder, part_folder
+from pipeline.config.run import RunConfig
+from pipeline.encoders import Encodings
+from pipeline.kaggle.submission import make_submission
+from pipeline.models.arrays.boosting import import_lean
+from pipeline.models.registry import entry_of
+from pipeline.scoring.adjustment import adjusted_as_reported
+from pipeline.scoring.ensembling import blend
 
 
 def predict_file(store: FeatureStore, run_name: str, rows: Path, output: Path, *, is_own_process: bool = False) -> None:
@@ -30,7 +30,7 @@ def predict_file(store: FeatureStore, run_name: str, rows: Path, output: Path, *
     """
     run = find_run(store, run_name)
     if is_own_process:
-        config = RunConfig.model_validate(artifacts.read_json(run.report)["config"])
+        config = RunConfig.model_validate(files.read_json(run.report)["config"])
         import_lean(part.model for _, part in config.weighted_parts)
     recipes = [ColumnRecipe(**recipe) for recipe in store.manifest["recipes"]]
     new = load_new_rows(rows, store.spec.id, recipes)
@@ -39,7 +39,7 @@ def predict_file(store: FeatureStore, run_name: str, rows: Path, output: Path, *
     prediction = _Predictor(store, new.features).of_run(run)
     names = [name for name in store.sample_submission.columns if name != store.spec.id]
     empty = pd.DataFrame({store.spec.id: new.ids.to_numpy()} | dict.fromkeys(names))
-    artifacts.write_csv(output, make_submission(store.spec, store.classes, empty, new.ids, prediction))
+    files.write_csv(output, make_submission(store.spec, store.classes, empty, new.ids, prediction))
 
 
 class _Predictor:
@@ -52,7 +52,7 @@ class _Predictor:
 
     def of_run(self, run: RunFolder, *, is_member: bool = False) -> NDArray[np.float64]:
         """The run's prediction: by its own parts, or by the fold models of the runs it is made of."""
-        report = artifacts.read_json(run.report)
+        report = files.read_json(run.report)
         config = RunConfig.model_validate(report["config"])
         parts = config.weighted_parts
         weights, metric = [weight for weight, _ in parts], self.store.spec.scorer

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline import artifacts
-from pipeline.artifacts import RunFolder
-from pipeline.config import RunConfig
-from pipeline.cross_validation import scores_of
-from pipeline.errors import SpecError
+from pipeline.base import files
+from pipeline.base.errors import SpecError
+from pipeline.base.progress import say
+from pipeline.competition.store import FeatureStore
+from pipeline.competition.workspace import RunFolder
+from pipeline.config.run import RunConfig
 from pipeline.models.base import FitContext
-from pipeline.problems import FeatureStore
-from pipeline.progress import say
-from pipeline.run_work import RunWork
+from pipeline.scoring.cross_validation import scores_of
+from pipeline.scoring.run_work import RunWork
 
 
 def repeat_run(
@@ -34,9 +34,9 @@ def repeat_run(
             where="--repeats",
             hint="Only folds that are drawn by a seed can be drawn again.",
         )
-    report = artifacts.read_json(run.report)
+    report = files.read_json(run.report)
     path, checkpoints = run.path / "repeats.json", run.path / "repeat_checkpoints"
-    known = artifacts.read_json(path) if path.exists() else {}
+    known = files.read_json(path) if path.exists() else {}
     is_same = known.get("fingerprint") == report["fingerprint"]
     repeats: list[dict[str, Any]] = known["repeats"] if is_same else []
     work = RunWork.of(store, config)
@@ -51,7 +51,7 @@ def repeat_run(
         cv_score, fold_scores = scores_of(found.oof, store.spec.scorer)
         fold_seed = store.spec.folds.seed + 1 + number
         repeats.append({"fold_seed": fold_seed, "cv_score": cv_score, "fold_scores": fold_scores})
-        artifacts.write_json(path, {"fingerprint": report["fingerprint"], **_summary(report["cv_score"], repeats)})
+        files.write_json(path, {"fingerprint": report["fingerprint"], **_summary(report["cv_score"], repeats)})
         shutil.rmtree(folder, ignore_errors=True)
         say(f"repeat {number + 1} of {n_repeats}: cv {store.spec.metric} {cv_score:.5f}")
     shutil.rmtree(checkpoints, ignore_errors=True)

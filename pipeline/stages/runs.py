@@ -9,16 +9,16 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import artifacts
-from pipeline.artifacts import Workspace
-from pipeline.config import CompetitionSpec
+from pipeline.base import files
+from pipeline.competition.workspace import Workspace
+from pipeline.config.spec import CompetitionSpec
 
 
 def list_runs(workspace: Workspace, spec: CompetitionSpec) -> pd.DataFrame:
     """One row a run: model, preset, cv_score, fold spread, seconds, date, submission."""
     rows = []
     for path in workspace.runs.glob("*/report.json"):
-        report = artifacts.read_json(path)
+        report = files.read_json(path)
         submission = workspace.submissions / f"{report['run']}.csv"
         rows.append(
             {

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import DataError
-from pipeline.problems import FeatureStore
-from pipeline.submission import check_submission
-from pipeline.tables import read_table
+from pipeline.base.errors import DataError
+from pipeline.competition.store import FeatureStore
+from pipeline.competition.tables import read_table
+from pipeline.kaggle.submission import check_submission
 
 
 def score_submission(store: FeatureStore, submission: Path) -> float:

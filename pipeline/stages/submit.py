@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts
-from pipeline.delivery import Parcel, Way, deliver, why_kaggle_takes_nothing
-from pipeline.kaggle_client import COMPETITION_URL, KaggleSession, OutputName
-from pipeline.ledger import Entry, Ledger
-from pipeline.problems import FeatureStore
-from pipeline.progress import say
-from pipeline.submission import check_submission
-from pipeline.tables import read_table
+from pipeline.base import files
+from pipeline.base.progress import say
+from pipeline.competition.store import FeatureStore
+from pipeline.competition.tables import read_table
+from pipeline.kaggle.client import COMPETITION_URL, KaggleSession, OutputName
+from pipeline.kaggle.ledger import Entry, Ledger
+from pipeline.kaggle.submission import check_submission
+from pipeline.kaggle.upload import Parcel, Way, deliver, why_kaggle_takes_nothing
 
 WAIT_S = 600.0  # for the score; what is still pending then is asked for on the next run
 
@@ -28,7 +28,7 @@ def submit(
     """Check the file once more, send it unless it was sent, and say its score. Raises DataError, KaggleError."""
     frame = read_table(submission, na_is_category=store.spec.label_columns)
     check_submission(store.spec, store.classes, store.sample_submission, frame)
-    provenance = artifacts.read_json(submission.with_suffix(".json"))
+    provenance = files.read_json(submission.with_suffix(".json"))
     reason = _why_not(store, is_sample=provenance["is_sample"], is_upload_wanted=is_upload_wanted)
     if reason is not None:
         say(f"submit: nothing was uploaded: {reason}")
@@ -38,7 +38,7 @@ def submit(
     parcel = Parcel(
         slug=store.spec.kaggle_slug,
         file=submission,
-        sha256=kernel["bundle"] if is_code else artifacts.sha256_of(submission),  # what Kaggle gets
+        sha256=kernel["bundle"] if is_code else files.sha256_of(submission),  # what Kaggle gets
         run=provenance["run"],
         metric=provenance["metric"],
         cv_score=provenance["cv_score"],

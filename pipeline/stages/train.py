@@ -13,16 +13,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pipeline import artifacts
-from pipeline.artifacts import RunFolder, part_folder
-from pipeline.config import RunConfig
-from pipeline.cross_validation import CVResult, prediction_frame, scores_of
+from pipeline.base import files
+from pipeline.base.progress import say
+from pipeline.competition.store import FeatureStore
+from pipeline.competition.workspace import RunFolder, part_folder
+from pipeline.config.run import RunConfig
 from pipeline.models.base import EpochScores, FitContext, feature_importance
 from pipeline.nets.devices import describe_device
-from pipeline.problems import FeatureStore
-from pipeline.progress import say
-from pipeline.run_work import RunWork
-from pipeline.trust import known_trust
+from pipeline.scoring.cross_validation import CVResult, prediction_frame, scores_of
+from pipeline.scoring.data_check import known_trust
+from pipeline.scoring.run_work import RunWork
 
 HISTORY_COLUMNS = [field.name for field in fields(EpochScores)]
 
@@ -43,8 +43,8 @@ def train_run(
     """
     run = store.workspace.run(config.run_name)
     fingerprint = store.fingerprint(config)
-    if run.is_finished and artifacts.read_json(run.report)["fingerprint"] == fingerprint:
-        report = artifacts.read_json(run.report)
+    if run.is_finished and files.read_json(run.report)["fingerprint"] == fingerprint:
+        report = files.read_json(run.report)
         say(f"train: {run.name} is finished (cv {report['metric']} {report['cv_score']:.5f}); nothing to do")
         return run
     parts, work = config.weighted_parts, RunWork.of(store, config)
@@ -62,10 +62,10 @@ def train_run(
     found = work.cross_validated(store.fold_of_row, context, title="train")
     results = found.results
     cv_score, fold_scores = scores_of(found.oof, store.spec.scorer)
-    artifacts.write_parquet(run.oof, found.oof)
-    artifacts.write_parquet(run.test, prediction_frame(store.test_rows["id"], found.test_prediction))
+    files.write_parquet(run.oof, found.oof)
+    files.write_parquet(run.test, prediction_frame(store.test_rows["id"], found.test_prediction))
     history = _history(results)
-    artifacts.write_parquet(run.history, history)
+    files.write_parquet(run.history, history)
     if not history.empty:
         _write_tensorboard(run, history)
     for number, result in enumerate(results):
@@ -80,7 +80,7 @@ def train_run(
         "target_transform": _one_or_all([store.problem(part).target_transform for _, part in parts]),
         "elapsed_s": round(time.monotonic() - started, 2),
     }
-    artifacts.write_json(run.report, report)
+    files.write_json(run.report, report)
     shutil.rmtree(run.checkpoints, ignore_errors=True)
     spread = float(np.std(fold_scores, ddof=1)) if len(fold_scores) > 1 else 0.0
     say(
@@ -93,11 +93,11 @@ def train_run(
 def prepare_checkpoints(run: RunFolder, fingerprint: str) -> None:
     """Keep the checkpoints of the same work; remove what other data or another version left."""
     mark = run.checkpoints / "fingerprint.json"
-    if run.path.exists() and not (mark.exists() and artifacts.read_json(mark) == fingerprint):
+    if run.path.exists() and not (mark.exists() and files.read_json(mark) == fingerprint):
         shutil.rmtree(run.path)
     if mark.exists():
         say(f"train: going on with the unfinished {run.name}")
-    artifacts.write_json(mark, fingerprint)
+    files.write_json(mark, fingerprint)
 
 
 def _history(results: Sequence[CVResult]) -> pd.DataFrame:

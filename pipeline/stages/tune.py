@@ -13,29 +13,14 @@ import numpy as np
 import torch
 from optuna.trial import TrialState
 
-from pipeline import artifacts
-from pipeline.config import RunConfig
-from pipeline.interruption import on_interrupt
+from pipeline.base import files
+from pipeline.base.interruption import on_interrupt
+from pipeline.base.progress import progress_bar, say
+from pipeline.competition.store import FeatureStore
+from pipeline.config.run import RunConfig
 from pipeline.models.base import EpochScores, FitContext
-from pipeline.problems import FeatureStore
-from pipeline.progress import progress_bar, say
-from pipeline.tuning import (
-    Confirmed,
-    Tuning,
-    best_trials,
-    confirm,
-    finished_trials,
-    is_network,
-    open_tuning,
-)
-from pipeline.tuning.choice import (
-    Ensemble,
-    as_ensemble,
-    as_preset,
-    choose_ensemble,
-    comparison,
-    confirmed_choice,
-)
+from pipeline.tuning import Confirmed, Tuning, best_trials, confirm, finished_trials, is_network, open_tuning
+from pipeline.tuning.choice import Ensemble, as_ensemble, as_preset, choose_ensemble, comparison, confirmed_choice
 from pipeline.tuning.report import importances, trial_table, write_plots
 
 SHOW_EVERY_S = 0.25
@@ -126,8 +111,8 @@ def _write(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | None
     """
     study, store, metric = tuning.study, tuning.store, tuning.store.spec.scorer
     path = tuning.folder / "best.json"
-    artifacts.write_parquet(tuning.folder / "trials.parquet", trial_table(study, tuning.space))
-    artifacts.write_parquet(tuning.folder / "importances.parquet", importances(study))
+    files.write_parquet(tuning.folder / "trials.parquet", trial_table(study, tuning.space))
+    files.write_parquet(tuning.folder / "importances.parquet", importances(study))
     best = best_trials(study, metric, 1)
     if not best:
         say("tune: no trial is complete yet")
@@ -142,7 +127,7 @@ def _write(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | None
         compared, is_better = comparison(tuning, ensemble)
         if is_better:
             config, score = as_ensemble(tuning.base, ensemble), ensemble.selection.score
-    artifacts.write_json(
+    files.write_json(
         path,
         {
             "study": study.study_name,

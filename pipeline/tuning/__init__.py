@@ -14,8 +14,8 @@ from pipeline.tuning.study import (
     values_of,
     with_values,
 )
+from pipeline.tuning.timed import tune_within
 from pipeline.tuning.tuner import Tuner, is_network, oof_of, score_on
-from pipeline.tuning.within import tune_within
 
 __all__ = [
     "KILLED",

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import artifacts
-from pipeline.config import Part, RunConfig
-from pipeline.ensembling import Selection, best_by_fold, lead, nested_prediction_of_singles, select_greedily
-from pipeline.folds import NEVER_VALIDATED
+from pipeline.base import files
+from pipeline.base.progress import progress_bar, say
+from pipeline.competition.folds import NEVER_VALIDATED
+from pipeline.config.run import Part, RunConfig
 from pipeline.models.base import FitContext
-from pipeline.progress import progress_bar, say
+from pipeline.scoring.ensembling import Selection, best_by_fold, lead, nested_prediction_of_singles, select_greedily
 from pipeline.tuning.confirmation import Confirmed
 from pipeline.tuning.session import Tuning
 from pipeline.tuning.study import best_trials
@@ -48,7 +48,7 @@ def choose_ensemble(tuning: Tuning, context: FitContext) -> Ensemble | None:
     fold_of_row, target = store.fold_of_row, store.target
     complete = {str(trial.number): trial for trial in best_trials(tuning.study, metric, len(tuning.study.trials))}
     paths = {name: tuning.oofs / f"{name}.npy" for name in complete}
-    oofs = {name: artifacts.read_npy(path) for name, path in paths.items() if path.exists()}
+    oofs = {name: files.read_npy(path) for name, path in paths.items() if path.exists()}
     if len(oofs) < 2 or len(store.splits) < 2:  # nothing to average, or no other fold to tell it by
         return None
     selection = select_greedily(oofs, target, fold_of_row, metric)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.config import RunConfig
-from pipeline.folds import splits_of
+from pipeline.base.progress import progress_bar, say
+from pipeline.competition.folds import splits_of
+from pipeline.config.run import RunConfig
 from pipeline.models.base import FitContext
-from pipeline.progress import progress_bar, say
 from pipeline.tuning.session import Tuning
 from pipeline.tuning.study import best_trials
 from pipeline.tuning.tuner import score_on

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import TrialState
 
-from pipeline import artifacts
-from pipeline.config import SpaceEntry
+from pipeline.base import files
+from pipeline.config.search_space import SpaceEntry
 from pipeline.tuning.study import REASON, finished_trials, values_of
 
 LEAST_TRIALS = 10  # complete ones, for importances
@@ -86,4 +86,4 @@ def write_plots(study: optuna.Study, path: Path, metric: str) -> None:
         has_script = any("<script" in part for part in parts)
         parts.append(figure.to_html(full_html=False, include_plotlyjs=not has_script))
     page = f"<!doctype html><meta charset='utf-8'><title>{study.study_name}</title>" + "\n".join(parts)
-    artifacts.write_text(path, page)
+    files.write_text(path, page)

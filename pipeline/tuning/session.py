@@ -13,13 +13,14 @@ import optuna
 from numpy.typing import NDArray
 from optuna.storages import BaseStorage
 
-from pipeline import artifacts
-from pipeline.config import RunConfig, SpaceEntry, load_search_space
-from pipeline.errors import SpecError
+from pipeline.base import files
+from pipeline.base.errors import SpecError
+from pipeline.base.progress import say
+from pipeline.competition.store import FeatureStore
+from pipeline.config.run import RunConfig
+from pipeline.config.search_space import SpaceEntry, load_search_space
 from pipeline.metrics import Metric
 from pipeline.models.base import FitContext
-from pipeline.problems import FeatureStore
-from pipeline.progress import say
 from pipeline.tuning.ownership import Ownership
 from pipeline.tuning.study import default_values, differences, open_study, values_of, with_values
 from pipeline.tuning.tuner import Tuner, n_epochs
@@ -44,7 +45,7 @@ class Tuning:
 
     def keep_oof(self, number: int, oof: NDArray[np.float64]) -> None:
         """Keep the out-of-fold prediction of a trial."""
-        artifacts.write_npy(self.oofs / f"{number}.npy", oof)
+        files.write_npy(self.oofs / f"{number}.npy", oof)
 
     def config_of(self, trial: optuna.trial.FrozenTrial) -> RunConfig:
         """The configuration a trial stands for."""
@@ -101,7 +102,7 @@ def open_tuning(
     metric = metric or store.spec.scorer
     study, backend = open_study(
         storage or folder / "study.log",
-        f"{store.workspace.competition}-{base.model}-{artifacts.sha256_of_json(made_of)[:8]}",
+        f"{store.workspace.competition}-{base.model}-{files.sha256_of_json(made_of)[:8]}",
         metric=metric,
         sampler=sampler,
         pruner=pruner,

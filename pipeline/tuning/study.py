@@ -22,12 +22,14 @@ from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from pipeline.config import RunConfig, SpaceEntry, set_value, validated
-from pipeline.errors import SpecError, did_you_mean
-from pipeline.locks import hold
+from pipeline.base.errors import SpecError, did_you_mean
+from pipeline.base.locks import hold
+from pipeline.base.seeds import derive_seed
+from pipeline.config.run import RunConfig, set_value
+from pipeline.config.search_space import SpaceEntry
+from pipeline.config.table import validated
 from pipeline.metrics import Metric
-from pipeline.models import model_params
-from pipeline.seeds import derive_seed
+from pipeline.models.registry import model_params
 from pipeline.tuning.ownership import KILLED
 from pipeline.tuning.pruning import WilcoxonFoldPruner
 

@@ -17,16 +17,18 @@ from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from pipeline.config import RunConfig, SpaceEntry
-from pipeline.cross_validation import out_of_fold
-from pipeline.folds import Split
+from pipeline.base.progress import say
+from pipeline.competition.folds import Split
+from pipeline.competition.problem import Problem
+from pipeline.config.run import RunConfig
+from pipeline.config.search_space import SpaceEntry
 from pipeline.metrics import Metric
-from pipeline.models import entry_of, make_model, model_params
-from pipeline.models.base import FitContext, FloatArray, Problem
-from pipeline.models.fitted_neural import FittedNeural
-from pipeline.models.neural import Failed, NeuralParams, Pruned, fit_many, prepare
-from pipeline.models.prepared import PreparedSplits
-from pipeline.progress import say
+from pipeline.models.base import FitContext, FloatArray
+from pipeline.models.networks.fitted import FittedNeural
+from pipeline.models.networks.model import Failed, NeuralParams, Pruned, fit_many, prepare
+from pipeline.models.networks.tensors import PreparedSplits
+from pipeline.models.registry import entry_of, make_model, model_params
+from pipeline.scoring.cross_validation import out_of_fold
 from pipeline.tuning.ownership import Ownership, tell_if_mine
 from pipeline.tuning.pruning import note_fold_scores
 from pipeline.tuning.study import REASON, RUNGS, finished_trials, suggest, with_values

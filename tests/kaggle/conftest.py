@@ -13,8 +13,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.artifacts import Workspace
-from pipeline.kaggle_client import calls
+from pipeline.competition.workspace import Workspace
+from pipeline.kaggle.client import calls
 from tests.conftest import SPEC, TINY, Toy, toy_tables
 from tests.kaggle.server import TOKEN, KaggleServer
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.ledger import Ledger
+from pipeline.kaggle.ledger import Ledger
 from tests.conftest import TINY, Toy
 from tests.kaggle.conftest import offer_toy
 from tests.kaggle.server import TOKEN, KaggleServer, status

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import KaggleError
-from pipeline.kaggle_client import KaggleSession, credential_warnings, find_credentials, found_credentials, slug_of
+from pipeline.base.errors import KaggleError
+from pipeline.kaggle.client import KaggleSession, credential_warnings, find_credentials, found_credentials, slug_of
 from tests.conftest import Toy
 from tests.kaggle.server import KEY, TOKEN, USER, KaggleServer
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import artifacts
-from pipeline.errors import KaggleError
-from pipeline.kaggle_client import KaggleSession, download_files
+from pipeline.base import files
+from pipeline.base.errors import KaggleError
+from pipeline.competition.workspace import Workspace
+from pipeline.kaggle.client import KaggleSession, download_files
 from tests.conftest import Toy
 from tests.kaggle.server import TOKEN, Fault, KaggleServer, page, zip_of
 
@@ -89,7 +90,7 @@ def test_a_file_that_changes_while_the_download_goes_on_is_fetched_anew(
     kaggle.offer(BIG)
     kaggle.fault("storage", Fault(cut_at=100_000, times=1))
     other = {"train.csv": BIG["train.csv"][::-1], "test.csv": b"id\n2\n"}
-    from pipeline.kaggle_client import calls
+    from pipeline.kaggle.client import calls
 
     monkeypatch.setattr(calls.Clock, "sleep", staticmethod(lambda _: kaggle.offer(other)))
     assert download(place) == other
@@ -183,10 +184,10 @@ def test_data_of_a_slug_or_address_ends_in_raw_and_a_spec(kaggle: KaggleServer, 
     assert result.exit_code == 0, result.output
     assert 'kaggle_slug = "toy"' in result.stdout
     assert result.stdout.strip() == empty.workspace.spec.read_text().strip()
-    source = artifacts.read_json(empty.workspace.source)
+    source = files.read_json(empty.workspace.source)
     assert source["source"] == "Kaggle: toy"
     assert source["is_sample"] is False
-    assert source["files"]["train.csv"]["sha256"] == artifacts.sha256_of(empty.workspace.raw / "train.csv")
+    assert source["files"]["train.csv"]["sha256"] == files.sha256_of(empty.workspace.raw / "train.csv")
     n_requests = len(kaggle.requests)
     assert empty.run("data").exit_code == 0
     assert len(kaggle.requests) == n_requests, "what is there was asked for again"
@@ -197,7 +198,7 @@ def test_data_of_a_dataset_remembers_it_in_the_spec_and_is_never_submitted(kaggl
     assert result.exit_code == 0, result.output
     assert "DownloadDataset" in kaggle.names()
     assert 'dataset = "ada/toy-data"' in empty.workspace.spec.read_text()
-    assert artifacts.read_json(empty.workspace.source)["source"] == "Kaggle: ada/toy-data"
+    assert files.read_json(empty.workspace.source)["source"] == "Kaggle: ada/toy-data"
     submitted = empty.submit()
     assert "takes no submissions" in submitted.stderr
     assert kaggle.submissions == []
@@ -205,7 +206,7 @@ def test_data_of_a_dataset_remembers_it_in_the_spec_and_is_never_submitted(kaggl
 
 @pytest.mark.usefixtures("kaggle")
 def test_a_failed_download_leaves_no_raw_folder_and_never_makes_a_sample(tmp_path: Path) -> None:
-    house = Toy(artifacts.Workspace(tmp_path, "house-prices"))
+    house = Toy(Workspace(tmp_path, "house-prices"))
     result = house.run("data")
     assert result.exit_code == 3
     assert "is misspelled" in result.stderr
@@ -215,13 +216,13 @@ def test_a_failed_download_leaves_no_raw_folder_and_never_makes_a_sample(tmp_pat
 def test_real_files_replace_the_sample_when_there_are_credentials(
     kaggle: KaggleServer, tmp_path: Path, toy: Toy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house = Toy(artifacts.Workspace(tmp_path / "house", "house-prices"))
-    artifacts.write_text(house.workspace.spec, toy.workspace.spec.read_text())
+    house = Toy(Workspace(tmp_path / "house", "house-prices"))
+    files.write_text(house.workspace.spec, toy.workspace.spec.read_text())
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     assert "SAMPLE DATA" in house.run("data").stderr
     monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
     assert house.run("data").exit_code == 0
-    assert artifacts.read_json(house.workspace.source)["is_sample"] is False
+    assert files.read_json(house.workspace.source)["is_sample"] is False
     assert "DownloadDataFiles" in kaggle.names()
 
 

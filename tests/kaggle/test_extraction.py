@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DataError
-from pipeline.kaggle_client import extraction
-from pipeline.kaggle_client.extraction import extract
+from pipeline.base.errors import DataError
+from pipeline.kaggle.client import extraction
+from pipeline.kaggle.client.extraction import extract
 from tests.kaggle.server import zip_of
 
 

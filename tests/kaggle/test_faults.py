@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.kaggle_client import calls
-from pipeline.kernel_run import POLL_DELAYS_S
-from pipeline.ledger import Ledger
+from pipeline.kaggle.client import calls
+from pipeline.kaggle.ledger import Ledger
+from pipeline.kaggle.notebook_run import POLL_DELAYS_S
 from tests.conftest import TINY, Toy
 from tests.kaggle.conftest import SAME_RUN, FakeClock, run_notebooks
 from tests.kaggle.faults import CASES, FAULTS, OPERATIONS, PASSING, STALL_TIMEOUT_S, WORDS

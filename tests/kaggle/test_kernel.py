@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import artifacts, kernel_run
-from pipeline.ledger import Ledger
+from pipeline.base import files
+from pipeline.kaggle import notebook_run
+from pipeline.kaggle.ledger import Ledger
 from tests.conftest import Toy
 from tests.kaggle.conftest import SAME_RUN, run_notebooks
 from tests.kaggle.server import TOKEN, Fault, KaggleServer, page, status
@@ -65,8 +66,8 @@ def test_a_notebook_is_pushed_followed_fetched_checked_and_its_output_submitted(
     assert TOKEN not in request["text"]
     (path,) = fetched(finished)
     assert path.read_bytes() == local.read_bytes()
-    provenance = artifacts.read_json(path.with_suffix(".json"))
-    assert provenance["sha256"] == artifacts.sha256_of(path)
+    provenance = files.read_json(path.with_suffix(".json"))
+    assert provenance["sha256"] == files.sha256_of(path)
     assert (provenance["kernel"]["owner"], provenance["kernel"]["version"]) == ("ada", 1)
     (entry,) = Ledger(finished.workspace.ledger).entries()
     assert (entry.file, entry.public_score) == (path.name, 0.12345)
@@ -195,7 +196,7 @@ def test_a_worn_out_address_and_a_cut_line_are_asked_for_again(
 def test_a_long_run_is_followed_by_the_next_command(
     kaggle: KaggleServer, finished: Toy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernel_run, "POLL_DELAYS_S", (7200.0,))
+    monkeypatch.setattr(notebook_run, "POLL_DELAYS_S", (7200.0,))
     kaggle.kernel_status = ["RUNNING"]
     assert "still running after 12.0 hours" in kernel(finished, code=3)
     versions(kaggle)[0]["status"] = ["COMPLETE"]
@@ -290,8 +291,8 @@ def test_without_credentials_or_push_the_bundle_is_made_and_the_network_not_touc
 
 
 def test_sample_data_is_never_pushed(kaggle: KaggleServer, finished: Toy) -> None:
-    manifest = artifacts.read_json(finished.workspace.manifest)
-    artifacts.write_json(finished.workspace.manifest, {**manifest, "is_sample": True})
+    manifest = files.read_json(finished.workspace.manifest)
+    files.write_json(finished.workspace.manifest, {**manifest, "is_sample": True})
     assert "SAMPLE DATA" in kernel(finished)
     assert kaggle.requests == []
 

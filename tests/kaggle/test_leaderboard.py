@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline import agreement, artifacts
-from pipeline.ledger import Entry, Ledger
+from pipeline.base import files
+from pipeline.kaggle.ledger import Entry, Ledger
+from pipeline.scoring import fold_noise
 from pipeline.stages.leaderboard import compare_with_cv
 from tests.conftest import TINY, Toy
 from tests.kaggle.server import KaggleServer
@@ -17,7 +18,7 @@ def sent(toy: Toy, number: int, cv: float, public: float, folds: list[float] | N
     run = f"run-{number}"
     if folds is not None:
         report = {"run": run, "cv_score": cv, "fold_scores": folds}
-        artifacts.write_json(toy.workspace.run(run).report, report)
+        files.write_json(toy.workspace.run(run).report, report)
     entry = Entry(f"2026-01-0{number}T00:00:00+00:00", run, f"{run}.csv", f"{number}" * 64, "rmse", cv, public, None)
     return Ledger(toy.workspace.ledger).put(Entry(**{**entry.__dict__, "ref": number, "status": "complete"}))
 
@@ -69,7 +70,7 @@ def test_a_public_score_far_from_its_cv_is_warned_of(toy: Toy) -> None:
 
 @pytest.mark.parametrize(("cv", "public"), [([1.0, 2.0], [1.0, 2.0]), ([1.0, 1.0, 1.0], [1.0, 2.0, 3.0])])
 def test_a_rank_correlation_that_cannot_be_told_is_none(cv: list[float], public: list[float]) -> None:
-    assert agreement.rank_correlation(cv, public) is None
+    assert fold_noise.rank_correlation(cv, public) is None
 
 
 def test_the_rank_correlation_is_spearmans() -> None:
@@ -77,4 +78,4 @@ def test_the_rank_correlation_is_spearmans() -> None:
 
     rng = np.random.default_rng(0)
     cv, public = rng.integers(0, 5, 20).astype(float), rng.random(20)
-    assert agreement.rank_correlation(list(cv), list(public)) == pytest.approx(spearmanr(cv, public).statistic)
+    assert fold_noise.rank_correlation(list(cv), list(public)) == pytest.approx(spearmanr(cv, public).statistic)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import requests
 
-from pipeline.kaggle_client import KaggleSession, calls
+from pipeline.kaggle.client import KaggleSession, calls
 from tests.kaggle.server import KaggleServer
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline import artifacts
-from pipeline.delivery import SETTLE_S, Parcel
-from pipeline.ledger import Entry, Ledger
+from pipeline.base import files
+from pipeline.kaggle.ledger import Entry, Ledger
+from pipeline.kaggle.upload import SETTLE_S, Parcel
 from tests.conftest import TINY, Toy
 from tests.kaggle.conftest import FakeClock
 from tests.kaggle.server import TOKEN, Fault, KaggleServer
@@ -32,8 +32,8 @@ def only_entry(toy: Toy) -> Entry:
 
 def intent(toy: Toy, clock: FakeClock, *, age_s: float = 0.0) -> Entry:
     """What a run leaves in the ledger that was killed while it sent the file."""
-    provenance = artifacts.read_json(toy.submission().with_suffix(".json"))
-    sha256 = artifacts.sha256_of(toy.submission())
+    provenance = files.read_json(toy.submission().with_suffix(".json"))
+    sha256 = files.sha256_of(toy.submission())
     parcel = Parcel("toy", toy.submission(), sha256, provenance["run"], "log_rmse", provenance["cv_score"])
     clock.time -= age_s
     entry = Ledger(toy.workspace.ledger).put(parcel.entry())
@@ -47,8 +47,8 @@ def test_a_submission_ends_with_its_score_in_the_ledger(kaggle: KaggleServer, fi
     (submission,) = kaggle.submissions
     assert submission["content"] == finished.submission().read_bytes()
     entry = only_entry(finished)
-    provenance = artifacts.read_json(finished.submission().with_suffix(".json"))
-    assert entry.sha256 == artifacts.sha256_of(finished.submission())
+    provenance = files.read_json(finished.submission().with_suffix(".json"))
+    assert entry.sha256 == files.sha256_of(finished.submission())
     assert (entry.run, entry.cv_score) == (provenance["run"], provenance["cv_score"])
     assert (entry.ref, entry.public_score, entry.private_score, entry.status) == (1000, 0.12345, None, "complete")
     assert submission["description"] == f"sha:{entry.sha256[:12]} run:{entry.run} cv={entry.cv_score:.5f}"
@@ -115,7 +115,7 @@ def test_a_submission_that_arrives_late_is_waited_for(
             body = {"competitionName": "toy", "blobFileTokens": "late", "submissionDescription": entry.description}
             kaggle.CreateSubmission(body)
 
-    from pipeline.kaggle_client import calls
+    from pipeline.kaggle.client import calls
 
     monkeypatch.setattr(calls.Clock, "sleep", staticmethod(arrive_while_waiting))
     submit(finished)
@@ -142,7 +142,7 @@ KaggleSession.create_submission = dies
 from pathlib import Path
 from pipeline.delivery import Parcel, deliver
 from pipeline.ledger import Ledger
-parcel = Parcel("toy", Path({str(path)!r}), {artifacts.sha256_of(path)!r}, "a-run", "log_rmse", 0.5)
+parcel = Parcel("toy", Path({str(path)!r}), {files.sha256_of(path)!r}, "a-run", "log_rmse", 0.5)
 deliver(KaggleSession.connect(), Ledger(Path({str(finished.workspace.ledger)!r})), parcel,
         may_use_last_slot=False, wait_s=0.0)
 """
@@ -173,10 +173,10 @@ def test_no_upload_and_no_credentials_never_touch_the_network(
 
 
 def test_sample_data_never_touches_the_network(kaggle: KaggleServer, finished: Toy) -> None:
-    source = artifacts.read_json(finished.workspace.source)
-    artifacts.write_json(finished.workspace.source, {**source, "is_sample": True})
-    provenance = artifacts.read_json(finished.submission().with_suffix(".json"))
-    artifacts.write_json(finished.submission().with_suffix(".json"), {**provenance, "is_sample": True})
+    source = files.read_json(finished.workspace.source)
+    files.write_json(finished.workspace.source, {**source, "is_sample": True})
+    provenance = files.read_json(finished.submission().with_suffix(".json"))
+    files.write_json(finished.submission().with_suffix(".json"), {**provenance, "is_sample": True})
     from pipeline.stages.submit import submit as submit_file
 
     submit_file(finished.store(), finished.submission(), is_upload_wanted=True)
@@ -261,7 +261,7 @@ def test_a_complete_submission_may_have_no_score(kaggle: KaggleServer, finished:
 
 
 def test_a_submission_that_is_not_checked_is_not_sent(kaggle: KaggleServer, finished: Toy) -> None:
-    from pipeline.errors import DataError
+    from pipeline.base.errors import DataError
     from pipeline.stages.submit import submit as submit_file
 
     path = finished.submission()

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.config import FeatureSteps
-from pipeline.features import Role
-from pipeline.folds import Split
+from pipeline.competition.folds import Split
+from pipeline.competition.problem import Problem
+from pipeline.competition.tables.typed import Role
+from pipeline.config.run import FeatureSteps
 from pipeline.metrics import METRICS, Task
-from pipeline.models import make_model
-from pipeline.models.base import Model, Problem
+from pipeline.models.base import Model
+from pipeline.models.registry import make_model
 
 TASKS: tuple[Task, ...] = ("regression", "binary", "multiclass")
 QUICK: dict[str, dict[str, Any]] = {

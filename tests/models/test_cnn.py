@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.config import FeatureSteps, load_run_config
-from pipeline.cross_validation import cross_validate
-from pipeline.errors import SpecError
-from pipeline.folds import Split
+from pipeline.base.errors import SpecError
+from pipeline.competition.folds import Split
+from pipeline.competition.problem import Problem
+from pipeline.config.run import FeatureSteps, load_run_config
 from pipeline.metrics import METRICS
-from pipeline.models import entry_of, make_model
-from pipeline.models.base import FitContext, Problem
-from pipeline.models.pixels import pixel_grid
+from pipeline.models.base import FitContext
+from pipeline.models.networks.pixels import pixel_grid
+from pipeline.models.registry import entry_of, make_model
+from pipeline.scoring.cross_validation import cross_validate
 from tests.conftest import Toy
 
 HEIGHT, WIDTH, N_ROWS = 5, 6, 120

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from pipeline.metrics import METRICS
-from pipeline.models import trees
-from pipeline.models.forests import rounded_down
-from pipeline.models.learners import FitRows, Job
-from pipeline.models.trees import (
+from pipeline.models.arrays import trees
+from pipeline.models.arrays.forests import rounded_down
+from pipeline.models.arrays.learners import FitRows, Job
+from pipeline.models.arrays.trees import (
     ExtraTrees,
     ForestParams,
     HistogramBoosting,

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from pipeline.metrics import METRICS
-from pipeline.models import kernels
-from pipeline.models.kernels import _fitted_ridge
-from pipeline.models.learners import FitRows, Job
+from pipeline.models.arrays import kernels
+from pipeline.models.arrays.kernels import _fitted_ridge
+from pipeline.models.arrays.learners import FitRows, Job
 
 JOB = Job(seed=3, n_threads=1, device=torch.device("cpu"), stop=threading.Event())
 

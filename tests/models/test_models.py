@@ -13,15 +13,15 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline import artifacts
-from pipeline.config import load_run_config, run_defaults
-from pipeline.cross_validation import cross_validate
-from pipeline.errors import PipelineError, SpecError
+from pipeline.base import files
+from pipeline.base.errors import PipelineError, SpecError
+from pipeline.config.run import load_run_config, run_defaults
 from pipeline.metrics import METRICS, Task
-from pipeline.models import MODELS, entry_of, make_model
+from pipeline.models.arrays.learners import FitRows, Job
+from pipeline.models.arrays.model import FittedTabular, TabularModel
 from pipeline.models.base import FitContext
-from pipeline.models.learners import FitRows, Job
-from pipeline.models.tabular import FittedTabular, TabularModel
+from pipeline.models.registry import MODELS, entry_of, make_model
+from pipeline.scoring.cross_validation import cross_validate
 from tests.conftest import Toy
 from tests.models.conftest import EXTRA, QUICK, TASKS, make_problem, make_splits, quick
 
@@ -198,7 +198,7 @@ def test_a_killed_fit_goes_on_from_its_finished_members(tmp_path: Path, monkeypa
     whole = fitted("random_forest", "regression", context=context)
     (tmp_path / "member-2.npz").unlink()
     calls = []
-    from pipeline.models.trees import RandomForest
+    from pipeline.models.arrays.trees import RandomForest
 
     plain = RandomForest.fit
     monkeypatch.setattr(RandomForest, "fit", lambda *given: calls.append(1) or plain(*given))
@@ -243,7 +243,7 @@ def test_every_model_has_its_familys_feature_steps_and_seeds() -> None:
 
 
 def test_search_spaces_name_parameters_their_model_has() -> None:
-    from pipeline.config import load_search_space
+    from pipeline.config.search_space import load_search_space
 
     for name, entry in MODELS.items():
         for key in load_search_space(name, "regression", {}):
@@ -260,7 +260,7 @@ def test_submit_and_predict_through_the_command_line(name: str, toy: Toy) -> Non
     result = toy.run("submit", "--model", name, "--workers", "1", "--device", "cpu", *sets)
     assert result.exit_code == 0, result.output
     run = toy.only_run()
-    report = artifacts.read_json(run.report)
+    report = files.read_json(run.report)
     assert report["cv_score"] < 0.5
     assert next(iter(report["feature_importance"])) in ("area", "year")
     output = toy.workspace.root / "out.csv"

@@ -10,15 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.config import FeatureSteps
-from pipeline.folds import Split
+from pipeline.competition.folds import Split
+from pipeline.competition.problem import Problem
+from pipeline.config.run import FeatureSteps
 from pipeline.metrics import METRICS
-from pipeline.models import entry_of, make_model, model_params, neural
-from pipeline.models.architectures import FEW_NUMBERS, MLPParams
-from pipeline.models.base import FitContext, Problem
-from pipeline.models.columns import Columns
-from pipeline.models.fitted_neural import FittedNeural
-from pipeline.models.neural import Fit, NeuralParams, Pruned, fit_many, prepare
+from pipeline.models.base import FitContext
+from pipeline.models.networks import model
+from pipeline.models.networks.architectures import FEW_NUMBERS, MLPParams
+from pipeline.models.networks.columns import Columns
+from pipeline.models.networks.fitted import FittedNeural
+from pipeline.models.networks.model import Fit, NeuralParams, Pruned, fit_many, prepare
+from pipeline.models.registry import entry_of, make_model, model_params
 from pipeline.nets import training
 from pipeline.nets.workers import PackJob, run_packs
 
@@ -117,7 +119,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[PackJob]:
         seen.extend(jobs)
         return run_packs(jobs, **other)
 
-    monkeypatch.setattr(neural, "run_packs", spy)
+    monkeypatch.setattr(model, "run_packs", spy)
     return seen
 
 

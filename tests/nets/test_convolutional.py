@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pipeline.competition.samples import make_sample
 from pipeline.nets.convolutional import ConvNet
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import cross_entropy
@@ -13,7 +14,6 @@ from pipeline.nets.optimizers import Update
 from pipeline.nets.parameters import ParameterPack, views_of
 from pipeline.nets.plan import Member, PackData, Plan
 from pipeline.nets.training import one_by_one, train_pack
-from pipeline.samples import make_sample
 
 NETWORK = ConvNet(8, 8, (4, 6), n_hidden=10, n_outputs=10)
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from joblib.externals.loky import reusable_executor
 from numpy.typing import NDArray
 
-from pipeline.errors import TrainingError
+from pipeline.base.errors import TrainingError
 from pipeline.nets import workers
 from pipeline.nets.convolutional import ConvNet
 from pipeline.nets.inputs import Inputs

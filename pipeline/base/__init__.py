@@ -1,0 +1,1 @@
+"""What everything else stands on: files, errors, progress, locks, interruption, seeds."""

@@ -1,0 +1,1 @@
+"""Preset best: what to train in the minutes given, the race, and the ensemble as a run."""

@@ -1,0 +1,230 @@
+"""What to train in a given time: candidates in order, what each should take, and the measured pace of this machine.
+
+Knows configurations, sizes and seconds; knows nothing of data, runs or files.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from pipeline.config.run import RunConfig, load_run_config
+from pipeline.metrics import Task
+
+BOOSTING = ("lightgbm", "xgboost", "catboost")  # the packages of the extra `boosting`
+SEEDED = ("mlp", "histogram_boosting", "random_forest", "extra_trees", *BOOSTING)  # others have no randomness
+REFERENCE_ROWS, REFERENCE_COLUMNS, REFERENCE_FOLDS = 1460, 79, 5  # House Prices
+# of the budget, and at most: a first candidate that takes longer waits for a quick one
+FIRST_SHARE, FIRST_S = 0.25, 30.0
+WIDE_BOOSTING = 0.9  # exponent of columns above the reference's: below it a boosting takes more of them a tree
+ABSOLUTE_FACTOR = 3.0  # of a boosting's seconds: it takes more rounds, and leaves are medians
+FEWEST_TRIALS = 24  # that must fit for tuning to be worth its time
+TUNED_COST = 1.5  # of a tuned configuration over its origin: what is tuned grows
+N_EXTRA_SEEDS = 6  # rounds of more seeds; their gain is gone long before
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one seed over House Prices' five folds on two cores, and how they grow with rows and columns."""
+
+    seconds: float
+    rows: float = 0.7  # exponents
+    columns: float = 0.3
+    most_rows: int = 10**9
+    classes_factor: float = 1.0  # of two classes over numbers
+    classes: float = 0.0  # exponent of the number of classes but one
+    is_boosting: bool = False
+
+
+# measured: benchmarks/ablation.md
+COSTS = {
+    "baseline": Cost(0.5),
+    "lightgbm quick": Cost(1.0, rows=0.6, columns=0.5, classes=0.9, is_boosting=True),
+    "xgboost quick": Cost(1.5, rows=0.6, columns=0.5, classes=0.9, is_boosting=True),
+    "catboost quick": Cost(2.0, rows=0.6, columns=0.5, classes=0.9, is_boosting=True),
+    "histogram_boosting quick": Cost(2.0, rows=0.6, columns=0.5, classes=0.9, is_boosting=True),
+    "mlp": Cost(1.5, rows=0.9, columns=0.4),
+    "mlp pbld": Cost(7.0, rows=0.9, columns=0.7),
+    "lightgbm": Cost(5.0, rows=0.6, classes_factor=1.5, classes=0.7, is_boosting=True),
+    "lightgbm all columns": Cost(3.5, rows=0.6, classes_factor=1.5, classes=0.7, is_boosting=True),
+    "xgboost": Cost(9.0, rows=0.6, classes_factor=2.0, classes=0.7, is_boosting=True),
+    "catboost": Cost(28.0, rows=0.3, classes_factor=0.7, classes=0.7, is_boosting=True),
+    "histogram_boosting": Cost(10.0, rows=0.7, classes=0.7, is_boosting=True),
+    "random_forest": Cost(12.0, rows=1.0, columns=0.0, classes=0.3),
+    "extra_trees": Cost(11.0, rows=1.0, columns=0.0, most_rows=50_000, classes=0.3),
+    "lasso": Cost(2.0, classes_factor=12.0, most_rows=100_000),
+    "elastic_net": Cost(2.0, classes_factor=12.0, most_rows=100_000),
+    "ridge": Cost(2.0, rows=0.8),
+    "kernel_ridge": Cost(8.0, rows=0.9, most_rows=50_000),
+    "svm": Cost(9.0, rows=1.9, most_rows=5_000),
+}
+Wanted = tuple[tuple[str, int, str], ...]  # model, seeds, variant
+FOR_NUMBERS: Wanted = (
+    ("mlp", 4, ""), ("mlp", 2, "pbld"), ("lightgbm", 1, ""), ("xgboost", 1, ""), ("lasso", 1, ""),
+    ("catboost", 1, ""), ("kernel_ridge", 1, ""), ("svm", 1, ""), ("extra_trees", 1, ""), ("elastic_net", 1, ""),
+    ("random_forest", 1, ""),
+)  # fmt: skip
+FOR_CLASSES: Wanted = (
+    ("mlp", 4, ""), ("lightgbm", 1, ""), ("random_forest", 1, ""), ("xgboost", 1, ""), ("catboost", 1, ""),
+    ("mlp", 2, "pbld"), ("kernel_ridge", 1, ""), ("extra_trees", 1, ""), ("svm", 1, ""), ("ridge", 1, ""),
+    ("lasso", 1, ""),
+)  # fmt: skip
+MANY_ROWS = 3000  # from here on boosting leads by so much that forests and lines earn nothing
+FOR_MANY_ROWS: Wanted = (
+    ("lightgbm", 1, ""), ("catboost", 1, ""), ("xgboost", 1, ""), ("mlp", 2, "pbld"), ("kernel_ridge", 1, ""),
+    ("extra_trees", 1, ""), ("mlp", 4, ""),
+)  # fmt: skip
+MANY_COLUMNS = 200  # from here on most columns are likely to be noise, which trees and the lasso leave out
+FOR_WIDE: Wanted = (
+    ("lightgbm", 1, "all columns"), ("lasso", 1, ""), ("catboost", 1, ""), ("xgboost", 1, ""), ("kernel_ridge", 1, ""),
+    ("extra_trees", 1, ""), ("mlp", 4, ""), ("svm", 1, ""),
+)  # fmt: skip
+PBLD_FOR_NUMBERS = ("number_embedding=pbld", "dropout=0.2")
+PBLD_FOR_CLASSES = ("number_embedding=pbld", "dropout=0.5")  # they say less a row than numbers
+QUICK = ("lr=0.2", "rounds=60", "row_share=0.8")
+QUICK_COLUMNS = 200  # a quick boosting's tree looks at
+VARIANTS = {
+    "mlp": ("number_embedding=none", "hidden_sizes=[256]", "dropout=0.1", "weight_decay=0.05"),
+    # where few of many columns matter, few trees of three in ten see them
+    "lightgbm all columns": ("column_share=1.0", "row_share=0.8", "lr=0.1"),
+    "lightgbm quick": (*QUICK, "max_leaves=31"),
+    "xgboost quick": (*QUICK, "max_depth=6"),
+    "catboost quick": (*QUICK, "max_depth=7"),
+    "histogram_boosting quick": ("lr=0.2", "max_rounds=60"),
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the time of a fit goes by."""
+
+    task: Task
+    n_rows: int
+    n_columns: int
+    n_folds: int
+    n_classes: int = 0
+    is_absolute: bool = False  # whether absolute errors are scored: boosting them takes longer
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration that may be trained."""
+
+    label: str
+    kind: str  # equal for candidates that differ in their seeds alone
+    config: RunConfig
+    reference_s: float  # what it should take at the pace the costs were measured at
+    origin: str = ""  # of a tuned one: the kind it was tuned from
+
+
+@dataclass
+class Pace:
+    """Seconds that were measured, and what they say of those to come."""
+
+    size: Size
+    by_kind: dict[str, list[float]] = field(default_factory=dict)  # seconds of one
+    ratios: list[float] = field(default_factory=list)
+
+    def measured(self, candidate: Candidate, elapsed_s: float) -> None:
+        """A candidate took so long."""
+        self.by_kind.setdefault(candidate.kind, []).append(elapsed_s)
+        self.ratios.append(elapsed_s / candidate.reference_s)
+
+    def estimate(self, candidate: Candidate) -> float:
+        """Seconds: those of its like, else the reference at the median pace so far."""
+        if own := self.by_kind.get(candidate.kind):
+            return float(np.mean(own))
+        return candidate.reference_s * (float(np.median(self.ratios)) if self.ratios else 1.0)
+
+
+def has_boosting() -> bool:
+    """Whether the packages of the extra are installed."""
+    return all(importlib.util.find_spec(name) is not None for name in BOOSTING)
+
+
+def candidates_for(size: Size, *, is_boosting_there: bool) -> list[Candidate]:
+    """What may be trained, in the order it should be: cheap and diverse first, then the same with other seeds."""
+    wanted = FOR_NUMBERS if size.task == "regression" else FOR_CLASSES
+    if size.n_rows > MANY_ROWS:
+        wanted = FOR_MANY_ROWS
+    elif size.n_columns > MANY_COLUMNS:
+        wanted = FOR_WIDE
+    found = []
+    for model, n_seeds, variant in wanted:
+        if model in BOOSTING and not is_boosting_there:
+            continue
+        found.append(_candidate(size, model, n_seeds, variant))
+    if not is_boosting_there:
+        found.insert(0, _candidate(size, "histogram_boosting", 1, ""))
+    return [one for one in found if size.n_rows <= COSTS[one.config.model].most_rows]
+
+
+def stopgaps_for(size: Size, *, is_boosting_there: bool) -> tuple[list[Candidate], Candidate]:
+    """For a table that is too large for the time: quick boostings, and the floor, which always is done."""
+    models = BOOSTING if is_boosting_there else ("histogram_boosting",)
+    return [_candidate(size, model, 1, "quick") for model in models], _candidate(size, "baseline", 1, "")
+
+
+def quick_first(candidates: Sequence[Candidate], quick: Sequence[Candidate], budget_s: float) -> list[Candidate]:
+    """The candidates; between the quick ones where the first would keep the submission waiting for long."""
+    is_slow = candidates[0].reference_s > min(FIRST_SHARE * budget_s, FIRST_S)
+    return [quick[0], *candidates, *quick[1:]] if is_slow else list(candidates)
+
+
+def more_seeds(candidates: Sequence[Candidate], weights: dict[str, float], pace: Pace) -> list[Candidate]:
+    """The candidates again with further seeds, those first that earn most weight for their seconds.
+
+    `weights` are by kind. What has no randomness, or no weight, is left out.
+    """
+    seeded = [one for one in candidates if weights.get(one.kind, 0.0) > 0 and one.config.model in SEEDED]
+    best_first = sorted(seeded, key=lambda one: -weights[one.kind] / pace.estimate(one) ** 0.5)
+    return [_with_seed(one, seed) for seed in range(1, N_EXTRA_SEEDS + 1) for one in best_first]
+
+
+def to_tune(candidates: Sequence[Candidate], weights: dict[str, float], pace: Pace, seconds: float) -> Candidate | None:
+    """The candidate of most weight whose kind can be tuned and of which enough trials fit into `seconds`."""
+    fitting = [
+        one
+        for one in candidates
+        if weights.get(one.kind, 0.0) > 0
+        and one.config.model in SEEDED
+        and FEWEST_TRIALS * pace.estimate(one) / one.config.seeds <= seconds
+    ]
+    return max(fitting, key=lambda one: weights[one.kind], default=None)
+
+
+def tuned_candidate(origin: Candidate, config: RunConfig) -> Candidate:
+    """What was found for `origin`, with as many seeds."""
+    config = config.model_copy(update={"seeds": origin.config.seeds})
+    label = f"{origin.label} tuned"
+    return Candidate(label, label, config, TUNED_COST * origin.reference_s, origin.kind)
+
+
+def _with_seed(one: Candidate, seed: int) -> Candidate:
+    config = one.config.model_copy(update={"seed": one.config.seed + seed})
+    return replace(one, label=f"{one.label}, seed {seed}", config=config)
+
+
+def _candidate(size: Size, model: str, n_seeds: int, variant: str) -> Candidate:
+    label = " ".join(part for part in (model, variant) if part)
+    steps = VARIANTS.get(label, ())
+    if variant == "pbld":
+        steps = PBLD_FOR_NUMBERS if size.task == "regression" else PBLD_FOR_CLASSES
+    if variant == "quick":
+        share = "max_features" if model == "histogram_boosting" else "column_share"
+        steps = (*steps, f"{share}={min(1.0, QUICK_COLUMNS / max(1, size.n_columns)):.3g}")
+    config = load_run_config("fast", model=model, overrides=[f"seeds={n_seeds}", *steps])
+    return Candidate(label, label, config, n_seeds * _seconds(COSTS[label], size))
+
+
+def _seconds(cost: Cost, size: Size) -> float:
+    rows = max(size.n_rows, 500) / REFERENCE_ROWS
+    columns = max(size.n_columns, 10) / REFERENCE_COLUMNS
+    classes = cost.classes_factor * max(1, size.n_classes - 1) ** cost.classes if size.task != "regression" else 1.0
+    is_wide_boosting = cost.is_boosting and columns > 1.0
+    growth = float(rows**cost.rows * columns ** (WIDE_BOOSTING if is_wide_boosting else cost.columns))
+    absolute = ABSOLUTE_FACTOR if size.is_absolute and cost.is_boosting else 1.0
+    return cost.seconds * growth * classes * absolute * size.n_folds / REFERENCE_FOLDS

@@ -1,0 +1,398 @@
+"""Stage `best`: as many and as different runs as fit into some minutes -> their ensemble, a run like any other."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pipeline.base import files
+from pipeline.base.errors import PipelineError, TrainingError
+from pipeline.base.interruption import on_interrupt
+from pipeline.base.progress import say
+from pipeline.best.ensemble_run import Member, ensemble_folder, lines_of, read_member, write_ensemble
+from pipeline.best.plan import (
+    Candidate,
+    Pace,
+    Size,
+    candidates_for,
+    has_boosting,
+    more_seeds,
+    quick_first,
+    stopgaps_for,
+    to_tune,
+    tuned_candidate,
+)
+from pipeline.competition.store import FeatureStore
+from pipeline.competition.workspace import RunFolder
+from pipeline.config.run import RunConfig
+from pipeline.scoring.data_check import known_trust, say_trust, trust_in
+from pipeline.scoring.ensembling import SMALLEST_WEIGHT
+
+RESERVE_S = 1.5  # kept for the last ensemble and its file, or twice what the one before took;
+RESERVE_SHARE = 0.02  # and so much of the budget for the program's start and end
+MARGIN = 1.1  # an estimate is believed so far
+MOST_OVER = 4.0  # a fit that takes so many times its estimate (and a minute at least) is given up
+LEAST_LIMIT_S = 60.0
+FIRST_BY_S, FIRST_BY_SHARE = 50.0, 0.38  # when the first submission shall be there, of the budget at most
+TUNING_SHARE = 0.5  # of what is left when every candidate has had its turn
+LAST_TUNING_SHARE = 0.8  # of what is left when their further seeds have had theirs, too
+SHARE_BEFORE_REFIT = 0.45  # of the budget, where the members are trained again on all rows at the end
+
+# (share done, times): a fit that at its own pace would take so many times what it may take is given up at once; of five
+# folds on two cores the first is done after a third of the time
+HOPELESS = ((0.35, 1.3), (0.15, 2.0))
+UNDER_WAY = 0.15  # what is done beyond the share that is told: the folds that are under way
+
+Train = Callable[[RunConfig, threading.Event, Callable[[float], None]], RunFolder]
+Tune = Callable[[RunConfig, float, threading.Event], RunConfig | None]  # in so many seconds
+Finish = Callable[[RunConfig, RunFolder, bool], Path]  # the last: whether a better one may follow
+
+
+@dataclass(frozen=True)
+class Best:
+    """What `make_best` leaves: the submission of the best ensemble so far."""
+
+    submission: Path
+    run: RunFolder
+    is_interrupted: bool
+
+
+def make_best(
+    store: FeatureStore,
+    *,
+    minutes: float,
+    train: Train,
+    tune: Tune,
+    finish: Finish,
+    smallest_weight: float = SMALLEST_WEIGHT,
+    clock: Callable[[], float] = time.monotonic,
+    started: float | None = None,
+) -> Best:
+    """Train candidates until `minutes` are spent, earlier calls' included; keep an ensemble and its file up to date.
+
+    Every candidate is a run of its own, made by `train`; what is finished is not trained again. After each the
+    ensemble is chosen anew, and `finish` writes its submission. When all have had their turn, `tune` is given some of
+    the time left for the heaviest of them that can be tuned in it; further seeds follow. Ctrl-C ends with the best so
+    far. Raises TrainingError when no candidate could be trained, KeyboardInterrupt when none was yet.
+    """
+    work = _Work(store, minutes, train, tune, finish, smallest_weight, clock, clock() if started is None else started)
+    work.take_finished()
+    if work.left() > 0 or not work.members:
+        work.show_plan()
+    with on_interrupt(work.interrupt):
+        while not work.is_interrupted and (candidate := work.next_candidate()) is not None:
+            if work.try_candidate(candidate):
+                work.combine()
+                work.look_once()
+    if not work.members:
+        if work.is_interrupted:
+            raise KeyboardInterrupt
+        work.fail()
+    return work.conclude()
+
+
+@dataclass
+class _Work:
+    """One call: what is finished, what was tried, what time is left."""
+
+    store: FeatureStore
+    minutes: float
+    train: Train
+    tune: Tune
+    finish: Finish
+    smallest_weight: float
+    clock: Callable[[], float]
+    started: float
+    members: list[Member] = field(default_factory=list)
+    tried: set[str] = field(default_factory=set)
+    given_up: list[dict[str, str]] = field(default_factory=list)
+    weights: dict[str, float] = field(default_factory=dict)  # run -> weight
+    tuned: list[Candidate] = field(default_factory=list)
+    tuned_kinds: set[str] = field(default_factory=set)  # what it was tried for, with or without a find
+    is_interrupted: bool = False
+    has_looked: bool = False
+    is_first_due: bool = False  # a first candidate took too long: the floor comes before it
+    spent_before_s: float = 0.0
+    combining_s: float = 0.0
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        spec = self.store.spec
+        self.is_refitted = spec.folds.kind == "time"
+        self.budget_s = 60.0 * self.minutes * (SHARE_BEFORE_REFIT if self.is_refitted else 1.0)
+        rows, columns = self.store.train.shape
+        n_classes, is_absolute = len(self.store.classes), spec.metric == "mae"
+        self.size = Size(spec.task, rows, columns, len(self.store.splits), n_classes, is_absolute)
+        self.pace = Pace(self.size)
+        self.has_boosting = has_boosting()
+        found = candidates_for(self.size, is_boosting_there=self.has_boosting)
+        self.quick, self.floor = stopgaps_for(self.size, is_boosting_there=self.has_boosting)
+        self.candidates = quick_first(found, self.quick, self.budget_s)
+        self.run = ensemble_folder(self.store)
+        self.known = files.read_json(self.run.report) if self.run.is_finished else None
+        origins = {one.kind: one for one in self.candidates}
+        for kind, config in (self.known or {}).get("tuned", {}).items():
+            if kind in origins:
+                self._take_tuned(origins[kind], RunConfig.model_validate(config))
+
+    def interrupt(self) -> None:
+        """End what is running at its next checkpoint, and everything with it."""
+        self.is_interrupted = True
+        self.stop.set()
+
+    def spent_s(self) -> float:
+        """Seconds that this and earlier calls took."""
+        return self.spent_before_s + self.clock() - self.started
+
+    def left(self) -> float:
+        """Seconds for further candidates."""
+        reserve = RESERVE_SHARE * self.budget_s + max(RESERVE_S, 2.0 * self.combining_s)
+        return self.budget_s - self.spent_s() - reserve
+
+    def take_finished(self) -> None:
+        """Members of earlier calls, and the time they took."""
+        recorded = {} if self.known is None else {one["run"]: one for one in lines_of(self.known)}
+        singles = [*self.candidates, *self.tuned]
+        further = more_seeds(singles, {one.kind: 1.0 for one in singles}, self.pace)
+        known = {one.config.run_name: one for one in (*singles, *further, *self.quick, self.floor)}
+        for one in known.values():
+            run = self.store.workspace.run(one.config.run_name)
+            if run.is_finished and files.read_json(run.report)["fingerprint"] == self.store.fingerprint(one.config):
+                self._take(one, run, elapsed_s=recorded.get(run.name, {}).get("elapsed_s"))
+        if not self.members:
+            return
+        names = {member.run.name for member in self.members}
+        if self.known is not None and recorded.keys() <= names:
+            self.spent_before_s = float(self.known["spent_s"])
+        else:
+            self.spent_before_s = sum(member.elapsed_s for member in self.members)
+        say(f"best: {len(self.members)} runs are there, {self.spent_before_s:.0f} s of {self.budget_s:.0f} s are spent")
+        if recorded.keys() == names and self.known is not None and self.known["prune"] == self.smallest_weight:
+            self.weights = {one["run"]: one["weight"] for one in lines_of(self.known)}
+        else:
+            self.combine()
+
+    def show_plan(self) -> None:
+        """Say what will be trained, and how long each should take."""
+        size, there = self.size, "" if self.has_boosting else "; better with the extra `boosting`: make setup"
+        say(
+            f"best: a plan for {self.minutes:g} minutes: {size.n_rows} rows x {size.n_columns} columns, "
+            f"{size.n_folds} folds{there}"
+        )
+        total = self.spent_s()
+        for one in self.candidates:
+            if one.config.run_name in self.tried:
+                continue
+            seconds = self.pace.estimate(one)
+            total += seconds
+            when = "" if total <= self.budget_s else "   if time is left"
+            seeds = f"{one.config.seeds} seed{'s' if one.config.seeds > 1 else ''}"
+            say(f"  {one.label:<20} {seeds:<8} about {seconds:4.0f} s, by {total:4.0f} s{when}")
+        say("  then tuning and further seeds of what earns weight")
+
+    def next_candidate(self) -> Candidate | None:
+        """The first untried candidate that fits into what is left, tuned ones after all plain ones; None at the end.
+
+        Where nothing fits, the floor is made, and then whatever may be quickest: anything is better than the floor.
+        """
+        untried = self._untried(self.candidates)
+        if fitting := self._first_fitting(untried):
+            return fitting
+        if self.has_nothing:
+            return self.floor
+        if all(member.kind == self.floor.kind for member in self.members):
+            return min(untried, key=self.pace.estimate, default=None) if self.left() > 0 else None
+        if not self.tuned_kinds:
+            self._tune_next(TUNING_SHARE)
+        while not self.is_interrupted:
+            if (fitting := self._first_single()) or not self._tune_next(LAST_TUNING_SHARE):
+                return fitting
+        return None
+
+    def _first_single(self) -> Candidate | None:
+        singles = [*self.candidates, *self.tuned]
+        return self._first_fitting(self._untried([*singles, *more_seeds(singles, self._weight_by_kind(), self.pace)]))
+
+    @property
+    def has_nothing(self) -> bool:
+        """Whether there is no submission yet, and the floor may still make one."""
+        return not self.members and self.floor.config.run_name not in self.tried
+
+    def left_for_next(self) -> float:
+        """Seconds for the next candidate: what is left, or those until the first submission shall be there."""
+        if not self.has_nothing:
+            return self.left()
+        if self.is_first_due:
+            return -math.inf
+        return min(FIRST_BY_S, FIRST_BY_SHARE * self.budget_s) - (self.clock() - self.started)
+
+    def _untried(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        return [one for one in candidates if one.config.run_name not in self.tried]
+
+    def _first_fitting(self, candidates: Sequence[Candidate]) -> Candidate | None:
+        left = self.left_for_next()
+        return next((one for one in candidates if MARGIN * self.pace.estimate(one) <= left), None)
+
+    def _weight_by_kind(self) -> dict[str, float]:
+        by_run = {member.run.name: member.kind for member in self.members}
+        by_kind: dict[str, float] = {}
+        for name, weight in self.weights.items():
+            by_kind[by_run[name]] = by_kind.get(by_run[name], 0.0) + weight
+        return by_kind
+
+    def _tune_next(self, share: float) -> bool:
+        """Tune the candidate of most weight that was not, if enough trials fit into the `share` of what is left.
+
+        What is found is one more candidate. Returns whether there was one to tune.
+        """
+        if self.is_interrupted or not self.members:
+            return False
+        seconds, weights = share * self.left(), self._weight_by_kind()
+        plain = [one for one in self.candidates if one not in self.quick and one.kind not in self.tuned_kinds]
+        chosen = to_tune(plain, weights, self.pace, seconds)
+        if chosen is None:
+            return False
+        self.tuned_kinds.add(chosen.kind)
+        say(f"best: tuning {chosen.label} for {seconds:.0f} s; {self.left():.0f} s are left")
+        self.stop = threading.Event()
+        try:
+            config = self.tune(chosen.config, seconds, self.stop)
+        except KeyboardInterrupt:
+            self.is_interrupted = True
+            return False
+        if config is not None:
+            self._take_tuned(chosen, config)
+        return True
+
+    def _take_tuned(self, origin: Candidate, config: RunConfig) -> None:
+        self.tuned_kinds.add(origin.kind)
+        self.tuned.append(tuned_candidate(origin, config))
+
+    def try_candidate(self, candidate: Candidate) -> bool:
+        """Train it, within limits; whether it is finished."""
+        self.tried.add(candidate.config.run_name)
+        estimate = self.pace.estimate(candidate)
+        limit = self._limit(candidate, estimate)
+        say(f"best: {candidate.label}, about {estimate:.0f} s; {max(0.0, self.left()):.0f} s are left")
+        begun, self.stop, late = self.clock(), threading.Event(), threading.Event()
+        stop, done = self.stop, 0.0
+
+        def give_up() -> None:
+            late.set()
+            stop.set()
+
+        def look_ahead(share: float) -> None:
+            nonlocal done
+            done = share
+            times = next((times for least, times in HOPELESS if share >= least), math.inf)
+            if share < 1.0 and self.clock() - begun > times * limit * share:
+                give_up()
+
+        timer = None if math.isinf(limit) else threading.Timer(max(0.0, limit), give_up)
+        if timer is not None:
+            timer.daemon = True
+            timer.start()
+        try:
+            run = self.train(candidate.config, stop, look_ahead)
+        except KeyboardInterrupt:
+            if late.is_set() and not self.is_interrupted:
+                if done > 0:  # what it would have taken, and with it others
+                    self.pace.measured(candidate, (self.clock() - begun) / min(1.0, done + UNDER_WAY))
+                if self.has_nothing:  # it goes on when there is a submission, after quicker ones
+                    self.tried.discard(candidate.config.run_name)
+                    self.candidates = [*self.quick, *(one for one in self.candidates if one not in self.quick)]
+                    self.is_first_due = True
+                    return False
+                self._give_up(candidate, f"it takes longer than {limit:.0f} s; a later call goes on with it")
+            else:
+                self.is_interrupted = True
+            return False
+        except PipelineError as error:
+            self._give_up(candidate, error.message)
+            return False
+        finally:
+            if timer is not None:
+                timer.cancel()
+        self._take(candidate, run, elapsed_s=self.clock() - begun)
+        return True
+
+    def _limit(self, candidate: Candidate, estimate: float) -> float:
+        """Seconds after which a candidate is given up."""
+        if candidate is self.floor:
+            return math.inf
+        return min(self.left_for_next(), max(LEAST_LIMIT_S, MOST_OVER * estimate))
+
+    def _give_up(self, candidate: Candidate, why: str) -> None:
+        self.given_up.append({"candidate": candidate.label, "why": why})
+        say(f"best: {candidate.label} is left out: {why}")
+
+    def _take(self, candidate: Candidate, run: RunFolder, elapsed_s: float | None = None) -> None:
+        config, label, kind = candidate.config, candidate.label, candidate.kind
+        member = read_member(self.store, run, config, label=label, kind=kind, elapsed_s=elapsed_s)
+        self.members.append(member)
+        self.tried.add(run.name)
+        if candidate is not self.floor:  # its seconds say nothing of a model's
+            self.pace.measured(candidate, member.elapsed_s)
+
+    def combine(self) -> None:
+        """Choose the ensemble of all members; write it as a run, and its submission."""
+        begun = self.clock()
+        notes = {
+            "given_up": self.given_up,
+            "tuned": {one.origin: one.config.model_dump() for one in self.tuned},
+            "minutes": self.minutes,
+            "trust": known_trust(self.store),
+            "spent_s": round(self.spent_s(), 2),
+            "elapsed_s": round(self.spent_s(), 2),
+        }
+        written = write_ensemble(self.store, self.run, self.members, smallest_weight=self.smallest_weight, notes=notes)
+        self.weights = written.weights
+        self.finish(written.config, self.run, True)
+        self.combining_s = self.clock() - begun
+        say(
+            f"best: {len(self.weights)} of {len(self.members)} runs earn weight ({written.choice.method}): nested "
+            f"{self.store.spec.metric} {written.choice.selection.nested_score:.5f}, cv {written.cv_score:.5f}, "
+            f"after {self.spent_s():.0f} s"
+        )
+
+    def look_once(self) -> None:
+        """Say how far the data lets scores be trusted, as soon as there is a submission."""
+        if not self.has_looked:
+            self.has_looked = True
+            say_trust(trust_in(self.store))
+            self.renew(trust=known_trust(self.store))
+
+    def renew(self, **changes: Any) -> None:
+        """Write the report again with other values."""
+        files.write_json(self.run.report, {**files.read_json(self.run.report), **changes})
+
+    def conclude(self) -> Best:
+        """The last word: the submission, what it is made of, and what time it took."""
+        report = files.read_json(self.run.report)
+        if self.is_interrupted:
+            say("best: interrupted; this is the best so far, and the same command goes on")
+        for member in sorted(lines_of(report), key=lambda one: -one["weight"]):
+            share = f"{member['weight']:6.1%}" if member["weight"] else "     -"
+            say(f"  {share}  {member['label']:<22} cv {member['cv_score']:.5f}  {member['elapsed_s']:5.0f} s")
+        if self.smallest_weight != SMALLEST_WEIGHT:
+            before = report["without_prune"]
+            say(
+                f"best: {len(report['members'])} runs weigh {self.smallest_weight:g} or more, nested "
+                f"{report['nested_score']:.5f}; with {SMALLEST_WEIGHT:g} it would be {before['members']} runs, "
+                f"nested {before['nested_score']:.5f}"
+            )
+        submission = self.finish(RunConfig.model_validate(report["config"]), self.run, self.is_interrupted)
+        if self.tried - {one["run"] for one in lines_of(report)} or self.known is None:
+            self.renew(given_up=self.given_up, spent_s=round(self.spent_s(), 2))
+        say(f"best: {self.spent_s():.0f} s of {60 * self.minutes:.0f} s")
+        return Best(submission, self.run, self.is_interrupted)
+
+    def fail(self) -> NoReturn:
+        """Raise what happened to every candidate."""
+        first = self.given_up[0]["why"] if self.given_up else "there was no candidate"
+        raise TrainingError("no model could be trained", where="preset best", hint=f"The first said: {first}")

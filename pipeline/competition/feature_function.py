@@ -1,0 +1,56 @@
+"""A competition's own feature function, run and checked.
+
+Knows typed frames and roles; knows nothing of encoders.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.base.errors import DataError
+from pipeline.competition.tables.typed import Role
+
+
+def apply_feature_function(
+    path: Path, frame: pd.DataFrame, roles: Mapping[str, Role]
+) -> tuple[pd.DataFrame, dict[str, Role]]:
+    """The frame with the columns that the competition's own `add_features(frame)` adds, and all roles.
+
+    New numeric columns are numbers, others categories of text; columns it drops are gone. Raises DataError.
+    """
+    module_spec = importlib.util.spec_from_file_location("feature_function", path)
+    if module_spec is None or module_spec.loader is None or not path.exists():
+        raise DataError("the feature function's file is not there", where=str(path))
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        module_spec.loader.exec_module(module)
+        made = module.add_features(frame.copy())
+    except Exception as error:
+        raise DataError(
+            f"add_features failed: {type(error).__name__}: {error}",
+            where=str(path),
+            hint="It takes the typed feature frame and returns it with more columns; it never sees the target.",
+        ) from error
+    if not isinstance(made, pd.DataFrame) or len(made) != len(frame) or not made.index.equals(frame.index):
+        raise DataError("add_features must return a DataFrame with the rows it was given", where=str(path))
+    made.columns = made.columns.astype("str")
+    if not made.columns.is_unique:
+        raise DataError(f"the column {made.columns[made.columns.duplicated()][0]!r} stands twice", where=str(path))
+    made_roles: dict[str, Role] = {}
+    for name in made.columns:
+        is_number = pd.api.types.is_numeric_dtype(made[name]) or pd.api.types.is_bool_dtype(made[name])
+        made_roles[name] = roles.get(name, "number" if is_number else "category")
+        if not is_number:
+            made[name] = made[name].astype("str")  # intervals, moments, mixed objects
+        elif np.isinf(made[name].to_numpy(dtype=np.float64, na_value=np.nan)).any():
+            raise DataError(
+                f"the column {name!r} holds an infinite number",
+                where=str(path),
+                hint="A division by zero, perhaps: make it missing with .replace([np.inf, -np.inf], np.nan).",
+            )
+    return made, made_roles

@@ -1,0 +1,243 @@
+"""A competition's feature artifacts, read back, and the `Problem` a run configuration makes of them.
+
+Knows the files of `features/`; knows nothing of models or of how the files were made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.base import files
+from pipeline.base.errors import SpecError, did_you_mean
+from pipeline.competition.feature_function import apply_feature_function
+from pipeline.competition.folds import FoldArray, Split, assign_folds, sample_rows, splits_of
+from pipeline.competition.problem import Problem
+from pipeline.competition.tables import load_tables
+from pipeline.competition.tables.checks import Label
+from pipeline.competition.workspace import RunFolder, Workspace
+from pipeline.config.run import RunConfig
+from pipeline.config.spec import CompetitionSpec
+
+SAMPLE_MARK = "simulated or built-in sample data, not Kaggle's"
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """What the features stage wrote for one competition."""
+
+    workspace: Workspace
+    spec: CompetitionSpec
+    n_rows: int | None = None  # train rows seen of all: a sample by fold and class; None: all
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """Columns, row counts, classes, hashes."""
+        manifest: dict[str, Any] = files.read_json(self.workspace.manifest)
+        return manifest
+
+    @cached_property
+    def train(self) -> pd.DataFrame:
+        """Typed features of the train rows."""
+        return self.sampled(files.read_parquet(self.workspace.features / "train.parquet"))
+
+    @cached_property
+    def test(self) -> pd.DataFrame:
+        """Typed features of the test rows."""
+        return files.read_parquet(self.workspace.features / "test.parquet")
+
+    @cached_property
+    def train_rows(self) -> pd.DataFrame:
+        """Id, targets (class codes for classes) and, where there is one, `sample_weight` of the train rows."""
+        return self.sampled(self._all_train_rows)
+
+    @cached_property
+    def test_rows(self) -> pd.DataFrame:
+        """Id of the test rows."""
+        return files.read_parquet(self.workspace.features / "test_rows.parquet")
+
+    @cached_property
+    def sample_submission(self) -> pd.DataFrame:
+        """Kaggle's sample: ids as written, columns in its order."""
+        return files.read_parquet(self.workspace.features / "sample_submission.parquet")
+
+    @cached_property
+    def fold_of_row(self) -> FoldArray:
+        """(train rows,) the fold of each."""
+        folds = self._all_folds
+        return folds if self._sample is None else folds[self._sample]
+
+    def sampled(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Of a table of all train rows, those that are seen."""
+        return frame if self._sample is None else frame.iloc[self._sample].reset_index(drop=True)
+
+    @cached_property
+    def _sample(self) -> NDArray[np.int64] | None:
+        if self.n_rows is None:
+            return None
+        return sample_rows(self._all_folds, self._target_of(self._all_train_rows), self.n_rows, self.spec.folds.seed)
+
+    @cached_property
+    def _all_train_rows(self) -> pd.DataFrame:
+        return files.read_parquet(self.workspace.features / "train_rows.parquet")
+
+    @cached_property
+    def _all_folds(self) -> NDArray[np.int64]:
+        return files.read_npy(self.workspace.features / "folds.npy")
+
+    def _target_of(self, train_rows: pd.DataFrame) -> NDArray[np.float64]:
+        values = train_rows[[f"target_{j}" for j in range(len(self.spec.target))]].to_numpy(dtype=np.float64)
+        return values[:, 0] if values.shape[1] == 1 else values
+
+    @property
+    def splits(self) -> list[Split]:
+        """Train and valid rows of every fold."""
+        return splits_of(self.fold_of_row, is_time=self.spec.folds.kind == "time")
+
+    def other_folds(self, number: int) -> list[FoldArray]:
+        """`fold_of_row` by other seeds than the spec's: as many folds, of the same kind (shuffled for contiguous ones).
+
+        [] where the spec leaves no choice: folds in time order, given by a column or by a file.
+        """
+        folds = self.spec.folds
+        if folds.kind in ("time", "column", "file"):
+            return []
+        kind = "shuffled" if folds.kind == "contiguous" else folds.kind
+        columns = pd.DataFrame()
+        if folds.group:
+            columns = self.sampled(load_tables(self.workspace.raw, self.spec).fold_columns)
+        return [
+            assign_folds(
+                folds.model_copy(update={"kind": kind, "seed": folds.seed + 1 + repeat}),
+                self.train_rows["id"],
+                self.target,
+                classes=self.classes,
+                columns=columns,
+                folder=self.workspace.folder,
+            )
+            for repeat in range(number)
+        ]
+
+    @property
+    def classes(self) -> list[Label]:
+        """Class labels in code order; [] for regression."""
+        classes: list[Label] = self.manifest["classes"]
+        return classes
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether the data is the project's own sample, which is never uploaded."""
+        return bool(self.manifest["is_sample"])
+
+    @property
+    def target(self) -> NDArray[np.float64]:
+        """(rows,) or (rows, targets) numbers, or (rows,) class codes."""
+        return self._target_of(self.train_rows)
+
+    def apply_own_features(self, config: RunConfig, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """The frame and its roles, after the competition's own feature function if it has one and the run wants it."""
+        roles = self.manifest["roles"]
+        if not config.features.feature_function or self.spec.feature_function is None:
+            return frame, roles
+        return apply_feature_function(self.workspace.folder / self.spec.feature_function, frame, roles)
+
+    def problem(self, config: RunConfig) -> Problem:
+        """The problem as the run `config` sets it."""
+        train, roles = self.apply_own_features(config, self.train)
+        test, _ = self.apply_own_features(config, self.test)
+        return Problem(
+            train=train,
+            test=test,
+            target=self.target,
+            roles=roles,
+            ordered={name: levels for name, levels in self.spec.columns.ordered.items() if name in roles},
+            task=self.spec.task,
+            n_classes=len(self.classes),
+            metric=self.spec.scorer,
+            sample_weight=self._row_weights(config),
+            features=config.features.of_pixels() if self.spec.encoder.pixels else config.features,
+            scope=config.scope or self.spec.encoder.scope,
+            target_transform=self._transform(config),
+            left_out=tuple(self.manifest["left_out"]),
+            balances_classes=config.class_weights == "balanced",
+        )
+
+    def _row_weights(self, config: RunConfig) -> NDArray[np.float64] | None:
+        """(rows,) the spec's column times the weight given to the row's class; None: all alike."""
+        column = self.train_rows.get("sample_weight")
+        weight = None if column is None else column.to_numpy(dtype=np.float64)
+        if config.class_weights == "none":
+            return weight
+        where = f"preset {config.preset}, class_weights"
+        if self.spec.task == "regression":
+            raise SpecError("a regression has no classes", where=where, hint='Leave it out, or set it to "none".')
+        if config.class_weights == "balanced":  # what a class weighs is learned by every fit from its own rows
+            return weight
+        by_class = given_class_weights(config.class_weights, self.classes, where=where)
+        by_row: NDArray[np.float64] = by_class[self.target.astype(np.int64)]
+        return by_row if weight is None else weight * by_row
+
+    def _transform(self, config: RunConfig) -> Any:
+        if self.spec.task != "regression":
+            return "none"
+        return config.target_transform or self.spec.target_transform
+
+    def fingerprint(self, config: RunConfig) -> str:
+        """Changes when anything a run reads changes."""
+        return files.sha256_of_json(self.inputs(config))
+
+    def inputs(self, config: RunConfig) -> dict[str, Any]:
+        """What a run reads: hash of the features, configuration, hash of the feature function's text, [encoder]."""
+        encoder = self.spec.encoder.model_dump(mode="json", exclude_defaults=True)
+        is_own_asked = any(part.features.feature_function for _, part in config.weighted_parts)
+        own = self.spec.feature_function if is_own_asked else None
+        path = self.workspace.folder / own if own else None
+        return {
+            "features": self.manifest["fingerprint"],
+            "config": config.identity,
+            "feature_function": files.sha256_of(path) if path is not None and path.exists() else None,
+            **({"encoder": encoder} if encoder else {}),
+            **({"rows": self.n_rows} if self.n_rows is not None else {}),
+        }
+
+    def record_of(
+        self, run: RunFolder, config: RunConfig, cv_score: float, fold_scores: list[float], device: str
+    ) -> dict[str, Any]:
+        """What every run's report says: what it is of, how it scored, what made it and when."""
+        return {
+            "run": run.name,
+            "competition": self.workspace.competition,
+            "data": self.manifest["data"],
+            "is_sample": self.is_sample,
+            "config": config.model_dump(),
+            "metric": self.spec.metric,
+            "cv_score": cv_score,
+            "fold_scores": fold_scores,
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "device": device,
+            "fingerprint": self.fingerprint(config),
+            "folds_sha256": self.manifest["folds_sha256"],
+            "git_commit": files.git_commit(self.workspace.root),
+            "versions": files.versions(),
+        }
+
+
+def given_class_weights(wanted: Mapping[str, float], classes: Sequence[Label], *, where: str) -> NDArray[np.float64]:
+    """(classes,) the weight of each, 1 where none is given.
+
+    Raises SpecError for a class that is not there, or a weight that is not above 0.
+    """
+    names = [str(label) for label in classes]
+    for name, weight in wanted.items():
+        if name not in names:
+            raise SpecError(f"no train row has the class {name!r}", where=where, hint=did_you_mean(name, names))
+        if not (np.isfinite(weight) and weight > 0):
+            raise SpecError(f"the class {name!r} weighs {weight:g}", where=where, hint="Weights are above 0.")
+    return np.array([wanted.get(name, 1.0) for name in names])

@@ -1,0 +1,23 @@
+"""Raw files -> checked, typed frames; new rows typed the same way.
+
+Must not know: encoders, folds' assignment, models, or where artifacts lie.
+"""
+
+from pipeline.competition.tables.loading import CompetitionTables, NewRows, load_new_rows, load_tables
+from pipeline.competition.tables.reading import MISSING_MARKERS, RawTable, find_raw, read_raw, read_table
+from pipeline.competition.tables.typed import ColumnRecipe, Role, type_new_rows
+
+__all__ = [
+    "MISSING_MARKERS",
+    "ColumnRecipe",
+    "CompetitionTables",
+    "NewRows",
+    "RawTable",
+    "Role",
+    "find_raw",
+    "load_new_rows",
+    "load_tables",
+    "read_raw",
+    "read_table",
+    "type_new_rows",
+]

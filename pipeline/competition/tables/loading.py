@@ -1,0 +1,201 @@
+"""A competition's raw folder and spec -> CompetitionTables: features, ids, target, and what was left out and why.
+
+Must not know: encoders, folds' assignment, models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.base.errors import DataError
+from pipeline.competition.tables.checks import (
+    Label,
+    check_columns,
+    check_sample_submission,
+    class_target,
+    columns_of_spec,
+    ids_of,
+    regression_target,
+    same_type,
+    sample_weight_of,
+)
+from pipeline.competition.tables.reading import RawTable, find_raw, numbers_of, plainly_typed, read_raw
+from pipeline.competition.tables.typed import (
+    ColumnRecipe,
+    Role,
+    date_format_of,
+    decide_recipe,
+    parse_dates,
+    type_new_rows,
+)
+from pipeline.config.spec import CompetitionSpec
+
+MANY_TEXTS = 100  # a text column with more values than this, most of them seen once, is rather a name than a category
+
+
+@dataclass(frozen=True)
+class CompetitionTables:
+    """A competition's checked tables. Rows stand in the order of the files, columns in the order of train."""
+
+    train: pd.DataFrame  # features only: float64 numbers, `str` categories, NaN for missing; RangeIndex
+    test: pd.DataFrame  # the same columns and dtypes
+    train_ids: pd.Series  # int64, or text exactly as written
+    test_ids: pd.Series
+    target: pd.DataFrame  # one column per target: float64 values, or int64 class codes
+    classes: list[Label]  # labels in code order; [] for regression
+    sample_weight: NDArray[np.float64] | None
+    fold_columns: pd.DataFrame  # the train columns that the fold assignment reads; may have no column
+    roles: dict[str, Role]  # every feature column
+    left_out: dict[str, str]  # raw column -> why no model sees it
+    recipes: list[ColumnRecipe]  # how new rows are typed
+    notes: list[str]  # what the user should be told
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """Rows to predict that are not the competition's own."""
+
+    ids: pd.Series
+    features: pd.DataFrame
+    notes: list[str]
+
+
+def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
+    """Read, check and type the raw files of `spec` in the folder `raw`. Raises DataError at the first mistake."""
+    train, test, sample = (
+        _read_with_id(find_raw(raw, name), spec.id)
+        for name in (spec.files.train, spec.files.test, spec.files.sample_submission)
+    )
+    check_columns(train, columns_of_spec(spec))
+    check_columns(test, [("id", spec.id)])
+    if spec.folds.kind != "holdout" and len(train.frame) < spec.folds.number:
+        raise DataError(f"{len(train.frame)} rows cannot make {spec.folds.number} folds", where=train.where())
+    if len(test.frame) == 0:
+        raise DataError("there are no rows", where=test.where())
+    train_id_text, test_id_text = ids_of(train, spec.id), ids_of(test, spec.id)
+    check_sample_submission(sample, test, test_id_text, spec)
+    train_ids, test_ids = same_type([train_id_text, test_id_text])
+    if spec.task == "regression":
+        target, classes = regression_target(train, spec), list[Label]()
+    else:
+        target, classes = class_target(train, spec)
+    weight_column = spec.columns.sample_weight
+    sample_weight = None if weight_column is None else sample_weight_of(train, weight_column)
+
+    sources, left_out = _feature_sources(train, test, spec)
+    recipes = [decide_recipe(name, [train, test], spec.columns) for name in sources]
+    train_features = type_new_rows(train, recipes)
+    constant = _constant_columns(train_features)
+    recipes = [replace(recipe, features=[f for f in recipe.features if f not in constant]) for recipe in recipes]
+    for recipe in recipes:
+        if not recipe.features:
+            is_missing = train.column(recipe.source, markers=recipe.markers).isna().all()
+            left_out[recipe.source] = "all values are missing" if is_missing else "the same value in every train row"
+    recipes = [recipe for recipe in recipes if recipe.features]
+    train_features = train_features.drop(columns=constant)
+    if not recipes:
+        raise DataError("no column is left to learn from", where=train.where(), hint="See columns.drop in the spec.")
+    return CompetitionTables(
+        train=train_features,
+        test=type_new_rows(test, recipes),
+        train_ids=train_ids.rename(spec.id),
+        test_ids=test_ids.rename(spec.id),
+        target=target,
+        classes=classes,
+        sample_weight=sample_weight,
+        fold_columns=_fold_columns(train, spec),
+        roles={feature: recipe.role for recipe in recipes for feature in recipe.features},
+        left_out=left_out,
+        recipes=recipes,
+        notes=[*train.notes, *test.notes, *sample.notes, *_notes_of(train_features, recipes)],
+    )
+
+
+def load_new_rows(path: Path, id_column: str, recipes: list[ColumnRecipe]) -> NewRows:
+    """Read and type the rows of a new file as the competition's own were. Raises DataError."""
+    raw = _read_with_id(path, id_column)
+    check_columns(raw, [("id", id_column)])
+    (ids,) = same_type([ids_of(raw, id_column)])
+    return NewRows(ids.rename(id_column), type_new_rows(raw, recipes), raw.notes)
+
+
+def _read_with_id(path: Path, id_column: str) -> RawTable:
+    """The raw table; an id column with an empty header answers to pandas' `Unnamed: 0` too."""
+    raw = read_raw(path)
+    if id_column.startswith("Unnamed: ") and id_column not in raw.frame.columns:
+        return replace(raw, frame=raw.frame.rename(columns={"": id_column}))
+    return raw
+
+
+def _feature_sources(train: RawTable, test: RawTable, spec: CompetitionSpec) -> tuple[list[str], dict[str, str]]:
+    """The raw columns that become features, and why the others do not."""
+    columns = spec.columns
+    id_is_feature = spec.id in {*columns.categories, *columns.ordered, *columns.dates, *columns.texts}
+    reasons = dict.fromkeys(columns.drop, "dropped by the spec")
+    reasons |= {columns.sample_weight: "holds the sample weights"} if columns.sample_weight else {}
+    reasons |= {spec.folds.column: "holds the folds"} if spec.folds.column else {}
+    sources, left_out = [], {}
+    for name in train.frame.columns:
+        if name in spec.target or (name == spec.id and not id_is_feature):
+            continue
+        if name in reasons:
+            left_out[name] = reasons[name]
+        elif name == "" and name != spec.id:
+            left_out[name] = "its header is empty"
+        elif name not in test.frame.columns:
+            left_out[name] = f"{test.path.name} lacks it"
+        else:
+            sources.append(name)
+    return sources, left_out
+
+
+def _constant_columns(features: pd.DataFrame) -> list[str]:
+    """Columns with one value in every row; missing counts as a value."""
+
+    def is_constant(column: pd.Series) -> bool:
+        first = column.iloc[0]
+        return bool(column.isna().all() if pd.isna(first) else (column == first).all())
+
+    return [name for name in features.columns if is_constant(features[name])]
+
+
+def _fold_columns(train: RawTable, spec: CompetitionSpec) -> pd.DataFrame:
+    """Groups and folds with plain types; times as datetime64 where they are dates."""
+    folds = spec.folds
+    columns: dict[str, pd.Series] = {}
+    for name in (folds.group, folds.column):
+        if name is not None:
+            columns[name] = plainly_typed(train.column(name))
+    if folds.time is not None:
+        text = train.column(folds.time)
+        times = plainly_typed(text)
+        if folds.time in spec.columns.dates or not pd.api.types.is_numeric_dtype(times.dtype):
+            date_format, share = date_format_of([text])
+            times = parse_dates(text, date_format) if share == 1.0 else times
+        columns[folds.time] = times
+    return pd.DataFrame(columns, index=pd.RangeIndex(len(train.frame)))
+
+
+def _notes_of(features: pd.DataFrame, recipes: list[ColumnRecipe]) -> list[str]:
+    notes = []
+    for recipe in recipes:
+        if recipe.kind == "date" and recipe.date_format.startswith(("%m/%d", "%d/%m")):
+            first = "month" if recipe.date_format.startswith("%m") else "day"
+            notes.append(f"{recipe.source}: dates were read with the {first} first ({recipe.date_format})")
+        if recipe.kind == "category":
+            values = features[recipe.features[0]].dropna()
+            n_values = values.nunique()
+            bare = values.drop_duplicates().str.replace(r"[,$€£%\s]", "", regex=True)
+            if n_values > 1 and not np.isnan(numbers_of(bare)).any():
+                notes.append(f"{recipe.source}: texts like {values.iloc[0]!r} are read as categories, not as numbers")
+            if n_values > MANY_TEXTS and n_values > len(features) / 2:
+                notes.append(
+                    f"{recipe.source}: {n_values} different texts in {len(features)} rows; "
+                    "a name rather than a category? columns.drop leaves it out"
+                )
+    return notes

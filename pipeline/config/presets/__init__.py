@@ -1,0 +1,8 @@
+"""Run configurations by name, one TOML file each. `pipeline.config.load_run_config` reads them."""
+
+from importlib import resources
+
+
+def preset_names() -> list[str]:
+    """The built-in presets, by name."""
+    return sorted(p.name[:-5] for p in resources.files("pipeline.config.presets").iterdir() if p.name.endswith(".toml"))

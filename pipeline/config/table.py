@@ -1,0 +1,71 @@
+"""TOML tables as pydantic models; every mistake becomes a `SpecError` naming file, table, key and nearest key."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.base.errors import SpecError, did_you_mean
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+class Table(BaseModel):
+    """A TOML table: unknown keys are errors, values are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Parse a TOML file; syntax errors name the file and line."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"not valid TOML: {error}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise SpecError("not UTF-8 text", where=str(path), hint="Save the file as UTF-8.") from error
+    except OSError as error:
+        raise SpecError(f"cannot be read: {error.strerror}", where=str(path)) from error
+
+
+def validated(model: type[ModelT], raw: Mapping[str, Any], *, where: str) -> ModelT:
+    """`raw` as `model`, or a SpecError that lists each mistake as `[table] key: what`."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        lines = [_mistake(model, item) for item in error.errors(include_url=False)]
+        raise SpecError("\n  ".join(["the configuration has mistakes:", *lines]), where=where) from None
+
+
+def _mistake(model: type[BaseModel], item: Any) -> str:
+    location = [str(part) for part in item["loc"]]
+    table = f"[{'.'.join(location[:-1])}] " if len(location) > 1 else ""
+    key = location[-1] if location else "the file"
+    if item["type"] == "extra_forbidden":
+        known = _fields_at(model, location[:-1])
+        return f"{table}unknown key {key!r}. {did_you_mean(key, known)}"
+    if item["type"] == "missing":
+        return f"{table}missing key {key!r}"
+    message = item["msg"].removeprefix("Value error, ")
+    if isinstance(item["input"], dict | BaseModel):  # a check of a whole table
+        return f"[{'.'.join(location)}] {message}" if location else message
+    return f"{table}{key}: {message} (it is {item['input']!r})"
+
+
+def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:
+    """Field names of the nested table at `location`."""
+    annotation: Any = model
+    for part in location:
+        if get_origin(annotation) is dict:  # a table whose keys are the user's
+            annotation = get_args(annotation)[1]
+            continue
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        field = annotation.model_fields.get(part)
+        annotation = field.annotation if field else None
+    is_table = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return list(annotation.model_fields) if is_table else []

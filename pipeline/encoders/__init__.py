@@ -1,0 +1,42 @@
+"""What is learned from the rows a model may see, and the numbers it turns a table into."""
+
+from pipeline.encoders.table import (
+    FIRST_LEVEL_CODE,
+    MISSING_CODE,
+    PRIOR_ROWS,
+    RARE,
+    SMOOTH_CLIP_AT,
+    UNSEEN_CODE,
+    CategoryColumn,
+    Encode,
+    Encoded,
+    Encodings,
+    NumberColumn,
+    TableEncoder,
+    TargetMeans,
+    View,
+    cross_fitted,
+    fit_encoder,
+)
+from pipeline.encoders.texts import TextColumn, fit_text
+
+__all__ = [
+    "FIRST_LEVEL_CODE",
+    "MISSING_CODE",
+    "PRIOR_ROWS",
+    "RARE",
+    "SMOOTH_CLIP_AT",
+    "UNSEEN_CODE",
+    "CategoryColumn",
+    "Encode",
+    "Encoded",
+    "Encodings",
+    "NumberColumn",
+    "TableEncoder",
+    "TargetMeans",
+    "TextColumn",
+    "View",
+    "cross_fitted",
+    "fit_encoder",
+    "fit_text",
+]

@@ -1,0 +1,68 @@
+"""The target as the network learns it and back: transforms, scaling, class probabilities.
+
+Knows arrays; what is fitted (mean, standard deviation) is fitted on the rows it is given.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.config.spec import TargetTransform
+
+FloatArray = NDArray[np.float64]
+
+
+def transform_target(transform: TargetTransform, y: FloatArray) -> FloatArray:
+    """The target on the scale predictions are averaged on; `standardise` is left to `TargetScaler`."""
+    if transform == "log":
+        return np.log(y)
+    return np.log1p(y) if transform == "log1p" else y
+
+
+def inverse_transform(transform: TargetTransform, z: FloatArray) -> FloatArray:
+    """Back to the target's own unit; wild values are cut where exp would overflow."""
+    if transform == "log":
+        return np.exp(np.clip(z, -700.0, 700.0))
+    return np.expm1(np.clip(z, -700.0, 700.0)) if transform == "log1p" else z
+
+
+class TargetScaler(BaseModel):
+    """Centre and scale of the (transformed) target in the fit rows; one number an output."""
+
+    model_config = ConfigDict(frozen=True)
+
+    centre: list[float]
+    scale: list[float]
+
+    @classmethod
+    def fit(cls, z: FloatArray, *, is_scaled: bool) -> TargetScaler:
+        """Learn from z (rows, outputs); without `is_scaled` it is the identity."""
+        n_outputs = z.shape[1]
+        if not is_scaled:
+            return cls(centre=[0.0] * n_outputs, scale=[1.0] * n_outputs)
+        spread = z.std(axis=0)
+        return cls(centre=z.mean(axis=0).tolist(), scale=np.where(spread > 0, spread, 1.0).tolist())
+
+    def scaled(self, z: FloatArray) -> FloatArray:
+        """What the network learns."""
+        scaled: FloatArray = (z - np.array(self.centre)) / np.array(self.scale)
+        return scaled
+
+    def unscaled(self, output: FloatArray) -> FloatArray:
+        """A network's raw outputs back on the transformed scale."""
+        unscaled: FloatArray = output * np.array(self.scale) + np.array(self.centre)
+        return unscaled
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """(rows, classes) logits -> probabilities; stable for any logit."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probability: FloatArray = shifted / shifted.sum(axis=1, keepdims=True)
+    return probability
+
+
+def class_indicators(codes: NDArray[np.int64], n_classes: int) -> FloatArray:
+    """(rows,) class codes -> (rows, classes) of 0.0 and 1.0."""
+    return np.eye(n_classes)[codes]

@@ -1,0 +1,190 @@
+"""A run and the project itself as one script that Kaggle can execute, and the metadata that goes with it.
+
+Knows specs, run configurations and the project's own files; knows nothing of Kaggle's API.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import tomllib
+import zipfile
+from dataclasses import dataclass, replace
+from importlib import metadata
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pipeline
+from pipeline.base import files
+from pipeline.base.errors import SpecError
+from pipeline.competition.workspace import Workspace
+from pipeline.config.run import RunConfig
+from pipeline.config.spec import CompetitionSpec
+from pipeline.kaggle.notebook import script
+
+__all__ = ["CODE_FILE", "MANIFEST_FILE", "METADATA_FILE", "SUBMISSION_FILE", "Bundle", "make_bundle"]
+
+CODE_FILE, METADATA_FILE = "final_training.py", "kernel-metadata.json"
+SUBMISSION_FILE, MANIFEST_FILE = "submission.csv", "manifest.json"  # what the script leaves
+GPU = "NvidiaTeslaT4"  # Kaggle's "GPU T4 x2"
+MAX_CHARACTERS = 1_000_000  # of a notebook's source, as Kaggle takes it
+MAX_TITLE = 50
+LINE = 120
+LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the time of every file in the archive: the same files are the same bytes
+DISTRIBUTION = "kaggle-pipeline"
+NEEDED = (
+    *("torch", "pandas", "numpy", "scikit-learn", "scipy", "threadpoolctl", "joblib", "pyarrow", "pydantic"),
+    *("typer", "rich", "safetensors", "tensorboard"),
+)
+LIBRARIES = ("lightgbm", "xgboost", "catboost")  # needed by the models of these names
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A script and its metadata; `id` is the sha256 of all that decides what it does."""
+
+    id: str
+    run: str
+    text: str
+    metadata: dict[str, Any]
+
+    @property
+    def slug(self) -> str:
+        """The notebook's name at Kaggle, without its owner."""
+        return str(self.metadata["id"]).split("/")[-1]
+
+    def owned_by(self, user: str) -> Bundle:
+        """The same bundle, to be pushed as a notebook of `user`."""
+        return replace(self, metadata=self.metadata | {"id": f"{user}/{self.slug}"})
+
+    def write(self, folder: Path) -> Path:
+        """Write script and metadata; the path of the script."""
+        files.write_text(folder / CODE_FILE, self.text)
+        files.write_json(folder / METADATA_FILE, self.metadata)
+        return folder / CODE_FILE
+
+
+def make_bundle(
+    workspace: Workspace,
+    spec: CompetitionSpec,
+    config: RunConfig,
+    *,
+    wheels: tuple[str, ...] = (),
+    has_internet: bool = False,
+) -> Bundle:
+    """The bundle of a run. `wheels` are data sets (owner/name) of packages that Kaggle lacks. Raises SpecError."""
+    facts = {
+        "competition": workspace.competition,
+        "slug": spec.data_slug,
+        "run": config.run_name,
+        "train": spec.files.train,
+        "test": spec.files.test,
+        "requirements": requirements_of(config),
+        "internet": has_internet,
+    }
+    payload = base64.b64encode(_archive(workspace, spec, config)).decode()
+    notebook = _metadata(workspace.competition, spec, wheels=wheels, has_internet=has_internet)
+    template = Path(script.__file__).read_text(encoding="utf-8")
+    identity = files.sha256_of_json([template, facts, payload, notebook])
+    text = _filled(template, json.dumps({"id": identity, **facts}), payload)
+    if len(text) > MAX_CHARACTERS:
+        raise SpecError(
+            f"the bundle has {len(text)} characters, Kaggle takes {MAX_CHARACTERS}",
+            where=str(workspace.folder),
+            hint="A large file that the spec names (feature_function, folds.file) can be made smaller.",
+        )
+    return Bundle(identity, config.run_name, text, notebook)
+
+
+def requirements_of(config: RunConfig) -> dict[str, str]:
+    """Packages a final training imports -> the oldest version the project takes, "0" when it does not say."""
+    libraries = {part.model for _, part in config.weighted_parts} & set(LIBRARIES)
+    pairs = (re.match(r"([\w.-]+)[^;]*?>=([\d.]+)", line) for line in _stated_requirements())
+    least = {found[1]: found[2] for found in pairs if found}
+    return {name: least.get(name, "0") for name in (*NEEDED, *sorted(libraries))}
+
+
+def _stated_requirements() -> list[str]:
+    """The project's dependencies: those of its checkout, which an installation may lag behind, else the installed."""
+    project_file = Path(pipeline.__file__).parents[1] / "pyproject.toml"
+    if project_file.is_file():
+        project = tomllib.loads(project_file.read_text(encoding="utf-8")).get("project", {})
+        if project.get("name") == DISTRIBUTION:
+            return [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    try:
+        return metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        return []
+
+
+def _metadata(
+    competition: str, spec: CompetitionSpec, *, wheels: tuple[str, ...], has_internet: bool
+) -> dict[str, Any]:
+    """`kernel-metadata.json`; Kaggle makes the slug of the title, so that one is made of the other."""
+    slug = re.sub(r"[^a-z0-9]+", "-", f"final-{competition}".lower())[:MAX_TITLE].strip("-")
+    return {
+        "id": f"OWNER/{slug}",
+        "title": slug.replace("-", " "),
+        "code_file": CODE_FILE,
+        "language": "python",
+        "kernel_type": "script",
+        "is_private": True,
+        "enable_gpu": True,
+        "machine_shape": GPU,
+        "enable_internet": has_internet,
+        "competition_sources": [] if spec.dataset else [spec.kaggle_slug],
+        "dataset_sources": [*([spec.dataset] if spec.dataset else []), *wheels],
+        "kernel_sources": [],
+        "model_sources": [],
+    }
+
+
+def _archive(workspace: Workspace, spec: CompetitionSpec, config: RunConfig) -> bytes:
+    """The package's own files, the spec with what it names, the run: the same bytes for the same content."""
+    package = Path(pipeline.__file__).parent
+    contents = {
+        f"project/{package.name}/{path.relative_to(package).as_posix()}": path.read_bytes()
+        for path in package.rglob("*")
+        if path.suffix in {".py", ".toml"}
+    }
+    home = f"work/data/{workspace.competition}"
+    contents[f"{home}/{workspace.spec.name}"] = workspace.spec.read_bytes()
+    for name in filter(None, (spec.feature_function, spec.folds.file)):
+        inside = _inside(workspace, name)
+        contents[f"{home}/{inside}"] = (workspace.folder / inside).read_bytes()
+    contents["work/run.json"] = json.dumps({"config": config.model_dump(mode="json")}, sort_keys=True).encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, content in sorted(contents.items()):
+            archive.writestr(zipfile.ZipInfo(name, LONG_AGO), content, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def _inside(workspace: Workspace, name: str) -> str:
+    """`name` as a path below the competition's folder. Raises SpecError when it is none, or not there."""
+    folder = workspace.folder.resolve()
+    path = (folder / name).resolve()
+    if not path.is_file():
+        raise SpecError(f"names {name!r}, which is not there", where=str(workspace.spec))
+    if not path.is_relative_to(folder):
+        raise SpecError(
+            f"names {name!r}, which lies outside {workspace.folder}",
+            where=str(workspace.spec),
+            hint="Only files beside the spec are sent to Kaggle: move it there.",
+        )
+    return path.relative_to(folder).as_posix()
+
+
+def _filled(template: str, facts: str, payload: str) -> str:
+    """The script's text with its two constants."""
+    lines = "\n".join(payload[start : start + LINE] for start in range(0, len(payload), LINE))
+    text = _replaced(template, 'FACTS = "{}"', f"FACTS = {facts!r}")
+    return _replaced(text, 'PAYLOAD = ""', f'PAYLOAD = """\n{lines}\n"""')
+
+
+def _replaced(text: str, old: str, new: str) -> str:
+    assert text.count(f"\n{old}\n") == 1, old
+    return text.replace(f"\n{old}\n", f"\n{new}\n")

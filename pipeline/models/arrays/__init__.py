@@ -1,0 +1,1 @@
+"""Learners of plain arrays as models: scikit-learn and boosting."""

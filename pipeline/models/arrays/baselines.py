@@ -1,0 +1,42 @@
+"""The floor every model must beat: a mean or median, or the classes' shares.
+
+Knows arrays; knows nothing of frames or storage.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.encoders import View
+from pipeline.models.arrays.learners import Arrays, FitRows, FloatArray, Job, NoParams
+
+
+class Baseline:
+    """The same prediction for every row: what scores best without looking at the features."""
+
+    view: View = "onehot"
+    is_seeded = False
+
+    def __init__(self, params: NoParams) -> None:
+        self.params = params
+
+    def fit(self, rows: FitRows, job: Job) -> Arrays:  # noqa: ARG002
+        """The weighted median under `mae`, the mean under other metrics of numbers; the classes' weighted shares."""
+        if not rows.is_regression:
+            shares = np.bincount(rows.y.astype(np.int64), weights=rows.weights, minlength=rows.n_classes)
+            return {"constant": shares / shares.sum()}
+        if rows.metric.name != "mae":
+            return {"constant": np.array([np.average(rows.y, weights=rows.weights)])}
+        order = np.argsort(rows.y)
+        below = np.cumsum(rows.weights[order])
+        return {"constant": rows.y[order][[np.searchsorted(below, below[-1] / 2)]]}
+
+    def predict(self, member: Arrays, x: NDArray[np.float32]) -> FloatArray:
+        """The constant, for every row."""
+        constant: FloatArray = member["constant"]
+        return np.full(len(x), constant[0]) if len(constant) == 1 else np.tile(constant, (len(x), 1))
+
+    def importance(self, member: Arrays) -> None:  # noqa: ARG002
+        """None: no column is looked at."""
+        return

@@ -1,0 +1,314 @@
+"""Learners of distances: kernel ridge, support vectors with a radial kernel, nearest neighbours.
+
+Knows arrays; knows nothing of frames or storage. Classes are told by outputs that a logistic map, fitted on inner
+folds, turns into probabilities (Platt 1999, for any number of classes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pipeline.config.table import Table
+from pipeline.encoders import View
+from pipeline.encoders.target import class_indicators, softmax
+from pipeline.models.arrays.learners import Arrays, FitRows, FloatArray, Job, inner_loss, inner_splits
+
+INNER_FOLDS = 3
+RIDGE_ALPHAS = np.geomspace(1e-3, 10.0, 9)
+ROWS_FOR_WIDTH = 1200
+BLOCK = 2048  # rows whose distances are held at a time
+
+
+def _gamma_unit(x: NDArray[np.float32]) -> float:
+    """1 / (columns x variance): scikit-learn's `gamma="scale"`."""
+    return float(1.0 / (x.shape[1] * max(float(x.var(dtype=np.float64)), 1e-12)))
+
+
+def _squared_distances(x: FloatArray, points: FloatArray) -> FloatArray:
+    squared: FloatArray = np.add.outer((x**2).sum(axis=1), (points**2).sum(axis=1))
+    squared -= 2.0 * x @ points.T
+    return np.maximum(squared, 0.0, out=squared)
+
+
+def _blocks(n_rows: int) -> list[slice]:
+    return [slice(start, start + BLOCK) for start in range(0, n_rows, BLOCK)]
+
+
+def _subset(rows: FitRows, most: int, seed: int) -> FitRows:
+    """At most `most` of the rows, drawn without order."""
+    if len(rows.y) <= most:
+        return rows
+    return rows.take(np.sort(np.random.default_rng(seed).choice(len(rows.y), most, replace=False)))
+
+
+def _fit_calibration(rows: FitRows, outputs: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The map from outputs (rows, k) to class scores: slopes (k, classes), intercepts (classes,)."""
+    from sklearn.linear_model import LogisticRegression
+
+    from pipeline.models.arrays.linear import of_classes
+
+    model = LogisticRegression(C=10.0, max_iter=1000).fit(outputs, rows.y, sample_weight=rows.weight)
+    return of_classes(model, rows.n_classes)
+
+
+class KernelParams(Table):
+    """Parameters of `kernel_ridge` and `svm`."""
+
+    gammas: tuple[float, ...] = Field(
+        default=(0.03, 0.1, 0.3), description="widths that are tried, in units of 1 / (columns x variance)"
+    )
+    penalties: tuple[float, ...] = Field(default=(1.0, 3.0, 10.0), description="of svm: values of C that are tried")
+    epsilon: float = Field(default=0.1, ge=0, description="of svm: error that costs nothing, in target deviations")
+    max_rows: int = Field(default=1500, ge=10, description="rows that serve as centres; more are drawn from")
+
+
+class KernelRidge:
+    """Ridge on radial kernels; with more than `max_rows` rows, on as many centres (Nyström)."""
+
+    view: View = "onehot"
+    is_seeded = False
+
+    def __init__(self, params: KernelParams) -> None:
+        self.params = params
+
+    def fit(self, rows: FitRows, job: Job) -> Arrays:
+        """Centres and weights; the width by leave-one-out error on some rows, then the penalty on all."""
+        unit = _gamma_unit(rows.x)
+        some = _subset(rows, ROWS_FOR_WIDTH, job.seed)
+        errors = [_fitted_ridge(some, some.x, factor * unit, job)[0] for factor in self.params.gammas]
+        gamma = self.params.gammas[int(np.argmin(errors))] * unit
+        centres = _subset(rows, self.params.max_rows, job.seed + 1).x
+        _, member, left_out = _fitted_ridge(rows, centres, gamma, job)
+        if not rows.is_regression:
+            member["slopes"], member["biases"] = _fit_calibration(rows, left_out)
+        return member
+
+    def predict(self, member: Arrays, x: NDArray[np.float32]) -> FloatArray:
+        """Values, or the classes' probabilities."""
+        outputs = _kernel_outputs(member, x)
+        return softmax(outputs @ member["slopes"] + member["biases"]) if "slopes" in member else outputs[:, 0]
+
+    def importance(self, member: Arrays) -> None:  # noqa: ARG002
+        """None: distances mix the columns."""
+        return
+
+
+def _kernel_outputs(member: Arrays, x: NDArray[np.float32]) -> FloatArray:
+    """(rows, outputs) of a radial kernel machine."""
+    centres, dual = member["centres"].astype(np.float64), member["dual"].astype(np.float64)
+    outputs = np.empty((len(x), dual.shape[1]))
+    for block in _blocks(len(x)):
+        squared = _squared_distances(x[block].astype(np.float64), centres)
+        outputs[block] = np.exp(-float(member["gamma"]) * squared) @ dual + member["intercept"]
+    return outputs
+
+
+def _fitted_ridge(
+    rows: FitRows, centres: NDArray[np.float32], gamma: float, job: Job
+) -> tuple[float, Arrays, FloatArray]:
+    """Ridge with an intercept, its penalty by leave-one-out: error, member, left-out predictions (rows, outputs).
+
+    The kernel of rows and centres is made block by block, twice, and never held whole. With V diag(s) Vᵀ the weighted
+    covariance of the whitened kernel, a row's leverage is its share of the weight plus w pᵀ diag(1 / (s + a)) p, p its
+    projection on V, and its left-out residual is its residual over 1 - that (Allen's PRESS).
+    """
+    points = centres.astype(np.float64)
+    y = rows.y[:, None] if rows.is_regression else class_indicators(rows.y.astype(np.int64), rows.n_classes)
+    weight = rows.weights
+    share = weight / weight.sum()
+    mean = share @ y
+    values, vectors = np.linalg.eigh(np.exp(-gamma * _squared_distances(points, points)))
+    kept = values > 1e-8 * values[-1]
+    root = vectors[:, kept] / np.sqrt(values[kept])
+
+    def kernel(block: slice) -> FloatArray:
+        job.check_stop()
+        of_block: FloatArray = np.exp(-gamma * _squared_distances(rows.x[block].astype(np.float64), points))
+        return of_block
+
+    n_points = len(points)
+    centre, gram, cross = np.zeros(n_points), np.zeros((n_points, n_points)), np.zeros((n_points, y.shape[1]))
+    for block in _blocks(len(y)):
+        of_block = kernel(block)
+        centre += share[block] @ of_block
+        weighted = (of_block * weight[block, None]).T
+        gram += weighted @ of_block
+        cross += weighted @ (y[block] - mean)
+    gram -= weight.sum() * np.outer(centre, centre)
+    values, vectors = np.linalg.eigh(root.T @ gram @ root)
+    projection = root @ vectors  # (centres, components)
+    shrunk = 1.0 / (np.maximum(values, 0.0)[:, None] + RIDGE_ALPHAS)  # (components, penalties)
+    weights = shrunk[:, :, None] * (projection.T @ cross)[:, None, :]  # (components, penalties, outputs)
+    left_out = np.empty((len(y), *weights.shape[1:]))
+    for block in _blocks(len(y)):
+        projected = (kernel(block) - centre) @ projection
+        fitted = mean + (projected @ weights.reshape(len(weights), -1)).reshape(-1, *weights.shape[1:])
+        leverage = weight[block, None] * ((projected**2) @ shrunk) + share[block, None]
+        residual = (y[block, None, :] - fitted) / np.maximum(1.0 - leverage, 1e-3)[:, :, None]
+        left_out[block] = y[block, None, :] - residual
+    errors = np.einsum("i,iao->a", share, (y[:, None, :] - left_out) ** 2)
+    best = int(errors.argmin())
+    dual = projection @ weights[:, best]
+    intercept = mean - centre @ dual
+    member = {"centres": centres, "gamma": np.array(gamma), "dual": dual.astype(np.float32), "intercept": intercept}
+    return float(errors[best]), member, left_out[:, best]
+
+
+class SupportVectors:
+    """Support vector regression or classification with a radial kernel; width and C by inner folds."""
+
+    view: View = "onehot"
+    is_seeded = False
+
+    def __init__(self, params: KernelParams) -> None:
+        self.params = params
+
+    def fit(self, rows: FitRows, job: Job) -> Arrays:
+        """Support vectors and dual weights; more than five times `max_rows` rows are drawn from."""
+        rows = _subset(rows, 5 * self.params.max_rows, job.seed)
+        unit = _gamma_unit(rows.x)
+        choices = [(gamma * unit, c) for gamma in self.params.gammas for c in self.params.penalties]
+        tried = _subset(rows, self.params.max_rows, job.seed + 1)
+        parts = list(inner_splits(tried, INNER_FOLDS, job.seed))
+        losses = [self._loss(tried, parts, *choice, job)[0] for choice in choices]
+        gamma, c = choices[int(np.argmin(losses))]
+        model = self._model(rows, gamma, c)
+        member = {"gamma": np.array(gamma), "centres": model.support_vectors_.astype(np.float32)}
+        if rows.is_regression:
+            return {**member, "dual": model.dual_coef_.T.astype(np.float32), "intercept": model.intercept_}
+        _, outputs = self._loss(tried, parts, gamma, c, job)
+        slopes, biases = _fit_calibration(tried, outputs)
+        dual, intercept = _one_against_one(model)
+        return {**member, "dual": dual, "intercept": intercept, "slopes": slopes, "biases": biases}
+
+    def predict(self, member: Arrays, x: NDArray[np.float32]) -> FloatArray:
+        """Values, or the classes' probabilities."""
+        outputs = _kernel_outputs(member, x)
+        return softmax(outputs @ member["slopes"] + member["biases"]) if "slopes" in member else outputs[:, 0]
+
+    def importance(self, member: Arrays) -> None:  # noqa: ARG002
+        """None: distances mix the columns."""
+        return
+
+    def _model(self, rows: FitRows, gamma: float, c: float) -> Any:
+        from sklearn.svm import SVC, SVR
+
+        if rows.is_regression:
+            model = SVR(gamma=gamma, C=c, epsilon=self.params.epsilon, cache_size=500)
+        else:
+            model = SVC(gamma=gamma, C=c, decision_function_shape="ovo", cache_size=500)
+        return model.fit(rows.x.astype(np.float64), rows.y, sample_weight=rows.weight)
+
+    def _loss(
+        self,
+        rows: FitRows,
+        parts: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
+        gamma: float,
+        c: float,
+        job: Job,
+    ) -> tuple[float, FloatArray]:
+        """The loss of the outputs on inner folds, and the outputs (rows, k)."""
+        n_classes = len(np.unique(rows.y))
+        n_outputs = 1 if rows.is_regression else n_classes * (n_classes - 1) // 2
+        outputs = np.zeros((len(rows.y), n_outputs))
+        for inside, outside in parts:
+            job.check_stop()
+            model = self._model(rows.take(inside), gamma, c)
+            x = rows.x[outside].astype(np.float64)
+            held = model.predict(x) if rows.is_regression else model.decision_function(x)
+            held = held.reshape(len(outside), -1)
+            if held.shape[1] == n_outputs:  # else a class is not among the inside rows
+                outputs[outside] = held
+        if rows.is_regression:
+            return inner_loss(rows, outputs[:, 0]), outputs
+        slopes, biases = _fit_calibration(rows, outputs)
+        return inner_loss(rows, softmax(outputs @ slopes + biases)), outputs
+
+
+def _one_against_one(model: Any) -> tuple[NDArray[np.float32], FloatArray]:
+    """libsvm's dual weights (classes - 1, vectors) as one column a pair of classes, in `decision_function`'s sign."""
+    n_classes = len(model.classes_)
+    starts = np.concatenate([[0], np.cumsum(model.n_support_)])
+    pairs = [(i, j) for i in range(n_classes) for j in range(i + 1, n_classes)]
+    dual = np.zeros((len(model.support_vectors_), len(pairs)), dtype=np.float32)
+    for pair, (i, j) in enumerate(pairs):
+        of_i, of_j = slice(starts[i], starts[i + 1]), slice(starts[j], starts[j + 1])
+        dual[of_i, pair] = model.dual_coef_[j - 1, of_i]
+        dual[of_j, pair] = model.dual_coef_[i, of_j]
+    return dual, model.intercept_
+
+
+class NeighbourParams(Table):
+    """Parameters of `neighbours`."""
+
+    numbers: tuple[int, ...] = Field(default=(5, 10, 20, 40), description="numbers of neighbours that are tried")
+    max_rows: int = Field(default=20_000, ge=10, description="rows that are kept as neighbours; more are drawn from")
+
+
+class Neighbours:
+    """The mean of the nearest rows, weighted by inverse distance; their number by leave-one-out error."""
+
+    view: View = "onehot"
+    is_seeded = False
+
+    def __init__(self, params: NeighbourParams) -> None:
+        self.params = params
+
+    def fit(self, rows: FitRows, job: Job) -> Arrays:
+        """Keep the rows."""
+        rows = _subset(rows, self.params.max_rows, job.seed)
+        y = rows.y[:, None] if rows.is_regression else class_indicators(rows.y.astype(np.int64), rows.n_classes)
+        tried = np.sort(np.random.default_rng(job.seed).choice(len(y), min(len(y), BLOCK), replace=False))
+        choices = [number for number in self.params.numbers if number < len(y)] or [max(1, len(y) - 1)]
+        points, x = rows.x.astype(np.float64), rows.x[tried].astype(np.float64)
+        squared = _squared_distances(x, points)
+        squared[np.arange(len(tried)), tried] = np.inf  # a row is not its own neighbour
+        order = _nearest(squared, max(choices))
+        held = rows.take(tried)
+        losses = []
+        for number in choices:
+            means = _mean_of_nearest(squared, order[:, :number], y, rows.weights)
+            losses.append(inner_loss(held, means[:, 0] if rows.is_regression else _floored(means)))
+        number = choices[int(np.argmin(losses))]
+        weight = rows.weights.astype(np.float32)
+        return {"points": rows.x, "y": y.astype(np.float32), "weight": weight, "number": np.array(number)}
+
+    def predict(self, member: Arrays, x: NDArray[np.float32]) -> FloatArray:
+        """Values, or the classes' probabilities."""
+        y = member["y"].astype(np.float64)
+        means = np.empty((len(x), y.shape[1]))
+        points = member["points"].astype(np.float64)
+        for block in _blocks(len(x)):
+            squared = _squared_distances(x[block].astype(np.float64), points)
+            nearest = _nearest(squared, int(member["number"]))
+            means[block] = _mean_of_nearest(squared, nearest, y, member["weight"])
+        return _floored(means) if y.shape[1] > 1 else means[:, 0]
+
+    def importance(self, member: Arrays) -> None:  # noqa: ARG002
+        """None: distances mix the columns."""
+        return
+
+
+def _nearest(squared: FloatArray, number: int) -> NDArray[np.intp]:
+    """(rows, number) positions of the smallest distances, nearest first."""
+    some = np.argpartition(squared, number - 1, axis=1)[:, :number]
+    order = np.argsort(np.take_along_axis(squared, some, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(some, order, axis=1)
+
+
+def _mean_of_nearest(squared: FloatArray, nearest: NDArray[np.intp], y: FloatArray, weight: NDArray[Any]) -> FloatArray:
+    closeness = weight[nearest] / np.sqrt(np.take_along_axis(squared, nearest, axis=1) + 1e-6)
+    means: FloatArray = (closeness[:, :, None] * y[nearest]).sum(axis=1) / closeness.sum(axis=1)[:, None]
+    return means
+
+
+def _floored(shares: FloatArray) -> FloatArray:
+    """Shares of classes with none at 0, which a few neighbours cannot tell."""
+    floored: FloatArray = shares + 0.5 / (100.0 * shares.shape[1])
+    floored /= floored.sum(axis=1, keepdims=True)
+    return floored

@@ -1,0 +1,138 @@
+"""What a model of plain arrays is given and gives back: one fit of one output on one split's rows.
+
+Knows arrays; must not know frames, splits, encoders or files.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.config.table import Table
+from pipeline.encoders import View
+from pipeline.metrics import Metric
+
+FloatArray = NDArray[np.float64]
+Arrays = dict[str, NDArray[Any]]  # a fitted member: what prediction needs, and nothing that would have to be pickled
+
+
+@dataclass(frozen=True)
+class FitRows:
+    """The rows of one fit. In the ordinal view missing numbers are NaN and categories are codes."""
+
+    x: NDArray[np.float32]  # (rows, columns)
+    y: FloatArray  # (rows,) the transformed target with mean 0 and deviation 1, or class codes
+    weight: FloatArray | None  # (rows,)
+    cardinality: dict[int, int]  # position of a category column -> number of codes; ordinal view
+    n_classes: int  # 0 for regression
+    metric: Metric
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether `y` holds numbers."""
+        return self.n_classes == 0
+
+    @property
+    def weights(self) -> FloatArray:
+        """(rows,) ones where none are given."""
+        return np.ones(len(self.y)) if self.weight is None else self.weight
+
+    def take(self, rows: NDArray[np.intp]) -> FitRows:
+        """Some of the rows."""
+        weight = None if self.weight is None else self.weight[rows]
+        return FitRows(self.x[rows], self.y[rows], weight, self.cardinality, self.n_classes, self.metric)
+
+
+@dataclass(frozen=True)
+class Job:
+    """How one fit runs. `n_rounds` is the number of boosting rounds, None to find it."""
+
+    seed: int  # 31 bits
+    n_threads: int
+    device: torch.device
+    stop: threading.Event
+    n_rounds: int | None = None
+
+    def check_stop(self) -> None:
+        """Give up where the fit shall end; to be asked every second or so. Raises KeyboardInterrupt."""
+        if self.stop.is_set():
+            raise KeyboardInterrupt
+
+
+class Learner(Protocol):
+    """A model with its parameters set. Equal rows and seed give equal arrays; a model that is not seeded ignores it."""
+
+    view: View
+    is_seeded: bool
+
+    def __init__(self, params: Any) -> None: ...
+
+    def fit(self, rows: FitRows, job: Job) -> Arrays:
+        """Learn from the rows. An array `n_rounds` says how many boosting rounds were taken. Raises SpecError."""
+        ...
+
+    def predict(self, member: Arrays, x: NDArray[np.float32]) -> FloatArray:
+        """(rows,) values on the scale of `y`, or (rows, classes) probabilities."""
+        ...
+
+    def importance(self, member: Arrays) -> FloatArray | None:
+        """(columns,) not negative, or None where there is none."""
+        ...
+
+
+class NoParams(Table):
+    """The parameters of a model that has none."""
+
+
+def inner_splits(rows: FitRows, n_splits: int, seed: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Shuffled splits of the fit rows for choices inside a fit; stratified where every class is in every part."""
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    n_splits = min(n_splits, len(rows.y))
+    if not rows.is_regression and np.bincount(rows.y.astype(np.int64))[np.unique(rows.y).astype(int)].min() >= n_splits:
+        yield from StratifiedKFold(n_splits, shuffle=True, random_state=seed).split(rows.x, rows.y)
+    else:
+        yield from KFold(n_splits, shuffle=True, random_state=seed).split(rows.x)
+
+
+def held_out(rows: FitRows, n_parts: int, seed: int, number: int = 0) -> tuple[FitRows, FitRows]:
+    """The fit rows without part `number` of `n_parts`, and that part without classes that the others lack."""
+    inside, outside = list(inner_splits(rows, n_parts, seed))[number]
+    part, held = rows.take(inside), rows.take(outside)
+    return part, held if rows.is_regression else held.take(np.flatnonzero(np.isin(held.y, part.y)))
+
+
+def lr_for(n_rows: int) -> float:
+    """A boosting's learning rate: slow for few rows, where rounds are cheap."""
+    return float(np.clip(0.03 * (n_rows / 2000) ** 0.4, 0.03, 0.1))
+
+
+def leaves_for(n_rows: int, is_regression: bool) -> int:
+    """Leaves of a boosting's trees: few for few rows, and for classes, which say less a row than numbers."""
+    return int(np.clip(n_rows / (200 if is_regression else 650), 8, 64))
+
+
+def column_share_for(n_columns: int) -> float:
+    """Share of the columns a boosting's tree or split looks at: some ten columns, and three in ten of many."""
+    return float(np.clip(10.0 / n_columns, 0.3, 1.0))
+
+
+def inner_loss(rows: FitRows, prediction: FloatArray) -> float:
+    """What choices inside a fit minimise: weighted squared error, or log loss of the classes."""
+    if rows.is_regression:
+        return float(np.average((prediction - rows.y) ** 2, weights=rows.weights))
+    of_true = prediction[np.arange(len(rows.y)), rows.y.astype(np.int64)]
+    return float(np.average(-np.log(np.clip(of_true, 1e-12, 1.0)), weights=rows.weights))
+
+
+def all_classes(probability: FloatArray, present: NDArray[Any], n_classes: int) -> FloatArray:
+    """(rows, classes) with zeros for the classes the fit rows lack."""
+    full = np.zeros((len(probability), n_classes))
+    full[:, present.astype(np.int64)] = probability
+    return full

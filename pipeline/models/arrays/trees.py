@@ -1,0 +1,230 @@
+"""Learners of scikit-learn's trees: random forest, extra trees, histogram gradient boosting.
+
+Knows arrays; knows nothing of frames or storage.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pipeline.config.table import Table
+from pipeline.encoders import View
+from pipeline.encoders.target import softmax
+from pipeline.models.arrays.forests import Forest, forest_of_histogram, forest_of_sklearn
+from pipeline.models.arrays.learners import (
+    Arrays,
+    FitRows,
+    FloatArray,
+    Job,
+    all_classes,
+    column_share_for,
+    held_out,
+    leaves_for,
+    lr_for,
+)
+
+LOWEST = np.float32(-1e30)  # stands for a missing number: below every other
+MOST_LEAVES = 200_000  # of one forest, so that a run's folder stays small
+TREES_AT_ONCE, ROUNDS_AT_ONCE = 20, 100  # grown between two looks at whether the fit shall stop
+
+
+class ForestParams(Table):
+    """Parameters of `random_forest` and `extra_trees`."""
+
+    n_trees: int = Field(default=300, ge=1)
+    max_features: float = Field(default=0.33, gt=0, le=1, description="share of the columns a split looks at")
+    min_samples_leaf: int = Field(default=2, ge=1)
+
+
+class _Forest:
+    """Trees grown apart from each other and averaged."""
+
+    view: View = "ordinal"
+    is_seeded = True
+
+    def __init__(self, params: ForestParams) -> None:
+        self.params = params
+
+    def fit(self, rows: FitRows, job: Job) -> Arrays:
+        """Nodes, and each column's part in lowering the loss."""
+        least = max(self.params.min_samples_leaf, len(rows.y) * self.params.n_trees // (2 * MOST_LEAVES))
+        model = self._model(rows.is_regression)(
+            max_features=self.params.max_features,
+            min_samples_leaf=least,
+            n_jobs=1,
+            random_state=job.seed,
+            warm_start=True,  # the trees are those that one fit would grow
+        )
+        x = _without_missing(rows.x)
+        for n_grown in range(0, self.params.n_trees, TREES_AT_ONCE):
+            job.check_stop()
+            model.set_params(n_estimators=min(n_grown + TREES_AT_ONCE, self.params.n_trees))
+            model.fit(x, rows.y, sample_weight=rows.weight)
+        forest = forest_of_sklearn([tree.tree_ for tree in model.estimators_], is_classifier=not rows.is_regression)
+        classes = {} if rows.is_regression else {"classes": model.classes_, "n_classes": np.array(rows.n_classes)}
+        return {**forest.arrays(), **classes, "importance": model.feature_importances_.astype(np.float32)}
+
+    def predict(self, member: Arrays, x: NDArray[np.float32]) -> FloatArray:
+        """Values, or the classes' probabilities."""
+        means = Forest.of_arrays(member).sums(_without_missing(x)) / len(member["roots"])
+        if "classes" in member:
+            return all_classes(means, member["classes"], int(member["n_classes"]))
+        return means[:, 0]
+
+    def importance(self, member: Arrays) -> FloatArray:
+        """The mean decrease of impurity."""
+        return member["importance"].astype(np.float64)
+
+    def _model(self, is_regression: bool) -> type[Any]:
+        raise NotImplementedError
+
+
+class RandomForest(_Forest):
+    """Trees on bootstrapped rows."""
+
+    def _model(self, is_regression: bool) -> type[Any]:
+        from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+        model: type[Any] = RandomForestRegressor if is_regression else RandomForestClassifier
+        return model
+
+
+class ExtraTrees(_Forest):
+    """Trees on all rows with thresholds drawn at random."""
+
+    def _model(self, is_regression: bool) -> type[Any]:
+        from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+
+        model: type[Any] = ExtraTreesRegressor if is_regression else ExtraTreesClassifier
+        return model
+
+
+def _without_missing(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.where(np.isnan(x), LOWEST, x)
+
+
+class HistogramParams(Table):
+    """Parameters of `histogram_boosting`."""
+
+    lr: float | None = Field(default=None, gt=0, description="default: by the number of rows")
+    max_leaves: int | None = Field(default=None, ge=2, description="default: by the number of rows")
+    min_samples_leaf: int = Field(default=10, ge=1)
+    l2: float = Field(default=1.0, ge=0)
+    max_features: float | None = Field(
+        default=None, gt=0, le=1, description="share of the columns a split looks at; default: by their number"
+    )
+    max_rounds: int = Field(default=3000, ge=1)
+    patience: int = Field(default=50, ge=1, description="rounds without a better loss on the rows held out")
+    held_parts: int = Field(default=5, ge=2, description="parts of the fit rows; one finds the number of rounds")
+
+
+class HistogramBoosting:
+    """Gradient boosting on binned columns with native categories.
+
+    The number of rounds is found on a part of the fit rows that is held out, then all fit rows are learned from for
+    as many rounds. The fold's own valid rows are never looked at, so its score stays honest.
+    """
+
+    view: View = "ordinal"
+    is_seeded = True
+
+    def __init__(self, params: HistogramParams) -> None:
+        self.params = params
+
+    def fit(self, rows: FitRows, job: Job) -> Arrays:
+        """Nodes, the prediction before the first tree, and the number of rounds."""
+        n_rounds = job.n_rounds or self._rounds(rows, job)
+        model, columns, codes = self._fitted(rows, job, n_rounds)
+        outputs = 1 if rows.n_classes < 3 else len(model.classes_)
+        forest = forest_of_histogram(model, columns, outputs)
+        member = {
+            **forest.arrays(),
+            "baseline": np.asarray(model._baseline_prediction, dtype=np.float64).reshape(-1),
+            "n_rounds": np.array(n_rounds),
+            "importance": _gains(model, columns),
+            **{f"codes_{column}": known for column, known in codes.items()},
+        }
+        if not rows.is_regression:
+            member |= {"classes": model.classes_, "n_classes": np.array(rows.n_classes)}
+        return member
+
+    def predict(self, member: Arrays, x: NDArray[np.float32]) -> FloatArray:
+        """Values, or the classes' probabilities."""
+        codes = {int(key.removeprefix("codes_")): known for key, known in member.items() if key.startswith("codes_")}
+        raw = Forest.of_arrays(member).sums(_recoded(x, codes)) + member["baseline"]
+        if "classes" not in member:
+            return raw[:, 0]
+        probability = softmax(raw if raw.shape[1] > 1 else np.column_stack([np.zeros(len(raw)), raw[:, 0]]))
+        return all_classes(probability, member["classes"], int(member["n_classes"]))
+
+    def importance(self, member: Arrays) -> FloatArray:
+        """Sums of the splits' gains."""
+        return member["importance"].astype(np.float64)
+
+    def _rounds(self, rows: FitRows, job: Job) -> int:
+        part, held = held_out(rows, self.params.held_parts, job.seed)
+        model, _, _ = self._fitted(part, job, self.params.max_rounds, held=held)
+        return max(1, int(np.argmax(model.validation_score_)))  # the first is that of no tree
+
+    def _fitted(
+        self, rows: FitRows, job: Job, n_rounds: int, held: FitRows | None = None
+    ) -> tuple[Any, NDArray[np.intp], dict[int, NDArray[np.float32]]]:
+        """The model, its columns in its own order, and the known codes of its categories."""
+        from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+        class_of: type[Any] = HistGradientBoostingRegressor if rows.is_regression else HistGradientBoostingClassifier
+        codes = {column: np.unique(rows.x[:, column]) for column in rows.cardinality}
+        codes = {column: known for column, known in codes.items() if len(known) <= 255}  # more are read as numbers
+        columns = np.array([*codes, *(j for j in range(rows.x.shape[1]) if j not in codes)], dtype=np.intp)
+        loss = {"loss": "absolute_error"} if rows.metric.name == "mae" else {}
+        model = class_of(
+            **loss,
+            learning_rate=self.params.lr or 1.5 * lr_for(len(rows.y)),
+            max_leaf_nodes=self.params.max_leaves or leaves_for(len(rows.y), rows.is_regression),
+            min_samples_leaf=min(self.params.min_samples_leaf, max(1, len(rows.y) // 10)),
+            l2_regularization=self.params.l2,
+            max_features=self.params.max_features or column_share_for(rows.x.shape[1]),
+            categorical_features=sorted(codes) or None,
+            early_stopping=held is not None,
+            n_iter_no_change=self.params.patience,
+            tol=0.0,
+            random_state=job.seed,
+            warm_start=True,  # the trees are those that one fit would grow
+        )
+        known = {} if held is None else {"X_val": _recoded(held.x, codes), "y_val": held.y}
+        if held is not None and held.weight is not None:
+            known["sample_weight_val"] = held.weight
+        x = _recoded(rows.x, codes)
+        x[:, np.isnan(x).all(axis=0)] = 0.0  # a column of nothing has no bins; it is not split on
+        n_grown = 0
+        while n_grown < n_rounds:
+            job.check_stop()
+            n_grown = min(n_grown + ROUNDS_AT_ONCE, n_rounds)
+            model.set_params(max_iter=n_grown)
+            model.fit(x, rows.y, sample_weight=rows.weight, **known)
+            if model.n_iter_ < n_grown:
+                break
+        return model, columns, codes
+
+
+def _recoded(x: NDArray[np.float32], codes: dict[int, NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Codes as positions among the known ones, NaN for others."""
+    recoded = x.copy()
+    for column, known in codes.items():
+        position = np.searchsorted(known, x[:, column]).clip(0, len(known) - 1)
+        recoded[:, column] = np.where(known[position] == x[:, column], position, np.nan)
+    return recoded
+
+
+def _gains(model: Any, columns: NDArray[np.intp]) -> NDArray[np.float32]:
+    """(columns,) in the caller's order."""
+    sums = np.zeros(len(columns))
+    for by_output in model._predictors:
+        for predictor in by_output:
+            nodes = predictor.nodes[predictor.nodes["is_leaf"] == 0]
+            np.add.at(sums, columns[nodes["feature_idx"]], np.maximum(nodes["gain"], 0.0))
+    return sums.astype(np.float32)

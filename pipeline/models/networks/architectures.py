@@ -1,0 +1,113 @@
+"""The networks of the registry: each one's own parameters, and the architecture they make of a table's columns.
+
+Knows encoded columns; knows nothing of how networks are trained or stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from pipeline.base.errors import SpecError
+from pipeline.competition.problem import Problem
+from pipeline.models.networks.columns import Columns
+from pipeline.models.networks.model import NeuralParams
+from pipeline.models.networks.pixels import PixelGrid, pixel_grid
+from pipeline.nets.convolutional import ConvNet
+from pipeline.nets.embeddings import CategoryEmbedding, NumberEmbedding, NumberEmbeddingName
+from pipeline.nets.networks import MLP, Activation, Initialisation
+
+FEW_NUMBERS = 128  # encoded columns up to which embedding them is worth its time
+
+
+class MLPParams(NeuralParams):
+    """Parameters of `linear` and `mlp`."""
+
+    hidden_sizes: tuple[int, ...] = ()
+    activation: Activation = "relu"
+    initialisation: Initialisation = "torch"
+    input_scale: bool = Field(default=False, description="a learned factor per input column")
+    number_embedding: NumberEmbeddingName | Literal["auto"] = Field(
+        default="none", description="periodic features of every number; auto: pbld for tables of few numbers"
+    )
+    number_embedding_size: int = Field(default=4, ge=2, description="numbers a column becomes")
+    n_frequencies: int = Field(default=16, ge=1, description="of the periodic features")
+    frequency_scale: float = Field(default=0.1, gt=0.0, description="standard deviation of the initial frequencies")
+    category_embedding: int = Field(default=0, ge=0, description="learned numbers a category becomes; 0: one-hot")
+    layer_norm: bool = Field(default=False, description="normalise before every activation")
+    residual: bool = Field(default=False, description="a layer as wide as the one before adds to it")
+    heads: int = Field(default=1, ge=1, description="networks that share the hidden weights (TabM); 1: a plain one")
+
+    def network(self, columns: Columns, n_outputs: int) -> MLP:
+        """The architecture for these columns."""
+        return MLP(
+            n_inputs=columns.n_columns,
+            hidden_sizes=self.hidden_sizes,
+            n_outputs=n_outputs,
+            activation=self.activation,
+            initialisation=self.initialisation,
+            has_input_scale=self.input_scale,
+            numbers=NumberEmbedding(
+                self._embedding(len(columns.dense)),
+                len(columns.dense),
+                self.n_frequencies,
+                self.frequency_scale,
+                self.number_embedding_size,
+            ),
+            categories=CategoryEmbedding(len(columns.slots), columns.n_onehot, self.category_embedding),
+            has_layer_norm=self.layer_norm,
+            is_residual=self.residual,
+            n_heads=self.heads,
+        )
+
+    def _embedding(self, n_numbers: int) -> NumberEmbeddingName:
+        if self.number_embedding != "auto":
+            return self.number_embedding
+        return "pbld" if n_numbers <= FEW_NUMBERS else "none"
+
+
+class ConvNetParams(NeuralParams):
+    """Parameters of `cnn`."""
+
+    channels: tuple[int, ...] = Field(default=(24, 48), description="of each convolution; each halves the image")
+    kernel: int = Field(default=3, ge=1, description="pixels a side, odd")
+    hidden: int = Field(default=128, ge=1, description="units between the convolutions and the outputs")
+    image_shape: tuple[int, int] | None = Field(
+        default=None, description="height and width; default: those of the pixels' names, else a square"
+    )
+
+    @field_validator("channels")
+    @classmethod
+    def _some_channels(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or min(value) < 1:
+            raise ValueError("wants at least one layer, and numbers above 0")
+        return value
+
+    @field_validator("kernel")
+    @classmethod
+    def _has_a_middle(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError("wants an odd number, so that the image keeps its size")
+        return value
+
+    def network(self, columns: Columns, n_outputs: int) -> ConvNet:
+        """The architecture for the columns of `arranged`."""
+        grid = self._grid(columns.dense, [])
+        return ConvNet(grid.height, grid.width, self.channels, self.hidden, n_outputs, self.kernel)
+
+    def arranged(self, columns: Columns, problem: Problem) -> Columns:
+        """The pixels row by row, those left out of the table as zeros. Raises SpecError when they are no image."""
+        names = [*columns.dense, *(name for slot in columns.slots for name in slot)]
+        return Columns(self._grid(names, problem.left_out).names, [])
+
+    def _grid(self, names: Sequence[str], left_out: Sequence[str]) -> PixelGrid:
+        grid = pixel_grid(names, left_out, self.image_shape)
+        if min(grid.height, grid.width) < 2 ** len(self.channels):
+            raise SpecError(
+                f"images of {grid.height} x {grid.width} pixels cannot be halved {len(self.channels)} times",
+                where="[params] channels",
+                hint="Give fewer channels, e.g. --set channels=[16].",
+            )
+        return grid

@@ -1,0 +1,113 @@
+"""How encoded tables become a network's inputs: which columns are dense, which are kept as codes.
+
+Knows encoded tables and `Inputs`; knows nothing of splits or networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.encoders import Encoded
+from pipeline.nets.inputs import Inputs
+
+ROWS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of all splits' encodings: a level that one fold has not seen is a column of zeros there."""
+
+    dense: list[str]
+    slots: list[list[str]]  # the one-hot columns of each category
+
+    @classmethod
+    def union(cls, encodings: Sequence[Encoded]) -> Columns:
+        """Every column that one of `encodings` has."""
+        dense: dict[str, None] = {}
+        slots: dict[str, dict[str, None]] = {}
+        for one in encodings:
+            for category, (start, stop) in one.onehot.items():
+                slots.setdefault(category, {}).update(dict.fromkeys(one.names[start:stop]))
+            in_slots = {j for start, stop in one.onehot.values() for j in range(start, stop)}
+            dense |= dict.fromkeys(name for j, name in enumerate(one.names) if j not in in_slots)
+        return cls(list(dense), [list(names) for names in slots.values()])
+
+    @property
+    def n_onehot(self) -> int:
+        """One-hot columns of all slots."""
+        return sum(len(names) for names in self.slots)
+
+    @property
+    def n_columns(self) -> int:
+        """All columns."""
+        return len(self.dense) + self.n_onehot
+
+    @property
+    def code_dtype(self) -> torch.dtype:
+        """The smallest integers that number the one-hot columns."""
+        return torch.int16 if self.n_onehot <= torch.iinfo(torch.int16).max else torch.int32
+
+    def row_bytes(self, dtype: torch.dtype = torch.float32) -> int:
+        """Memory a row of `empty` takes."""
+        return dtype.itemsize * len(self.dense) + (self.code_dtype.itemsize + 1) * len(self.slots)
+
+    def empty(self, *leading: int, dtype: torch.dtype = torch.float32) -> Inputs:
+        """Room for rows, not filled; `dtype` is that of the dense part."""
+        shape = (*leading, len(self.slots))
+        codes, known = torch.empty(shape, dtype=self.code_dtype), torch.empty(shape, dtype=torch.bool)
+        return Inputs(torch.empty(*leading, len(self.dense), dtype=dtype), codes, known, self.n_onehot)
+
+    def fill(self, room: Inputs, encoded: Encoded) -> None:
+        """Write an encoded table into `room` (rows, ...) of `empty`; columns it does not have become zeros."""
+        position = {name: j for j, name in enumerate(encoded.names)}
+        self.fill_dense(room, encoded.values, encoded.names)
+        assert room.codes is not None
+        assert room.known is not None
+        codes, known = room.codes.numpy(), room.known.numpy()
+        begins = list(accumulate((len(names) for names in self.slots), initial=0))
+        for slot, names in enumerate(self.slots):
+            here = [(begins[slot] + j, position[name]) for j, name in enumerate(names) if name in position]
+            if not here:  # an encoding without this category
+                codes[:, slot], known[:, slot] = begins[slot], False
+                continue
+            block = encoded.values[:, [column for _, column in here]]
+            which = block.argmax(axis=1)
+            codes[:, slot] = np.array([number for number, _ in here])[which]
+            known[:, slot] = block[np.arange(len(block)), which] > 0
+
+    def fill_dense(self, room: Inputs, values: NDArray[Any], names: Sequence[str]) -> None:
+        """Write the dense columns of a table, values (rows, names), into `room`."""
+        position = {name: j for j, name in enumerate(names)}
+        is_here = np.array([name in position for name in self.dense], dtype=bool)
+        taken = [position[name] for name in self.dense if name in position]
+        dense = room.dense.numpy()
+        for start in range(0, len(values), ROWS_AT_ONCE):  # a few rows at once, so that both tables stay in the cache
+            rows = slice(start, start + ROWS_AT_ONCE)
+            dense[rows, ~is_here] = 0
+            dense[rows, is_here] = values[rows, taken]
+
+    def inputs_of(self, encoded: Encoded) -> Inputs:
+        """The rows of an encoded table; arranged once for networks that share the table."""
+        for columns, inputs in encoded.made_of_it:
+            if columns == self:
+                return cast(Inputs, inputs)
+        room = self.empty(len(encoded.values))
+        self.fill(room, encoded)
+        encoded.made_of_it.append((self, compact(room)))
+        return self.inputs_of(encoded)
+
+
+def compact(inputs: Inputs) -> Inputs:
+    """The same rows without what says nothing: no slots, or slots that are all known."""
+    assert inputs.codes is not None
+    assert inputs.known is not None
+    if inputs.codes.shape[-1] == 0:
+        return replace(inputs, codes=None, known=None)
+    return replace(inputs, known=None) if bool(inputs.known.all()) else inputs

@@ -1,0 +1,110 @@
+"""Trained networks as a model: encoders, scalers and weights of splits x seeds; prediction, storage.
+
+Knows frames and tensors; knows nothing of how the networks were trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from pipeline.base import files
+from pipeline.config.spec import TargetTransform
+from pipeline.encoders import Encode, TableEncoder
+from pipeline.encoders.target import TargetScaler, inverse_transform, softmax
+from pipeline.metrics import Task
+from pipeline.models.base import EpochScores, FloatArray
+from pipeline.models.networks.columns import Columns
+from pipeline.nets.inputs import Inputs
+from pipeline.nets.networks import MLP, Network
+from pipeline.nets.parameters import views_of
+from pipeline.nets.training import predict
+
+
+@dataclass
+class FittedNeural:
+    """Encoders and weights of splits x seeds; member = seed * splits + split."""
+
+    network: Network
+    columns: Columns
+    encoders: list[TableEncoder]
+    scalers: list[TargetScaler]
+    task: Task
+    target_transform: TargetTransform
+    n_seeds: int
+    is_flat: bool  # one regression target: predictions are (rows,)
+    weights: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    n_epochs: int | None = None
+    history: list[EpochScores] = field(default_factory=list)
+
+    def on_average_scale(self, output: NDArray[np.float32], split: int) -> FloatArray:
+        """A member's raw outputs, the mean of its heads -> what members are averaged as: transformed values, or
+        probabilities."""
+        heads = self.network.n_heads
+        values = output.astype(np.float64).reshape(len(output) * heads, -1)
+        values = self.scalers[split].unscaled(values) if self.task == "regression" else softmax(values)
+        averaged: FloatArray = values.reshape(len(output), heads, -1).mean(axis=1)
+        return averaged
+
+    def finish(self, averaged: FloatArray) -> FloatArray:
+        """Averages -> predictions in the target's unit; (rows,) for one regression target."""
+        if self.task != "regression":
+            return averaged
+        values = inverse_transform(self.target_transform, averaged)
+        return values[:, 0] if self.is_flat else values
+
+    def predict(
+        self, frame: pd.DataFrame, splits: Sequence[int], *, encode: Encode = TableEncoder.transform
+    ) -> FloatArray:
+        """The mean over the seeds of `splits`, on the transformed scale for regression."""
+        tables = {split: self.columns.inputs_of(encode(self.encoders[split], frame)) for split in splits}
+        return self.predict_encoded(tables)
+
+    def predict_encoded(self, tables: Mapping[int, Inputs]) -> FloatArray:
+        """As `predict`, of rows that are encoded already: split -> inputs (rows, ...)."""
+        n_splits = len(self.encoders)
+        n_rows = max(len(table.dense) for table in tables.values())
+        total = np.zeros((n_rows, self.network.n_outputs))
+        for split, table in tables.items():
+            weights = views_of(self.network.parameter_infos(), self.weights[split::n_splits])
+            for output in predict(self.network, weights, table[None], [0] * self.n_seeds):
+                total += self.on_average_scale(output, split)
+        return self.finish(total / (len(tables) * self.n_seeds))
+
+    def save(self, folder: Path) -> None:
+        """Write `weights.safetensors`, then `model.json`."""
+        files.write_tensors(folder / "weights.safetensors", {"weights": self.weights.numpy()})
+        state = {
+            "network": asdict(self.network),
+            "columns": asdict(self.columns),
+            "encoders": [encoder.model_dump(mode="json") for encoder in self.encoders],
+            "scalers": [scaler.model_dump(mode="json") for scaler in self.scalers],
+            "task": self.task,
+            "target_transform": self.target_transform,
+            "n_seeds": self.n_seeds,
+            "is_flat": self.is_flat,
+            "n_epochs": self.n_epochs,
+        }
+        files.write_json(folder / "model.json", state)
+
+    @classmethod
+    def load(
+        cls, folder: Path, *, network_from_json: Callable[[Mapping[str, Any]], Network] = MLP.from_json
+    ) -> FittedNeural:
+        """Read what `save` wrote. Raises ArtifactError."""
+        state: dict[str, Any] = files.read_json(folder / "model.json")
+        return cls(
+            network=network_from_json(state.pop("network")),
+            columns=Columns(**state.pop("columns")),
+            encoders=[TableEncoder.model_validate(encoder) for encoder in state.pop("encoders")],
+            scalers=[TargetScaler.model_validate(scaler) for scaler in state.pop("scalers")],
+            weights=torch.from_numpy(files.read_tensors(folder / "weights.safetensors")["weights"]),
+            **state,
+        )

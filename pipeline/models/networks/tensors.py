@@ -1,0 +1,206 @@
+"""The tables of a problem as tensors: each split's encoder and scaler fitted on its rows, all train rows encoded.
+
+Knows frames, splits and tensors; knows nothing of networks.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from pipeline.base.errors import DataError
+from pipeline.base.progress import say
+from pipeline.base.seeds import derive_seed
+from pipeline.competition.folds import Split
+from pipeline.competition.problem import Problem
+from pipeline.encoders import Encoded, TableEncoder, cross_fitted, fit_encoder
+from pipeline.encoders.target import TargetScaler, class_indicators, transform_target
+from pipeline.models.base import FloatArray
+from pipeline.models.networks.columns import Columns, compact
+from pipeline.nets.devices import free_disk, free_memory
+from pipeline.nets.inputs import Inputs
+from pipeline.nets.plan import PackData
+
+MOST_OF_MEMORY = 0.4  # for the tables; the rest is for networks, activations and predictions
+ROWS_AT_ONCE = 1 << 16  # encoded before they are written where they stay
+
+
+@dataclass(frozen=True)
+class PreparedSplits:
+    """What networks of one problem train on: view `view_of_split[f]` of `data` is the table as split f may see it."""
+
+    columns: Columns
+    encoders: list[TableEncoder]
+    scalers: list[TargetScaler]
+    data: PackData
+    view_of_split: list[int]
+    n_outputs: int
+
+    @cached_property
+    def dense_data(self) -> PackData:
+        """The tables with one-hot columns written out, as a GPU multiplies them faster; as they are if too large."""
+        x, y = self.data.x, self.data.y
+        if x.codes is None:
+            return self.data
+        free, needed = free_memory(y.device), 4 * math.prod(x.dense.shape[:2]) * x.n_columns
+        if x.device != y.device or (free is not None and needed > MOST_OF_MEMORY * free):
+            return self.data
+        return PackData(Inputs(x.as_dense()), y, self.data.weight)
+
+
+def prepare_splits(
+    problem: Problem,
+    splits: Sequence[Split],
+    *,
+    scale_target: bool,
+    seed: int,
+    device: torch.device,
+    scratch: Path | None = None,
+    arrange: Callable[[Columns], Columns] | None = None,
+) -> PreparedSplits:
+    """Encode the problem once for every split; `arrange` may order the columns, and add some that are zero.
+
+    Tables that would not fit the memory lie in a file without a name in `scratch` (the system's temporary folder
+    unless said otherwise), from which batches are read; tables too large for a GPU stay in memory. Raises DataError
+    when the disk is too small, too.
+    """
+    y = problem.target if problem.target.ndim == 2 else problem.target[:, None]
+    is_regression = problem.task == "regression"
+    z = transform_target(problem.target_transform, y) if is_regression else y
+    codes = problem.target.astype(np.int64)
+    supervised = z if is_regression else class_indicators(codes, problem.n_classes)
+    encoders, scalers = [], []
+    for split in splits:
+        fit_frame = problem.train.iloc[split.train_rows]
+        seen = fit_frame if problem.scope == "train" else pd.concat([problem.train, problem.test], ignore_index=True)
+        encoder = fit_encoder(
+            "onehot",
+            problem.features,
+            problem.roles,
+            problem.ordered,
+            seen,
+            target_frame=fit_frame,
+            target=supervised[split.train_rows],
+            is_wide=problem.scope == "train+test",
+        )
+        encoders.append(encoder)
+        scalers.append(TargetScaler.fit(z[split.train_rows], is_scaled=scale_target and is_regression))
+    weights = [problem.weights_of(split) for split in splits]
+    first_with, view_of_split = _views(encoders, scalers, weights)
+    of_views = [encoders[number] for number in first_with]
+    columns = Columns.union([encoder.transform(problem.train.iloc[:0]) for encoder in of_views])
+    if arrange is not None:
+        columns = arrange(columns)
+    x = _levels(of_views, columns, problem.train, scratch)
+    if x is None:
+        x = _room(columns, len(of_views), len(problem.train), torch.float32, scratch)
+        for view, (number, encoder) in enumerate(zip(first_with, of_views, strict=True)):
+            for start in range(0, len(problem.train), ROWS_AT_ONCE):
+                part = slice(start, start + ROWS_AT_ONCE)
+                columns.fill(x[view, part], encoder.transform(problem.train.iloc[part]))
+            dense = Encoded(x.dense[view].numpy(), columns.dense, {})
+            part_seed = derive_seed(seed, "encoder", number)
+            cross_fitted(encoder, dense, problem.train, splits[number].train_rows, supervised, part_seed)
+    if is_regression:
+        targets = torch.stack([_tensor(scalers[number].scaled(z)) for number in first_with])
+    else:
+        targets = torch.from_numpy(codes).expand(len(first_with), -1).contiguous()
+    by_view = [_tensor(weight) for weight in (weights[number] for number in first_with) if weight is not None]
+    data = PackData(
+        x=_on_device(compact(x), device),
+        y=targets.to(device),
+        weight=torch.stack(by_view).to(device) if by_view else None,
+    )
+    n_outputs = y.shape[1] if is_regression else problem.n_classes
+    return PreparedSplits(columns, encoders, scalers, data, view_of_split, n_outputs)
+
+
+def _views(
+    encoders: Sequence[TableEncoder], scalers: Sequence[TargetScaler], weights: Sequence[FloatArray | None]
+) -> tuple[list[int], list[int]]:
+    """The first split of every view, and the view of every split: splits that learned the same share one."""
+    first_with: list[int] = []
+    view_of_split: list[int] = []
+    for number, (encoder, scaler, weight) in enumerate(zip(encoders, scalers, weights, strict=True)):
+        is_own = bool(encoder.target_means or encoder.counts)  # its fit rows read other numbers than the others
+        same = [
+            view
+            for view, first in enumerate(first_with)
+            if not is_own
+            and encoders[first] == encoder
+            and scalers[first] == scaler
+            and (weight is None or np.array_equal(weights[first], weight))  # type: ignore[arg-type]
+        ]
+        view_of_split.append(same[0] if same else len(first_with))
+        if not same:
+            first_with.append(number)
+    return first_with, view_of_split
+
+
+def _levels(
+    encoders: Sequence[TableEncoder], columns: Columns, frame: pd.DataFrame, scratch: Path | None
+) -> Inputs | None:
+    """The views as uint8, where all encoders only scale whole numbers and agree on the unit; else None."""
+    if any(encoder.scaling != "pixels" for encoder in encoders):
+        return None
+    x, units = _room(columns, len(encoders), len(frame), torch.uint8, scratch), set[float]()
+    for view, encoder in enumerate(encoders):
+        names = [number.name for number in encoder.numbers]
+        for start in range(0, len(frame), ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            found = encoder.transform_levels(frame.iloc[part])
+            if found is None or len(units | {found[1]}) > 1:
+                return None
+            columns.fill_dense(x[view, part], found[0], names)
+            units.add(found[1])
+    return replace(x, unit=units.pop()) if units else None
+
+
+def _room(columns: Columns, n_views: int, n_rows: int, dtype: torch.dtype, scratch: Path | None) -> Inputs:
+    """Room for all views, in memory or, where that is too small, in a memory-mapped file."""
+    needed, free = n_views * n_rows * columns.row_bytes(dtype), free_memory()
+    if free is None or needed <= MOST_OF_MEMORY * free:
+        return columns.empty(n_views, n_rows, dtype=dtype)
+    folder = Path(tempfile.gettempdir()) if scratch is None else scratch
+    folder.mkdir(parents=True, exist_ok=True)
+    if needed > free_disk(folder):
+        raise DataError(
+            f"the encoded tables need {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB of memory and "
+            f"{free_disk(folder) / 1e9:.1f} GB in {folder} are free",
+            where=f"{n_views} folds x {n_rows} rows x {len(columns.dense) + len(columns.slots)} columns",
+            hint="Use fewer folds, or drop columns in the spec.",
+        )
+    say(f"the encoded tables ({needed / 1e9:.1f} GB) lie in a temporary file in {folder}, as the memory is too small")
+
+    def mapped(width: int, kind: torch.dtype) -> torch.Tensor:
+        room = torch.empty(n_views, 0 if width else n_rows, width, dtype=kind)
+        if width == 0:
+            return room
+        with tempfile.TemporaryFile(dir=folder) as file:
+            array: NDArray[Any] = np.memmap(file, room.numpy().dtype, "w+", shape=(n_views, n_rows, width))
+        return torch.from_numpy(array)
+
+    n_slots = len(columns.slots)
+    codes, known = mapped(n_slots, columns.code_dtype), mapped(n_slots, torch.bool)
+    return Inputs(mapped(len(columns.dense), dtype), codes, known, columns.n_onehot)
+
+
+def _on_device(x: Inputs, device: torch.device) -> Inputs:
+    free = free_memory(device)
+    if device.type == "cpu" or (free is not None and x.n_bytes > MOST_OF_MEMORY * free):
+        return x  # batches of a table that does not fit a GPU travel one by one
+    return x.to(device)
+
+
+def _tensor(values: FloatArray) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.float32))

@@ -1,8 +1,0 @@
-"""Run configurations by name, one TOML file each. `pipeline.config.load_run_config` reads them."""
-
-from importlib import resources
-
-
-def preset_names() -> list[str]:
-    """The built-in presets, by name."""
-    return sorted(p.name[:-5] for p in resources.files("pipeline.presets").iterdir() if p.name.endswith(".toml"))

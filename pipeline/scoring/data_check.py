@@ -1,0 +1,173 @@
+"""What the data says of how far a score may be trusted: the findings of `check`, looked for once and kept in a file.
+
+Knows feature stores; knows nothing of runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from pipeline.base import files
+from pipeline.base.progress import say
+from pipeline.competition.store import FeatureStore
+from pipeline.encoders.target import transform_target
+
+FEW_ROWS, FEW_COLUMNS = 2_000, 50  # of each table, drawn: what a run looks at, in about a second; `check` looks at more
+FEW_PARTS, FEW_ROUNDS = 2, 25  # of a look at few rows: folds, and trees that tell the tables apart
+
+OnProgress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line."""
+
+    mark: Literal["ok", "look"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The findings, and the numbers behind the first two."""
+
+    n_rows: int  # of each table, at most, that were looked at (repeated rows: all were)
+    n_columns: int  # that were looked at
+    adversarial_auc: float  # of telling test rows from train rows; 0.5: not at all
+    repeated_train_rows: int  # equal to an earlier one in all features
+    contradicting_train_rows: int  # of these, with another target
+    test_rows_in_train: int  # equal to a train row in all features
+    findings: list[Finding]
+
+
+def known_trust(store: FeatureStore) -> dict[str, Any] | None:
+    """What was found for these features, as a run's report carries it; None when nobody looked."""
+    path = _path(store)
+    if not path.exists():
+        return None
+    kept: dict[str, Any] = files.read_json(path)
+    return kept["trust"] if kept["fingerprint"] == store.manifest["fingerprint"] else None
+
+
+def trust_in(
+    store: FeatureStore, *, n_rows: int = FEW_ROWS, n_columns: int = FEW_COLUMNS, on_progress: OnProgress | None = None
+) -> Trust:
+    """Look, unless somebody has looked at as many rows of these features, and keep what is found."""
+    known = known_trust(store)
+    if known is not None and known["n_rows"] >= n_rows:
+        return Trust(**{**known, "findings": [Finding(**one) for one in known["findings"]]})
+    found = _looked(store, n_rows, n_columns, on_progress or (lambda _, __: None))
+    files.write_json(_path(store), {"fingerprint": store.manifest["fingerprint"], "trust": asdict(found)})
+    return found
+
+
+def say_trust(trust: Trust) -> None:
+    """One line, and those that want a look."""
+    say(
+        f"check: test told from train with an AUC of {trust.adversarial_auc:.2f}, {trust.repeated_train_rows} train "
+        f"rows repeated, {trust.test_rows_in_train} test rows equal to one"
+    )
+    for finding in trust.findings:
+        if finding.mark == "look":
+            say(f"check: look: {finding.text}")
+
+
+def _path(store: FeatureStore) -> Path:
+    return store.workspace.features / "check.json"
+
+
+def _looked(store: FeatureStore, n_rows: int, n_columns: int, on_progress: OnProgress) -> Trust:
+    from pipeline.scoring.leaks import N_PARTS, N_ROUNDS, duplicates_of, numbers_of, shift_of
+
+    repeated = duplicates_of(store.train, store.test, store.target)
+    rng = np.random.default_rng(0)
+    rows, test_rows = (_some(len(frame), n_rows, rng) for frame in (store.train, store.test))
+    columns = [store.train.columns[i] for i in _some(store.train.shape[1], n_columns, rng)]
+    frames = [store.train.iloc[rows][columns], store.test.iloc[test_rows][columns]]
+    train, test = numbers_of(frames, store.manifest["roles"])
+    target = (store.target if store.target.ndim == 1 else store.target[:, 0])[rows]
+    if store.spec.task == "regression":
+        target = transform_target(store.spec.target_transform, target)
+    is_quick = n_rows <= FEW_ROWS
+    n_parts = FEW_PARTS if is_quick else N_PARTS
+    with threadpool_limits(1, user_api="openmp"):  # so little work is done sooner by one thread
+        n_rounds = FEW_ROUNDS if is_quick else N_ROUNDS
+        shift = shift_of(train, test, seed=0, n_parts=min(n_parts, 3), n_rounds=n_rounds)
+        findings = [_of_duplicates(repeated), _of_shift(shift), *_of_order(store, rows, target, n_parts)]
+        findings.append(_of_columns(train, target, len(store.classes), n_parts, on_progress))
+    return Trust(
+        n_rows=n_rows,
+        n_columns=len(columns),
+        adversarial_auc=shift.auc,
+        repeated_train_rows=repeated.within_train,
+        contradicting_train_rows=repeated.contradicting,
+        test_rows_in_train=repeated.across,
+        findings=findings,
+    )
+
+
+def _some(number: int, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Positions of at most `most` of `number` things, in order."""
+    return np.arange(number) if number <= most else np.sort(rng.choice(number, most, replace=False))
+
+
+def _of_duplicates(found: Any) -> Finding:
+    text = (
+        f"{found.within_train} train rows repeat an earlier one ({found.contradicting} with another target), "
+        f"{found.across} test rows equal a train row"
+    )
+    if not found.within_train and not found.across:
+        return Finding("ok", text)
+    return Finding("look", f"{text}; equal rows in two folds flatter the score: a group fold keeps them together")
+
+
+def _of_shift(shift: Any) -> Finding:
+    from pipeline.scoring.leaks import AUC_OF_SHIFT
+
+    text = f"test rows can be told from train rows with an AUC of {shift.auc:.3f} (0.5 or less: not at all)"
+    if shift.auc < AUC_OF_SHIFT:
+        return Finding("ok", text)
+    told = ", ".join(f"{name} (-{lost:.3f} without)" for name, lost in shift.columns.items())
+    return Finding("look", f"{text}, by {told or 'many columns together'}: expect another score there than in cv")
+
+
+def _of_order(store: FeatureStore, rows: np.ndarray, target: np.ndarray, n_parts: int) -> list[Finding]:
+    from pipeline.scoring.leaks import ORDER_TELLS, told_by
+
+    orders = {"the order of the train rows": rows.astype(np.float64)}
+    ids = pd.to_numeric(store.train_rows["id"], errors="coerce")
+    if ids.notna().all():
+        orders["the id"] = ids.to_numpy(dtype=np.float64)[rows]
+    findings = []
+    for name, values in orders.items():
+        told = told_by(values, target, len(store.classes), seed=0, n_parts=n_parts)
+        shuffled = np.random.default_rng(0).permutation(values)
+        noise = told_by(shuffled, target, len(store.classes), seed=0, n_parts=n_parts)
+        text = f"{name} alone tells {told:.0%} of the target"
+        hint = ": rows are sorted, or follow time; folds of shuffled rows may flatter"
+        findings.append(Finding("look", text + hint) if told > ORDER_TELLS + 2.0 * noise else Finding("ok", text))
+    return findings
+
+
+def _of_columns(
+    train: pd.DataFrame, target: np.ndarray, n_classes: int, n_parts: int, on_progress: OnProgress
+) -> Finding:
+    from pipeline.scoring.leaks import TOO_GOOD, told_by
+
+    told = {}
+    for number, name in enumerate(train.columns):
+        told[name] = told_by(train[name].to_numpy(), target, n_classes, seed=0, n_parts=n_parts)
+        on_progress((number + 1) / train.shape[1], str(name))
+    best = sorted(told, key=lambda name: -told[name])
+    too_good = [name for name in best if told[name] > TOO_GOOD]
+    if too_good:
+        shown = ", ".join(f"{name} ({told[name]:.1%})" for name in too_good[:5])
+        return Finding("look", f"too good to be true alone: {shown}; is it known when the prediction is made?")
+    shown = ", ".join(f"{name} {told[name]:.0%}" for name in best[:3])
+    return Finding("ok", f"no single column tells more than {TOO_GOOD:.0%} of the target; the most: {shown}")

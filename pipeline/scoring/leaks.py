@@ -1,0 +1,168 @@
+"""What may make a score lie: rows seen twice, orders that tell the target, columns too good, a test table unlike train.
+
+Knows typed frames, roles and the target; knows nothing of runs or files. Trees look; nothing here is trained on later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from pipeline.competition.tables.typed import Role
+
+FloatArray = NDArray[np.float64]
+N_PARTS = 5
+N_ROUNDS = 60  # of the trees that tell the tables apart
+MOST_ROWS = 20_000  # rows that are looked at, of each table
+AUC_OF_SHIFT = 0.6  # above: the tables differ
+TOO_GOOD = 0.95  # share of the target's variance, or 2 AUC - 1, that one column tells alone
+ORDER_TELLS = 0.05  # the same for the id or the place of a row, which should tell nothing
+ROWS_OF_HASH, COLUMNS_OF_HASH = 1_000, 8  # rows are compared by the columns of most values there, then by all
+N_SHIFT = 10  # rows of each table from which tables are told apart
+N_SHOWN = 5
+LOWEST = -1e30  # stands for a missing number where a tree looks at one column: below every other
+N_SHUFFLED = 20  # columns of most gain that are shuffled to see what they are worth
+RARE_BELOW = 3  # a category's values seen less often, in both tables together, are one
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How well train and test rows can be told apart, and by which columns."""
+
+    auc: float
+    columns: dict[str, float]  # column -> AUC lost when it is shuffled, largest first
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Rows that are equal in all features."""
+
+    within_train: int  # train rows with an earlier equal
+    contradicting: int  # of these, rows whose target is another
+    across: int  # test rows that equal a train row
+
+
+def numbers_of(frames: list[pd.DataFrame], roles: Mapping[str, Role]) -> list[pd.DataFrame]:
+    """The frames with categories as codes, one for all that are seen fewer than `RARE_BELOW` times; NaN: nothing.
+
+    Codes go by count over all frames, equals by name: an order of appearance would tell the tables apart.
+    """
+    whole = pd.concat(frames, ignore_index=True)
+    columns = {}
+    for name in whole.columns:
+        if roles[name] == "number":
+            columns[name] = pd.to_numeric(whole[name], errors="coerce").astype(np.float64)
+        else:
+            texts = whole[name].astype(str).where(whole[name].notna())
+            counts = texts.value_counts().sort_index(kind="stable").sort_values(ascending=False, kind="stable")
+            codes = pd.Series(np.minimum(np.arange(len(counts)), (counts >= RARE_BELOW).sum()), index=counts.index)
+            columns[name] = texts.map(codes.astype(np.float64)).astype(np.float64)
+    numbers = pd.DataFrame(columns)
+    bounds = np.cumsum([0, *(len(frame) for frame in frames)])
+    return [numbers.iloc[start:stop].reset_index(drop=True) for start, stop in pairwise(bounds)]
+
+
+def shift_of(
+    train: pd.DataFrame, test: pd.DataFrame, *, seed: int, n_parts: int = 3, n_rounds: int = N_ROUNDS
+) -> Shift:
+    """Adversarial validation: cross-validated AUC of telling test rows from train rows (numbers, NaN allowed).
+
+    The columns are looked for where the AUC says that there are some. Fewer than `N_SHIFT` rows tell nothing: 0.5.
+    """
+    rng = np.random.default_rng(seed)
+    tables = [frame.sample(min(len(frame), MOST_ROWS), random_state=seed) for frame in (train, test)]
+    x = np.vstack([frame.to_numpy(dtype=np.float64) for frame in tables])
+    y = np.repeat([0, 1], [len(frame) for frame in tables])
+    if min(len(frame) for frame in tables) < N_SHIFT:
+        return Shift(0.5, {})
+    told, models = np.zeros(len(y)), []
+    for fit_rows, held in StratifiedKFold(n_parts, shuffle=True, random_state=seed).split(x, y):
+        model = HistGradientBoostingClassifier(max_iter=n_rounds, max_leaf_nodes=16, random_state=seed)
+        fit_x = x[fit_rows]
+        fit_x[:, np.isnan(fit_x).all(axis=0)] = 0.0  # a column of nothing has no bins; it is not split on
+        model.fit(fit_x, y[fit_rows])
+        told[held] = model.predict_proba(x[held])[:, 1]
+        models.append((model, held))
+    auc = _auc(y == 1, told)
+    if auc < AUC_OF_SHIFT:
+        return Shift(auc, {})
+    lost = np.zeros(x.shape[1])
+    most_used = np.argsort(-np.sum([_gains(model, x.shape[1]) for model, _ in models], axis=0))[:N_SHUFFLED]
+    for model, held in models:
+        own = _auc(y[held] == 1, told[held])
+        for column in most_used:
+            shuffled = x[held].copy()
+            shuffled[:, column] = rng.permutation(shuffled[:, column])
+            lost[column] += (own - _auc(y[held] == 1, model.predict_proba(shuffled)[:, 1])) / len(models)
+    best_first = np.argsort(-lost)[:N_SHOWN]
+    columns = {str(train.columns[i]): float(lost[i]) for i in best_first if lost[i] > 0.005}
+    return Shift(auc, columns)
+
+
+def _gains(model: HistGradientBoostingClassifier, n_columns: int) -> FloatArray:
+    """(columns,) sums of the splits' gains."""
+    gains = np.zeros(n_columns)
+    for (predictor,) in model._predictors:
+        nodes = predictor.nodes[predictor.nodes["is_leaf"] == 0]
+        np.add.at(gains, nodes["feature_idx"], np.maximum(nodes["gain"], 0.0))
+    return gains
+
+
+def duplicates_of(train: pd.DataFrame, test: pd.DataFrame, target: FloatArray) -> Duplicates:
+    """Count rows that are equal in all columns."""
+    telling = sorted(train.columns, key=lambda name: -train[name].iloc[:ROWS_OF_HASH].nunique())[:COLUMNS_OF_HASH]
+    mine, theirs = (_hashes(frame[telling]) for frame in (train, test))
+    again_or_first = pd.Series(mine).duplicated(keep=False).to_numpy() | np.isin(mine, theirs)
+    rows, test_rows = np.flatnonzero(again_or_first), np.flatnonzero(np.isin(theirs, mine))  # the others have no equal
+    whole, whole_theirs = _hashes(train.iloc[rows]), _hashes(test.iloc[test_rows])
+    first_of: NDArray[np.int64] = pd.Series(np.arange(len(whole))).groupby(whole).transform("first").to_numpy(np.int64)
+    again = np.flatnonzero(first_of != np.arange(len(whole)))
+    y = target.reshape(len(target), -1)[rows]
+    differs = (y[again] != y[first_of[again]]).any(axis=1)
+    return Duplicates(len(again), int(differs.sum()), int(np.isin(whole_theirs, whole).sum()))
+
+
+def _hashes(frame: pd.DataFrame) -> NDArray[np.uint64]:
+    return np.asarray(pd.util.hash_pandas_object(frame, index=False), dtype=np.uint64)
+
+
+def told_by(values: FloatArray, target: FloatArray, n_classes: int, *, seed: int, n_parts: int = N_PARTS) -> float:
+    """What one column alone tells: held-out share of variance, or 2 AUC - 1 (the class told best against the rest).
+
+    A tree of depth 6 on shuffled folds; never below 0.
+    """
+    rows = np.arange(len(target))
+    if len(rows) > MOST_ROWS:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_ROWS, replace=False))
+    x, y = np.nan_to_num(values[rows, None], nan=LOWEST), target[rows]
+    leaf = max(5, len(rows) // 200)
+    if n_classes == 0:
+        told = np.zeros(len(y))
+        for fit_rows, held in KFold(n_parts, shuffle=True, random_state=seed).split(x):
+            tree = DecisionTreeRegressor(max_depth=6, min_samples_leaf=leaf, random_state=seed)
+            told[held] = tree.fit(x[fit_rows], y[fit_rows]).predict(x[held])
+        variance = float(np.var(y))
+        return max(0.0, 1.0 - float(np.mean((y - told) ** 2)) / variance) if variance > 0 else 0.0
+    shares = np.zeros((len(y), n_classes))
+    for fit_rows, held in KFold(n_parts, shuffle=True, random_state=seed).split(x):
+        classifier = DecisionTreeClassifier(max_depth=6, min_samples_leaf=leaf, random_state=seed)
+        classifier.fit(x[fit_rows], y[fit_rows])
+        shares[np.ix_(held, classifier.classes_.astype(int))] = classifier.predict_proba(x[held])
+    present = [c for c in range(n_classes) if 0 < (y == c).sum() < len(y)]
+    return max([0.0, *(2.0 * _auc(y == c, shares[:, c]) - 1.0 for c in present)])
+
+
+def _auc(is_positive: NDArray[np.bool_], score: FloatArray) -> float:
+    """By the Mann-Whitney U; both kinds of rows are there."""
+    n_positive = int(is_positive.sum())
+    u = float(rankdata(score)[is_positive].sum()) - n_positive * (n_positive + 1) / 2
+    return u / (n_positive * (len(score) - n_positive))

@@ -1,0 +1,335 @@
+"""Laws of preset best: within the time, never without a submission, nothing trained twice, an ensemble like any run."""
+
+from __future__ import annotations
+
+import io
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pipeline.base import files
+from pipeline.base.errors import PipelineError, TrainingError
+from pipeline.best import race as stage
+from pipeline.best.plan import Candidate, Pace, Size, candidates_for, more_seeds, quick_first, stopgaps_for
+from pipeline.best.race import Best, make_best
+from pipeline.competition.workspace import RunFolder
+from pipeline.config.run import RunConfig, load_run_config
+from pipeline.metrics import METRICS
+from pipeline.scoring.cross_validation import predictions_of, scores_of
+from pipeline.scoring.ensembling import SMALLEST_WEIGHT
+from pipeline.stages.final import make_final
+from pipeline.stages.train import train_run
+from tests.conftest import TINY, Toy
+
+CPU = torch.device("cpu")
+SIZE = Size("regression", 64, 5, 4)
+
+
+def candidate(model: str, seconds: float, *overrides: str) -> Candidate:
+    return Candidate(model, model, load_run_config("fast", model=model, overrides=overrides), seconds)
+
+
+SMALL = [
+    candidate("ridge", 10.0),
+    candidate("mlp", 20.0, "epochs=2", "hidden_sizes=[4]", "seeds=1", "evaluate_every=1"),
+    candidate("neighbours", 30.0),
+]
+
+
+@dataclass
+class Bench:
+    """Preset best on a toy with a clock that only training moves."""
+
+    toy: Toy
+    now: float = 0.0
+    trained: list[str] = field(default_factory=list)
+    submissions: list[bytes] = field(default_factory=list)
+    seconds: dict[str, float] = field(
+        default_factory=lambda: {"baseline": 0.5, **{one.config.model: one.reference_s for one in SMALL}}
+    )
+    early: dict[str, float] = field(default_factory=dict)  # seconds until two fifths are done
+    on_train: Callable[[RunConfig, threading.Event], None] = lambda *_: None
+    tuned: list[tuple[str, float]] = field(default_factory=list)  # model and seconds of every call
+    found: dict[str, RunConfig] = field(default_factory=dict)  # model -> what tuning finds
+
+    def train(self, config: RunConfig, stop: threading.Event, on_share: Callable[[float], None]) -> RunFolder:
+        self.on_train(config, stop)
+        self.now += self.early.get(config.model, 0.0)
+        on_share(0.4)
+        if stop.is_set():
+            raise KeyboardInterrupt
+        self.now += self.seconds[config.model]
+        self.trained.append(config.model)
+        return train_run(self.toy.store(), config, device=CPU, n_workers=1, stop=stop)
+
+    def tune(self, config: RunConfig, seconds: float, _: threading.Event) -> RunConfig | None:
+        self.tuned.append((config.model, seconds))
+        self.now += seconds
+        return self.found.get(config.model)
+
+    def finish(self, config: RunConfig, run: RunFolder, is_interim: bool) -> Path:
+        path = make_final(self.toy.store(), config, run, device=CPU, n_workers=1, is_interim=is_interim)
+        self.submissions.append(path.read_bytes())
+        return path
+
+    def __call__(self, minutes: float, smallest_weight: float = SMALLEST_WEIGHT) -> Best:
+        self.trained, self.submissions = [], []
+        return make_best(
+            self.toy.store(),
+            minutes=minutes,
+            train=self.train,
+            tune=self.tune,
+            finish=self.finish,
+            smallest_weight=smallest_weight,
+            clock=lambda: self.now,
+        )
+
+
+@pytest.fixture
+def bench(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    assert toy.run("features").exit_code == 0
+    monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: SMALL)
+    return Bench(toy)
+
+
+def test_the_budget_is_kept_and_a_rerun_goes_on(bench: Bench) -> None:
+    first = bench(0.75)
+    assert bench.trained == ["ridge", "mlp"]  # neighbours would end at 60 s
+    assert bench.now <= 45.0
+    assert bench(0.75).submission == first.submission
+    assert bench.trained == []
+    bench(1.2)
+    assert bench.trained == ["neighbours"]
+    bench(2.0)
+    assert set(bench.trained) <= {"mlp"}  # further seeds; the others have no randomness
+    assert bench.now <= 120.0
+
+
+def test_time_that_is_left_goes_into_tuning_once_and_what_it_finds_is_trained(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forest = candidate("random_forest", 20.0, "n_trees=10")
+    monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: [forest, SMALL[2]])
+    bench.seconds["random_forest"] = 10.0
+    bench.found = {"random_forest": candidate("random_forest", 1.0, "n_trees=9").config}
+    best = bench(40.0)
+    ((model, seconds),) = bench.tuned
+    assert model == "random_forest"  # neighbours cannot be tuned
+    assert 0.45 * (2400.0 - 40.0) < seconds < 0.5 * (2400.0 - 40.0)  # half of what the two candidates left
+    report = files.read_json(best.run.report)
+    assert "random_forest tuned" in [one["label"] for one in (*report["members"], *report["without_weight"])]
+    assert bench.now <= 2400.0
+    bench(80.0)
+    assert len(bench.tuned) == 1
+    assert "neighbours" not in bench.trained
+
+
+def test_when_all_seeds_are_trained_the_next_kind_is_tuned(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    forests = [candidate("random_forest", 10.0, "n_trees=10"), candidate("extra_trees", 10.0, "n_trees=10")]
+    monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: forests)
+    monkeypatch.setattr(stage, "more_seeds", lambda *_: [])
+    bench.seconds |= {"random_forest": 10.0, "extra_trees": 10.0}
+    weights = {"random_forest": 0.7, "extra_trees": 0.3}
+    monkeypatch.setattr(stage._Work, "_weight_by_kind", lambda _: weights)
+    bench(30.0)
+    assert [model for model, _ in bench.tuned] == ["random_forest", "extra_trees"]
+    (_, first), (_, second) = bench.tuned
+    assert second == pytest.approx(0.8 * (1800.0 - 20.0 - first), rel=0.05)
+    assert bench.now <= 1800.0
+
+
+def test_too_little_time_for_enough_trials_is_not_spent_on_tuning(bench: Bench) -> None:
+    bench(5.0)  # 24 trials of 20 s do not fit
+    assert bench.tuned == []
+
+
+def test_what_takes_longer_than_thought_slows_the_whole_plan(bench: Bench) -> None:
+    bench.seconds = {model: 3.0 * seconds for model, seconds in bench.seconds.items()}
+    bench(1.0)
+    assert bench.trained == ["ridge"]
+
+
+def test_a_submission_is_there_after_the_first_candidate_and_follows_the_ensemble(bench: Bench) -> None:
+    def nothing_after_the_first(config: RunConfig, _: threading.Event) -> None:
+        if config.model != "ridge":
+            assert bench.submissions
+            raise TrainingError("broken")
+
+    bench.on_train = nothing_after_the_first
+    best = bench(2.0)
+    assert len(pd.read_csv(best.submission)) == 20
+    report = files.read_json(best.run.report)
+    assert [one["label"] for one in report["members"]] == ["ridge"]
+    assert {one["candidate"] for one in report["given_up"]} == {"mlp", "neighbours"}
+
+
+def test_without_any_model_the_error_names_the_first_reason(bench: Bench) -> None:
+    def broken(*_: object) -> None:
+        raise TrainingError("not a number")
+
+    bench.on_train = broken
+    with pytest.raises(PipelineError, match="not a number"):
+        bench(1.0)
+
+
+def test_ctrl_c_ends_with_the_best_so_far(bench: Bench) -> None:
+    def interrupted(config: RunConfig, _: threading.Event) -> None:
+        if config.model == "mlp":
+            signal.raise_signal(signal.SIGINT)
+
+    bench.on_train = interrupted
+    best = bench(5.0)
+    assert best.is_interrupted
+    assert bench.trained == ["ridge"]
+    assert best.submission.read_bytes() == bench.submissions[0]
+    bench.on_train = lambda *_: None
+    bench(5.0)
+    assert bench.trained[:2] == ["mlp", "neighbours"]
+
+
+def test_ctrl_c_while_it_tunes_trains_nothing_more(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    forest = candidate("random_forest", 20.0, "n_trees=10")
+    monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: [forest])
+    bench.seconds["random_forest"] = 10.0
+
+    def tune(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "tune", tune)
+    best = bench(40.0)
+    assert best.is_interrupted
+    assert bench.trained == ["random_forest"]
+    assert best.submission.exists()
+
+
+def test_ctrl_c_before_any_model_is_an_interruption(bench: Bench) -> None:
+    bench.on_train = lambda *_: signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        bench(5.0)
+
+
+def test_a_fit_that_will_not_end_in_time_is_stopped(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(config: RunConfig, stop: threading.Event) -> None:
+        if config.model == "mlp":
+            assert stop.wait(30.0), "nobody stopped it"
+
+    bench.on_train = slow
+    monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: [candidate("ridge", 0.1), *SMALL[1:]])
+    bench.seconds["ridge"] = 0.0001
+    bench(0.05)  # 3 s: a pace of a thousandth, then a limit of what is left
+    assert "ridge" in bench.trained
+    assert "mlp" not in bench.trained
+
+
+def test_what_will_not_be_done_in_time_is_given_up_early(bench: Bench) -> None:
+    bench.early["mlp"] = 30.0  # of some 48 s that are left: it would take 75 s
+    best = bench(1.0)
+    assert bench.trained == ["ridge"]
+    assert [one["candidate"] for one in files.read_json(best.run.report)["given_up"]] == ["mlp"]
+    assert bench.now == 40.0
+
+
+def test_where_no_candidate_is_done_in_time_the_floor_is_submitted_first(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "quick_first", lambda candidates, *_: list(candidates))
+    best = bench(0.3)  # 18 s: ridge would be there after 10 s
+    assert bench.trained == ["baseline", "ridge"]
+    assert pd.read_csv(io.BytesIO(bench.submissions[0]))["price"].nunique() == 1
+    assert pd.read_csv(best.submission)["price"].nunique() > 1
+
+
+def test_a_first_candidate_that_takes_too_long_goes_on_after_the_floor(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def slow_at_first(config: RunConfig, stop: threading.Event) -> None:
+        begun.append(config.model)
+        if begun == ["ridge"]:
+            assert stop.wait(30.0), "nobody stopped it"
+
+    monkeypatch.setattr(stage, "FIRST_BY_S", 0.2)
+    monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: [candidate("ridge", 0.1)])
+    stopgaps = [candidate("neighbours", 0.2)], candidate("baseline", 0.5)
+    monkeypatch.setattr(stage, "stopgaps_for", lambda *_, **__: stopgaps)
+    bench.seconds["neighbours"] = 0.2
+    bench.on_train = slow_at_first
+    best = bench(0.5)
+    assert begun[:2] == ["ridge", "baseline"]
+    assert sorted(begun[2:]) == ["neighbours", "ridge"]
+    assert {one["label"] for one in files.read_json(best.run.report)["members"]} <= {
+        "ridge",
+        "neighbours",
+        "baseline",
+    }
+
+
+def test_the_report_says_how_far_the_data_is_to_be_trusted(bench: Bench) -> None:
+    best = bench(2.0)
+    trust = files.read_json(best.run.report)["trust"]
+    assert 0.0 <= trust["adversarial_auc"] <= 1.0
+    assert trust["test_rows_in_train"] == 0
+
+
+def test_the_ensemble_is_a_run_like_any_other(bench: Bench) -> None:
+    best = bench(2.0)
+    report, oof = files.read_json(best.run.report), files.read_parquet(best.run.oof)
+    assert scores_of(oof, METRICS["log_rmse"]) == (report["cv_score"], report["fold_scores"])
+    assert sum(one["weight"] for one in report["members"]) == pytest.approx(1.0)
+    assert report["nested_score"] >= report["cv_score"]
+    assert files.read_json(best.submission.with_suffix(".json"))["nested_score"] == report["nested_score"]
+    assert "best-ensemble" in bench.toy.run("runs").stdout
+
+
+def test_pruning_tells_what_it_costs(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = files.read_json(bench(2.0).run.report)
+    pruned = files.read_json(bench(2.0, smallest_weight=0.9).run.report)
+    assert pruned["nested_score"] != whole["nested_score"]
+    assert pruned["without_prune"] == {"members": len(whole["members"]), "nested_score": whole["nested_score"]}
+    assert f"it would be {len(whole['members'])} runs" in capsys.readouterr().err
+
+
+def test_predict_gives_the_stored_test_prediction(bench: Bench, tmp_path: Path) -> None:
+    best = bench(2.0)
+    output = tmp_path / "out.csv"
+    result = bench.toy.run("predict", best.run.name, str(bench.toy.workspace.raw / "test.csv"), "-o", str(output))
+    assert result.exit_code == 0, result.output
+    stored = predictions_of(files.read_parquet(best.run.test), is_classification=False)
+    np.testing.assert_array_equal(pd.read_csv(output)["price"], stored)
+
+
+def test_the_command_line_takes_minutes_and_refuses_a_model(bench: Bench) -> None:
+    result = bench.toy.run("submit", "--preset", "best", "--minutes", "0.2", *TINY[-4:])
+    assert result.exit_code == 0, result.output
+    assert "nested" in result.stdout.splitlines()[-1]
+    assert "a plan for 0.2 minutes" in result.stderr
+    assert bench.toy.run("submit", "--preset", "best", "--model", "ridge").exit_code == 2
+    assert bench.toy.run("train", "--preset", "best").exit_code == 2
+
+
+def test_plans_begin_with_what_fits_and_end_with_seeds_of_what_earns() -> None:
+    plan = candidates_for(SIZE, is_boosting_there=True)
+    assert {"catboost", "lightgbm", "xgboost", "mlp", "lasso"} <= {one.config.model for one in plan}
+    without = {one.config.model for one in candidates_for(SIZE, is_boosting_there=False)}
+    assert "histogram_boosting" in without
+    assert not without & {"catboost", "lightgbm", "xgboost"}
+    huge = candidates_for(Size("regression", 100_000, 400, 5), is_boosting_there=True)
+    assert not {one.config.model for one in huge} & {"svm", "kernel_ridge"}
+    wide = candidates_for(Size("regression", 1_500, 400, 5), is_boosting_there=True)
+    assert [one.config.model for one in wide[:2]] == ["lightgbm", "lasso"]
+    quick, floor = stopgaps_for(Size("regression", 100_000, 400, 5), is_boosting_there=True)
+    assert quick_first(huge, quick, 60.0) == [quick[0], *huge, *quick[1:]]
+    assert floor.reference_s < quick[0].reference_s < min(one.reference_s for one in huge)
+    assert quick_first(plan, quick, 600.0) == plan
+    seeds = more_seeds(plan, {"mlp": 0.5, "lasso": 0.5}, Pace(SIZE))
+    assert {one.config.model for one in seeds} == {"mlp"}
+    assert len({one.config.run_name for one in [*plan, *seeds]}) == len(plan) + len(seeds)

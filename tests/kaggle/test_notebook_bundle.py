@@ -1,0 +1,243 @@
+"""The script Kaggle runs: in a folder of Kaggle's shape and nothing else, it writes the submission made here."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline.base.errors import SpecError
+from pipeline.config.run import load_run_config
+from pipeline.config.spec import load_spec
+from pipeline.kaggle.notebook import Bundle, make_bundle, requirements_of, script
+from tests.conftest import TINY, Toy
+
+SAME_RUN = [value for value in TINY[:6] if value != "--set"]
+FEATURES = "def add_features(frame):\n    return frame.assign(area_squared=frame['area'] ** 2)\n"
+
+
+@dataclass
+class Kaggle:
+    """A folder of Kaggle's shape."""
+
+    root: Path
+
+    @property
+    def given(self) -> Path:
+        return self.root / "input"
+
+    @property
+    def working(self) -> Path:
+        return self.root / "working"
+
+    def add(self, toy: Toy, place: str = "competitions/toy") -> Path:
+        """The competition's files as an input."""
+        folder = self.given / place
+        folder.mkdir(parents=True)
+        for path in toy.workspace.raw.glob("*.csv"):
+            (folder / path.name).write_bytes(path.read_bytes())
+        return folder
+
+    def run(self, text: str) -> subprocess.CompletedProcess[str]:
+        """The script in a process that knows no project, no credentials and no network."""
+        path = self.root / "script.py"
+        path.write_text(text)
+        dead = "http://127.0.0.1:9"
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.root), "http_proxy": dead, "https_proxy": dead}
+        environment |= {script.INPUT_VARIABLE: str(self.given), script.WORKING_VARIABLE: str(self.working)}
+        done = subprocess.run(
+            [sys.executable, str(path)], capture_output=True, text=True, env=environment, cwd=self.root, timeout=300
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+
+@pytest.fixture
+def kaggle(tmp_path: Path) -> Kaggle:
+    (tmp_path / "kaggle" / "input").mkdir(parents=True)
+    return Kaggle(tmp_path / "kaggle")
+
+
+def bundle_of(toy: Toy, *overrides: str) -> Bundle:
+    config = load_run_config("fast", overrides=[*SAME_RUN, *overrides])
+    return make_bundle(toy.workspace, load_spec(toy.workspace.spec), config)
+
+
+def archive_of(bundle: Bundle) -> zipfile.ZipFile:
+    """What the script unpacks."""
+    payload = bundle.text.split('PAYLOAD = """')[1].split('"""')[0]
+    return zipfile.ZipFile(io.BytesIO(base64.b64decode(payload)))
+
+
+def facts_of(toy: Toy) -> dict[str, object]:
+    (facts,) = [
+        ast.literal_eval(node.value)
+        for node in ast.parse(bundle_of(toy).text).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "FACTS"
+    ]
+    found: dict[str, object] = json.loads(facts)
+    return found
+
+
+def test_the_script_writes_the_submission_that_is_made_here(toy: Toy, kaggle: Kaggle) -> None:
+    (toy.workspace.folder / "feature_function.py").write_text(FEATURES)
+    folds = "\n".join(["id,fold", *(f"{i},{i % 3}" for i in range(1, 65))])
+    (toy.workspace.folder / "folds.csv").write_text(folds)
+    toy.edit_spec('kind = "shuffled"\nnumber = 4', 'kind = "file"\nfile = "folds.csv"')
+    toy.edit_spec('id = "id"', 'id = "id"\nfeature_function = "feature_function.py"')
+    toy.submit("--set", "dropout=0.2")
+    files = kaggle.add(toy)
+    (kaggle.given / "elsewhere").mkdir()
+    done = kaggle.run(bundle_of(toy, "dropout=0.2").text)
+    assert done.returncode == 0, done.stderr
+    assert str(files) in done.stdout
+    written = kaggle.working / "submission.csv"
+    assert written.read_bytes() == toy.submission().read_bytes()
+    assert sorted(path.name for path in kaggle.working.iterdir()) == ["manifest.json", "submission.csv"]
+    manifest = files.read_json(kaggle.working / "manifest.json")
+    assert manifest["files"]["submission.csv"]["sha256"] == files.sha256_of(written)
+    here = files.read_json(toy.submission().with_suffix(".json"))
+    same = ("run", "metric", "cv_score", "config", "raw_files", "sha256")
+    assert {key: manifest["provenance"][key] for key in same} == {key: here[key] for key in same}
+
+
+def test_the_same_run_is_the_same_bundle_and_another_is_another(toy: Toy) -> None:
+    first = bundle_of(toy)
+    assert bundle_of(toy).text == first.text
+    assert bundle_of(toy, "lr=0.5").id != first.id
+    toy.edit_spec('"code"', '"code", "year"')
+    assert bundle_of(toy).id != first.id
+
+
+def test_no_data_and_no_secret_is_in_the_bundle(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_hidden")
+    (toy.workspace.folder / "kaggle.json").write_text("{}")
+    toy.submit("--no-upload")
+    bundle = bundle_of(toy)
+    assert "KGAT_hidden" not in bundle.text
+    with archive_of(bundle) as archive:
+        names = archive.namelist()
+    assert {name for name in names if name.startswith("work/")} == {"work/data/toy/competition.toml", "work/run.json"}
+    assert all(name.startswith("project/pipeline/") for name in names if not name.startswith("work/"))
+
+
+@pytest.mark.parametrize("preset", ["fast", "seed-linear", "parts"])
+def test_the_run_in_the_bundle_is_the_run(toy: Toy, preset: str) -> None:
+    path = toy.workspace.root / "parts.toml"
+    path.write_text('model = "mlp"\nseeds = 2\n[[parts]]\nmodel = "linear"\nweight = 2\n[[parts]]\nmodel = "ridge"\n')
+    config = load_run_config(str(path) if preset == "parts" else preset)
+    bundle = make_bundle(toy.workspace, load_spec(toy.workspace.spec), config)
+    with archive_of(bundle) as archive:
+        archive.extract("work/run.json", toy.workspace.root)
+    assert load_run_config(str(toy.workspace.root / "work" / "run.json")) == config
+    assert bundle.run == config.run_name
+
+
+def test_a_file_outside_the_competitions_folder_is_not_sent(toy: Toy) -> None:
+    (toy.workspace.root / "secret.py").write_text("")
+    toy.edit_spec('id = "id"', 'id = "id"\nfeature_function = "../../secret.py"')
+    with pytest.raises(SpecError, match="lies outside"):
+        bundle_of(toy)
+    toy.edit_spec("../../secret.py", "absent.py")
+    with pytest.raises(SpecError, match="not there"):
+        bundle_of(toy)
+
+
+def test_a_bundle_that_kaggle_would_not_take_is_refused(toy: Toy) -> None:
+    lines = "".join(f"# {hash((i, 'salt'))}\n" for i in range(80_000))
+    (toy.workspace.folder / "feature_function.py").write_text(lines)
+    toy.edit_spec('id = "id"', 'id = "id"\nfeature_function = "feature_function.py"')
+    with pytest.raises(SpecError, match="Kaggle takes 1000000"):
+        bundle_of(toy)
+
+
+def test_title_and_slug_are_the_same_name(toy: Toy) -> None:
+    metadata = bundle_of(toy).owned_by("ada").metadata
+    assert metadata["id"] == f"ada/{metadata['title'].replace(' ', '-')}"
+    assert 5 <= len(metadata["title"]) <= 50
+    assert metadata["enable_internet"] is False
+
+
+def test_absent_files_end_with_what_is_there(toy: Toy, kaggle: Kaggle) -> None:
+    (kaggle.given / "wheels").mkdir()
+    done = kaggle.run(bundle_of(toy).text)
+    assert done.returncode == 1
+    assert "(there: wheels). Add the input toy" in done.stderr
+    assert not kaggle.working.exists()
+
+
+def test_of_several_folders_the_one_with_the_competitions_name_is_taken(toy: Toy, kaggle: Kaggle) -> None:
+    facts = facts_of(toy)
+    kaggle.add(toy, "mine/a")
+    kaggle.add(toy, "mine/b")
+    with pytest.raises(SystemExit, match="several folders"):
+        script.find_files(kaggle.given, facts)
+    named = kaggle.add(toy, "toy/files")
+    assert script.find_files(kaggle.given, facts) == named
+
+
+@pytest.mark.parametrize("names", [("train.csv.gz", "test.csv"), ("train.parquet", "test.parquet")])
+def test_files_are_found_in_every_form_the_pipeline_reads(toy: Toy, kaggle: Kaggle, names: tuple[str, str]) -> None:
+    for name in names:
+        (kaggle.given / name).touch()
+    assert script.find_files(kaggle.given, facts_of(toy)) == kaggle.given
+
+
+def test_packages_that_are_lacking_are_named_with_what_to_attach(
+    toy: Toy, kaggle: Kaggle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = {"pandas": "2.2.3", "torch": "2.0", "numpy": "2.10.0"}
+    monkeypatch.setattr(script.metadata, "version", lambda name: installed[name])
+    requirements = {"pandas": "3.0", "torch": "2.11", "numpy": "2.9"}
+    assert script.lacking(requirements) == {"pandas": "2.2.3"}
+    facts = facts_of(toy) | {"requirements": requirements}
+    with pytest.raises(SystemExit, match=r"pandas 2\.2\.3") as raised:
+        script.install_lacking(facts, kaggle.given, kaggle.root / "packages")
+    assert "pip download" in str(raised.value)
+    assert "'pandas>=3.0'" in str(raised.value)
+    assert "kernel --competition toy --wheels" in str(raised.value)
+
+
+def test_lacking_packages_are_installed_from_wheels_that_are_attached(
+    toy: Toy, kaggle: Kaggle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheels = kaggle.given / "my-wheels"
+    wheels.mkdir()
+    info = "toy_package-2.0.dist-info"
+    with zipfile.ZipFile(wheels / "toy_package-2.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("toy_package.py", "VALUE = 7\n")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: toy-package\nVersion: 2.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    target = kaggle.root / "packages"
+    script.install_lacking(facts_of(toy) | {"requirements": {"toy-package": "1.5"}}, kaggle.given, target)
+    assert (target / "toy_package.py").exists()
+    monkeypatch.setattr(script.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1))
+    with pytest.raises(SystemExit, match="pip could not install other-package"):
+        script.install_lacking(facts_of(toy) | {"requirements": {"other-package": "1"}}, kaggle.given, target)
+
+
+def test_what_is_required_is_what_the_project_requires() -> None:
+    stated = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    lines = [*stated["dependencies"], *stated["optional-dependencies"]["boosting"]]
+    asked = requirements_of(load_run_config("fast", model="lightgbm"))
+    assert "lightgbm" in asked
+    assert "lightgbm" not in requirements_of(load_run_config("fast"))
+    assert all(any(line.startswith(f"{name}>={least}") for line in lines) for name, least in asked.items())
+
+
+def test_the_script_needs_nothing_but_the_standard_library() -> None:
+    tree = ast.parse(Path(script.__file__).read_text())
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names

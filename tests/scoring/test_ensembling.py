@@ -1,0 +1,223 @@
+"""Laws of ensembling: weights sum to one, estimates see no fold twice, averages are the metric's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipeline.metrics import METRICS
+from pipeline.scoring import ensembling
+from pipeline.scoring.ensembling import (
+    best_by_fold,
+    blend,
+    choose_ensemble,
+    lead,
+    nested_prediction_of_singles,
+    select_greedily,
+    select_linearly,
+)
+
+N_ROWS, N_FOLDS = 120, 4
+FOLDS = np.arange(N_ROWS) % N_FOLDS
+Oofs = dict[str, NDArray[np.float64]]
+
+
+def prices(seed: int = 0, n_candidates: int = 12, noise: float = 0.3) -> tuple[Oofs, NDArray[np.float64]]:
+    """Candidates with errors of their own around a target."""
+    rng = np.random.default_rng(seed)
+    target = np.exp(rng.normal(10, 0.5, N_ROWS))
+    return {f"m{i}": target * np.exp(rng.normal(0, noise, N_ROWS)) for i in range(n_candidates)}, target
+
+
+def classes(n_classes: int, seed: int = 0) -> tuple[Oofs, NDArray[np.float64]]:
+    rng = np.random.default_rng(seed)
+    target = rng.integers(0, n_classes, N_ROWS).astype(float)
+    oofs = {}
+    for i in range(8):
+        raw = np.exp(rng.normal(0, 1, (N_ROWS, n_classes)) + np.eye(n_classes)[target.astype(int)])
+        oofs[f"m{i}"] = raw / raw.sum(axis=1, keepdims=True)
+    return oofs, target
+
+
+def test_independent_errors_average_out() -> None:
+    oofs, target = prices()
+    selection = select_greedily(oofs, target, FOLDS, METRICS["log_rmse"])
+    single = min(METRICS["log_rmse"](target, oof) for oof in oofs.values())
+    assert selection.score < selection.nested_score < 0.6 * single
+    assert sum(selection.weights.values()) == pytest.approx(1.0)
+    assert list(selection.weights.values()) == sorted(selection.weights.values(), reverse=True)
+
+
+def test_the_score_is_that_of_the_blend_with_its_weights() -> None:
+    for metric, (oofs, target) in {"log_rmse": prices(), "rmsle": prices(1), "accuracy": classes(3)}.items():
+        selection = select_greedily(oofs, target, FOLDS, METRICS[metric])
+        whole = blend([oofs[name] for name in selection.weights], list(selection.weights.values()), METRICS[metric])
+        assert METRICS[metric](target, whole) == pytest.approx(selection.score, rel=1e-12)
+
+
+def test_a_perfect_candidate_is_taken_alone() -> None:
+    oofs, target = prices()
+    selection = select_greedily(oofs | {"perfect": target}, target, FOLDS, METRICS["rmse"])
+    assert selection.weights == {"perfect": 1.0}
+    assert selection.nested_score == 0.0
+
+
+def test_the_nested_estimate_of_a_fold_does_not_see_its_targets() -> None:
+    """With fold 0's targets changed, what the others choose for fold 0 stays the same."""
+    oofs, target = prices(noise=0.8)
+    changed = np.where(FOLDS == 0, target * 50, target)
+    metric = METRICS["log_rmse"]
+    by_fold = best_by_fold(oofs, target, FOLDS, metric)
+    assert best_by_fold(oofs, changed, FOLDS, metric)[0] == by_fold[0]
+    # a candidate that knows fold 0 alone: taken on its own fold's score, never for that fold
+    knows_one = np.where(FOLDS == 0, target, 1.0)
+    with_it = select_greedily(oofs | {"knows": knows_one}, target, FOLDS, metric)
+    without = select_greedily(oofs, target, FOLDS, metric)
+    assert with_it.nested_score >= without.nested_score
+    assert best_by_fold(oofs | {"knows": knows_one}, target, FOLDS, metric)[0] != "knows"
+
+
+def test_among_noise_the_nested_estimate_tells_what_selection_hides() -> None:
+    """Labels that nobody can know: the selection score says otherwise, the nested one does not."""
+    rng = np.random.default_rng(5)
+    target = rng.integers(0, 2, N_ROWS).astype(float)
+    second = rng.random((60, N_ROWS))
+    oofs = {str(i): np.stack([1 - p, p], axis=1) for i, p in enumerate(second)}
+    selection = select_greedily(oofs, target, FOLDS, METRICS["accuracy"])
+    assert selection.score > 0.6
+    assert selection.nested_score < selection.score - 0.05
+
+
+def test_the_single_estimate_is_nested_as_well() -> None:
+    oofs, target = prices(noise=0.8, n_candidates=40)
+    metric = METRICS["log_rmse"]
+    by_fold = best_by_fold(oofs, target, FOLDS, metric)
+    nested = metric(target, nested_prediction_of_singles(by_fold, oofs, FOLDS))
+    by_hand = np.concatenate([np.flatnonzero(fold == FOLDS) for fold in range(N_FOLDS)])
+    prediction = np.concatenate([oofs[by_fold[fold]][fold == FOLDS] for fold in range(N_FOLDS)])
+    assert nested == pytest.approx(metric(target[by_hand], prediction))
+    assert nested >= min(metric(target, oof) for oof in oofs.values())
+
+
+def test_rows_of_no_fold_play_no_part() -> None:
+    oofs, target = prices()
+    folds = np.where(np.arange(N_ROWS) < 30, -1, FOLDS)
+    with_nan = {name: np.where(folds == -1, np.nan, oof) for name, oof in oofs.items()}
+    short = {name: oof[30:] for name, oof in oofs.items()}
+    metric = METRICS["rmse"]
+    assert select_greedily(with_nan, target, folds, metric) == select_greedily(short, target[30:], folds[30:], metric)
+
+
+@pytest.mark.parametrize("name", sorted(ensembling.AT_ONCE))
+def test_scores_at_once_are_those_of_the_metric(name: str) -> None:
+    metric = METRICS[name]
+    oofs, target = prices() if metric.reads == "value" else classes(2)
+    if name == "roc_auc":  # with ties
+        oofs = {key: np.round(oof, 1) for key, oof in oofs.items()}
+    every = np.ones(N_ROWS, dtype=bool)
+    at_once = ensembling._scores(ensembling._stack(oofs, every, metric), target, metric)
+    np.testing.assert_allclose(at_once, [metric(target, oof) for oof in oofs.values()], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["r2", "f1_macro", "roc_auc", "quadratic_kappa"])
+def test_metrics_without_a_formula_are_asked_one_by_one(name: str) -> None:
+    metric = METRICS[name]
+    oofs, target = prices() if metric.reads == "value" else classes(3)
+    selection = select_greedily(oofs, target, FOLDS, metric, n_steps=4)
+    assert metric.is_better(selection.score, max(metric(target, oof) for oof in oofs.values()) - 1e-9)
+
+
+def test_several_targets() -> None:
+    oofs, target = prices()
+    wide = {name: np.stack([oof, 2 * oof], axis=1) for name, oof in oofs.items()}
+    selection = select_greedily(wide, np.stack([target, 2 * target], axis=1), FOLDS, METRICS["rmse"], n_steps=5)
+    assert len(selection.weights) > 1
+    assert np.isfinite(selection.nested_score)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.floats(1.0, 1e6), min_size=2, max_size=5),
+    st.lists(st.floats(0.01, 10.0), min_size=5, max_size=5),
+    st.sampled_from(["log_rmse", "rmsle", "mae"]),
+)
+def test_a_blend_lies_between_its_parts(values: list[float], weights: list[float], metric: str) -> None:
+    blended = blend([np.array([value]) for value in values], weights[: len(values)], METRICS[metric])
+    assert min(values) * (1 - 1e-9) <= blended[0] <= max(values) * (1 + 1e-9)
+
+
+def test_one_part_comes_back_as_it_is() -> None:
+    part = np.array([0.5, np.nan, 3.0])
+    assert blend([part], [0.3], METRICS["log_rmse"]) is part
+
+
+def test_log_rmse_averages_logs_and_survives_wild_predictions() -> None:
+    metric = METRICS["log_rmse"]
+    np.testing.assert_allclose(blend([np.array([100.0]), np.array([400.0])], [1, 1], metric), [200.0])
+    np.testing.assert_allclose(blend([np.array([-5.0]), np.array([100.0])], [1, 1], metric), [10.0])  # clamped to 1
+
+
+def test_a_lead_is_the_mean_of_the_folds_differences_with_its_error() -> None:
+    _, target = prices()
+    metric = METRICS["log_rmse"]
+    good, bad = target * 1.01, target * np.where(FOLDS == 0, 1.02, 1.05)
+    mean, error = lead(good, bad, target, FOLDS, metric)
+    gains = np.log([1.02, *[1.05] * (N_FOLDS - 1)]) - np.log(1.01)
+    assert mean == pytest.approx(gains.mean())
+    assert error == pytest.approx(gains.std(ddof=1) / N_FOLDS**0.5)
+    assert lead(bad, good, target, FOLDS, metric)[0] == pytest.approx(-mean)
+
+
+@pytest.mark.parametrize("metric", ["log_rmse", "accuracy"])
+def test_linear_weights_are_those_of_least_squares_and_score_as_their_blend(metric: str) -> None:
+    oofs, target = prices() if metric == "log_rmse" else classes(3)
+    found = select_linearly(oofs, target, FOLDS, METRICS[metric], prior_rows=0.0, smallest=0.0)
+    weights = list(found.weights.values())
+    assert sum(weights) == pytest.approx(1.0)
+    assert METRICS[metric](target, blend([oofs[name] for name in found.weights], weights, METRICS[metric])) == (
+        pytest.approx(found.score, rel=1e-9)
+    )
+    if metric == "log_rmse":
+        rng = np.random.default_rng(0)
+        others = rng.dirichlet(np.ones(len(oofs)), 200)
+        scores = [METRICS[metric](target, blend(list(oofs.values()), list(w), METRICS[metric])) for w in others]
+        assert found.score <= min(scores)
+
+
+def test_linear_weights_of_a_fold_do_not_see_its_targets() -> None:
+    oofs, target = prices()
+    before = select_linearly(oofs, target, FOLDS, METRICS["log_rmse"]).nested_prediction
+    changed = np.where(FOLDS == 0, target * 9.0, target)
+    after = select_linearly(oofs, changed, FOLDS, METRICS["log_rmse"]).nested_prediction
+    np.testing.assert_array_equal(before[FOLDS == 0], after[FOLDS == 0])
+    assert (before[FOLDS == 1] != after[FOLDS == 1]).any()
+
+
+def test_light_candidates_are_pruned_and_the_others_weighed_again() -> None:
+    oofs, target = prices()
+    found = select_linearly(oofs, target, FOLDS, METRICS["log_rmse"], smallest=0.08)
+    assert min(found.weights.values()) >= 0.08
+    assert sum(found.weights.values()) == pytest.approx(1.0)
+    one = select_linearly({"a": target * 1.1}, target, FOLDS, METRICS["log_rmse"])
+    assert one.weights == {"a": 1.0}
+
+
+def test_a_choice_tells_the_nested_score_of_what_it_takes() -> None:
+    oofs, target = prices()
+    choice = choose_ensemble(oofs, target, FOLDS, METRICS["log_rmse"])
+    assert choice.selection.nested_score == choice.nested_scores[choice.method]
+    assert choice.nested_scores["single"] > choice.selection.nested_score
+
+
+def test_a_selection_on_some_of_many_rows_is_still_told_on_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    oofs, target = prices()
+    whole = select_greedily(oofs, target, FOLDS, METRICS["log_rmse"])
+    monkeypatch.setattr(ensembling, "MOST_ROWS", 40)
+    drawn = select_greedily(oofs, target, FOLDS, METRICS["log_rmse"])
+    assert np.isfinite(drawn.nested_prediction).all()
+    prediction = blend([oofs[name] for name in drawn.weights], list(drawn.weights.values()), METRICS["log_rmse"])
+    assert drawn.score == pytest.approx(METRICS["log_rmse"](target, prediction))
+    assert drawn.nested_score < 1.5 * whole.nested_score

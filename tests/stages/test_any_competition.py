@@ -1,0 +1,219 @@
+"""From a folder of files to a submission, with the spec that `init` drafts: awkward competitions and the real ones."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.base import files
+from pipeline.competition.workspace import Workspace
+from pipeline.config.spec import load_spec
+from tests.conftest import Toy, toy_tables
+
+
+def initialised(tmp_path: Path, folder: Path, *options: str) -> Toy:
+    """`init` on a folder of raw files, in an empty workspace."""
+    from typer.testing import CliRunner
+
+    from pipeline.cli import app
+
+    result = CliRunner().invoke(app, ["init", str(folder), "--root", str(tmp_path / "work"), *options])
+    assert result.exit_code == 0, result.output
+    return Toy(Workspace(tmp_path / "work", folder.name))
+
+
+def write(folder: Path, train: pd.DataFrame, test: pd.DataFrame, sample: pd.DataFrame, id_header: str = "id") -> None:
+    folder.mkdir()
+    for name, frame in (("train", train), ("test", test), ("sample_submission", sample)):
+        frame.rename(columns={"id": id_header}).to_csv(folder / f"{name}.csv", index=False)
+
+
+def test_one_probability_column_per_class_and_an_id_without_a_header(tmp_path: Path) -> None:
+    train, test = toy_tables(90)
+    train["Status"] = np.array(["C", "CL", "D"])[pd.qcut(train.pop("price"), 3, labels=False)]
+    sample = test[["id"]].assign(Status_D=0.3, Status_C=0.4, Status_CL=0.3)
+    write(tmp_path / "cirrhosis", train, test, sample, id_header="")
+    toy = initialised(tmp_path, tmp_path / "cirrhosis")
+    spec = load_spec(toy.workspace.spec)
+    assert (spec.task, spec.metric, spec.submission.classes) == ("multiclass", "log_loss", ["D", "C", "CL"])
+    toy.submit()
+    with toy.submission().open() as file:
+        assert file.readline() == ",Status_D,Status_C,Status_CL\n"
+    submission = pd.read_csv(toy.submission(), index_col=0)
+    np.testing.assert_allclose(submission.sum(axis=1), 1.0, rtol=1e-6)
+    oof = files.read_parquet(toy.only_run().oof)
+    assert (oof["target_0"] == 0).sum() == (train["Status"] == "C").sum()
+
+
+def test_a_sample_whose_target_has_another_name_and_columns_that_test_lacks(tmp_path: Path) -> None:
+    train, test = toy_tables()
+    train["seen_later"] = train["price"] * 2
+    sample = test[["id"]].assign(predicted_price=1.0)
+    write(tmp_path / "prices", train, test, sample)
+    for name in ("train", "test"):
+        plain = (tmp_path / "prices" / f"{name}.csv").read_bytes()
+        (tmp_path / "prices" / f"{name}.csv.gz").write_bytes(gzip.compress(plain))
+        (tmp_path / "prices" / f"{name}.csv").unlink()
+    toy = initialised(tmp_path, tmp_path / "prices", "--metric", "rmsle")
+    spec = load_spec(toy.workspace.spec)
+    assert (spec.target, spec.prediction_columns, spec.metric) == (["price"], ["predicted_price"], "rmsle")
+    result = toy.submit()
+    assert "'seen_later' is left out" in result.stderr
+    assert list(pd.read_csv(toy.submission()).columns) == ["id", "predicted_price"]
+
+
+def test_bool_labels_and_a_probability_of_the_positive_class(tmp_path: Path) -> None:
+    train, test = toy_tables()
+    train["sold"] = train.pop("price") > 9000
+    write(tmp_path / "labels", train, test, test[["id"]].assign(sold=True))
+    toy = initialised(tmp_path, tmp_path / "labels")
+    toy.submit()
+    assert set(toy.submission().read_text().split("\n")[1].split(",")[1:]) <= {"True", "False"}
+    write(tmp_path / "chances", train, test, test[["id"]].assign(sold=0.5))
+    chances = initialised(tmp_path, tmp_path / "chances", "--metric", "roc_auc")
+    chances.submit()
+    values = pd.read_csv(chances.submission())["sold"]
+    assert values.between(0, 1).all()
+    assert values.nunique() > 5
+
+
+def test_several_regression_targets(tmp_path: Path) -> None:
+    train, test = toy_tables()
+    train["rent"] = train["price"] / 200
+    write(tmp_path / "two", train, test, test[["id"]].assign(price=1.0, rent=1.0))
+    toy = initialised(tmp_path, tmp_path / "two", "--metric", "rmse")
+    assert load_spec(toy.workspace.spec).target == ["price", "rent"]
+    toy.submit()
+    submission = pd.read_csv(toy.submission())
+    assert submission["price"].mean() > 50 * submission["rent"].mean()
+
+
+def test_init_keeps_a_spec_that_is_there(toy: Toy) -> None:
+    before = toy.workspace.spec.read_text()
+    from typer.testing import CliRunner
+
+    from pipeline.cli import app
+
+    result = CliRunner().invoke(app, ["init", "toy", "--root", str(toy.workspace.root)])
+    assert result.exit_code == 2
+    assert "--force" in result.stderr
+    assert toy.workspace.spec.read_text() == before
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("name", "metric", "constant"),
+    [("titanic", None, 0.617), ("spaceship-titanic", None, 0.505), ("bike-sharing-demand", "rmsle", 1.6)],
+)
+def test_a_drafted_spec_runs_through_and_beats_a_constant(
+    tmp_path: Path, real_data: Path, name: str, metric: str | None, constant: float
+) -> None:
+    """`constant` is what the best constant prediction scores on the train rows, with some room."""
+    toy = initialised(tmp_path, real_data / name, *(["--metric", metric] if metric else []))
+    result = toy.run("submit", "--set", "epochs=5", "--set", "seeds=1", "--set", "hidden_sizes=[32]")
+    assert result.exit_code == 0, result.output
+    score = files.read_json(toy.only_run().report)["cv_score"]
+    scorer = load_spec(toy.workspace.spec).scorer
+    assert scorer.is_better(score, constant)
+    assert len(pd.read_csv(toy.submission())) == len(pd.read_csv(real_data / name / "test.csv"))
+
+
+@pytest.mark.real_data
+def test_the_fast_preset_on_house_prices(tmp_path: Path, real_data: Path) -> None:
+    """One seed of the default preset on the real files is well below what the plain network scores (0.130)."""
+    repository = Path(__file__).parents[2]
+    workspace = Workspace(tmp_path, "house-prices")
+    for file in ("competition.toml", "feature_function.py"):
+        files.write_text(workspace.folder / file, (repository / "data/house-prices" / file).read_text())
+    result = Toy(workspace).run("submit", "--set", "seeds=1")
+    assert result.exit_code == 0, result.output
+    assert files.read_json(Toy(workspace).only_run().report)["cv_score"] < 0.125
+    assert real_data.name in files.read_json(workspace.source)["source"]
+
+
+@pytest.mark.parametrize(
+    "folds",
+    [
+        'kind = "stratified"\nnumber = 4',
+        'kind = "group"\ngroup = "family"\nnumber = 4',
+        'kind = "stratified_group"\ngroup = "family"\nnumber = 3\nbins = 2',
+        'kind = "column"\ncolumn = "part"',
+        'kind = "file"\nfile = "folds.csv"',
+        'kind = "time"\ntime = "year"\nnumber = 2',
+        'kind = "contiguous"\nnumber = 5',
+    ],
+)
+def test_every_kind_of_folds_goes_through_all_stages(toy: Toy, folds: str) -> None:
+    train = pd.read_csv(toy.workspace.raw / "train.csv")
+    n_rows = len(train)
+    train = train.assign(family=np.arange(n_rows) // 4, part=np.arange(n_rows) % 3, weight=1.0 + np.arange(n_rows) % 2)
+    toy.edit("train.csv", lambda _: train.to_csv(index=False))
+    pd.DataFrame({"id": train["id"], "fold": train["id"] % 2}).to_csv(toy.workspace.folder / "folds.csv", index=False)
+    toy.edit_spec('kind = "shuffled"\nnumber = 4', folds)
+    toy.edit_spec('categories = ["code"]', 'categories = ["code"]\nsample_weight = "weight"')
+    toy.submit()
+    oof = files.read_parquet(toy.only_run().oof)
+    if "group" in folds:
+        assert (oof.groupby(train["family"])["fold"].nunique() == 1).all()
+    if "column" in folds:
+        assert (oof["fold"] == train["part"]).all()
+    if "file" in folds:
+        assert (oof["fold"] == train["id"] % 2).all()
+    assert "weight" not in toy.store().manifest["roles"]
+
+
+def test_sample_weights_change_what_is_learned(toy: Toy) -> None:
+    train = pd.read_csv(toy.workspace.raw / "train.csv").assign(weight=1.0)
+    toy.edit("train.csv", lambda _: train.to_csv(index=False))
+    toy.edit_spec('categories = ["code"]', 'categories = ["code"]\nsample_weight = "weight"')
+    toy.submit()
+    even = files.read_parquet(toy.only_run().oof)["prediction_0"]
+    toy.edit("train.csv", lambda _: train.assign(weight=np.where(train["price"] > 9000, 50.0, 1.0)).to_csv(index=False))
+    toy.submit()
+    uneven = files.read_parquet(toy.only_run().oof)["prediction_0"]
+    assert uneven.mean() > even.mean()
+
+
+def test_a_text_column_of_many_values_costs_a_bounded_number_of_columns(toy: Toy) -> None:
+    for file in ("train.csv", "test.csv"):
+        frame = pd.read_csv(toy.workspace.raw / file)
+        toy.edit(
+            file, lambda _, frame=frame: frame.assign(word=[f"w{i // 2}" for i in frame["id"]]).to_csv(index=False)
+        )
+    toy.submit("--set", "features.max_levels=6", "--set", "features.rare_min_count=0")
+    model = files.read_json(toy.only_run().model / "model.json")
+    words = {column for slot in model["columns"]["slots"] for column in slot if column.startswith("word=")}
+    assert len({word for word in words if word not in ("word=(rare)", "word=nan")}) <= 6 * 4  # at most six a fold
+    by_fold = [next(c for c in encoder["categories"] if c["name"] == "word") for encoder in model["encoders"]]
+    assert all(len(column["vocabulary"]) == 7 and column["pools_rare"] for column in by_fold)
+
+
+def test_tables_that_do_not_fit_the_memory_are_read_from_a_file(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: the same bits, wherever the tables lie."""
+    from pipeline.models.networks import tensors
+
+    toy.submit("--device", "cpu")
+    in_memory = toy.only_run()
+    predictions, weights = in_memory.oof.read_bytes(), (in_memory.model / "weights.safetensors").read_bytes()
+    shutil.rmtree(in_memory.path)
+    monkeypatch.setattr(tensors, "free_memory", lambda *_: 1000)
+    result = toy.submit("--device", "cpu")
+    assert "lie in a temporary file" in result.stderr
+    again = toy.only_run()
+    assert (again.oof.read_bytes(), (again.model / "weights.safetensors").read_bytes()) == (predictions, weights)
+
+
+def test_tables_that_fit_neither_memory_nor_disk_are_refused(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.models.networks import tensors
+
+    monkeypatch.setattr(tensors, "free_memory", lambda *_: 1000)
+    monkeypatch.setattr(tensors, "free_disk", lambda _: 1000)
+    result = toy.run("submit", "--device", "cpu")
+    assert result.exit_code == 2
+    for part in ("GB of memory and", "4 folds x 64 rows", "fewer folds"):
+        assert part in result.stderr

@@ -1,0 +1,365 @@
+"""The laws, on a whole competition through the real command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.base import files
+from pipeline.config.run import load_run_config
+from pipeline.metrics import METRICS
+from pipeline.scoring.cross_validation import scores_of
+from tests.conftest import TINY, Toy
+
+
+def test_one_command_makes_everything_and_its_last_line_names_the_submission(toy: Toy) -> None:
+    result = toy.submit()
+    score = files.read_json(toy.only_run().report)["cv_score"]
+    assert result.stdout.splitlines()[-1] == f"submission: {toy.submission()}  cv log_rmse {score:.5f}"
+    assert "no Kaggle credentials" in result.stderr
+    submission = pd.read_csv(toy.submission())
+    assert list(submission.columns) == ["id", "price"]
+    assert submission["id"].tolist() == list(range(65, 85))
+    assert (submission["price"] > 0).all()
+
+
+def test_cv_score_is_the_metric_of_the_stored_oof_file_exactly(toy: Toy) -> None:
+    toy.submit()
+    run = toy.only_run()
+    report, oof = files.read_json(run.report), files.read_parquet(run.oof)
+    price = oof["target_0"].to_numpy()
+    by_hand = np.sqrt(np.mean((np.log(np.maximum(oof["prediction_0"].to_numpy(), 1.0)) - np.log(price)) ** 2))
+    assert report["cv_score"] == by_hand
+    assert scores_of(oof, METRICS["log_rmse"]) == (report["cv_score"], report["fold_scores"])
+    assert oof["prediction_0"].notna().all()
+
+
+def test_a_submission_names_its_run_config_inputs_and_versions(toy: Toy) -> None:
+    toy.submit()
+    provenance = files.read_json(toy.submission().with_suffix(".json"))
+    assert provenance["run"] == toy.only_run().name
+    assert provenance["sha256"] == files.sha256_of(toy.submission())
+    assert provenance["raw_files"]["train.csv"] == files.sha256_of(toy.workspace.raw / "train.csv")
+    assert provenance["config"]["params"]["epochs"] == 3
+    assert {"torch", "python"} <= provenance["versions"].keys()
+    assert "git_commit" in provenance
+
+
+def test_the_same_command_gives_the_same_bits(toy: Toy) -> None:
+    toy.submit()
+    first, oof = toy.submission().read_bytes(), files.read_parquet(toy.only_run().oof)
+    toy.only_run().report.unlink()
+    toy.submission().unlink()
+    toy.submit()
+    assert toy.submission().read_bytes() == first
+    pd.testing.assert_frame_equal(files.read_parquet(toy.only_run().oof), oof, check_exact=True)
+
+
+def test_a_rerun_repeats_nothing(toy: Toy) -> None:
+    toy.submit()
+    files = [path for path in toy.workspace.root.rglob("*") if path.is_file()]
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+    result = toy.submit()
+    assert "nothing to do" in result.stderr
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in before} == before
+
+
+def test_targets_of_a_fold_do_not_reach_its_own_predictions(toy: Toy) -> None:
+    toy.submit()
+    oof = files.read_parquet(toy.only_run().oof)
+    held = oof.loc[oof["fold"] == 0, "id"]
+    train = pd.read_csv(toy.workspace.raw / "train.csv")
+    train.loc[train["id"].isin(held), "price"] *= 7.0
+    toy.edit("train.csv", lambda _: train.to_csv(index=False))
+    toy.submit()
+    after = files.read_parquet(toy.only_run().oof)
+    assert (after["fold"] == oof["fold"]).all()
+    is_held = (oof["fold"] == 0).to_numpy()
+    np.testing.assert_array_equal(after["prediction_0"][is_held], oof["prediction_0"][is_held])
+    assert (after["prediction_0"][~is_held] != oof["prediction_0"][~is_held]).all()
+
+
+@pytest.mark.parametrize(("scope", "is_equal"), [("train", True), ("train+test", False)])
+def test_test_rows_reach_training_only_when_the_scope_says_so(toy: Toy, scope: str, is_equal: bool) -> None:
+    toy.submit("--set", f"scope={scope}")
+    before = files.read_parquet(toy.only_run().oof)["prediction_0"]
+    test = pd.read_csv(toy.workspace.raw / "test.csv")
+    toy.edit("test.csv", lambda _: test.assign(area=test["area"] * 3 + 500).to_csv(index=False))
+    toy.submit("--set", f"scope={scope}")
+    after = files.read_parquet(toy.only_run().oof)["prediction_0"]
+    assert before.equals(after) == is_equal
+    assert files.read_json(toy.only_run().report)["scope"] == scope
+
+
+def test_rows_are_matched_by_id_not_by_order(toy: Toy) -> None:
+    toy.submit()
+    expected = pd.read_csv(toy.submission()).set_index("id")["price"]
+    sample = pd.read_csv(toy.workspace.raw / "sample_submission.csv")
+    toy.edit("sample_submission.csv", lambda _: sample.sample(frac=1.0, random_state=1).to_csv(index=False))
+    toy.submit()
+    submission = pd.read_csv(toy.submission())
+    assert submission["id"].tolist() != expected.index.tolist()
+    np.testing.assert_array_equal(submission["price"], expected.loc[submission["id"]])
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bits(toy: Toy) -> None:
+    """Killed for good (no clean-up) in the middle of training; the rerun goes on from the checkpoint."""
+    toy.submit("--set", "dropout=0.3")
+    expected = toy.submission().read_bytes()
+    run = toy.only_run()
+    run.report.unlink()
+    toy.submission().unlink()
+    script = f"""
+import os, sys
+from pipeline.nets import training
+training.CHECKPOINT_EVERY_S = -1.0
+train_epoch = training._Pack.train_epoch
+def dies_in_epoch_3(pack):
+    if pack.epoch == 2:
+        os._exit(9)
+    train_epoch(pack)
+training._Pack.train_epoch = dies_in_epoch_3
+sys.argv = ["pipeline", "submit", "-c", "toy", "--root", {str(toy.workspace.root)!r}, "--set", "dropout=0.3", *{TINY!r}]
+from pipeline.cli import main
+main()
+"""
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert killed.returncode == 9, killed.stderr
+    assert list(run.checkpoints.glob("*.safetensors"))
+    assert not run.is_finished
+    result = toy.submit("--set", "dropout=0.3")
+    assert "going on with the unfinished" in result.stderr
+    assert toy.submission().read_bytes() == expected
+    assert not run.checkpoints.exists()
+
+
+def test_finished_packs_are_not_trained_again(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.nets import training, workers
+
+    monkeypatch.setattr(workers, "MAX_PACK", 2)  # 8 members: 4 packs of 3 epochs, one after the other
+    train_epoch = training._Pack.train_epoch
+    n_trained = 0
+
+    def interrupted_in_the_third_pack(pack: training._Pack) -> None:
+        nonlocal n_trained
+        if n_trained == 7:
+            raise KeyboardInterrupt
+        n_trained += 1
+        train_epoch(pack)
+
+    monkeypatch.setattr(training._Pack, "train_epoch", interrupted_in_the_third_pack)
+    assert toy.run("submit", *TINY).exit_code == 130
+    n_trained = -100
+    toy.submit()
+    assert n_trained + 100 == 6, "packs that were finished have trained again"
+
+
+def test_an_interrupt_ends_with_130_and_says_what_is_kept(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.nets import training
+
+    def interrupt(_: training._Pack) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training._Pack, "train_epoch", interrupt)
+    result = toy.run("submit", *TINY)
+    assert result.exit_code == 130
+    assert "the same command goes on" in result.stderr
+
+
+def test_refit_trains_on_all_rows_and_predicts_with_what_it_kept(toy: Toy, tmp_path: Path) -> None:
+    toy.submit("--set", "final=refit")
+    run = toy.only_run()
+    assert (run.final_model / "weights.safetensors").exists()
+    output = tmp_path / "again.csv"
+    args = [str(toy.workspace.raw / "test.csv"), "--output", str(output)]
+    result = toy.run("predict", run.name, *args)
+    assert result.exit_code == 0, result.output
+    again, submission = pd.read_csv(output), pd.read_csv(toy.submission())
+    pd.testing.assert_frame_equal(again, submission)
+    assert not (run.path / "final_checkpoints").exists()
+    toy.submit("--set", "final=average")  # the same run, another submission: `predict` follows it
+    assert toy.run("predict", run.name, *args).exit_code == 0
+    averaged = pd.read_csv(output)
+    assert not averaged["price"].equals(again["price"])
+    np.testing.assert_allclose(averaged["price"], pd.read_csv(toy.submission())["price"], rtol=1e-6)
+
+
+def test_predict_on_train_like_rows_needs_no_target_and_keeps_ids(toy: Toy, tmp_path: Path) -> None:
+    toy.submit()
+    rows = tmp_path / "new.csv"
+    pd.read_csv(toy.workspace.raw / "test.csv").iloc[[3, 1]].to_csv(rows, index=False)
+    result = toy.run("predict", toy.only_run().name, str(rows))
+    assert result.exit_code == 0, result.output
+    made = pd.read_csv(result.stdout.split("predictions: ")[1].strip())
+    submission = pd.read_csv(toy.submission()).set_index("id")
+    assert made["id"].tolist() == [68, 66]
+    np.testing.assert_allclose(made["price"], submission.loc[[68, 66], "price"], rtol=1e-6)
+
+
+def test_runs_lists_every_run_best_first(toy: Toy) -> None:
+    toy.submit()
+    toy.submit("--model", "linear")
+    result = toy.run("runs")
+    assert result.exit_code == 0
+    scores = [files.read_json(p)["cv_score"] for p in toy.workspace.runs.glob("*/report.json")]
+    names = [line.split()[1] for line in result.stdout.splitlines() if "fast-" in line]
+    assert len(names) == 2
+    by_score = sorted(toy.workspace.runs.glob("*/report.json"), key=lambda p: files.read_json(p)["cv_score"])
+    assert names == [path.parent.name for path in by_score]
+    assert f"{min(scores):.5g}" in result.stdout
+
+
+def test_the_metric_of_a_time_split_never_sees_the_first_block(toy: Toy) -> None:
+    toy.edit_spec('kind = "shuffled"\nnumber = 4', 'kind = "time"\ntime = "year"\nnumber = 3')
+    result = toy.submit()
+    oof = files.read_parquet(toy.only_run().oof)
+    assert oof.loc[oof["fold"] == -1, "prediction_0"].isna().all()
+    assert oof.loc[oof["fold"] >= 0, "prediction_0"].notna().all()
+    assert "final: refit" in result.stderr
+
+
+def test_the_model_file_holds_no_pickle(toy: Toy) -> None:
+    toy.submit()
+    suffixes = {path.suffix for path in toy.workspace.root.rglob("*") if path.is_file()}
+    assert not suffixes & {".pkl", ".pickle", ".joblib", ".pt", ".pth"}
+
+
+def test_run_names_follow_the_configuration_alone() -> None:
+    config = load_run_config("fast", overrides=["lr=0.01"])
+    assert config.run_name == load_run_config("fast", overrides=["params.lr=0.01"]).run_name
+    assert config.run_name != load_run_config("fast", overrides=["lr=0.02"]).run_name
+
+
+def test_multiclass_with_text_labels_comes_back_as_written(toy: Toy) -> None:
+    train = pd.read_csv(toy.workspace.raw / "train.csv")
+    labels = pd.cut(train["price"], 3, labels=["low", "mid", "high"]).astype(str)
+    toy.edit("train.csv", lambda _: train.assign(price=labels).to_csv(index=False))
+    toy.edit("sample_submission.csv", lambda text: text.replace("1000.0", "low"))
+    toy.edit_spec('"regression"', '"multiclass"')
+    toy.edit_spec('"log_rmse"', '"accuracy"')
+    toy.edit_spec('target_transform = "log"', "")
+    toy.edit_spec('"shuffled"', '"contiguous"')
+    toy.submit()
+    assert set(pd.read_csv(toy.submission())["price"]) <= {"low", "mid", "high"}
+    oof = files.read_parquet(toy.only_run().oof)
+    probability = oof[[f"prediction_{k}" for k in range(3)]].to_numpy()
+    np.testing.assert_allclose(probability.sum(axis=1), 1.0, rtol=1e-6)
+
+
+def test_sample_data_is_marked_everywhere_and_never_uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.competition.workspace import Workspace
+
+    repository = Path(__file__).parents[2]
+    toy = Toy(Workspace(tmp_path, "digits"))
+    files.write_text(toy.workspace.spec, (repository / "data/digits/competition.toml").read_text())
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "not-a-real-token")
+    result = toy.submit()
+    assert "SAMPLE DATA" in result.stdout
+    assert "this is SAMPLE DATA, which Kaggle never gets" in result.stderr
+    assert all("SAMPLE DATA" in line for line in result.stderr.splitlines() if line.startswith("train: "))
+    assert "not-a-real-token" not in result.output
+    assert files.read_json(toy.only_run().report)["is_sample"] is True
+    assert files.read_json(toy.submission().with_suffix(".json"))["is_sample"] is True
+    scored = toy.run("score", str(toy.submission()))
+    assert scored.exit_code == 0
+    assert "score: accuracy 0." in scored.stdout
+
+
+def test_real_files_replace_the_sample_and_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy: Toy) -> None:
+    from pipeline.competition.workspace import Workspace
+
+    house = Toy(Workspace(tmp_path / "house", "house-prices"))
+    files.write_text(house.workspace.spec, toy.workspace.spec.read_text().replace("toy", "house-prices"))
+    sample = house.run("data")
+    assert "SAMPLE DATA" in sample.stderr
+    (tmp_path / "given").mkdir()
+    toy.workspace.raw.rename(tmp_path / "given" / "house-prices")
+    monkeypatch.setenv("PIPELINE_DATA_DIR", str(tmp_path / "given"))
+    real = house.submit()
+    assert "replace the sample data" in real.stderr
+    assert "SAMPLE DATA" not in real.stdout
+
+
+@pytest.mark.parametrize(
+    ("token", "option", "words"),
+    [
+        ("", "--upload", "no Kaggle credentials"),
+        ("not-a-real-token", "--no-upload", "UPLOAD=0"),
+    ],
+)
+def test_it_is_said_why_nothing_was_uploaded(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, token: str, option: str, words: str
+) -> None:
+    monkeypatch.setenv("KAGGLE_API_TOKEN", token)
+    result = toy.submit(option)
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("submit: ")]
+    assert "nothing was uploaded" in line
+    assert words in line
+    assert "https://www.kaggle.com/competitions/toy/submit" in line
+    assert "not-a-real-token" not in result.output
+
+
+def test_help_shows_every_command_without_importing_what_it_does_not_need() -> None:
+    heavy = {"torch", "pandas", "numpy", "pydantic", "kaggle", "requests"}
+    code = f"import sys; from pipeline.cli import app; assert not {heavy} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    shown = subprocess.run([sys.executable, "-m", "pipeline", "--help"], capture_output=True, text=True)
+    assert shown.returncode == 0
+    for command in (
+        "init",
+        "data",
+        "features",
+        "train",
+        "final",
+        "submit",
+        "runs",
+        "predict",
+        "score",
+        "doctor",
+        "leaderboard",
+    ):
+        assert command in shown.stdout
+
+
+def test_the_history_has_every_epoch_in_eval_mode(toy: Toy) -> None:
+    toy.submit("--set", "evaluate_every=1")
+    history = files.read_parquet(toy.only_run().history)
+    assert sorted(history["epoch"].unique()) == [1, 2, 3]
+    assert len(history) == 3 * 4 * 2
+    assert list((toy.only_run().path / "tensorboard").glob("events*"))
+
+
+def test_a_report_is_json_without_nan(toy: Toy) -> None:
+    toy.submit()
+
+    def refuse(text: str) -> None:
+        raise AssertionError(f"{text} is no JSON")
+
+    json.loads(toy.only_run().report.read_text(), parse_constant=refuse)
+
+
+def test_a_run_of_different_models_is_their_weighted_average(toy: Toy, tmp_path: Path) -> None:
+    small = "params = { hidden_sizes = [8], epochs = 3 }\nfeatures = { rare_min_count = 3 }"
+    linear = "params = { epochs = 3 }"
+    preset = {"a": f'model = "mlp"\n{small}\n', "b": f'model = "linear"\n{linear}\n'}
+    preset["both"] = f'model = "mlp"\n[[parts]]\nweight = 3\n{preset["a"]}[[parts]]\n{preset["b"]}'
+    oofs, tests, scores = {}, {}, {}
+    for name, text in preset.items():
+        path = tmp_path / f"{name}.toml"
+        path.write_text(text)
+        result = toy.run("train", "--preset", str(path), "--workers", "1", "--device", "cpu")
+        assert result.exit_code == 0, result.output
+        run = toy.workspace.run(Path(result.stdout.split("run: ")[1].strip()).name)
+        oofs[name] = files.read_parquet(run.oof)["prediction_0"].to_numpy()
+        tests[name] = files.read_parquet(run.test)["prediction_0"].to_numpy()
+        scores[name] = files.read_json(run.report)["cv_score"]
+        assert scores[name] == METRICS["log_rmse"](toy.store().target, oofs[name])
+    for parts in (oofs, tests):
+        by_hand = np.exp(0.75 * np.log(parts["a"]) + 0.25 * np.log(parts["b"]))
+        np.testing.assert_allclose(parts["both"], by_hand, rtol=1e-12)
