@@ -12,7 +12,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from pipeline.base.arrays import FloatArray
+
 Task = Literal["regression", "binary", "multiclass"]
 
 SMALLEST_PRICE = 1.0  # log_rmse clamps predictions here, so that a wild one cannot reach log(0)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.base import files
+from pipeline.base.arrays import FloatArray
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
 from pipeline.config.run import Part, RunConfig
-from pipeline.scoring.cross_validation import FloatArray, oof_frame, prediction_frame, predictions_of, scores_of
+from pipeline.scoring.cross_validation import oof_frame, prediction_frame, predictions_of, scores_of
 from pipeline.scoring.ensembling import SMALLEST_WEIGHT, Choice, blend, choose_ensemble
 
 BEST = "best"  # preset name of the ensemble

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.base.errors import DataError
-from pipeline.competition.tables.typed import Role
+from pipeline.config.types import Role
 
 
 def apply_feature_function(

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError
 from pipeline.config.spec import Folds
 
@@ -34,7 +35,7 @@ class Split:
 def assign_folds(
     folds: Folds,
     ids: pd.Series,
-    target: NDArray[np.float64],
+    target: FloatArray,
     *,
     classes: Sequence[object],
     columns: pd.DataFrame,
@@ -81,7 +82,7 @@ def splits_of(fold_of_row: FoldArray, *, is_time: bool) -> list[Split]:
     ]
 
 
-def sample_rows(fold_of_row: FoldArray, target: NDArray[np.float64], n_rows: int, seed: int) -> Rows:
+def sample_rows(fold_of_row: FoldArray, target: FloatArray, n_rows: int, seed: int) -> Rows:
     """Positions of `n_rows` rows, in the table's order: as large a share of every fold and of every class in it.
 
     Numbers are sampled evenly over their range, too. Raises SpecError for a sample that leaves a fold with too few.
@@ -102,9 +103,7 @@ def sample_rows(fold_of_row: FoldArray, target: NDArray[np.float64], n_rows: int
     return rows
 
 
-def _by_splitter(
-    folds: Folds, target: NDArray[np.float64], classes: Sequence[object], columns: pd.DataFrame
-) -> FoldArray:
+def _by_splitter(folds: Folds, target: FloatArray, classes: Sequence[object], columns: pd.DataFrame) -> FoldArray:
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
     strata = target if target.ndim == 1 else target[:, 0]
@@ -136,7 +135,7 @@ def _by_splitter(
     return fold_of_row
 
 
-def _holdout(folds: Folds, target: NDArray[np.float64], classes: Sequence[object]) -> FoldArray:
+def _holdout(folds: Folds, target: FloatArray, classes: Sequence[object]) -> FoldArray:
     """One fold: 0 for the rows that validate, stratified by class, and -1 for those that train."""
     from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 
@@ -157,7 +156,7 @@ def _holdout(folds: Folds, target: NDArray[np.float64], classes: Sequence[object
     return fold_of_row
 
 
-def _check_class_sizes(codes: NDArray[np.float64], classes: Sequence[object], n_folds: int) -> None:
+def _check_class_sizes(codes: FloatArray, classes: Sequence[object], n_folds: int) -> None:
     counts = np.bincount(codes.astype(np.int64), minlength=len(classes))
     if counts.min() < n_folds:
         raise DataError(

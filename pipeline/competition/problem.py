@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.base.arrays import FloatArray
 from pipeline.competition.folds import Split
-from pipeline.competition.tables.typed import Role
 from pipeline.config.run import FeatureSteps
 from pipeline.config.spec import Scope, TargetTransform
+from pipeline.config.types import Role
 from pipeline.metrics import Metric, Task
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.base import files
+from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import SpecError, did_you_mean
 from pipeline.competition.feature_function import apply_feature_function
 from pipeline.competition.folds import FoldArray, Split, assign_folds, sample_rows, splits_of
 from pipeline.competition.problem import Problem
 from pipeline.competition.tables import load_tables
-from pipeline.competition.tables.checks import Label
 from pipeline.competition.workspace import RunFolder, Workspace
 from pipeline.config.run import RunConfig
 from pipeline.config.spec import CompetitionSpec
+from pipeline.config.types import Label
 
 SAMPLE_MARK = "simulated or built-in sample data, not Kaggle's"
 
@@ -92,7 +93,7 @@ class FeatureStore:
     def _all_folds(self) -> NDArray[np.int64]:
         return files.read_npy(self.workspace.features / "folds.npy")
 
-    def _target_of(self, train_rows: pd.DataFrame) -> NDArray[np.float64]:
+    def _target_of(self, train_rows: pd.DataFrame) -> FloatArray:
         values = train_rows[[f"target_{j}" for j in range(len(self.spec.target))]].to_numpy(dtype=np.float64)
         return values[:, 0] if values.shape[1] == 1 else values
 
@@ -137,7 +138,7 @@ class FeatureStore:
         return bool(self.manifest["is_sample"])
 
     @property
-    def target(self) -> NDArray[np.float64]:
+    def target(self) -> FloatArray:
         """(rows,) or (rows, targets) numbers, or (rows,) class codes."""
         return self._target_of(self.train_rows)
 
@@ -169,7 +170,7 @@ class FeatureStore:
             balances_classes=config.class_weights == "balanced",
         )
 
-    def _row_weights(self, config: RunConfig) -> NDArray[np.float64] | None:
+    def _row_weights(self, config: RunConfig) -> FloatArray | None:
         """(rows,) the spec's column times the weight given to the row's class; None: all alike."""
         column = self.train_rows.get("sample_weight")
         weight = None if column is None else column.to_numpy(dtype=np.float64)
@@ -181,7 +182,7 @@ class FeatureStore:
         if config.class_weights == "balanced":  # what a class weighs is learned by every fit from its own rows
             return weight
         by_class = given_class_weights(config.class_weights, self.classes, where=where)
-        by_row: NDArray[np.float64] = by_class[self.target.astype(np.int64)]
+        by_row: FloatArray = by_class[self.target.astype(np.int64)]
         return by_row if weight is None else weight * by_row
 
     def _transform(self, config: RunConfig) -> Any:
@@ -229,7 +230,7 @@ class FeatureStore:
         }
 
 
-def given_class_weights(wanted: Mapping[str, float], classes: Sequence[Label], *, where: str) -> NDArray[np.float64]:
+def given_class_weights(wanted: Mapping[str, float], classes: Sequence[Label], *, where: str) -> FloatArray:
     """(classes,) the weight of each, 1 where none is given.
 
     Raises SpecError for a class that is not there, or a weight that is not above 0.

@@ -15,12 +15,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, did_you_mean
-from pipeline.competition.tables.typed import Role
 from pipeline.config.run import FeatureSteps
+from pipeline.config.types import Role
 from pipeline.encoders.texts import TextColumn, fit_text
 
-FloatArray = NDArray[np.float64]
 View = Literal["onehot", "ordinal"]
 
 MISSING_CODE, UNSEEN_CODE, FIRST_LEVEL_CODE = 0, 1, 2  # ordinal view

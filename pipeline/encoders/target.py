@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.base.arrays import FloatArray
 from pipeline.config.spec import TargetTransform
-
-FloatArray = NDArray[np.float64]
 
 
 def transform_target(transform: TargetTransform, y: FloatArray) -> FloatArray:

@@ -10,8 +10,9 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+
+from pipeline.base.arrays import FloatArray
 
 DELIMITERS = ("/", "_", "|", ":", "-")
 MOSTLY = 0.95  # share of the texts that must have the same structure
@@ -58,7 +59,7 @@ class TextColumn(BaseModel):
         made |= {f"{self.name}.has.{word}": "number" for word in self.words}
         return made | {f"{self.name}.{key}.key": "key" for key in self.keys}
 
-    def expand(self, column: pd.Series) -> dict[str, pd.Series | NDArray[np.float64]]:
+    def expand(self, column: pd.Series) -> dict[str, pd.Series | FloatArray]:
         """The features of every row from its own text: numbers, or `str` with missing."""
         codes, texts = pd.factorize(column.astype("str"), use_na_sentinel=False)
         made = self._of_different(pd.Series(texts, dtype="str"))
@@ -69,11 +70,11 @@ class TextColumn(BaseModel):
             for name, values in made.items()
         }
 
-    def _of_different(self, text: pd.Series) -> dict[str, pd.Series | NDArray[np.float64]]:
+    def _of_different(self, text: pd.Series) -> dict[str, pd.Series | FloatArray]:
         if self.delimiter is not None:
             pieces = text.str.split(self.delimiter, n=len(self.parts) - 1, regex=False, expand=True)
             pieces = pieces.reindex(columns=range(len(self.parts))).astype("str")
-            made: dict[str, pd.Series | NDArray[np.float64]] = {}
+            made: dict[str, pd.Series | FloatArray] = {}
             for name, part in self.roles.items():
                 piece = pieces[int(name.removeprefix(f"{self.name}.").removesuffix(".key"))]
                 made[name] = _numbers(piece) if part == "number" else piece
@@ -157,6 +158,6 @@ def _letters(text: pd.Series) -> pd.Series:
     return letters
 
 
-def _numbers(text: pd.Series) -> NDArray[np.float64]:
-    numbers: NDArray[np.float64] = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+def _numbers(text: pd.Series) -> FloatArray:
+    numbers: FloatArray = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     return numbers

@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError, did_you_mean
 from pipeline.config.spec import CompetitionSpec
-
-Label = str | int | bool | float
-FloatArray = NDArray[np.float64]
+from pipeline.config.types import Label
 
 
 def make_submission(

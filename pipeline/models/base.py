@@ -8,16 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
+from pipeline.base.arrays import FloatArray
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
 from pipeline.encoders import Encode, TableEncoder
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.base.arrays import FloatArray
 from pipeline.metrics import METRICS, Metric
 from pipeline.scoring.calibration import (
     CalibrationKind,
@@ -23,8 +24,6 @@ from pipeline.scoring.calibration import (
 )
 from pipeline.scoring.cross_fitting import cross_fitted, parts_of
 from pipeline.scoring.thresholds import best_threshold, moved_to_half
-
-FloatArray = NDArray[np.float64]
 
 
 class Adjustment(BaseModel):

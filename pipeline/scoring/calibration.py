@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-FloatArray = NDArray[np.float64]
+from pipeline.base.arrays import FloatArray
+
 CalibrationKind = Literal["temperature", "isotonic"]
 
 HOTTEST = 20.0  # temperatures are sought between 1 / HOTTEST and HOTTEST

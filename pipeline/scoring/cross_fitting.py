@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from pipeline.base.arrays import FloatArray
+
 FittedT = TypeVar("FittedT", bound=Callable[[FloatArray], FloatArray])
 
 N_PARTS = 5  # of a single holdout, which has no other folds

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.base.arrays import FloatArray
 from pipeline.competition.folds import NEVER_VALIDATED, Split
 from pipeline.competition.problem import Problem
 from pipeline.metrics import Metric
 from pipeline.models.base import FitContext, FittedModel, Model
 
-FloatArray = NDArray[np.float64]
 PREDICTION = "prediction_"  # column prefix: prediction_0 .. of targets, or of classes' probabilities
 TARGET = "target_"
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.base.arrays import FloatArray
 from pipeline.competition.folds import NEVER_VALIDATED
 from pipeline.config.spec import TargetTransform
 from pipeline.encoders.target import inverse_transform, transform_target
 from pipeline.metrics import Metric
 
-FloatArray = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 N_STEPS = 20  # picks of a selection: weights are multiples of 1/20, and no more parts than that are trained

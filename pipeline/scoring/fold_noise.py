@@ -10,9 +10,10 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-FoldScores = NDArray[np.float64]
+from pipeline.base.arrays import FloatArray
+
+FoldScores = FloatArray
 STANDARD_ERRORS = 2.0
 
 

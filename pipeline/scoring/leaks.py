@@ -17,9 +17,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from pipeline.competition.tables.typed import Role
+from pipeline.base.arrays import FloatArray
+from pipeline.config.types import Role
 
-FloatArray = NDArray[np.float64]
 N_PARTS = 5
 N_ROUNDS = 60  # of the trees that tell the tables apart
 MOST_ROWS = 20_000  # rows that are looked at, of each table

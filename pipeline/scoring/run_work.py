@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import SpecError
 from pipeline.base.progress import progress_bar
 from pipeline.competition.folds import NEVER_VALIDATED, FoldArray, splits_of
@@ -25,8 +25,6 @@ from pipeline.models.registry import make_model
 from pipeline.scoring.adjustment import Adjusted, adjust
 from pipeline.scoring.cross_validation import CVResult, cross_validate, oof_frame
 from pipeline.scoring.ensembling import blend
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.base.arrays import FloatArray
 from pipeline.metrics import Metric
-
-FloatArray = NDArray[np.float64]
 
 N_CANDIDATES = 100  # thresholds tried: quantiles of the predicted probabilities
 

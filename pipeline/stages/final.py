@@ -10,9 +10,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from pipeline.base import files
+from pipeline.base.arrays import FloatArray
 from pipeline.base.progress import progress_bar, say
 from pipeline.competition.folds import Split
 from pipeline.competition.store import FeatureStore
@@ -105,7 +105,7 @@ def _refit(
     n_epochs: int | list[int | None] | None,
     device: torch.device,
     n_workers: int,
-) -> NDArray[np.float64]:
+) -> FloatArray:
     """Train as many members as cross-validation had, on all train rows; keep them; predict the test rows."""
     every_row = Split(np.arange(len(store.train_rows)), np.arange(0))
     checkpoints = run.path / "final_checkpoints"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pipeline.base import files
+from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import ArtifactError, did_you_mean
 from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
@@ -50,7 +49,7 @@ class _Predictor:
         self.encode = Encodings()
         self._with_own_features: dict[bool, pd.DataFrame] = {}
 
-    def of_run(self, run: RunFolder, *, is_member: bool = False) -> NDArray[np.float64]:
+    def of_run(self, run: RunFolder, *, is_member: bool = False) -> FloatArray:
         """The run's prediction: by its own parts, or by the fold models of the runs it is made of."""
         report = files.read_json(run.report)
         config = RunConfig.model_validate(report["config"])

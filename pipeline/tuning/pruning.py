@@ -6,10 +6,11 @@ from typing import Literal
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial
 from scipy.stats import wilcoxon
+
+from pipeline.base.arrays import FloatArray
 
 CHECKPOINTS = "checkpoints"  # user attribute of trials: epoch -> fold scores
 LEAST_FOLDS = 4  # with fewer, not even a trial that loses every fold has a small p
@@ -50,6 +51,6 @@ def note_fold_scores(trial: Trial, epoch: int, fold_scores: list[float]) -> None
     trial.set_user_attr(CHECKPOINTS, known | {str(epoch): fold_scores})
 
 
-def _fold_scores(trial: FrozenTrial, epoch: int | None) -> NDArray[np.float64] | None:
+def _fold_scores(trial: FrozenTrial, epoch: int | None) -> FloatArray | None:
     scores = trial.user_attrs.get(CHECKPOINTS, {}).get(str(epoch))
     return None if scores is None else np.array(scores, dtype=np.float64)

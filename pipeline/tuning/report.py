@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
-from numpy.typing import NDArray
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import TrialState
 
 from pipeline.base import files
+from pipeline.base.arrays import FloatArray
 from pipeline.config.search_space import SpaceEntry
 from pipeline.tuning.study import REASON, finished_trials, values_of
 
@@ -26,7 +26,7 @@ def trial_table(study: optuna.Study, space: dict[str, SpaceEntry]) -> pd.DataFra
     """One row a finished trial: state, score, fold spread, seconds, reason, parameters."""
     rows = []
     for trial in finished_trials(study):
-        scores: NDArray[np.float64] = np.array(trial.user_attrs.get("fold_scores", [np.nan]), dtype=np.float64)
+        scores: FloatArray = np.array(trial.user_attrs.get("fold_scores", [np.nan]), dtype=np.float64)
         duration = trial.duration
         rows.append(
             {

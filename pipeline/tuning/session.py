@@ -8,12 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.storages import BaseStorage
 
 from pipeline.base import files
+from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import SpecError
 from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
@@ -43,7 +42,7 @@ class Tuning:
         """Out-of-fold predictions of this study's trials."""
         return self.folder / "oof" / self.study.study_name
 
-    def keep_oof(self, number: int, oof: NDArray[np.float64]) -> None:
+    def keep_oof(self, number: int, oof: FloatArray) -> None:
         """Keep the out-of-fold prediction of a trial."""
         files.write_npy(self.oofs / f"{number}.npy", oof)
 

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from pipeline.base.arrays import FloatArray
 from pipeline.base.progress import say
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
 from pipeline.config.run import RunConfig
 from pipeline.config.search_space import SpaceEntry
 from pipeline.metrics import Metric
-from pipeline.models.base import FitContext, FloatArray
+from pipeline.models.base import FitContext
 from pipeline.models.networks.fitted import FittedNeural
 from pipeline.models.networks.model import Failed, NeuralParams, Pruned, fit_many, prepare
 from pipeline.models.networks.tensors import PreparedSplits

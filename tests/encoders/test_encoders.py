@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.base.errors import DataError
 from pipeline.competition.feature_function import apply_feature_function
-from pipeline.competition.tables.typed import Role
 from pipeline.config.run import FeatureSteps
+from pipeline.config.types import Role
 from pipeline.encoders import (
     MISSING_CODE,
     PRIOR_ROWS,

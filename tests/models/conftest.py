@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
-from pipeline.competition.tables.typed import Role
 from pipeline.config.run import FeatureSteps
+from pipeline.config.types import Role
 from pipeline.metrics import METRICS, Task
 from pipeline.models.base import Model
 from pipeline.models.registry import make_model

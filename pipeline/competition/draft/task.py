@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError, did_you_mean
 from pipeline.competition.draft.files import DraftFiles
 from pipeline.competition.tables.checks import CLASS_MARKERS, class_labels
@@ -250,7 +250,7 @@ def _transform(
     return "standardise"
 
 
-def _skew(values: NDArray[np.float64]) -> float:
+def _skew(values: FloatArray) -> float:
     """The skewness farthest from 0 of the columns; 0 for a constant one."""
     skews = pd.DataFrame(values).skew().to_numpy(dtype=np.float64)
     skews = skews[np.isfinite(skews)]

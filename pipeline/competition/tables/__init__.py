@@ -5,7 +5,7 @@ Must not know: encoders, folds' assignment, models, or where artifacts lie.
 
 from pipeline.competition.tables.loading import CompetitionTables, NewRows, load_new_rows, load_tables
 from pipeline.competition.tables.reading import MISSING_MARKERS, RawTable, find_raw, read_raw, read_table
-from pipeline.competition.tables.typed import ColumnRecipe, Role, type_new_rows
+from pipeline.competition.tables.typed import ColumnRecipe, type_new_rows
 
 __all__ = [
     "MISSING_MARKERS",
@@ -13,7 +13,6 @@ __all__ = [
     "CompetitionTables",
     "NewRows",
     "RawTable",
-    "Role",
     "find_raw",
     "load_new_rows",
     "load_tables",

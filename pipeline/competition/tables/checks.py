@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError, did_you_mean
 from pipeline.competition.tables.reading import MISSING_MARKERS, RawTable, as_written, numbers_of, whole_numbers
 from pipeline.config.spec import CompetitionSpec
-
-Label = str | int | bool | float
+from pipeline.config.types import Label
 
 CLASS_MARKERS = MISSING_MARKERS - {"None"}  # `None` is a class in more competitions than it is a missing target
 
@@ -98,7 +98,7 @@ def _refuse_missing(raw: RawTable, name: str, series: pd.Series) -> None:
         )
 
 
-def _refuse_outside_domain(raw: RawTable, name: str, values: NDArray[np.float64], spec: CompetitionSpec) -> None:
+def _refuse_outside_domain(raw: RawTable, name: str, values: FloatArray, spec: CompetitionSpec) -> None:
     metric = spec.scorer
     limits: list[tuple[str, float, bool]] = []
     if metric.smallest_target is not None:
@@ -164,7 +164,7 @@ def _check_submission_classes(spec: CompetitionSpec, labels: list[Label]) -> Non
         raise SpecError(f"submission.classes are {', '.join(named)}; the classes of the target are {found}")
 
 
-def sample_weight_of(raw: RawTable, name: str) -> NDArray[np.float64]:
+def sample_weight_of(raw: RawTable, name: str) -> FloatArray:
     """The weights of the train rows. Raises DataError for one that is missing, negative or no number."""
     series = raw.column(name)
     weights = numbers_of(series)

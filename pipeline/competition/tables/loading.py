@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError
 from pipeline.competition.tables.checks import (
-    Label,
     check_columns,
     check_sample_submission,
     class_target,
@@ -27,13 +26,13 @@ from pipeline.competition.tables.checks import (
 from pipeline.competition.tables.reading import RawTable, find_raw, numbers_of, plainly_typed, read_raw
 from pipeline.competition.tables.typed import (
     ColumnRecipe,
-    Role,
     date_format_of,
     decide_recipe,
     parse_dates,
     type_new_rows,
 )
 from pipeline.config.spec import CompetitionSpec
+from pipeline.config.types import Label, Role
 
 MANY_TEXTS = 100  # a text column with more values than this, most of them seen once, is rather a name than a category
 
@@ -48,7 +47,7 @@ class CompetitionTables:
     test_ids: pd.Series
     target: pd.DataFrame  # one column per target: float64 values, or int64 class codes
     classes: list[Label]  # labels in code order; [] for regression
-    sample_weight: NDArray[np.float64] | None
+    sample_weight: FloatArray | None
     fold_columns: pd.DataFrame  # the train columns that the fold assignment reads; may have no column
     roles: dict[str, Role]  # every feature column
     left_out: dict[str, str]  # raw column -> why no model sees it

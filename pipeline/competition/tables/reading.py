@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, did_you_mean
 
 MISSING_MARKERS = frozenset({  # the texts pandas.read_csv takes for a missing value
@@ -116,7 +116,7 @@ def whole_numbers(series: pd.Series) -> pd.Series | None:
     return series.astype("int64")
 
 
-def numbers_of(series: pd.Series) -> NDArray[np.float64]:
+def numbers_of(series: pd.Series) -> FloatArray:
     """Values as float64, correctly rounded; NaN where the text is missing or no number."""
     if not is_text(series):
         return series.to_numpy(dtype=np.float64, na_value=np.nan)

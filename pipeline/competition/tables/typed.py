@@ -11,13 +11,13 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, did_you_mean
 from pipeline.competition.tables.reading import MISSING_MARKERS, RawTable, as_written, is_text, numbers_of
 from pipeline.config.spec import Columns
+from pipeline.config.types import Role
 
-Role = Literal["number", "category", "ordered", "text"]
 Kind = Literal["number", "flag", "category", "code", "ordered", "date", "text"]
 
 MOSTLY = 0.95  # a column with this share of numbers is a number column with mistakes in it
@@ -80,7 +80,7 @@ def type_new_rows(raw: RawTable, recipes: Iterable[ColumnRecipe]) -> pd.DataFram
 
     Raises DataError when a column is missing or a value does not fit its column's type.
     """
-    typed: dict[str, NDArray[np.float64] | pd.Series] = {}
+    typed: dict[str, FloatArray | pd.Series] = {}
     for recipe in recipes:
         if recipe.source not in raw.frame.columns:
             raise DataError(
@@ -131,7 +131,7 @@ def _kind_by_values(parts: list[pd.Series]) -> Kind:
     return "number" if n_numbers >= MOSTLY * n_present else "category"
 
 
-def _apply(recipe: ColumnRecipe, raw: RawTable) -> dict[str, NDArray[np.float64] | pd.Series]:
+def _apply(recipe: ColumnRecipe, raw: RawTable) -> dict[str, FloatArray | pd.Series]:
     series = raw.column(recipe.source, markers=recipe.markers)
     if recipe.kind == "date":
         return _dates(recipe, raw, series)
@@ -145,7 +145,7 @@ def _apply(recipe: ColumnRecipe, raw: RawTable) -> dict[str, NDArray[np.float64]
     return {recipe.features[0]: text}
 
 
-def _numbers(recipe: ColumnRecipe, raw: RawTable, series: pd.Series) -> NDArray[np.float64]:
+def _numbers(recipe: ColumnRecipe, raw: RawTable, series: pd.Series) -> FloatArray:
     numbers = numbers_of(series)
     present = series.notna().to_numpy()
     if recipe.kind == "flag" and is_text(series):
@@ -168,7 +168,7 @@ def _numbers(recipe: ColumnRecipe, raw: RawTable, series: pd.Series) -> NDArray[
     return numbers
 
 
-def _dates(recipe: ColumnRecipe, raw: RawTable, series: pd.Series) -> dict[str, NDArray[np.float64] | pd.Series]:
+def _dates(recipe: ColumnRecipe, raw: RawTable, series: pd.Series) -> dict[str, FloatArray | pd.Series]:
     times = parse_dates(series, recipe.date_format)
     wrong = (times.isna() & series.notna()).to_numpy()
     if wrong.any():

@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.base.arrays import FloatArray
 from pipeline.encoders import View
-from pipeline.models.arrays.learners import Arrays, FitRows, FloatArray, Job, NoParams
+from pipeline.models.arrays.learners import Arrays, FitRows, Job, NoParams
 
 
 class Baseline:

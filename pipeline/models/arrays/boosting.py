@@ -23,6 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import PipelineError, SpecError
 from pipeline.config.table import Table
 from pipeline.encoders import View
@@ -30,7 +31,6 @@ from pipeline.encoders.target import softmax
 from pipeline.models.arrays.learners import (
     Arrays,
     FitRows,
-    FloatArray,
     Job,
     all_classes,
     column_share_for,

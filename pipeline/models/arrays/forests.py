@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.models.arrays.learners import Arrays, FloatArray
+from pipeline.base.arrays import FloatArray
+from pipeline.models.arrays.learners import Arrays
 
 BLOCK = 1 << 19  # (row, tree) pairs that go down together
 NO_SET = -1

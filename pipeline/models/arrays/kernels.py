@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.base.arrays import FloatArray
 from pipeline.config.table import Table
 from pipeline.encoders import View
 from pipeline.encoders.target import class_indicators, softmax
-from pipeline.models.arrays.learners import Arrays, FitRows, FloatArray, Job, inner_loss, inner_splits
+from pipeline.models.arrays.learners import Arrays, FitRows, Job, inner_loss, inner_splits
 
 INNER_FOLDS = 3
 RIDGE_ALPHAS = np.geomspace(1e-3, 10.0, 9)

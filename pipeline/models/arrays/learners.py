@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.base.arrays import FloatArray
 from pipeline.config.table import Table
 from pipeline.encoders import View
 from pipeline.metrics import Metric
 
-FloatArray = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]  # a fitted member: what prediction needs, and nothing that would have to be pickled
 
 

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import SpecError
 from pipeline.config.table import Table
 from pipeline.encoders import View
 from pipeline.encoders.target import softmax
-from pipeline.models.arrays.learners import Arrays, FitRows, FloatArray, Job, inner_loss, inner_splits
+from pipeline.models.arrays.learners import Arrays, FitRows, Job, inner_loss, inner_splits
 
 INNER_FOLDS = 5
 MOST_ITERATIONS = 2000

@@ -17,6 +17,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from pipeline.base import files
+from pipeline.base.arrays import FloatArray
 from pipeline.base.seeds import derive_seed
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
@@ -26,7 +27,7 @@ from pipeline.encoders import Encode, Encoded, TableEncoder, cross_fitted, fit_e
 from pipeline.encoders.target import TargetScaler, class_indicators, inverse_transform, transform_target
 from pipeline.metrics import Task
 from pipeline.models.arrays.learners import Arrays, FitRows, Job, Learner
-from pipeline.models.base import EpochScores, FitContext, FloatArray
+from pipeline.models.base import EpochScores, FitContext
 
 WAIT_S = 0.2  # between looks at whether the fit shall stop
 

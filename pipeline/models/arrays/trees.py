@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.base.arrays import FloatArray
 from pipeline.config.table import Table
 from pipeline.encoders import View
 from pipeline.encoders.target import softmax
@@ -18,7 +19,6 @@ from pipeline.models.arrays.forests import Forest, forest_of_histogram, forest_o
 from pipeline.models.arrays.learners import (
     Arrays,
     FitRows,
-    FloatArray,
     Job,
     all_classes,
     column_share_for,

@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.base import files
+from pipeline.base.arrays import FloatArray
 from pipeline.config.spec import TargetTransform
 from pipeline.encoders import Encode, TableEncoder
 from pipeline.encoders.target import TargetScaler, inverse_transform, softmax
 from pipeline.metrics import Task
-from pipeline.models.base import EpochScores, FloatArray
+from pipeline.models.base import EpochScores
 from pipeline.models.networks.columns import Columns
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.networks import MLP, Network

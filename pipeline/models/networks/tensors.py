@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError
 from pipeline.base.progress import say
 from pipeline.base.seeds import derive_seed
@@ -25,7 +26,6 @@ from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
 from pipeline.encoders import Encoded, TableEncoder, cross_fitted, fit_encoder
 from pipeline.encoders.target import TargetScaler, class_indicators, transform_target
-from pipeline.models.base import FloatArray
 from pipeline.models.networks.columns import Columns, compact
 from pipeline.nets.devices import free_disk, free_memory
 from pipeline.nets.inputs import Inputs
