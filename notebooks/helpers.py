@@ -13,6 +13,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import scratch
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -22,7 +23,6 @@ from torch import Tensor
 
 from pipeline.competition.idx_images import idx_tables
 from pipeline.competition.samples import make_sample
-from pipeline.nets import scratch
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import cross_entropy
 from pipeline.nets.networks import MLP

@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import scratch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.nets import scratch
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import cross_entropy
 from pipeline.nets.networks import MLP

@@ -1,6 +1,6 @@
 """Classifiers written out by hand, to be read: every gradient a formula, every update an assignment, no autograd.
 
-Knows tensors alone. The pipeline trains with `nets.training`; this module is what that loop is checked against.
+Knows tensors only. The pipeline trains with `pipeline.nets.training`; the tests check that loop against this module.
 
 Shapes: x (batch, inputs), logits (batch, outputs), labels (batch,) class codes. A `step` returns its batch's loss
 before the update. Formulas: Bishop, "Pattern Recognition and Machine Learning" (2006), sections 4.3.4 and 5.3.
