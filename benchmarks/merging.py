@@ -31,7 +31,7 @@ from pipeline.competition.problem import Problem
 from pipeline.models.base import FitContext
 from pipeline.models.networks import model
 from pipeline.models.networks.fitted import FittedNeural
-from pipeline.models.networks.model import NeuralParams, fit_many, prepare
+from pipeline.models.networks.model import NeuralParams, fit_many, tensors_for
 from pipeline.models.registry import model_params
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import mse
@@ -116,7 +116,7 @@ def fitted(configurations: list[NeuralParams], problem: Problem, cost: StepCost,
     fold_of_row, everyone = np.arange(n_rows) % FOLDS, np.arange(n_rows)
     splits = [Split(everyone[fold_of_row != fold], everyone[fold_of_row == fold]) for fold in range(FOLDS)]
     context = FitContext(n_workers=n_workers)
-    prepared = prepare(configurations[0], problem, splits, seed=0, device=context.device)
+    tensors = tensors_for(configurations[0], problem, splits, seed=0, device=context.device)
     n_packs, run_packs, step_cost = 0, model.run_packs, model.step_cost
 
     def counted(jobs: Any, **other: Any) -> Any:
@@ -127,7 +127,7 @@ def fitted(configurations: list[NeuralParams], problem: Problem, cost: StepCost,
     model.run_packs, model.step_cost = counted, lambda _: cost
     try:
         started = time.perf_counter_ns()
-        fits = fit_many(configurations, problem, splits, prepared, seed=0, n_seeds=1, context=context)
+        fits = fit_many(configurations, problem, splits, tensors, seed=0, n_seeds=1, context=context)
         elapsed_ns = time.perf_counter_ns() - started
     finally:
         model.run_packs, model.step_cost = run_packs, step_cost

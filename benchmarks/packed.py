@@ -31,7 +31,7 @@ from pipeline.config.run import load_run_config
 from pipeline.models.base import FitContext
 from pipeline.models.networks.fitted import FittedNeural
 from pipeline.models.networks.model import NeuralParams, fit_many
-from pipeline.models.networks.tensors import prepare_splits
+from pipeline.models.networks.tensors import split_tensors
 from pipeline.models.registry import model_params
 from pipeline.nets.workers import pack_sizes
 
@@ -90,9 +90,9 @@ def main() -> None:
         return [train_one(x, problem.target, split, one, has_loader=has_loader)[1] for one in mine for split in splits]
 
     def by_packs() -> list[float]:
-        prepared = prepare_splits(problem, splits, scale_target=False, seed=0, device=CPU)
+        tensors = split_tensors(problem, splits, scale_target=False, seed=0, device=CPU)
         context = FitContext(n_workers=n_workers)
-        fits = fit_many(neural, problem, splits, prepared, seed=0, n_seeds=1, context=context)
+        fits = fit_many(neural, problem, splits, tensors, seed=0, n_seeds=1, context=context)
         return [e.valid_score for f in fits if isinstance(f, FittedNeural) for e in f.history if e.epoch == epochs]
 
     seconds, scores = dict.fromkeys(HOW, 0.0), {how: list[float]() for how in HOW}

@@ -15,7 +15,7 @@ from pipeline.encoders.table import (
     TableEncoder,
     TargetMeans,
     View,
-    cross_fitted,
+    correct_fit_rows,
     fit_encoder,
 )
 from pipeline.encoders.texts import TextColumn, fit_text
@@ -36,7 +36,7 @@ __all__ = [
     "TargetMeans",
     "TextColumn",
     "View",
-    "cross_fitted",
+    "correct_fit_rows",
     "fit_encoder",
     "fit_text",
 ]

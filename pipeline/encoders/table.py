@@ -310,7 +310,7 @@ def _fit_texts(
     return bare.model_copy(update={"counts": counts}), wide
 
 
-def cross_fitted(
+def correct_fit_rows(
     encoder: TableEncoder,
     encoded: Encoded,
     frame: pd.DataFrame,

@@ -15,7 +15,7 @@ from pipeline.models.arrays.boosting import BoostingParams, CatBoost, LightGBM, 
 from pipeline.models.arrays.kernels import KernelParams, KernelRidge, NeighbourParams, Neighbours, SupportVectors
 from pipeline.models.arrays.learners import Learner, NoParams
 from pipeline.models.arrays.linear import ElasticNet, Huber, Lasso, LinearParams, Logistic, Ridge
-from pipeline.models.arrays.model import FittedTabular, TabularModel
+from pipeline.models.arrays.model import ArrayModel, FittedArrayModel
 from pipeline.models.arrays.trees import ExtraTrees, ForestParams, HistogramBoosting, HistogramParams, RandomForest
 from pipeline.models.base import FittedModel, Model
 from pipeline.models.networks.architectures import ConvNetParams, MLPParams
@@ -35,11 +35,11 @@ class ModelEntry:
     load: Callable[[Path], FittedModel]
 
 
-def _tabular(
+def _array_model(
     description: str, learner: type[Learner], params: type[Table], defaults: Mapping[str, Any] | None = None
 ) -> ModelEntry:
-    load = partial(FittedTabular.load, learner_class=learner, params_class=params)
-    return ModelEntry(description, params, defaults or {}, partial(TabularModel, learner), load)
+    load = partial(FittedArrayModel.load, learner_class=learner, params_class=params)
+    return ModelEntry(description, params, defaults or {}, partial(ArrayModel, learner), load)
 
 
 MODELS: dict[str, ModelEntry] = {
@@ -72,21 +72,21 @@ MODELS: dict[str, ModelEntry] = {
         NeuralModel,
         partial(FittedNeural.load, network_from_json=ConvNet.from_json),
     ),
-    "baseline": _tabular("mean, median or shares of the classes: the floor", Baseline, NoParams),
-    "ridge": _tabular("linear or logistic regression, squared penalty", Ridge, LinearParams),
-    "lasso": _tabular("linear or logistic regression, absolute penalty", Lasso, LinearParams),
-    "elastic_net": _tabular("linear or logistic regression, both penalties", ElasticNet, LinearParams),
-    "huber": _tabular("linear regression robust against outliers", Huber, LinearParams),
-    "logistic": _tabular("logistic or softmax regression", Logistic, LinearParams),
-    "kernel_ridge": _tabular("ridge on radial kernels", KernelRidge, KernelParams),
-    "svm": _tabular("support vectors with a radial kernel", SupportVectors, KernelParams),
-    "neighbours": _tabular("mean of the nearest rows", Neighbours, NeighbourParams),
-    "random_forest": _tabular("trees on bootstrapped rows", RandomForest, ForestParams),
-    "extra_trees": _tabular("trees with random thresholds", ExtraTrees, ForestParams, {"max_features": 0.5}),
-    "histogram_boosting": _tabular("scikit-learn's gradient boosting", HistogramBoosting, HistogramParams),
-    "lightgbm": _tabular("LightGBM (extra: boosting)", LightGBM, BoostingParams),
-    "xgboost": _tabular("XGBoost (extra: boosting)", XGBoost, BoostingParams),
-    "catboost": _tabular("CatBoost (extra: boosting)", CatBoost, BoostingParams, {"one_hot_max": 30}),
+    "baseline": _array_model("mean, median or shares of the classes: the floor", Baseline, NoParams),
+    "ridge": _array_model("linear or logistic regression, squared penalty", Ridge, LinearParams),
+    "lasso": _array_model("linear or logistic regression, absolute penalty", Lasso, LinearParams),
+    "elastic_net": _array_model("linear or logistic regression, both penalties", ElasticNet, LinearParams),
+    "huber": _array_model("linear regression robust against outliers", Huber, LinearParams),
+    "logistic": _array_model("logistic or softmax regression", Logistic, LinearParams),
+    "kernel_ridge": _array_model("ridge on radial kernels", KernelRidge, KernelParams),
+    "svm": _array_model("support vectors with a radial kernel", SupportVectors, KernelParams),
+    "neighbours": _array_model("mean of the nearest rows", Neighbours, NeighbourParams),
+    "random_forest": _array_model("trees on bootstrapped rows", RandomForest, ForestParams),
+    "extra_trees": _array_model("trees with random thresholds", ExtraTrees, ForestParams, {"max_features": 0.5}),
+    "histogram_boosting": _array_model("scikit-learn's gradient boosting", HistogramBoosting, HistogramParams),
+    "lightgbm": _array_model("LightGBM (extra: boosting)", LightGBM, BoostingParams),
+    "xgboost": _array_model("XGBoost (extra: boosting)", XGBoost, BoostingParams),
+    "catboost": _array_model("CatBoost (extra: boosting)", CatBoost, BoostingParams, {"one_hot_max": 30}),
 }
 
 

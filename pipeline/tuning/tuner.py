@@ -26,8 +26,8 @@ from pipeline.config.search_space import SpaceEntry
 from pipeline.metrics import Metric
 from pipeline.models.base import FitContext
 from pipeline.models.networks.fitted import FittedNeural
-from pipeline.models.networks.model import Failed, NeuralParams, Pruned, fit_many, prepare
-from pipeline.models.networks.tensors import PreparedSplits
+from pipeline.models.networks.model import Failed, NeuralParams, Pruned, fit_many, tensors_for
+from pipeline.models.networks.tensors import SplitTensors
 from pipeline.models.registry import entry_of, make_model, model_params
 from pipeline.scoring.cross_validation import out_of_fold
 from pipeline.tuning.ownership import Ownership, tell_if_mine
@@ -53,7 +53,7 @@ class Tuner:
     keep_oof: Callable[[int, FloatArray], None]  # trial number, out-of-fold prediction
     sleep: Callable[[float], None] = time.sleep
     epochs_of: dict[int, int] = field(default_factory=dict)  # of the trials this process trained
-    _prepared: dict[str, tuple[Problem, PreparedSplits]] = field(default_factory=dict)
+    _tensors: dict[str, tuple[Problem, SplitTensors]] = field(default_factory=dict)
 
     @property
     def member_epochs(self) -> int:
@@ -126,7 +126,7 @@ class Tuner:
         for number, config in enumerate(configs):
             groups.setdefault(_data_key(config, params[number]), []).append(number)
         for key, numbers in groups.items():
-            problem, prepared = self._data(key, configs[numbers[0]], params[numbers[0]])
+            problem, tensors = self._data(key, configs[numbers[0]], params[numbers[0]])
 
             def should_prune(
                 number: int, epoch: int, fold_scores: list[float], numbers: Sequence[int] = numbers
@@ -144,7 +144,7 @@ class Tuner:
                 [params[number] for number in numbers],
                 problem,
                 self.splits,
-                prepared,
+                tensors,
                 seed=self.base.seed,
                 n_seeds=1,
                 context=self.context,
@@ -153,7 +153,7 @@ class Tuner:
             for number, fit in zip(numbers, fits, strict=True):
                 if isinstance(fit, FittedNeural):
                     self.epochs_of[trials[number].number] = params[number].epochs
-                    oof = encoded_out_of_fold(fit, prepared, self.splits, len(problem.target))
+                    oof = encoded_out_of_fold(fit, tensors, self.splits, len(problem.target))
                     self._tell(trials[number], oof, problem)
                 else:
                     self._tell_why_not(trials[number], fit)
@@ -190,14 +190,14 @@ class Tuner:
         assert isinstance(params, NeuralParams)
         return params.model_copy(update={"evaluate_every": max(1, params.epochs // RUNGS), "patience": None})
 
-    def _data(self, key: str, config: RunConfig, params: NeuralParams) -> tuple[Problem, PreparedSplits]:
-        if key not in self._prepared:
-            if len(self._prepared) > 4:  # tables of feature steps seen before; the oldest goes
-                self._prepared.pop(next(iter(self._prepared)))
+    def _data(self, key: str, config: RunConfig, params: NeuralParams) -> tuple[Problem, SplitTensors]:
+        if key not in self._tensors:
+            if len(self._tensors) > 4:  # tables of feature steps seen before; the oldest goes
+                self._tensors.pop(next(iter(self._tensors)))
             problem = self.problem_of(config)
-            prepared = prepare(params, problem, self.splits, seed=self.base.seed, device=self.context.device)
-            self._prepared[key] = problem, prepared
-        return self._prepared[key]
+            tensors = tensors_for(params, problem, self.splits, seed=self.base.seed, device=self.context.device)
+            self._tensors[key] = problem, tensors
+        return self._tensors[key]
 
     def _n_finished(self) -> int:
         return len(finished_trials(self.study))
@@ -212,11 +212,11 @@ def is_network(model: str) -> bool:
 
 
 def encoded_out_of_fold(
-    fitted: FittedNeural, prepared: PreparedSplits, splits: Sequence[Split], n_rows: int
+    fitted: FittedNeural, tensors: SplitTensors, splits: Sequence[Split], n_rows: int
 ) -> FloatArray:
     """What `cross_validation.out_of_fold` gives, from tables that are encoded already."""
     parts = {
-        fold: fitted.predict_encoded({fold: prepared.data.x[prepared.view_of_split[fold], split.valid_rows]})
+        fold: fitted.predict_encoded({fold: tensors.data.x[tensors.view_of_split[fold], split.valid_rows]})
         for fold, split in enumerate(splits)
     }
     oof = np.full((n_rows, *parts[0].shape[1:]), np.nan)
@@ -247,12 +247,12 @@ def oof_of(
     if not isinstance(params, NeuralParams):
         model = make_model(config.model, config.params, where="trial")
         return out_of_fold(model.fit(problem, splits, seed=seed, n_seeds=n_seeds, context=context), problem, splits)
-    prepared = prepare(params, problem, splits, seed=seed, device=context.device)
+    tensors = tensors_for(params, problem, splits, seed=seed, device=context.device)
     silent = params.model_copy(update={"evaluate_every": params.epochs, "patience": None})
-    (fit,) = fit_many([silent], problem, splits, prepared, seed=seed, n_seeds=n_seeds, context=context)
+    (fit,) = fit_many([silent], problem, splits, tensors, seed=seed, n_seeds=n_seeds, context=context)
     if not isinstance(fit, FittedNeural):
         return None
-    return encoded_out_of_fold(fit, prepared, splits, len(problem.target))
+    return encoded_out_of_fold(fit, tensors, splits, len(problem.target))
 
 
 def _validated_rows(splits: Sequence[Split]) -> NDArray[np.int64]:

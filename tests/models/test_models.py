@@ -18,7 +18,7 @@ from pipeline.base.errors import PipelineError, SpecError
 from pipeline.config.run import load_run_config, run_defaults
 from pipeline.metrics import METRICS, Task
 from pipeline.models.arrays.learners import FitRows, Job
-from pipeline.models.arrays.model import FittedTabular, TabularModel
+from pipeline.models.arrays.model import ArrayModel, FittedArrayModel
 from pipeline.models.base import FitContext
 from pipeline.models.registry import MODELS, entry_of, make_model
 from pipeline.scoring.cross_validation import cross_validate
@@ -58,7 +58,7 @@ def test_a_model_is_stored_whole_and_predicts_any_row(name: str, task: Task, tmp
         assert prediction.shape == (15, 2 if task == "binary" else 3)
         np.testing.assert_allclose(prediction.sum(axis=1), 1.0, rtol=1e-6)
         assert (prediction >= 0).all()
-    assert isinstance(loaded, FittedTabular)
+    assert isinstance(loaded, FittedArrayModel)
     assert loaded.n_seeds == (2 if name in SEEDED else 1)
     alone = loaded.predict(new[:1], [0])
     np.testing.assert_allclose(alone, model.predict(new, [0])[:1], rtol=1e-6)  # rows do not meet
@@ -219,7 +219,7 @@ def test_a_fit_that_is_told_to_stop_stops(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in QUICK if name not in ("baseline", "ridge", "neighbours")])
 def test_a_learner_looks_by_itself_whether_it_shall_stop(name: str) -> None:
     model, rng, stop = quick(name), np.random.default_rng(0), threading.Event()
-    assert isinstance(model, TabularModel)
+    assert isinstance(model, ArrayModel)
     x, n_classes = rng.normal(size=(60, 3)).astype(np.float32), 2 * (name != "huber")
     y = (x[:, 0] > 0).astype(np.float64)
     rows = FitRows(x, y, None, {}, n_classes, METRICS["log_loss" if n_classes else "rmse"])
@@ -281,4 +281,4 @@ def test_a_refit_on_all_rows(name: str, toy: Toy) -> None:
 
 def test_models_are_values() -> None:
     assert make_model("ridge", {}, where="test") == make_model("ridge", {}, where="test")
-    assert isinstance(make_model("ridge", {}, where="test"), TabularModel)
+    assert isinstance(make_model("ridge", {}, where="test"), ArrayModel)

@@ -19,7 +19,7 @@ from pipeline.models.networks import model
 from pipeline.models.networks.architectures import FEW_NUMBERS, MLPParams
 from pipeline.models.networks.columns import Columns
 from pipeline.models.networks.fitted import FittedNeural
-from pipeline.models.networks.model import Fit, NeuralParams, Pruned, fit_many, prepare
+from pipeline.models.networks.model import Fit, NeuralParams, Pruned, fit_many, tensors_for
 from pipeline.models.registry import entry_of, make_model, model_params
 from pipeline.nets import training
 from pipeline.nets.workers import PackJob, run_packs
@@ -106,8 +106,8 @@ def params_of(own: dict[str, Any]) -> NeuralParams:
 def fit_mixed(configurations: Sequence[dict[str, Any]], context: FitContext | None = None, **other: Any) -> list[Fit]:
     problem, params = make_problem("multiclass"), [params_of(own) for own in configurations]
     context = context or FitContext()
-    prepared = prepare(params[0], problem, SPLITS, seed=1, device=context.device)
-    return fit_many(params, problem, SPLITS, prepared, seed=1, n_seeds=2, context=context, **other)
+    tensors = tensors_for(params[0], problem, SPLITS, seed=1, device=context.device)
+    return fit_many(params, problem, SPLITS, tensors, seed=1, n_seeds=2, context=context, **other)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Laws of prepared tables: splits share what they learned alike and nothing else; pixels are kept as bytes."""
+"""Laws of the tables as tensors: splits share what they learned alike and nothing else; pixels are kept as bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
 from pipeline.config.run import FeatureSteps
 from pipeline.models.base import FitContext
-from pipeline.models.networks.tensors import PreparedSplits, prepare_splits
+from pipeline.models.networks.tensors import SplitTensors, split_tensors
 from pipeline.models.registry import make_model
 from tests.models.conftest import make_problem, make_splits
 from tests.models.test_cnn import SPLITS as IMAGE_SPLITS
@@ -21,17 +21,17 @@ from tests.models.test_cnn import make_problem as make_images
 CPU = torch.device("cpu")
 
 
-def prepared(problem: Problem, splits: list[Split]) -> PreparedSplits:
-    return prepare_splits(problem, splits, scale_target=True, seed=0, device=CPU)
+def tensors_of(problem: Problem, splits: list[Split]) -> SplitTensors:
+    return split_tensors(problem, splits, scale_target=True, seed=0, device=CPU)
 
 
-def written_out(problem: Problem, made: PreparedSplits, split: int) -> np.ndarray:
+def written_out(problem: Problem, made: SplitTensors, split: int) -> np.ndarray:
     return made.columns.inputs_of(made.encoders[split].transform(problem.train)).as_dense().numpy()
 
 
 def test_pixels_are_kept_as_bytes_and_read_as_the_encoder_scales_them() -> None:
     problem = make_images()
-    made = prepared(problem, IMAGE_SPLITS)
+    made = tensors_of(problem, IMAGE_SPLITS)
     assert made.data.x.dense.dtype == torch.uint8
     for split, view in enumerate(made.view_of_split):
         np.testing.assert_allclose(made.data.x[view].as_dense(), written_out(problem, made, split), rtol=1e-6)
@@ -42,7 +42,7 @@ def test_pixels_are_kept_as_bytes_and_read_as_the_encoder_scales_them() -> None:
 def test_what_is_no_byte_is_kept_as_a_number(value: float) -> None:
     problem = make_images()
     problem.train.iloc[3, 2] = value
-    made = prepared(problem, IMAGE_SPLITS)
+    made = tensors_of(problem, IMAGE_SPLITS)
     assert made.data.x.dense.dtype == torch.float32
     for split, view in enumerate(made.view_of_split):
         np.testing.assert_array_equal(made.data.x[view].as_dense(), written_out(problem, made, split))
@@ -52,11 +52,11 @@ def test_splits_that_learned_the_same_share_a_view() -> None:
     frame = make_images().train
     frame.iloc[[0, 1, 100], 5] = 255.0  # the highest of every split's fit rows: one scale
     problem = make_images(train=frame)
-    made = prepared(problem, IMAGE_SPLITS)
+    made = tensors_of(problem, IMAGE_SPLITS)
     assert made.view_of_split == [0, 0]
     assert len(made.data.x.dense) == len(made.data.y) == 1
     uneven = frame + 1e-9 * (frame > 250).mul(np.arange(len(frame)), axis=0)  # no bytes, and a scale a split
-    assert prepared(make_images(train=uneven), IMAGE_SPLITS).view_of_split == [0, 1]
+    assert tensors_of(make_images(train=uneven), IMAGE_SPLITS).view_of_split == [0, 1]
     params = {"epochs": 5, "batch_size": 16}
     fits = [
         make_model("linear", params, where="test").fit(one, IMAGE_SPLITS, seed=1, n_seeds=1, context=FitContext())
@@ -69,13 +69,13 @@ def test_splits_that_learned_the_same_share_a_view() -> None:
 
 @pytest.mark.parametrize("features", [{}, {"scaling": "none", "target_encoding": 2}], ids=["scale", "target means"])
 def test_splits_that_learned_something_of_their_own_share_none(features: dict[str, Any]) -> None:
-    made = prepared(make_problem("binary", features=FeatureSteps(**features)), make_splits())
+    made = tensors_of(make_problem("binary", features=FeatureSteps(**features)), make_splits())
     assert made.view_of_split == [0, 1, 2]
 
 
 def test_balanced_classes_are_those_of_each_splits_own_rows() -> None:
     problem = make_images(balances_classes=True, target=(np.arange(120) < 50).astype(float))
-    made = prepared(problem, IMAGE_SPLITS)
+    made = tensors_of(problem, IMAGE_SPLITS)
     assert made.view_of_split == [0, 1]
     assert made.data.weight is not None
     for split, weight in zip(IMAGE_SPLITS, made.data.weight.numpy(), strict=True):

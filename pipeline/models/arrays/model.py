@@ -23,7 +23,7 @@ from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
 from pipeline.config.spec import TargetTransform
 from pipeline.config.table import Table
-from pipeline.encoders import Encode, Encoded, TableEncoder, cross_fitted, fit_encoder
+from pipeline.encoders import Encode, Encoded, TableEncoder, correct_fit_rows, fit_encoder
 from pipeline.encoders.target import TargetScaler, class_indicators, inverse_transform, transform_target
 from pipeline.metrics import Task
 from pipeline.models.arrays.learners import Arrays, FitRows, Job, Learner
@@ -33,27 +33,27 @@ WAIT_S = 0.2  # between looks at whether the fit shall stop
 
 
 @dataclass(frozen=True)
-class TabularModel:
+class ArrayModel:
     """A learner with its parameters, fitted on splits x seeds x targets by a pool of threads."""
 
     learner_class: type[Learner]
     params: Table
     n_rounds: int | None = None
 
-    def with_epochs(self, n_epochs: int) -> TabularModel:
+    def with_epochs(self, n_epochs: int) -> ArrayModel:
         """The same model with a fixed number of boosting rounds."""
-        return TabularModel(self.learner_class, self.params, n_epochs)
+        return ArrayModel(self.learner_class, self.params, n_epochs)
 
     def fit(
         self, problem: Problem, splits: Sequence[Split], *, seed: int, n_seeds: int, context: FitContext
-    ) -> FittedTabular:
+    ) -> FittedArrayModel:
         """Fit the members; those that a killed fit left in `context.checkpoints` are taken from there.
 
         A learner without randomness has one member a split, whatever `n_seeds` is. Raises SpecError.
         """
         learner = self.learner_class(self.params)
         prepared = _Prepared.of(problem, splits, learner)
-        fitted = FittedTabular(
+        fitted = FittedArrayModel(
             learner_class=self.learner_class,
             params=self.params,
             encoders=prepared.encoders,
@@ -69,7 +69,7 @@ class TabularModel:
         fitted.n_epochs = max(1, round(float(np.mean(rounds)))) if rounds else None
         return fitted
 
-    def _members(self, prepared: _Prepared, fitted: FittedTabular, seed: int, context: FitContext) -> list[Arrays]:
+    def _members(self, prepared: _Prepared, fitted: FittedArrayModel, seed: int, context: FitContext) -> list[Arrays]:
         from sklearn.exceptions import ConvergenceWarning
 
         n_members = fitted.n_seeds * len(prepared.splits) * prepared.n_outputs
@@ -167,7 +167,7 @@ class _Prepared:
         frame = self.problem.train.iloc[rows]
         encoded = self.encoders[split].transform(frame)
         part_seed = derive_seed(seed, "encoder", split)
-        cross_fitted(self.encoders[split], encoded, frame, np.arange(len(rows)), self.supervised[rows], part_seed)
+        correct_fit_rows(self.encoders[split], encoded, frame, np.arange(len(rows)), self.supervised[rows], part_seed)
         weight = self.problem.weights_of(self.splits[split])
         return FitRows(
             x=encoded.values,
@@ -184,7 +184,7 @@ def _cardinality(encoded: Encoded) -> dict[int, int]:
 
 
 @dataclass
-class FittedTabular:
+class FittedArrayModel:
     """Encoders and members of splits x seeds x targets; see `position` for which member is whose."""
 
     learner_class: type[Learner]
@@ -266,7 +266,7 @@ class FittedTabular:
         files.write_json(folder / "model.json", state)
 
     @classmethod
-    def load(cls, folder: Path, *, learner_class: type[Learner], params_class: type[Table]) -> FittedTabular:
+    def load(cls, folder: Path, *, learner_class: type[Learner], params_class: type[Table]) -> FittedArrayModel:
         """Read what `save` wrote. Raises ArtifactError."""
         state: dict[str, Any] = files.read_json(folder / "model.json")
         members: dict[int, Arrays] = {}

@@ -24,7 +24,7 @@ from pipeline.config.table import Table
 from pipeline.models.base import EpochScores, FitContext
 from pipeline.models.networks.columns import Columns
 from pipeline.models.networks.fitted import FittedNeural
-from pipeline.models.networks.tensors import PreparedSplits, prepare_splits
+from pipeline.models.networks.tensors import SplitTensors, split_tensors
 from pipeline.nets.devices import free_memory
 from pipeline.nets.losses import REGRESSION_LOSSES, Loss, cross_entropy
 from pipeline.nets.merging import joint_of, merged, step_cost
@@ -116,27 +116,27 @@ class NeuralModel:
         self, problem: Problem, splits: Sequence[Split], *, seed: int, n_seeds: int, context: FitContext
     ) -> FittedNeural:
         """Train splits x seeds. Raises SpecError, TrainingError."""
-        prepared = prepare(self.params, problem, splits, seed=seed, device=context.device)
+        tensors = tensors_for(self.params, problem, splits, seed=seed, device=context.device)
         (fitted,) = fit_many(
-            [self.params], problem, splits, prepared, seed=seed, n_seeds=n_seeds, context=context, stops_at_failure=True
+            [self.params], problem, splits, tensors, seed=seed, n_seeds=n_seeds, context=context, stops_at_failure=True
         )
         assert isinstance(fitted, FittedNeural), "a failure would have been raised"
         return fitted
 
 
-def prepare(
+def tensors_for(
     params: NeuralParams, problem: Problem, splits: Sequence[Split], *, seed: int, device: torch.device
-) -> PreparedSplits:
+) -> SplitTensors:
     """The problem's tables as the network reads them. Raises DataError, SpecError."""
     arrange = partial(params.arranged, problem=problem)
-    return prepare_splits(problem, splits, scale_target=params.scales_target, seed=seed, device=device, arrange=arrange)
+    return split_tensors(problem, splits, scale_target=params.scales_target, seed=seed, device=device, arrange=arrange)
 
 
 def fit_many(
     configurations: Sequence[NeuralParams],
     problem: Problem,
     splits: Sequence[Split],
-    prepared: PreparedSplits,
+    tensors: SplitTensors,
     *,
     seed: int,
     n_seeds: int,
@@ -150,14 +150,14 @@ def fit_many(
     TrainingError. `should_prune` is asked about a configuration after every evaluation of its members.
     Raises SpecError.
     """
-    outcomes = [_Outcome(params, problem, prepared, n_seeds, len(splits)) for params in configurations]
+    outcomes = [_Outcome(params, problem, tensors, n_seeds, len(splits)) for params in configurations]
     jobs: list[PackJob] = []
     inside_of: list[list[tuple[int, int]]] = []  # (configuration, its member) by position in the pack
     for group_number, numbers in enumerate(_groups(outcomes, n_seeds * len(splits), context)):
         positions = [(number, m) for number in numbers for m in range(n_seeds * len(splits))]
         first, network = outcomes[numbers[0]], joint_of(outcomes[number].fitted.network for number in numbers)
         plan = _plan(first.params, _loss(first.params, problem), problem, stops_at_failure)
-        data = prepared.data if context.device.type == "cpu" or network.reads_codes else prepared.dense_data
+        data = tensors.data if context.device.type == "cpu" or network.reads_codes else tensors.dense_data
         sizes = pack_sizes(
             len(positions),
             context.n_workers,
@@ -176,9 +176,7 @@ def fit_many(
                     network=joint_of(outcomes[number].fitted.network for number, _ in inside),
                     plan=plan,
                     data=data,
-                    members=[
-                        _member(outcomes[number], splits, prepared.view_of_split, seed, m) for number, m in inside
-                    ],
+                    members=[_member(outcomes[number], splits, tensors.view_of_split, seed, m) for number, m in inside],
                     labels=[_label(m, len(splits)) for _, m in inside],
                     prune=None if should_prune is None else _prune(should_prune, inside, len(splits)),
                     score=_score(problem, [outcomes[number].fitted for number, _ in inside], [m for _, m in inside]),
@@ -247,17 +245,17 @@ class _Outcome:
     """One configuration's members as their packs finish."""
 
     def __init__(
-        self, params: NeuralParams, problem: Problem, prepared: PreparedSplits, n_seeds: int, n_splits: int
+        self, params: NeuralParams, problem: Problem, tensors: SplitTensors, n_seeds: int, n_splits: int
     ) -> None:
         self.params, self.n_splits = params, n_splits
         self.rows: list[torch.Tensor | None] = [None] * (n_seeds * n_splits)
         self.best_epochs: list[int] = []
         self.failure: Failed | Pruned | None = None
         self.fitted = FittedNeural(
-            network=params.network(prepared.columns, prepared.n_outputs),
-            columns=prepared.columns,
-            encoders=prepared.encoders,
-            scalers=prepared.scalers,
+            network=params.network(tensors.columns, tensors.n_outputs),
+            columns=tensors.columns,
+            encoders=tensors.encoders,
+            scalers=tensors.scalers,
             task=problem.task,
             target_transform=problem.target_transform,
             n_seeds=n_seeds,

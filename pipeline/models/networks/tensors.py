@@ -24,7 +24,7 @@ from pipeline.base.progress import say
 from pipeline.base.seeds import derive_seed
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
-from pipeline.encoders import Encoded, TableEncoder, cross_fitted, fit_encoder
+from pipeline.encoders import Encoded, TableEncoder, correct_fit_rows, fit_encoder
 from pipeline.encoders.target import TargetScaler, class_indicators, transform_target
 from pipeline.models.networks.columns import Columns, compact
 from pipeline.nets.devices import free_disk, free_memory
@@ -36,7 +36,7 @@ ROWS_AT_ONCE = 1 << 16  # encoded before they are written where they stay
 
 
 @dataclass(frozen=True)
-class PreparedSplits:
+class SplitTensors:
     """What networks of one problem train on: view `view_of_split[f]` of `data` is the table as split f may see it."""
 
     columns: Columns
@@ -58,7 +58,7 @@ class PreparedSplits:
         return PackData(Inputs(x.as_dense()), y, self.data.weight)
 
 
-def prepare_splits(
+def split_tensors(
     problem: Problem,
     splits: Sequence[Split],
     *,
@@ -67,7 +67,7 @@ def prepare_splits(
     device: torch.device,
     scratch: Path | None = None,
     arrange: Callable[[Columns], Columns] | None = None,
-) -> PreparedSplits:
+) -> SplitTensors:
     """Encode the problem once for every split; `arrange` may order the columns, and add some that are zero.
 
     Tables that would not fit the memory lie in a file without a name in `scratch` (the system's temporary folder
@@ -110,7 +110,7 @@ def prepare_splits(
                 columns.fill(x[view, part], encoder.transform(problem.train.iloc[part]))
             dense = Encoded(x.dense[view].numpy(), columns.dense, {})
             part_seed = derive_seed(seed, "encoder", number)
-            cross_fitted(encoder, dense, problem.train, splits[number].train_rows, supervised, part_seed)
+            correct_fit_rows(encoder, dense, problem.train, splits[number].train_rows, supervised, part_seed)
     if is_regression:
         targets = torch.stack([_tensor(scalers[number].scaled(z)) for number in first_with])
     else:
@@ -122,7 +122,7 @@ def prepare_splits(
         weight=torch.stack(by_view).to(device) if by_view else None,
     )
     n_outputs = y.shape[1] if is_regression else problem.n_classes
-    return PreparedSplits(columns, encoders, scalers, data, view_of_split, n_outputs)
+    return SplitTensors(columns, encoders, scalers, data, view_of_split, n_outputs)
 
 
 def _views(
