@@ -27,6 +27,7 @@ FEATURES   := $(DATA)/features/manifest.json
 SETUP      := $(VENV)/.installed
 SETUP_DEV  := $(VENV)/.installed-dev
 SETUP_BOOST := $(VENV)/.installed-boosting
+SETUP_DOCS := $(VENV)/.installed-docs
 INSTALL    := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 IS_BEST    := $(filter best,$(PRESET))
 BEST_FLAGS  = $(if $(IS_BEST),--minutes $(MINUTES))
@@ -34,11 +35,11 @@ RUN_FLAGS  := --competition $(COMPETITION) --preset $(PRESET) --device $(DEVICE)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup data features tune train final submit kernel leaderboard doctor runs test check bench clean
+.PHONY: help setup data features tune train final submit kernel leaderboard doctor runs test test-quick check docs bench clean
 
 help: ## list the targets
 	@echo "make <target> [COMPETITION=$(COMPETITION)] [PRESET=$(PRESET)] [MODEL=] [TRIALS=$(TRIALS)] [MINUTES=$(MINUTES)] [DEVICE=$(DEVICE)] [UPLOAD=$(UPLOAD)] [YES=] [DATASET=] [WHEELS=] [VENV=$(VENV)]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(SETUP) ## create the environment in VENV
 data: $(RAW) $(SPEC) ## fetch the raw files; write a spec where there is none
@@ -71,13 +72,20 @@ doctor: $(SETUP) ## what is found on this machine and at Kaggle, and what is wro
 runs: $(SETUP) ## list all runs of the competition
 	@$(PIPELINE) runs --competition $(COMPETITION)
 
-test: $(SETUP_DEV) ## run the tests
+test: $(SETUP_DEV) ## run all tests
 	@$(VENV)/bin/python -m pytest
+
+test-quick: $(SETUP_DEV) ## run the tests that are not marked slow, in under a minute
+	@$(VENV)/bin/python -m pytest -m "not slow"
 
 check: $(SETUP_DEV) ## ruff and mypy
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+
+docs: $(SETUP_DOCS) ## build the documentation into build/site; warnings and broken links are errors
+	@$(VENV)/bin/python docs/generate.py
+	@$(VENV)/bin/mkdocs build --quiet --strict
 
 bench: $(SETUP_DEV) ## the pack against plain PyTorch loops, some ten minutes
 	@$(VENV)/bin/python benchmarks/kfold.py
@@ -100,6 +108,11 @@ $(SETUP_DEV): $(SETUP)
 	@echo "setup: installing the development tools into $(VENV)" >&2
 	@$(INSTALL) -e '.[dev,boosting]'
 	@touch $@ $(SETUP_BOOST)
+
+$(SETUP_DOCS): $(SETUP)
+	@echo "setup: installing mkdocs into $(VENV)" >&2
+	@$(INSTALL) -e '.[docs]'
+	@touch $@
 
 # 40 seconds and 1 GB, of which NCCL, which XGBoost asks for, is half: for those who want PRESET=best alone
 $(SETUP_BOOST): $(SETUP)

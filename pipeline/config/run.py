@@ -22,31 +22,39 @@ ClassWeights = Literal["none", "balanced"] | dict[str, float]
 
 
 class FeatureSteps(Table):
-    """Optional steps of the encoders; all off unless a preset or the spec asks."""
+    """Optional steps of the encoders; off unless a preset or `--set` turns them on."""
 
-    feature_function: bool = Field(default=False, description="run the competition's own add_features, if it has one")
-    log1p_skewed: float | None = Field(default=None, gt=0, description="log1p of numerics with |skew| above this")
-    missing_indicators: bool = False
-    rare_min_count: int = Field(default=0, ge=0, description="pool categories seen fewer times in the fit rows")
-    max_levels: int = Field(
-        default=100, ge=2, description="levels of a category with a onehot column; others are pooled"
+    feature_function: bool = Field(default=False, description="run the competition's own `add_features`, if it has one")
+    log1p_skewed: float | None = Field(
+        default=None, gt=0, description="take log1p of numbers whose absolute skewness is above this"
     )
-    ordered_mapping: bool = Field(default=False, description="ordered categories become their level's number")
+    missing_indicators: bool = Field(default=False, description="add a 0/1 column for numbers that can be missing")
+    rare_min_count: int = Field(default=0, ge=0, description="pool categories with fewer fit rows than this")
+    max_levels: int = Field(
+        default=100,
+        ge=2,
+        description="most frequent levels of a category that get a one-hot column; the rest are pooled",
+    )
+    ordered_mapping: bool = Field(default=False, description="encode ordered categories by the number of their level")
     target_encoding: int | None = Field(
         default=None,
         ge=2,
-        description="cross-fitted target means of categories with at least this many levels",
+        description="add cross-fitted target means of categories with at least this many levels",
     )
-    category_counts: bool = Field(default=False, description="how many fit rows hold a row's category, as a number")
-    text_parts: bool = Field(default=False, description="split columns.texts: parts, words, numbers, shared keys")
+    category_counts: bool = Field(default=False, description="add the number of fit rows with the same category")
+    text_parts: bool = Field(
+        default=False, description="split `columns.texts` into parts, words, numbers and shared keys"
+    )
     key_target_means: int = Field(
-        default=0, ge=0, description="cross-fitted target means of the keys in columns.texts, up to so many fit rows"
+        default=0,
+        ge=0,
+        description="add cross-fitted target means of keys in `columns.texts`, up to this many fit rows",
     )
-    codes_as_numbers: bool = Field(default=False, description="read categories written with digits as amounts")
+    codes_as_numbers: bool = Field(default=False, description="treat categories written in digits as numbers")
     scaling: Literal["standard", "robust", "pixels", "none"] = Field(
         default="standard",
-        description="of numbers; pixels: all by the largest of all, so that images lie in [0, 1]; "
-        "none: as they are, missing stays missing (for trees)",
+        description="of numbers; pixels: divide all by the largest, so that images lie in [0, 1]; "
+        "none: leave them as they are, missing values included (for trees)",
     )
 
     def of_pixels(self) -> FeatureSteps:
@@ -57,12 +65,12 @@ class FeatureSteps(Table):
 class Part(Table):
     """One configuration of an ensemble and its weight in the average."""
 
-    weight: float = Field(default=1.0, gt=0.0)
-    model: str
-    params: dict[str, Any] = Field(default={})
+    weight: float = Field(default=1.0, gt=0.0, description="weight in the average")
+    model: str = Field(description="a model of the registry")
+    params: dict[str, Any] = Field(default={}, description="parameters of the model that differ from its defaults")
     features: FeatureSteps = FeatureSteps()
-    scope: Scope | None = None
-    target_transform: TargetTransform | None = None
+    scope: Scope | None = Field(default=None, description="overrides the spec's encoder scope")
+    target_transform: TargetTransform | None = Field(default=None, description="overrides the spec's")
     seeds: int | None = Field(default=None, ge=1, le=1000, description="default: the run's")
     seed: int | None = Field(default=None, ge=0, description="default: the run's")
 
@@ -70,27 +78,32 @@ class Part(Table):
 class RunConfig(Table):
     """One run: a preset with the user's overrides applied. With `parts` it is an ensemble of other configurations."""
 
-    preset: str
-    description: str = ""
-    model: str
-    params: dict[str, Any] = Field(default={}, description="parameters of the model, over its defaults")
+    preset: str = Field(description="name of the preset; set by the program")
+    description: str = Field(default="", description="what the preset is for")
+    model: str = Field(description="a model of the registry")
+    params: dict[str, Any] = Field(default={}, description="parameters of the model that differ from its defaults")
     features: FeatureSteps = FeatureSteps()
     scope: Scope | None = Field(default=None, description="overrides the spec's encoder scope")
     target_transform: TargetTransform | None = Field(default=None, description="overrides the spec's")
     class_weights: ClassWeights = Field(
-        default="none", description="what a row of each class weighs in the loss; balanced: every class as much"
+        default="none", description="weight of each class in the loss; balanced: all classes alike"
     )
     calibration: Literal["none", "temperature", "isotonic"] = Field(
-        default="none", description="mends class probabilities, fitted on out-of-fold predictions"
+        default="none", description="of class probabilities, fitted on out-of-fold predictions"
     )
     threshold: Literal["auto", "half", "best"] = Field(
-        default="auto", description="where the positive of two classes begins; auto: best where the metric wants it"
+        default="auto",
+        description="probability from which the positive class is predicted; auto: best where the metric needs it",
     )
-    seeds: int = Field(default=1, ge=1, le=1000, description="members trained per fold; predictions are averaged")
-    seed: int = Field(default=0, ge=0)
-    final: FinalStrategy = "average"
-    final_reason: str = Field(default="", description="why `final` is what it is; shown to the user")
-    parts: list[Part] = Field(default=[], description="an ensemble: the configurations that are averaged")
+    seeds: int = Field(
+        default=1, ge=1, le=1000, description="models per fold with different seeds; their predictions are averaged"
+    )
+    seed: int = Field(default=0, ge=0, description="random seed")
+    final: FinalStrategy = Field(
+        default="average", description="the submission: average of the fold models, or refit on all train rows"
+    )
+    final_reason: str = Field(default="", description="why `final` has this value; shown to the user")
+    parts: list[Part] = Field(default=[], description="of an ensemble: the configurations to average")
 
     @model_validator(mode="after")
     def _an_ensembles_numbers_are_its_parts(self) -> RunConfig:

@@ -17,14 +17,16 @@ from pipeline.metrics import Task
 class SpaceEntry(Table):
     """One dimension of a search space: a range, or choices; `when` names the choices of others it depends on."""
 
-    low: float | None = None
-    high: float | None = None
-    log: bool = False
+    low: float | None = Field(default=None, description="lower end of a range")
+    high: float | None = Field(default=None, description="upper end of a range")
+    log: bool = Field(default=False, description="sample the range on a log scale")
     whole: bool = Field(default=False, description="whole numbers only")
-    choices: list[Any] | None = None
-    when: dict[str, Any] = Field(default={}, description="parameter -> value it must have for this one to be asked")
-    most_numbers: int | None = Field(default=None, description="left out for tables with more numeric columns")
-    tasks: list[Task] = Field(default=["regression", "binary", "multiclass"])
+    choices: list[Any] | None = Field(default=None, description="values to choose from, instead of a range")
+    when: dict[str, Any] = Field(default={}, description="sampled only where other parameters have these values")
+    most_numbers: int | None = Field(default=None, description="not sampled for tables with more numeric columns")
+    tasks: list[Task] = Field(
+        default=["regression", "binary", "multiclass"], description="sampled for these tasks only"
+    )
 
     @model_validator(mode="after")
     def _is_a_range_or_choices(self) -> SpaceEntry:

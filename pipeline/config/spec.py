@@ -20,29 +20,31 @@ FoldKind = Literal[
 
 
 class Columns(Table):
-    """Roles the values of a column cannot tell."""
+    """Roles of columns that their values do not show."""
 
-    categories: list[str] = Field(default=[], description="numeric codes that are names, not amounts")
+    categories: list[str] = Field(default=[], description="numeric codes that are categories, not amounts")
     ordered: dict[str, list[str]] = Field(default={}, description="column -> its levels, lowest first")
     dates: list[str] = Field(default=[], description="expanded into year, month, day, weekday, hour")
-    texts: list[str] = Field(default=[], description="names and compound codes; models see only their parts")
-    drop: list[str] = Field(default=[], description="columns no model sees")
+    texts: list[str] = Field(default=[], description="free text, names and compound codes; models see only the parts")
+    drop: list[str] = Field(default=[], description="columns that no model sees")
     na_is_category: list[str] = Field(default=[], description="columns where the text NA is a value")
-    sample_weight: str | None = Field(default=None, description="train column that weighs rows in the loss")
+    sample_weight: str | None = Field(default=None, description="train column with the weight of each row in the loss")
 
 
 class Folds(Table):
-    """How train rows are given to folds."""
+    """How train rows are assigned to folds."""
 
-    kind: FoldKind = "shuffled"
-    number: int = Field(default=5, ge=2, le=100)
-    seed: int = Field(default=0, ge=0)
+    kind: FoldKind = Field(default="shuffled", description="how rows are assigned to folds")
+    number: int = Field(default=5, ge=2, le=100, description="number of folds")
+    seed: int = Field(default=0, ge=0, description="random seed of the assignment")
     bins: int = Field(default=10, ge=2, description="quantile bins of a numeric target when stratified")
     group: str | None = Field(default=None, description="column whose equal values stay in one fold")
     time: str | None = Field(default=None, description="column that orders rows for forward chaining")
     column: str | None = Field(default=None, description="train column holding the fold of each row")
     file: str | None = Field(default=None, description="csv beside the spec: id column and `fold`")
-    share: float = Field(default=0.2, gt=0.0, lt=1.0, description="of the train rows that a holdout validates")
+    share: float = Field(
+        default=0.2, gt=0.0, lt=1.0, description="of a holdout: share of the train rows that are validated"
+    )
 
     @model_validator(mode="after")
     def _names_what_its_kind_needs(self) -> Folds:
@@ -60,52 +62,52 @@ class Folds(Table):
 
 
 class Encoder(Table):
-    """Which rows encoders may learn unsupervised statistics from, and what the numbers are."""
+    """Which rows encoders may learn from, and what the numbers are."""
 
-    scope: Scope = "train"
-    pixels: bool = Field(
-        default=False, description="all numbers are pixels of an image: scaled together into [0, 1] in every run"
-    )
+    scope: Scope = Field(default="train", description="rows that unsupervised statistics (means, levels) are fitted on")
+    pixels: bool = Field(default=False, description="all numbers are pixels: scaled together into [0, 1] in every run")
 
 
 class Files(Table):
     """Names of the raw files; `.csv` is also found as `.csv.gz` and as `.parquet`."""
 
-    train: str = "train.csv"
-    test: str = "test.csv"
-    sample_submission: str = "sample_submission.csv"
+    train: str = Field(default="train.csv", description="rows with the target")
+    test: str = Field(default="test.csv", description="rows to predict")
+    sample_submission: str = Field(default="sample_submission.csv", description="ids and columns to submit")
 
 
 class Submission(Table):
     """How predictions become the columns of the sample submission."""
 
     columns: list[str] = Field(default=[], description="prediction columns; default: the targets")
-    classes: list[str] = Field(default=[], description="class each column stands for, when there is one column a class")
+    classes: list[str] = Field(
+        default=[], description="the class of each prediction column, where there is one column per class"
+    )
     writes: Literal["value", "probability", "label"] | None = Field(
-        default=None, description="default: what the metric reads"
+        default=None, description="what a submission holds; default: what the metric reads"
     )
 
 
 class CompetitionSpec(Table):
     """One competition: `data/<competition>/competition.toml`."""
 
-    name: str
-    kaggle_slug: str
-    dataset: str | None = Field(default=None, description="Kaggle data set the files come from: owner/name")
-    id: str
-    target: list[str] = Field(min_length=1)
-    task: Task
-    metric: str
-    target_transform: TargetTransform = "none"
+    name: str = Field(description="folder name under `data/`")
+    kaggle_slug: str = Field(description="last part of the competition's address at Kaggle")
+    dataset: str | None = Field(default=None, description="Kaggle data set that holds the files: owner/name")
+    id: str = Field(description="id column of train, test and sample submission")
+    target: list[str] = Field(min_length=1, description="target column, or a list of several")
+    task: Task = Field(description="what is predicted")
+    metric: str = Field(description="what Kaggle scores: one of the table of metrics")
+    target_transform: TargetTransform = Field(default="none", description="of a regression target, before training")
     feature_function: str | None = Field(
-        default=None, description="python file beside the spec with `add_features(frame) -> frame`"
+        default=None, description="Python file beside the spec that defines `add_features(frame) -> frame`"
     )
     columns: Columns = Columns()
     folds: Folds = Folds()
     encoder: Encoder = Encoder()
     files: Files = Files()
     submission: Submission = Submission()
-    tune: dict[str, dict[str, SpaceEntry]] = Field(default={}, description="model -> entries over its search space")
+    tune: dict[str, dict[str, SpaceEntry]] = Field(default={}, description="changes to the search space of a model")
 
     @field_validator("target", mode="before")
     @classmethod

@@ -52,14 +52,18 @@ class BoostingParams(Table):
     max_leaves: int | None = Field(default=None, ge=2, description="of lightgbm; default: by the number of rows")
     max_depth: int | None = Field(default=None, ge=1, description="of xgboost and catboost; default: by rows")
     min_samples_leaf: float = Field(default=5.0, ge=0, description="rows, or sum of hessians in xgboost")
-    row_share: float = Field(default=0.7, gt=0, le=1, description="of the rows, drawn for every tree")
+    row_share: float = Field(default=0.7, gt=0, le=1, description="share of the rows drawn for every tree")
     column_share: float | None = Field(
         default=None, gt=0, le=1, description="of the columns, drawn for every tree; default: by their number"
     )
-    l2: float = Field(default=1.0, ge=0)
-    loss: str = Field(default="auto", pattern="^(auto|mse|mae|huber)$", description="of numbers")
+    l2: float = Field(default=1.0, ge=0, description="L2 penalty of leaf values")
+    loss: str = Field(
+        default="auto",
+        pattern="^(auto|mse|mae|huber)$",
+        description="of regression; auto: mae where the metric is mae, else mse",
+    )
     rounds: int | None = Field(default=None, ge=1, description="a fixed number; default: found on held rows")
-    max_rounds: int = Field(default=5000, ge=1)
+    max_rounds: int = Field(default=5000, ge=1, description="upper limit of rounds")
     patience: int | None = Field(
         default=None, ge=1, description="rounds without a better loss on the held rows; default: 3 / lr"
     )

@@ -35,9 +35,9 @@ TREES_AT_ONCE, ROUNDS_AT_ONCE = 20, 100  # grown between two looks at whether th
 class ForestParams(Table):
     """Parameters of `random_forest` and `extra_trees`."""
 
-    n_trees: int = Field(default=300, ge=1)
+    n_trees: int = Field(default=300, ge=1, description="number of trees")
     max_features: float = Field(default=0.33, gt=0, le=1, description="share of the columns a split looks at")
-    min_samples_leaf: int = Field(default=2, ge=1)
+    min_samples_leaf: int = Field(default=2, ge=1, description="fewest rows in a leaf")
 
 
 class _Forest:
@@ -112,12 +112,12 @@ class HistogramParams(Table):
 
     lr: float | None = Field(default=None, gt=0, description="default: by the number of rows")
     max_leaves: int | None = Field(default=None, ge=2, description="default: by the number of rows")
-    min_samples_leaf: int = Field(default=10, ge=1)
-    l2: float = Field(default=1.0, ge=0)
+    min_samples_leaf: int = Field(default=10, ge=1, description="fewest rows in a leaf")
+    l2: float = Field(default=1.0, ge=0, description="L2 penalty of leaf values")
     max_features: float | None = Field(
         default=None, gt=0, le=1, description="share of the columns a split looks at; default: by their number"
     )
-    max_rounds: int = Field(default=3000, ge=1)
+    max_rounds: int = Field(default=3000, ge=1, description="upper limit of rounds")
     patience: int = Field(default=50, ge=1, description="rounds without a better loss on the rows held out")
     held_parts: int = Field(default=5, ge=2, description="parts of the fit rows; one finds the number of rounds")
 

@@ -25,20 +25,22 @@ FEW_NUMBERS = 128  # encoded columns up to which embedding them is worth its tim
 class MLPParams(NeuralParams):
     """Parameters of `linear` and `mlp`."""
 
-    hidden_sizes: tuple[int, ...] = ()
-    activation: Activation = "relu"
-    initialisation: Initialisation = "torch"
+    hidden_sizes: tuple[int, ...] = Field(default=(), description="units of each hidden layer")
+    activation: Activation = Field(default="relu", description="of the hidden layers")
+    initialisation: Initialisation = Field(default="torch", description="of the weights")
     input_scale: bool = Field(default=False, description="a learned factor per input column")
     number_embedding: NumberEmbeddingName | Literal["auto"] = Field(
-        default="none", description="periodic features of every number; auto: pbld for tables of few numbers"
+        default="none", description="periodic features of every number; auto: pbld for tables with few numbers"
     )
-    number_embedding_size: int = Field(default=4, ge=2, description="numbers a column becomes")
-    n_frequencies: int = Field(default=16, ge=1, description="of the periodic features")
+    number_embedding_size: int = Field(default=4, ge=2, description="outputs per number")
+    n_frequencies: int = Field(default=16, ge=1, description="periodic features per number")
     frequency_scale: float = Field(default=0.1, gt=0.0, description="standard deviation of the initial frequencies")
-    category_embedding: int = Field(default=0, ge=0, description="learned numbers a category becomes; 0: one-hot")
+    category_embedding: int = Field(default=0, ge=0, description="size of learned category embeddings; 0: one-hot")
     layer_norm: bool = Field(default=False, description="normalise before every activation")
-    residual: bool = Field(default=False, description="a layer as wide as the one before adds to it")
-    heads: int = Field(default=1, ge=1, description="networks that share the hidden weights (TabM); 1: a plain one")
+    residual: bool = Field(
+        default=False, description="add a layer's input to its output where both have the same width"
+    )
+    heads: int = Field(default=1, ge=1, description="networks that share hidden weights (TabM); 1: a plain network")
 
     def network(self, columns: Columns, n_outputs: int) -> MLP:
         """The architecture for these columns."""
