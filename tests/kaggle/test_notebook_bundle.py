@@ -96,11 +96,11 @@ def test_the_script_writes_the_submission_that_is_made_here(toy: Toy, kaggle: Ka
     toy.edit_spec('kind = "shuffled"\nnumber = 4', 'kind = "file"\nfile = "folds.csv"')
     toy.edit_spec('id = "id"', 'id = "id"\nfeature_function = "feature_function.py"')
     toy.submit("--set", "dropout=0.2")
-    files = kaggle.add(toy)
+    given = kaggle.add(toy)
     (kaggle.given / "elsewhere").mkdir()
     done = kaggle.run(bundle_of(toy, "dropout=0.2").text)
     assert done.returncode == 0, done.stderr
-    assert str(files) in done.stdout
+    assert str(given) in done.stdout
     written = kaggle.working / "submission.csv"
     assert written.read_bytes() == toy.submission().read_bytes()
     assert sorted(path.name for path in kaggle.working.iterdir()) == ["manifest.json", "submission.csv"]
