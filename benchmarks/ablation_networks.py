@@ -61,7 +61,6 @@ def main() -> None:
     for competition in options.competition:
         workspace = Workspace(options.root, competition)
         store = FeatureStore(workspace, load_spec(workspace.spec))
-        sign = 1.0 if store.spec.scorer.greater_is_better else -1.0
         table = Table("variant", store.spec.metric, "better in", "difference / error", "seconds")
         base: np.ndarray | None = None
         for name, overrides in VARIANTS.items():
@@ -87,9 +86,9 @@ def main() -> None:
             by_fold = [
                 problem.metric(problem.target[s.valid_rows], result.oof_prediction[s.valid_rows]) for s in store.splits
             ]
-            folds = sign * np.array(by_fold)
+            folds = np.array(by_fold)
             base = folds if base is None else base
-            gain = folds - base
+            gain = store.spec.scorer.gain(folds, base)
             error = gain.std(ddof=1) / np.sqrt(len(gain))
             ratio = f"{gain.mean() / error:+.1f}" if error > 0 else ""
             table.add_row(name, f"{cv_score:.5f}", f"{(gain > 0).sum()}/{len(gain)}", ratio, f"{elapsed_s:.0f}")

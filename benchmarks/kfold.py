@@ -61,7 +61,7 @@ def five_folds() -> tuple[np.ndarray, Problem, list[Split], str]:
     price = train["SalePrice"].to_numpy(dtype=np.float64)
     train, test = train.drop(columns=["Id", "SalePrice"]), test.drop(columns="Id")
     blocks = np.array_split(np.arange(len(train)), FOLDS)
-    splits = splits_of(np.repeat(np.arange(FOLDS), [len(block) for block in blocks]), is_time=False)
+    splits = splits_of(np.repeat(np.arange(FOLDS), [len(block) for block in blocks]), is_chained=False)
     is_number = {name: pd.api.types.is_numeric_dtype(train[name]) for name in train.columns}
     roles: dict[str, Role] = {name: "number" if is_number[name] else "category" for name in train.columns}
     problem = Problem(

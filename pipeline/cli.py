@@ -291,7 +291,7 @@ def tune(
         raise KeyboardInterrupt
     table, importances = (files.read_parquet(table) for table in tables.values())
     if not table.empty:
-        best_first = table.sort_values("cv_score", ascending=not store.spec.scorer.greater_is_better)
+        best_first = table.sort_values("cv_score", key=store.spec.scorer.losses)
         show_frame(best_first.head(10), "best trials")
     if not importances.empty:
         show_frame(importances, "importances")

@@ -1,4 +1,4 @@
-"""The one table of competition metrics: name -> function, direction, and what kind of prediction it reads.
+"""The one table of competition metrics: name -> function, direction, scale of averages, vectorised form, loss.
 
 Knows arrays only. Regression predictions are (n,) or (n, targets); class predictions are probabilities (n, classes).
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from pipeline.base.arrays import FloatArray
 
 Task = Literal["regression", "binary", "multiclass"]
+Scores = TypeVar("Scores", float, FloatArray)
 
 SMALLEST_PRICE = 1.0  # log_rmse clamps predictions here, so that a wild one cannot reach log(0)
+SMALLEST_PROBABILITY = 1e-15  # log_loss clips here
 
 
 def rmse(y_true: FloatArray, y_pred: FloatArray) -> float:
@@ -49,7 +51,7 @@ def log_loss(y_true: FloatArray, probability: FloatArray) -> float:
     """Mean negative log of the true class's probability, rows renormalised, clipped to [1e-15, 1]."""
     rows = probability / probability.sum(axis=1, keepdims=True)
     of_true = rows[np.arange(len(rows)), y_true.astype(np.int64)]
-    return float(-np.mean(np.log(np.clip(of_true, 1e-15, 1.0))))
+    return float(-np.mean(np.log(np.clip(of_true, SMALLEST_PROBABILITY, 1.0))))
 
 
 def brier(y_true: FloatArray, probability: FloatArray) -> float:
@@ -142,6 +144,42 @@ def class_scores(y_true: NDArray[Any], probability: FloatArray) -> list[ClassSco
     return [ClassScores(float(p), float(r), float(f), int(n)) for p, r, f, n in zip(*columns, strict=True)]
 
 
+def _rmse_of_each(stack: FloatArray, target: FloatArray) -> FloatArray:
+    errors = stack - target
+    scores: FloatArray = np.sqrt(np.einsum("ij,ij->i", errors, errors) / len(target))
+    return scores
+
+
+def _mae_of_each(stack: FloatArray, target: FloatArray) -> FloatArray:
+    scores: FloatArray = np.abs(stack - target).mean(axis=1)
+    return scores
+
+
+def _accuracy_of_each(stack: FloatArray, codes: FloatArray) -> FloatArray:
+    scores: FloatArray = (stack.argmax(axis=2) == codes).mean(axis=1)
+    return scores
+
+
+def _log_loss_of_each(stack: FloatArray, codes: FloatArray) -> FloatArray:
+    of_true = stack[:, np.arange(len(codes)), codes.astype(np.int64)] / stack.sum(axis=2)
+    scores: FloatArray = -np.log(np.clip(of_true, SMALLEST_PROBABILITY, 1.0)).mean(axis=1)
+    return scores
+
+
+def _roc_auc_of_each(stack: FloatArray, codes: FloatArray) -> FloatArray:
+    """The Mann-Whitney U of the second class's probabilities over its largest value; two classes only."""
+    from scipy.stats import rankdata
+
+    is_second = codes == 1
+    n_second = int(is_second.sum())
+    n_pairs = n_second * (len(codes) - n_second)
+    if n_pairs == 0:
+        return np.full(len(stack), np.nan)
+    ranks = rankdata(stack[:, :, 1], axis=1)[:, is_second].sum(axis=1)
+    u: FloatArray = (ranks - n_second * (n_second + 1) / 2) / n_pairs
+    return u
+
+
 @dataclass(frozen=True)
 class Metric:
     """What a competition scores. `reads` is the kind of prediction the function takes."""
@@ -155,6 +193,11 @@ class Metric:
     smallest_prediction: float | None = None  # predictions are clamped here before they are scored or submitted
     is_binary_only: bool = False
     wants_threshold: bool = False  # reads labels, and of two classes 0.5 is rarely the best place to part them
+    scale: Literal["none", "log", "log1p"] = "none"  # where it measures errors, and so where averages are taken
+    loss: Literal["mse", "mae"] = "mse"  # of numbers: what models minimise that can choose
+    # (candidates, rows[, classes]) and (rows,), both on `scale` -> (candidates,); see `vectorised`
+    of_each: Callable[[FloatArray, FloatArray], FloatArray] | None = None
+    of_each_most_classes: int | None = None
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -186,18 +229,44 @@ class Metric:
             y_pred = y_pred.argmax(axis=1).astype(np.float64)
         return self.function(y_true, y_pred)
 
+    def gain(self, score: Scores, than: Scores) -> Scores:
+        """How much better `score` is than `than`: above 0 for better, whatever the metric's direction."""
+        return score - than if self.greater_is_better else than - score
+
     def is_better(self, score: float, than: float) -> bool:
         """Whether `score` beats `than`; any number beats NaN."""
-        if np.isnan(than):
-            return not np.isnan(score)
-        return score > than if self.greater_is_better else score < than
+        return not np.isnan(score) if np.isnan(than) else self.gain(score, than) > 0
+
+    def losses(self, scores: Any) -> FloatArray:
+        """Scores as numbers of which lower is better, NaN as infinity: what to sort by, best first."""
+        values = np.asarray(scores, dtype=np.float64)
+        return np.where(np.isnan(values), np.inf, -values if self.greater_is_better else values)
+
+    def vectorised(self, shape: tuple[int, ...]) -> Callable[[FloatArray, FloatArray], FloatArray] | None:
+        """The form that scores candidates of `shape` (candidates, rows[, targets or classes]) at once, if there is one.
+
+        Predictions and target are on the metric's `scale`. None for several targets, or too many classes.
+        """
+        if self.reads == "value":
+            return self.of_each if len(shape) == 2 else None
+        is_too_wide = self.of_each_most_classes is not None and shape[2] > self.of_each_most_classes
+        return None if is_too_wide else self.of_each
 
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("rmse", rmse, False, "value"),
-        Metric("rmsle", rmsle, False, "value", smallest_target=0.0, smallest_prediction=0.0),
+        Metric("rmse", rmse, False, "value", of_each=_rmse_of_each),
+        Metric(
+            "rmsle",
+            rmsle,
+            False,
+            "value",
+            smallest_target=0.0,
+            smallest_prediction=0.0,
+            scale="log1p",
+            of_each=_rmse_of_each,
+        ),
         Metric(
             "log_rmse",
             log_rmse,
@@ -206,13 +275,15 @@ METRICS: dict[str, Metric] = {
             smallest_target=0.0,
             smallest_is_allowed=False,
             smallest_prediction=SMALLEST_PRICE,
+            scale="log",
+            of_each=_rmse_of_each,
         ),
-        Metric("mae", mae, False, "value"),
+        Metric("mae", mae, False, "value", loss="mae", of_each=_mae_of_each),
         Metric("r2", r2, True, "value"),
-        Metric("accuracy", accuracy, True, "label"),
+        Metric("accuracy", accuracy, True, "label", of_each=_accuracy_of_each),
         Metric("balanced_accuracy", balanced_accuracy, True, "label", wants_threshold=True),
-        Metric("roc_auc", roc_auc, True, "probability"),
-        Metric("log_loss", log_loss, False, "probability"),
+        Metric("roc_auc", roc_auc, True, "probability", of_each=_roc_auc_of_each, of_each_most_classes=2),
+        Metric("log_loss", log_loss, False, "probability", of_each=_log_loss_of_each),
         Metric("brier", brier, False, "probability"),
         Metric("f1", f1, True, "label", is_binary_only=True, wants_threshold=True),
         Metric("f1_macro", f1_macro, True, "label", wants_threshold=True),

@@ -167,6 +167,8 @@ def test_the_direction_fits_the_numbers(name: str) -> None:
     assert metric.is_better(good, bad)
     assert not metric.is_better(bad, good)
     assert not metric.is_better(good, good)
+    assert metric.gain(good, bad) == -metric.gain(bad, good) > 0
+    assert list(np.argsort(metric.losses([np.nan, bad, good]))) == [2, 1, 0]
     assert metric.is_better(bad, float("nan"))
     assert not metric.is_better(float("nan"), bad)
     assert not metric.is_better(float("nan"), float("nan"))

@@ -123,10 +123,10 @@ class _Work:
 
     def __post_init__(self) -> None:
         spec = self.store.spec
-        self.is_refitted = spec.folds.kind == "time"
+        self.is_refitted = spec.folds.rules.is_chained
         self.budget_s = 60.0 * self.minutes * (SHARE_BEFORE_REFIT if self.is_refitted else 1.0)
         rows, columns = self.store.train.shape
-        n_classes, is_absolute = len(self.store.classes), spec.metric == "mae"
+        n_classes, is_absolute = len(self.store.classes), spec.scorer.loss == "mae"
         self.size = Size(spec.task, rows, columns, len(self.store.splits), n_classes, is_absolute)
         self.pace = Pace(self.size)
         self.has_boosting = has_boosting()

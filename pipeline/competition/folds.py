@@ -5,9 +5,10 @@ Knows the fold table of the spec and one value per row; knows nothing of feature
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError
-from pipeline.config.spec import Folds
+from pipeline.config.spec import FOLD_KINDS, FoldKind, Folds
 
 FoldArray = NDArray[np.int64]
 Rows = NDArray[np.int64]
@@ -46,38 +47,71 @@ def assign_folds(
     `target` holds numbers or class codes, `classes` the labels of the codes ([] for regression), `columns` the fold
     columns the spec names; `folder` is the spec's. Raises DataError when the rows do not allow it.
     """
-    n_rows = len(ids)
-    if folds.kind not in ("column", "file", "holdout") and n_rows < folds.number:
+    if folds.rules.has_number and len(ids) < folds.number:
         raise DataError(
-            f"{n_rows} train rows cannot make {folds.number} folds", where="[folds] number", hint="Use fewer folds."
+            f"{len(ids)} train rows cannot make {folds.number} folds", where="[folds] number", hint="Use fewer folds."
         )
     if folds.group is not None:
         _check_none_is_missing(columns[folds.group], "group")
-    if folds.kind == "contiguous":
-        fold_of_row = np.repeat(
-            np.arange(folds.number), [len(part) for part in np.array_split(np.arange(n_rows), folds.number)]
-        )
-    elif folds.kind == "time":
-        fold_of_row = _forward_chaining(columns[str(folds.time)], folds.number)
-    elif folds.kind == "column":
-        _check_none_is_missing(columns[str(folds.column)], "fold")
-        fold_of_row = _given(columns[str(folds.column)], where=f"column {folds.column!r}")
-    elif folds.kind == "file":
-        fold_of_row = _from_file(folder / str(folds.file), ids)
-    elif folds.kind == "holdout":
-        fold_of_row = _holdout(folds, target, classes)
-    else:
-        fold_of_row = _by_splitter(folds, target, classes, columns)
+    fold_of_row = ASSIGN[folds.kind](_TrainRows(folds, ids, target, classes, columns, folder))
     if folds.group is not None:
         _check_groups(columns[folds.group], fold_of_row)
     return fold_of_row.astype(np.int64)
 
 
-def splits_of(fold_of_row: FoldArray, *, is_time: bool) -> list[Split]:
-    """The split of each fold. In forward chaining a fold trains on earlier blocks only."""
+@dataclass(frozen=True)
+class _TrainRows:
+    """What folds may be assigned by; see `assign_folds`."""
+
+    folds: Folds
+    ids: pd.Series
+    target: FloatArray
+    classes: Sequence[object]
+    columns: pd.DataFrame
+    folder: Path
+
+    @property
+    def strata(self) -> FloatArray:
+        """(rows,) class codes, or quantile bins of the first target. Raises DataError for a class with too few rows."""
+        values = self.target if self.target.ndim == 1 else self.target[:, 0]
+        if self.classes:
+            _check_class_sizes(values, self.classes, self.folds.number)
+            return values
+        ranks = pd.Series(values).rank(method="first").to_numpy() - 1
+        n_bins = max(1, min(self.folds.bins, len(values) // self.folds.number))
+        return np.floor(ranks * n_bins / len(values))
+
+    @property
+    def groups(self) -> NDArray[Any]:
+        """(rows,) values of the group column. Raises DataError when there are too few different ones."""
+        groups = self.columns[str(self.folds.group)].to_numpy()
+        n_groups = len(pd.unique(groups))
+        if n_groups < self.folds.number:
+            raise DataError(
+                f"{n_groups} groups cannot make {self.folds.number} folds",
+                where=f"column {self.folds.group!r}",
+                hint="Use fewer folds, or another [folds] kind.",
+            )
+        return groups
+
+    def split_by(
+        self, splitter: str, strata: FloatArray | None = None, groups: NDArray[Any] | None = None
+    ) -> FoldArray:
+        """The folds of one of scikit-learn's splitters."""
+        from sklearn import model_selection
+
+        folds = getattr(model_selection, splitter)(self.folds.number, shuffle=True, random_state=self.folds.seed)
+        fold_of_row = np.full(len(self.target), NEVER_VALIDATED)
+        for fold, (_, valid) in enumerate(folds.split(np.zeros(len(self.target)), strata, groups)):
+            fold_of_row[valid] = fold
+        return fold_of_row
+
+
+def splits_of(fold_of_row: FoldArray, *, is_chained: bool) -> list[Split]:
+    """The split of each fold; `is_chained`: it trains on the folds before it alone, and on rows of no fold."""
     rows = np.arange(len(fold_of_row))
     return [
-        Split(rows[fold_of_row < fold] if is_time else rows[fold_of_row != fold], rows[fold_of_row == fold])
+        Split(rows[fold_of_row < fold] if is_chained else rows[fold_of_row != fold], rows[fold_of_row == fold])
         for fold in range(int(fold_of_row.max()) + 1)
     ]
 
@@ -103,42 +137,22 @@ def sample_rows(fold_of_row: FoldArray, target: FloatArray, n_rows: int, seed: i
     return rows
 
 
-def _by_splitter(folds: Folds, target: FloatArray, classes: Sequence[object], columns: pd.DataFrame) -> FoldArray:
-    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
-
-    strata = target if target.ndim == 1 else target[:, 0]
-    groups = columns[folds.group].to_numpy() if folds.group is not None else None
-    if folds.kind in ("stratified", "stratified_group"):
-        if classes:
-            _check_class_sizes(strata, classes, folds.number)
-        else:
-            ranks = pd.Series(strata).rank(method="first").to_numpy() - 1
-            n_bins = max(1, min(folds.bins, len(strata) // folds.number))
-            strata = np.floor(ranks * n_bins / len(strata))
-    if groups is not None and folds.kind in ("group", "stratified_group"):
-        n_groups = len(pd.unique(groups))
-        if n_groups < folds.number:
-            raise DataError(
-                f"{n_groups} groups cannot make {folds.number} folds",
-                where=f"column {folds.group!r}",
-                hint="Use fewer folds, or another [folds] kind.",
-            )
-    splitters = {
-        "shuffled": KFold(folds.number, shuffle=True, random_state=folds.seed),
-        "stratified": StratifiedKFold(folds.number, shuffle=True, random_state=folds.seed),
-        "group": GroupKFold(folds.number, shuffle=True, random_state=folds.seed),
-        "stratified_group": StratifiedGroupKFold(folds.number, shuffle=True, random_state=folds.seed),
-    }
-    fold_of_row = np.full(len(target), NEVER_VALIDATED)
-    for fold, (_, valid) in enumerate(splitters[folds.kind].split(np.zeros(len(target)), strata, groups)):
-        fold_of_row[valid] = fold
-    return fold_of_row
+def _contiguous(rows: _TrainRows) -> FoldArray:
+    blocks = np.array_split(np.arange(len(rows.ids)), rows.folds.number)
+    return np.repeat(np.arange(rows.folds.number), [len(block) for block in blocks])
 
 
-def _holdout(folds: Folds, target: FloatArray, classes: Sequence[object]) -> FoldArray:
+def _by_column(rows: _TrainRows) -> FoldArray:
+    values = rows.columns[str(rows.folds.column)]
+    _check_none_is_missing(values, "fold")
+    return _given(values, where=f"column {rows.folds.column!r}")
+
+
+def _holdout(rows: _TrainRows) -> FoldArray:
     """One fold: 0 for the rows that validate, stratified by class, and -1 for those that train."""
     from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 
+    folds, target, classes = rows.folds, rows.target, rows.classes
     n_held = round(folds.share * len(target))
     if not 0 < n_held < len(target):
         raise DataError(f"a share of {folds.share:g} holds {n_held} of {len(target)} rows", where="[folds] share")
@@ -166,8 +180,9 @@ def _check_class_sizes(codes: FloatArray, classes: Sequence[object], n_folds: in
         )
 
 
-def _forward_chaining(times: pd.Series, n_folds: int) -> FoldArray:
+def _forward_chaining(rows: _TrainRows) -> FoldArray:
     """k + 1 blocks in time order; block 0 only trains, block i + 1 is fold i. Equal times stay together."""
+    times, n_folds = rows.columns[str(rows.folds.time)], rows.folds.number
     _check_none_is_missing(times, "time")
     moment = times if pd.api.types.is_numeric_dtype(times) else pd.to_datetime(times, errors="coerce")
     if moment.isna().any():
@@ -210,7 +225,8 @@ def _given(values: pd.Series, *, where: str) -> FoldArray:
     return codes.astype(np.int64)
 
 
-def _from_file(path: Path, ids: pd.Series) -> FoldArray:
+def _from_file(rows: _TrainRows) -> FoldArray:
+    path = rows.folder / str(rows.folds.file)
     if not path.exists():
         raise DataError("the fold file is not there", where=str(path), hint="A csv with the id column and `fold`.")
     try:
@@ -220,7 +236,7 @@ def _from_file(path: Path, ids: pd.Series) -> FoldArray:
     if "fold" not in table.columns or len(table.columns) != 2:
         raise DataError("wants two columns, the id and `fold`", where=str(path), hint=f"It has {list(table.columns)}.")
     by_id = table.set_index(next(name for name in table.columns if name != "fold"))["fold"]
-    wanted = ids.astype(str)
+    wanted = rows.ids.astype(str)
     if by_id.index.has_duplicates:
         raise DataError(f"the id {by_id.index[by_id.index.duplicated()][0]!r} stands twice", where=str(path))
     absent = ~wanted.isin(by_id.index[by_id != ""])
@@ -238,3 +254,17 @@ def _check_groups(groups: pd.Series, fold_of_row: FoldArray) -> None:
             where=f"column {groups.name!r}",
             hint='A group must stay in one fold: mend the folds, or use [folds] kind = "group".',
         )
+
+
+ASSIGN: dict[FoldKind, Callable[[_TrainRows], FoldArray]] = {
+    "contiguous": _contiguous,
+    "shuffled": lambda rows: rows.split_by("KFold"),
+    "stratified": lambda rows: rows.split_by("StratifiedKFold", rows.strata),
+    "group": lambda rows: rows.split_by("GroupKFold", None, rows.groups),
+    "stratified_group": lambda rows: rows.split_by("StratifiedGroupKFold", rows.strata, rows.groups),
+    "time": _forward_chaining,
+    "column": _by_column,
+    "file": _from_file,
+    "holdout": _holdout,
+}
+assert ASSIGN.keys() == FOLD_KINDS.keys()

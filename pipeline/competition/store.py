@@ -100,17 +100,17 @@ class FeatureStore:
     @property
     def splits(self) -> list[Split]:
         """Train and valid rows of every fold."""
-        return splits_of(self.fold_of_row, is_time=self.spec.folds.kind == "time")
+        return splits_of(self.fold_of_row, is_chained=self.spec.folds.rules.is_chained)
 
     def other_folds(self, number: int) -> list[FoldArray]:
         """`fold_of_row` by other seeds than the spec's: as many folds, of the same kind (shuffled for contiguous ones).
 
-        [] where the spec leaves no choice: folds in time order, given by a column or by a file.
+        [] where the kind leaves no choice, such as folds in time order.
         """
         folds = self.spec.folds
-        if folds.kind in ("time", "column", "file"):
+        kind = folds.rules.redrawn_as
+        if kind is None:
             return []
-        kind = "shuffled" if folds.kind == "contiguous" else folds.kind
         columns = pd.DataFrame()
         if folds.group:
             columns = self.sampled(load_tables(self.workspace.raw, self.spec).fold_columns)

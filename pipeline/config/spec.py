@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,6 +18,30 @@ Scope = Literal["train", "train+test"]
 FoldKind = Literal[
     "contiguous", "shuffled", "stratified", "group", "stratified_group", "time", "column", "file", "holdout"
 ]
+
+
+@dataclass(frozen=True)
+class FoldRules:
+    """What is special about a kind of folds; `competition.folds` assigns them."""
+
+    needs: str | None = None  # the key of [folds] it cannot do without
+    has_number: bool = True  # whether there are as many folds as `number` says
+    is_chained: bool = False  # whether a fold trains on the folds before it alone, not on all others
+    redrawn_as: FoldKind | None = None  # the kind that gives other cuts by other seeds; None: there are no others
+
+
+FOLD_KINDS: dict[FoldKind, FoldRules] = {
+    "contiguous": FoldRules(redrawn_as="shuffled"),
+    "shuffled": FoldRules(redrawn_as="shuffled"),
+    "stratified": FoldRules(redrawn_as="stratified"),
+    "group": FoldRules(needs="group", redrawn_as="group"),
+    "stratified_group": FoldRules(needs="group", redrawn_as="stratified_group"),
+    "time": FoldRules(needs="time", is_chained=True),
+    "column": FoldRules(needs="column", has_number=False),
+    "file": FoldRules(needs="file", has_number=False),
+    "holdout": FoldRules(has_number=False, redrawn_as="holdout"),
+}
+assert FOLD_KINDS.keys() == set(get_args(FoldKind))
 
 
 class Columns(Table):
@@ -48,17 +73,14 @@ class Folds(Table):
 
     @model_validator(mode="after")
     def _names_what_its_kind_needs(self) -> Folds:
-        needed = {
-            "group": "group",
-            "stratified_group": "group",
-            "time": "time",
-            "column": "column",
-            "file": "file",
-        }
-        key = needed.get(self.kind)
-        if key and getattr(self, key) is None:
-            raise ValueError(f'kind = "{self.kind}" needs the key {key!r}')
+        if self.rules.needs and getattr(self, self.rules.needs) is None:
+            raise ValueError(f'kind = "{self.kind}" needs the key {self.rules.needs!r}')
         return self
+
+    @property
+    def rules(self) -> FoldRules:
+        """What is special about the kind."""
+        return FOLD_KINDS[self.kind]
 
 
 class Encoder(Table):

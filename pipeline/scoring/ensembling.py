@@ -6,7 +6,7 @@ predictions over the same rows and folds, whatever model made them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
 from pipeline.competition.folds import NEVER_VALIDATED
-from pipeline.config.spec import TargetTransform
 from pipeline.encoders.target import inverse_transform, transform_target
 from pipeline.metrics import Metric
 
@@ -29,10 +28,6 @@ MOST_ROWS = 10_000  # that a selection is scored on, drawn from all
 # inner folds instead, the pull jumps between its ends where two odd rows rule the score: House Prices .1148, not .1139
 PRIOR_ROWS = 50.0
 SMALLEST_WEIGHT = 0.02  # what linear weights leave out: it would cost a model in every prediction
-SMALLEST_PROBABILITY = 1e-15  # as the metric clips
-
-# metrics that measure errors after a transform; averages are taken there, where the metric's errors average, too
-SCALE_OF_METRIC: dict[str, TargetTransform] = {"log_rmse": "log", "rmsle": "log1p"}
 
 
 @dataclass(frozen=True)
@@ -224,7 +219,7 @@ def best_by_fold(
     stack, names = _stack(oofs, validated, metric), list(oofs)
     y, folds = target[validated], fold_of_row[validated]
     return {
-        int(fold): names[_best(_scores(stack[:, folds != fold], y[folds != fold], metric), metric)]
+        int(fold): names[int(np.argmin(metric.losses(_scores(stack[:, folds != fold], y[folds != fold], metric))))]
         for fold in np.unique(folds)
     }
 
@@ -243,9 +238,8 @@ def lead(
     prediction: FloatArray, other: FloatArray, target: FloatArray, fold_of_row: Rows, metric: Metric
 ) -> tuple[float, float]:
     """How much better `prediction` is than `other`: the mean of the folds' differences, and its standard error."""
-    sign = 1.0 if metric.greater_is_better else -1.0
     rows = [fold_of_row == fold for fold in np.unique(fold_of_row) if fold != NEVER_VALIDATED]
-    gains = [sign * (metric(target[r], prediction[r]) - metric(target[r], other[r])) for r in rows]
+    gains = [metric.gain(metric(target[r], prediction[r]), metric(target[r], other[r])) for r in rows]
     error = float(np.std(gains, ddof=1)) / len(gains) ** 0.5 if len(gains) > 1 else float("inf")
     return float(np.mean(gains)), error
 
@@ -259,14 +253,14 @@ def _spread(values: FloatArray, rows: NDArray[np.bool_]) -> FloatArray:
 def _selected(stack: FloatArray, y: FloatArray, metric: Metric, n_steps: int, n_candidates: int) -> NDArray[np.int64]:
     """How often each candidate of `stack` (candidates, rows, ...) was picked by the best of the steps' ensembles."""
     alone = _scores(stack, y, metric)
-    limit = n_candidates if _is_at_once(stack, metric) else min(n_candidates, N_ONE_BY_ONE)
-    ranked = np.argsort(_losses(alone, metric), kind="stable")[:limit]
+    limit = n_candidates if metric.vectorised(stack.shape) else min(n_candidates, N_ONE_BY_ONE)
+    ranked = np.argsort(metric.losses(alone), kind="stable")[:limit]
     library = stack[ranked]
     total = np.zeros_like(library[0])
     picks: list[int] = []
     best_loss, n_best = np.inf, 1
     for step in range(n_steps):
-        losses = _losses(_scores((total + library) / (step + 1), y, metric) if step else alone[ranked], metric)
+        losses = metric.losses(_scores((total + library) / (step + 1), y, metric) if step else alone[ranked])
         pick = step if step < min(N_START, len(library)) else int(np.argmin(losses))
         picks.append(pick)
         total += library[pick]
@@ -287,76 +281,16 @@ def _stack(oofs: Mapping[str, FloatArray], rows: NDArray[np.bool_], metric: Metr
 def _on_scale(prediction: FloatArray, metric: Metric) -> FloatArray:
     if metric.reads == "value" and metric.smallest_prediction is not None:
         prediction = np.maximum(prediction, metric.smallest_prediction)
-    return transform_target(SCALE_OF_METRIC.get(metric.name, "none"), prediction)
+    return transform_target(metric.scale, prediction)
 
 
 def _off_scale(averaged: FloatArray, metric: Metric) -> FloatArray:
-    return inverse_transform(SCALE_OF_METRIC.get(metric.name, "none"), averaged)
-
-
-def _losses(scores: FloatArray, metric: Metric) -> FloatArray:
-    """Lower is better, and nothing is worse than NaN."""
-    return np.where(np.isnan(scores), np.inf, -scores if metric.greater_is_better else scores)
-
-
-def _best(scores: FloatArray, metric: Metric) -> int:
-    return int(np.argmin(_losses(scores, metric)))
+    return inverse_transform(metric.scale, averaged)
 
 
 def _scores(stack: FloatArray, y: FloatArray, metric: Metric) -> FloatArray:
-    """The metric of every candidate at once; one by one where there is no formula below."""
-    if not _is_at_once(stack, metric):
+    """The metric of every candidate: at once where the metric can, else one by one."""
+    of_each = metric.vectorised(stack.shape)
+    if of_each is None:
         return np.array([metric(y, _off_scale(candidate, metric)) for candidate in stack])
-    return AT_ONCE[metric.name](stack, transform_target(SCALE_OF_METRIC.get(metric.name, "none"), y))
-
-
-def _is_at_once(stack: FloatArray, metric: Metric) -> bool:
-    is_wide = metric.reads == "value" and stack.ndim == 3  # several targets
-    return metric.name in AT_ONCE and not is_wide and (metric.name != "roc_auc" or stack.shape[2] == 2)
-
-
-def _rmse(stack: FloatArray, z: FloatArray) -> FloatArray:
-    errors = stack - z
-    scores: FloatArray = np.sqrt(np.einsum("ij,ij->i", errors, errors) / len(z))
-    return scores
-
-
-def _mae(stack: FloatArray, z: FloatArray) -> FloatArray:
-    scores: FloatArray = np.abs(stack - z).mean(axis=1)
-    return scores
-
-
-def _accuracy(stack: FloatArray, y: FloatArray) -> FloatArray:
-    scores: FloatArray = (stack.argmax(axis=2) == y).mean(axis=1)
-    return scores
-
-
-def _log_loss(stack: FloatArray, y: FloatArray) -> FloatArray:
-    of_true = stack[:, np.arange(len(y)), y.astype(np.int64)] / stack.sum(axis=2)
-    scores: FloatArray = -np.log(np.clip(of_true, SMALLEST_PROBABILITY, 1.0)).mean(axis=1)
-    return scores
-
-
-def _roc_auc(stack: FloatArray, y: FloatArray) -> FloatArray:
-    """The Mann-Whitney U of the second class's probabilities over its largest value."""
-    from scipy.stats import rankdata
-
-    is_second = y == 1
-    n_second = int(is_second.sum())
-    n_pairs = n_second * (len(y) - n_second)
-    if n_pairs == 0:
-        return np.full(len(stack), np.nan)
-    ranks = rankdata(stack[:, :, 1], axis=1)[:, is_second].sum(axis=1)
-    u: FloatArray = (ranks - n_second * (n_second + 1) / 2) / n_pairs
-    return u
-
-
-AT_ONCE: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
-    "rmse": _rmse,
-    "log_rmse": _rmse,
-    "rmsle": _rmse,
-    "mae": _mae,
-    "accuracy": _accuracy,
-    "log_loss": _log_loss,
-    "roc_auc": _roc_auc,
-}
+    return of_each(stack, transform_target(metric.scale, y))

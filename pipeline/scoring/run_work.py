@@ -63,7 +63,7 @@ class RunWork:
         store, metric = self.store, self.store.spec.scorer
         parts = self.config.weighted_parts
         weights = [weight for weight, _ in parts]
-        splits = splits_of(fold_of_row, is_time=store.spec.folds.kind == "time")
+        splits = splits_of(fold_of_row, is_chained=store.spec.folds.rules.is_chained)
         results: list[CVResult] = []
         with progress_bar(title) as update:
             for number, (model, (_, part)) in enumerate(zip(self.models, parts, strict=True)):

@@ -30,8 +30,7 @@ def compare_runs(workspace: Workspace, first: str, second: str) -> list[str]:
     a, b = np.array(one["fold_scores"]), np.array(other["fold_scores"])
     if len(a) < 2:
         raise ArtifactError("one fold makes no pairs", where=first, hint="Use two folds or more.")
-    sign = 1.0 if METRICS[one["metric"]].greater_is_better else -1.0
-    gains = sign * (b - a)
+    gains = METRICS[one["metric"]].gain(b, a)
     mean = float(gains.mean())
     width = float(student.ppf(0.5 + CONFIDENCE / 2, len(a) - 1)) * fold_noise(a, b)
     lines = [f"fold {k}: {x:.5f}  {y:.5f}  {gain:+.5f}" for k, (x, y, gain) in enumerate(zip(a, b, gains, strict=True))]

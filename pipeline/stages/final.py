@@ -93,7 +93,7 @@ def make_final(
 
 def final_strategy(store: FeatureStore, config: RunConfig) -> tuple[Literal["average", "refit"], str]:
     """How the final prediction is made, and why."""
-    if config.final == "average" and store.spec.folds.kind == "time":
+    if config.final == "average" and store.spec.folds.rules.is_chained:
         return "refit", "under forward chaining the fold models know only the early rows"
     return config.final, config.final_reason or "asked for"
 

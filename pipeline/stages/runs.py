@@ -34,7 +34,7 @@ def list_runs(workspace: Workspace, spec: CompetitionSpec) -> pd.DataFrame:
             }
         )
     frame = pd.DataFrame(rows)
-    return frame if frame.empty else frame.sort_values("cv_score", ascending=not spec.scorer.greater_is_better)
+    return frame if frame.empty else frame.sort_values("cv_score", key=spec.scorer.losses)
 
 
 def show_frame(frame: pd.DataFrame, title: str) -> None:

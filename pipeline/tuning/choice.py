@@ -81,10 +81,9 @@ def confirmed_choice(tuning: Tuning, confirmed: list[Confirmed]) -> tuple[RunCon
     metric = tuning.store.spec.scorer
     default, *tried = confirmed
     finite = [one for one in confirmed if np.isfinite(one.fresh_mean)] or tried
-    chosen = (max if metric.greater_is_better else min)(finite, key=lambda one: one.fresh_mean)
-    sign = 1.0 if metric.greater_is_better else -1.0
-    lead = sign * (chosen.tuned_score - default.tuned_score)
-    fresh_lead = sign * (chosen.fresh_mean - default.fresh_mean)
+    chosen = min(finite, key=lambda one: float(metric.losses(one.fresh_mean)))
+    lead = metric.gain(chosen.tuned_score, default.tuned_score)
+    fresh_lead = metric.gain(chosen.fresh_mean, default.fresh_mean)
     say(
         f"tune: one seed, {metric.name}: default {default.tuned_score:.5f} on the study's folds, "
         f"{default.fresh_mean:.5f} on others; chosen {chosen.tuned_score:.5f} and {chosen.fresh_mean:.5f}: "

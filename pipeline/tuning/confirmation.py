@@ -38,7 +38,7 @@ class Confirmed:
 def confirm(tuning: Tuning, context: FitContext) -> list[Confirmed]:
     """The untuned default, then the best trials, scored again on folds the study has not seen; [] without such."""
     store, base = tuning.store, tuning.base
-    fresh, metric = [splits_of(f, is_time=False) for f in store.other_folds(N_REPEATS)], store.spec.scorer
+    fresh, metric = [splits_of(f, is_chained=False) for f in store.other_folds(N_REPEATS)], store.spec.scorer
     best = best_trials(tuning.study, metric, N_CONFIRMED)
     if not fresh or not best:
         return []

@@ -195,7 +195,7 @@ def best_trials(study: optuna.Study, metric: Metric, n_best: int) -> list[Frozen
         if t.value is not None
     }
     ordered = sorted(complete.values(), key=lambda t: t.number)
-    return sorted(ordered, key=lambda t: t.value or 0.0, reverse=metric.greater_is_better)[:n_best]
+    return sorted(ordered, key=lambda t: float(metric.losses(t.value or 0.0)))[:n_best]
 
 
 def values_of(trial: FrozenTrial, space: Mapping[str, SpaceEntry]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def test_every_row_is_validated_exactly_once(data: st.DataObject, n_folds: int, 
     n_rows = data.draw(st.integers(n_folds, 60))
     fold_of_row = assign(Folds(kind=kind, number=n_folds), n_rows)
     assert fold_of_row.dtype == np.int64
-    splits = splits_of(fold_of_row, is_time=False)
+    splits = splits_of(fold_of_row, is_chained=False)
     assert len(splits) == n_folds
     assert sorted(np.concatenate([split.valid_rows for split in splits])) == list(range(n_rows))
     for split in splits:
@@ -134,7 +134,7 @@ def test_time_folds_train_strictly_before_they_validate(times: list[int], n_fold
     except DataError:
         return  # too few distinct times; what is refused is tested below
     moment = np.array(times)
-    splits = splits_of(fold_of_row, is_time=True)
+    splits = splits_of(fold_of_row, is_chained=True)
     assert len(splits) == n_folds
     for split in splits:
         assert moment[split.train_rows].max() < moment[split.valid_rows].min()
@@ -284,7 +284,7 @@ def test_a_holdout_validates_its_share_stratified_by_class_and_the_rest_trains(s
     fold_of_row = assign(Folds(kind="holdout", share=0.2, seed=seed), 100, target=codes, classes=["a", "b", "c"])
     assert set(fold_of_row) == {NEVER_VALIDATED, 0}
     assert np.bincount(codes[fold_of_row == 0]).tolist() == [12, 6, 2]
-    (split,) = splits_of(fold_of_row, is_time=False)
+    (split,) = splits_of(fold_of_row, is_chained=False)
     assert sorted([*split.train_rows, *split.valid_rows]) == list(range(100))
     assert len(split.train_rows) == 80
 

@@ -111,7 +111,7 @@ def test_rows_of_no_fold_play_no_part() -> None:
     assert select_greedily(with_nan, target, folds, metric) == select_greedily(short, target[30:], folds[30:], metric)
 
 
-@pytest.mark.parametrize("name", sorted(ensembling.AT_ONCE))
+@pytest.mark.parametrize("name", sorted(name for name, metric in METRICS.items() if metric.of_each))
 def test_scores_at_once_are_those_of_the_metric(name: str) -> None:
     metric = METRICS[name]
     oofs, target = prices() if metric.reads == "value" else classes(2)

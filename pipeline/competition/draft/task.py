@@ -228,10 +228,9 @@ def _transform(
 ) -> TargetTransform:
     if task != "regression":
         return "none"
-    by_metric: dict[str, TargetTransform] = {"log_rmse": "log", "rmsle": "log1p"}
-    if metric in by_metric:
+    if METRICS[metric].scale != "none":
         evidence["target_transform"] = f"what {metric} scores"
-        return by_metric[metric]
+        return METRICS[metric].scale
     values = np.column_stack([numbers_of(files.train.column(name)) for name in target])
     smallest = float(np.nanmin(values)) if np.isfinite(values).any() else -1.0
     is_metric_given = evidence["metric"].startswith("given")

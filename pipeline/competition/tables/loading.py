@@ -72,7 +72,7 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
     )
     check_columns(train, columns_of_spec(spec))
     check_columns(test, [("id", spec.id)])
-    if spec.folds.kind != "holdout" and len(train.frame) < spec.folds.number:
+    if spec.folds.rules.has_number and len(train.frame) < spec.folds.number:
         raise DataError(f"{len(train.frame)} rows cannot make {spec.folds.number} folds", where=train.where())
     if len(test.frame) == 0:
         raise DataError("there are no rows", where=test.where())

@@ -23,11 +23,11 @@ class Baseline:
         self.params = params
 
     def fit(self, rows: FitRows, job: Job) -> Arrays:  # noqa: ARG002
-        """The weighted median under `mae`, the mean under other metrics of numbers; the classes' weighted shares."""
+        """The weighted median for a metric of absolute errors, else the mean; the classes' weighted shares."""
         if not rows.is_regression:
             shares = np.bincount(rows.y.astype(np.int64), weights=rows.weights, minlength=rows.n_classes)
             return {"constant": shares / shares.sum()}
-        if rows.metric.name != "mae":
+        if rows.metric.loss != "mae":
             return {"constant": np.array([np.average(rows.y, weights=rows.weights)])}
         order = np.argsort(rows.y)
         below = np.cumsum(rows.weights[order])

@@ -166,10 +166,8 @@ class _Boosting:
         )
 
     def loss(self, rows: FitRows) -> str:
-        """The loss of numbers; `mae` where the metric is that."""
-        if self.params.loss != "auto":
-            return self.params.loss
-        return "mae" if rows.metric.name == "mae" else "mse"
+        """The loss of numbers: the metric's, if none is set."""
+        return rows.metric.loss if self.params.loss == "auto" else self.params.loss
 
     def _rounds(self, library: ModuleType, rows: FitRows, job: Job) -> int:
         """The mean of the best numbers of rounds on held parts: all of them for few rows, one for many."""

@@ -180,7 +180,7 @@ class HistogramBoosting:
         codes = {column: np.unique(rows.x[:, column]) for column in rows.cardinality}
         codes = {column: known for column, known in codes.items() if len(known) <= 255}  # more are read as numbers
         columns = np.array([*codes, *(j for j in range(rows.x.shape[1]) if j not in codes)], dtype=np.intp)
-        loss = {"loss": "absolute_error"} if rows.metric.name == "mae" else {}
+        loss = {"loss": "absolute_error"} if rows.metric.loss == "mae" else {}
         model = class_of(
             **loss,
             learning_rate=self.params.lr or 1.5 * lr_for(len(rows.y)),
