@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.base import files
 from pipeline.base.errors import SpecError
 from pipeline.config.run import load_run_config
 from pipeline.config.spec import load_spec
