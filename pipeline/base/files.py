@@ -11,8 +11,8 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +25,6 @@ if TYPE_CHECKING:  # the command line shows its help without them
     from numpy.typing import NDArray
 
 READ_BLOCK = 1 << 20  # bytes
-os.umask(UMASK := os.umask(0))  # it can only be read by setting it: once, before there are threads
 
 
 @contextlib.contextmanager
@@ -34,13 +33,12 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     partial: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-        partial = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        name = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+        with name.open("xb") as file:
+            partial = name
             yield file
             file.flush()
             os.fsync(file.fileno())
-        partial.chmod(0o666 & ~UMASK)
         os.replace(partial, path)
         partial = None
     except OSError as error:

@@ -8,31 +8,40 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 LINE_EVERY_S = 10.0
 console = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-_mark = ""
+# of the context, so that a call that runs in a copy of it leaves nothing behind
+_mark = ContextVar("mark", default="")
+_is_quiet = ContextVar("is_quiet", default=False)
 
 
 def mark_messages(mark: str) -> None:
     """Put `mark` behind every message from now on; an empty one ends it."""
-    global _mark
-    _mark = f"  [{mark}]" if mark else ""
+    _mark.set(f"  [{mark}]" if mark else "")
+
+
+def be_quiet() -> None:
+    """Show no message and no progress from now on."""
+    _is_quiet.set(True)
 
 
 def say(message: str) -> None:
-    """One line to the user; never taken as markup."""
-    console.print(message + _mark, markup=False)
+    """Print one line for the user; never taken as markup."""
+    if not _is_quiet.get():
+        console.print(message + _mark.get(), markup=False)
 
 
 @contextlib.contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[float, str], None]]:
     """A bar that is moved by `update(share done, text beside it)`; where there is no terminal, a line now and then."""
+    if _is_quiet.get():
+        yield lambda _, __: None
+        return
     if not console.is_terminal:
         yield _line_now_and_then(title)
         return

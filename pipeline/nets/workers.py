@@ -188,13 +188,13 @@ def run_packs(
 @contextlib.contextmanager
 def _as_before() -> Iterator[None]:
     """What training sets for torch is undone: predictions are made as a later process makes them."""
-    n_threads = torch.get_num_threads()
+    n_threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     try:
         yield
     finally:
         torch.set_num_threads(n_threads)
         torch.set_flush_denormal(False)
-        torch.set_float32_matmul_precision("highest")
+        torch.set_float32_matmul_precision(precision)
 
 
 def _gain_from_processes(jobs: Sequence[PackJob]) -> bool:

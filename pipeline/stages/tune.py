@@ -19,13 +19,23 @@ from pipeline.base.progress import progress_bar, say
 from pipeline.competition.store import FeatureStore
 from pipeline.config.run import RunConfig
 from pipeline.models.base import EpochScores, FitContext
-from pipeline.tuning import Confirmed, Tuning, best_trials, confirm, finished_trials, is_network, open_tuning
+from pipeline.tuning import (
+    Confirmed,
+    Tuning,
+    best_trials,
+    confirm,
+    finished_trials,
+    is_network,
+    open_tuning,
+    quiet_optuna,
+)
 from pipeline.tuning.choice import Ensemble, as_ensemble, as_preset, choose_ensemble, comparison, confirmed_choice
 from pipeline.tuning.report import importances, trial_table, write_plots
 
 SHOW_EVERY_S = 0.25
 
 
+@quiet_optuna()
 def tune(
     store: FeatureStore,
     base: RunConfig,

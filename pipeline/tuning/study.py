@@ -10,7 +10,7 @@ import importlib.util
 import json
 import uuid
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,20 @@ PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {
 }
 
 
+@contextlib.contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Silence what Optuna logs of every trial and warns of its newer parts, until the end of the block or function."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+@quiet_optuna()
 def open_study(
     storage: str | Path,
     name: str,
@@ -76,8 +90,6 @@ def open_study(
         raise SpecError(f"unknown sampler {sampler!r}", hint=did_you_mean(sampler, SAMPLERS))
     if pruner not in PRUNERS:
         raise SpecError(f"unknown pruner {pruner!r}", hint=did_you_mean(pruner, PRUNERS))
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     if isinstance(storage, Path):
         storage.parent.mkdir(parents=True, exist_ok=True)
         lock = _SystemLock(storage.with_suffix(".guard")) if importlib.util.find_spec("fcntl") else None

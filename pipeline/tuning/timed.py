@@ -15,7 +15,7 @@ from pipeline.config.run import RunConfig
 from pipeline.metrics import METRICS
 from pipeline.models.base import FitContext
 from pipeline.tuning.session import open_tuning
-from pipeline.tuning.study import best_trials, finished_trials
+from pipeline.tuning.study import best_trials, finished_trials, quiet_optuna
 from pipeline.tuning.tuner import is_network
 
 BATCH = 8  # networks' trials trained together: few, so that the last batch fits into the time
@@ -23,6 +23,7 @@ FEWEST_TRIALS = 16  # below, the best of them is hardly more than the luckiest
 MOST_TRIALS = 300
 
 
+@quiet_optuna()
 def tune_within(
     store: FeatureStore,
     base: RunConfig,
