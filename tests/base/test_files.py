@@ -90,7 +90,7 @@ def test_a_process_killed_in_the_middle_leaves_the_old_file(tmp_path: Path, has_
     program = f"""
 import os
 from pathlib import Path
-from pipeline.artifacts import atomic_write
+from pipeline.base.files import atomic_write
 with atomic_write(Path({str(path)!r})) as file:
     file.write(b"half")
     file.flush()
@@ -134,7 +134,7 @@ def test_a_full_disk_overwrites_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_folder_that_takes_no_file_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
 ) -> None:
-    monkeypatch.setattr(files.tempfile, "mkstemp", _fails_with(number))
+    monkeypatch.setattr(Path, "open", _fails_with(number))
     with pytest.raises(ArtifactError, match=words):
         files.write_text(tmp_path / "a.txt", "text")
     monkeypatch.undo()
@@ -231,3 +231,14 @@ def test_the_commit_says_when_files_differ_from_it(tmp_path: Path) -> None:
 
 def test_versions_name_what_decides_a_number() -> None:
     assert files.versions().keys() >= {"python", "torch", "numpy", "pandas", "scikit-learn"}
+
+
+def test_a_file_gets_the_permissions_of_the_umask_of_the_moment(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        files.write_text(tmp_path / "private.txt", "x")
+    finally:
+        os.umask(before)
+    files.write_text(tmp_path / "usual.txt", "x")
+    assert (tmp_path / "private.txt").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "usual.txt").stat().st_mode & 0o777 == 0o666 & ~before
