@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from make_house_prices_sample import FILE, N_TRAIN_ROWS, make_house_prices_tables
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
@@ -15,7 +16,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipeline.competition.samples import SAMPLES, SampleCompetition, make_sample, quadrants
-from pipeline.competition.samples.house_prices import N_TRAIN_ROWS, make_house_prices_tables
 
 TABLES = ("train", "test", "sample_submission", "solution")
 ID_AND_TARGET = {
@@ -164,6 +164,13 @@ def test_the_price_rewards_a_model_of_its_logarithm(houses: SampleCompetition) -
     raw_price = cross_val_predict(LinearRegression(), encoded, price, cv=folds)
     raw_log_rmse = np.sqrt(np.mean((np.log(np.maximum(raw_price, 1.0)) - np.log(price)) ** 2))
     assert raw_log_rmse > 1.2 * log_rmse
+
+
+def test_the_stored_houses_are_those_of_the_simulator(houses: SampleCompetition) -> None:
+    train, labelled_test = make_house_prices_tables()
+    pd.testing.assert_frame_equal(houses.train, train, check_exact=True)
+    pd.testing.assert_frame_equal(houses.test, labelled_test.drop(columns="SalePrice"), check_exact=True)
+    assert FILE.stat().st_size < 200_000  # it is part of the package
 
 
 def test_another_seed_gives_other_houses(houses: SampleCompetition) -> None:
