@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.cli import n_cores
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
 from pipeline.competition.store import FeatureStore
@@ -23,6 +22,7 @@ from pipeline.config.run import load_run_config
 from pipeline.config.spec import load_spec
 from pipeline.models.base import FitContext
 from pipeline.models.registry import make_model
+from pipeline.nets.devices import n_cores
 
 
 def without(problem: Problem, split: Split) -> Problem:

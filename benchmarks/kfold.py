@@ -32,6 +32,7 @@ from pipeline.config.run import FeatureSteps, RunConfig, load_run_config
 from pipeline.config.types import Role
 from pipeline.models.base import FitContext
 from pipeline.models.registry import make_model
+from pipeline.nets.devices import n_cores
 
 RECIPES = ("seed-linear", "seed-mlp")
 FOLDS = 5
@@ -83,7 +84,7 @@ def packed(problem: Problem, splits: Sequence[Split], config: RunConfig, seed: i
     """All folds in packs, one worker a core."""
     model = make_model(config.model, config.params, where=config.preset)
     started = time.perf_counter()
-    fitted = model.fit(problem, splits, seed=seed, n_seeds=1, context=FitContext(n_workers=os.cpu_count() or 1))
+    fitted = model.fit(problem, splits, seed=seed, n_seeds=1, context=FitContext(n_workers=n_cores()))
     elapsed_s = time.perf_counter() - started
     last = [line for line in fitted.history if line.epoch == config.params["epochs"]]
     assert len(last) == len(splits)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ from pipeline.models.networks import model
 from pipeline.models.networks.fitted import FittedNeural
 from pipeline.models.networks.model import NeuralParams, fit_many, tensors_for
 from pipeline.models.registry import model_params
+from pipeline.nets.devices import n_cores
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import mse
 from pipeline.nets.merging import CPU_STEP, StepCost
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--constants", action="store_true", help="fit the cost of a step, and nothing else")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3, help="medians of as many, the sides in turn")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--workers", type=int, default=n_cores())
     options = parser.parse_args()
     if options.constants:
         cost, error = fitted_cost()

@@ -12,7 +12,6 @@ of a training step, at the packs' shapes and on as many threads, measured in the
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ from pipeline.models.networks.fitted import FittedNeural
 from pipeline.models.networks.model import NeuralParams, fit_many
 from pipeline.models.networks.tensors import split_tensors
 from pipeline.models.registry import model_params
+from pipeline.nets.devices import n_cores
 from pipeline.nets.workers import pack_sizes
 
 N_TRIALS, WIDTH, BATCH = 16, 64, 64
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4, help="in turn, as a shared machine is not always as fast")
     options = parser.parse_args()
     console = Console()
-    epochs, n_workers = 10 if options.quick else options.epochs, os.cpu_count() or 1
+    epochs, n_workers = 10 if options.quick else options.epochs, n_cores()
     x, problem, splits, source = five_folds()
     configurations = trials(epochs, epochs if options.score_once else 1)
     n_networks, n_rounds = N_TRIALS * FOLDS, min(options.rounds, N_TRIALS)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from pipeline.config.run import FeatureSteps
 from pipeline.metrics import METRICS
 from pipeline.models.base import FitContext
 from pipeline.models.registry import make_model
+from pipeline.nets.devices import n_cores
 
 FOLDS, LEVELS, EPOCHS = 5, 12, 2
 USUAL = {"rows": 10_000, "columns": 100, "members": 5}
@@ -74,7 +74,7 @@ def measure(rows: int, columns: int, members: int) -> dict[str, float]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     make_model("mlp", params, where="benchmark").fit(
-        problem, splits, seed=0, n_seeds=members // FOLDS, context=FitContext(n_workers=os.cpu_count() or 1)
+        problem, splits, seed=0, n_seeds=members // FOLDS, context=FitContext(n_workers=n_cores())
     )
     elapsed_s = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

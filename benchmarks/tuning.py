@@ -10,7 +10,6 @@ trials finished and the best out-of-fold log-RMSE.
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -26,6 +25,7 @@ from rich.table import Table
 from pipeline.config.run import RunConfig, load_run_config
 from pipeline.config.search_space import SpaceEntry
 from pipeline.models.base import FitContext
+from pipeline.nets.devices import n_cores
 from pipeline.tuning import Ownership, Tuner, best_trials, finished_trials, open_study, suggest
 
 SPACE = {
@@ -58,7 +58,7 @@ def packed(base: RunConfig, seconds: float, folder: Path) -> optuna.Study:
     study, storage = open_study(
         folder / "study.log", "packed", metric=LOG_RMSE, sampler="tpe", pruner="none", epochs=1, seed=0
     )
-    context = FitContext(n_workers=os.cpu_count() or 1)
+    context = FitContext(n_workers=n_cores())
     owner = Ownership(study, storage)
     tuner = Tuner(study, owner, SPACE, base, LOG_RMSE, lambda _: problem, splits, context, lambda _, __: None)
     stops_at = time.monotonic() + seconds
@@ -90,9 +90,7 @@ def main() -> None:
         best = best_trials(study, LOG_RMSE, 1)[0].value or float("nan")
         table.add_row(how, f"{n_trials}", f"{ratio:.1f}x", f"{best:.4f}")
     console = Console()
-    console.print(
-        f"House Prices, 5 folds, {options.epochs} epochs, {options.seconds:.0f} s each, {os.cpu_count()} cores"
-    )
+    console.print(f"House Prices, 5 folds, {options.epochs} epochs, {options.seconds:.0f} s each, {n_cores()} cores")
     console.print(table)
 
 

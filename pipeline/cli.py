@@ -148,7 +148,7 @@ def train(
     store, run = _trained(workspace, config, device, workers)
     print(f"run: {run.path}")
     if repeats:
-        from pipeline.nets.devices import choose_device
+        from pipeline.nets.devices import choose_device, n_cores
 
         where, n_workers = choose_device(device), workers or n_cores()
         found = repeat_run(store, config, run, n_repeats=repeats, device=where, n_workers=n_workers)
@@ -264,7 +264,7 @@ def tune(
     """Tune a model: Optuna proposes, packs train networks, trials x folds, other models one by one. Resumes."""
     from pipeline.base import files
     from pipeline.config.run import load_run_config
-    from pipeline.nets.devices import choose_device
+    from pipeline.nets.devices import choose_device, n_cores
     from pipeline.stages.runs import show_frame
     from pipeline.stages.tune import tune as tune_model
 
@@ -467,7 +467,7 @@ def _with_features(workspace: Workspace) -> tuple[FeatureStore, bool]:
 
 
 def _trained(workspace: Workspace, config: RunConfig, device: str, workers: int) -> tuple[FeatureStore, RunFolder]:
-    from pipeline.nets.devices import choose_device
+    from pipeline.nets.devices import choose_device, n_cores
     from pipeline.scoring.data_check import say_trust, trust_in
     from pipeline.stages.train import train_run
 
@@ -478,7 +478,7 @@ def _trained(workspace: Workspace, config: RunConfig, device: str, workers: int)
 
 
 def _finished(workspace: Workspace, config: RunConfig, device: str, workers: int) -> tuple[FeatureStore, Path]:
-    from pipeline.nets.devices import choose_device
+    from pipeline.nets.devices import choose_device, n_cores
     from pipeline.stages.final import make_final
 
     store, run = _trained(workspace, config, device, workers)
@@ -492,7 +492,7 @@ def _best(
     """The features, the submission of the best ensemble, and whether Ctrl-C ended it."""
     from pipeline.best.race import make_best
     from pipeline.models.base import FitContext
-    from pipeline.nets.devices import choose_device
+    from pipeline.nets.devices import choose_device, n_cores
     from pipeline.scoring.ensembling import SMALLEST_WEIGHT
     from pipeline.stages.final import make_final
     from pipeline.stages.train import train_run
@@ -521,11 +521,6 @@ def _best(
         started=started,
     )
     return store, best.submission, best.is_interrupted
-
-
-def n_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _print_version(is_asked: bool) -> None:

@@ -1,4 +1,4 @@
-"""Which device trains. Knows torch's backends; knows nothing of what is trained."""
+"""Which device trains, and on how many cores. Knows torch's backends; knows nothing of what is trained."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import joblib
 import torch
 
 from pipeline.base.errors import PipelineError
@@ -27,6 +28,11 @@ def choose_device(name: str = "auto") -> torch.device:
             f"the device {name!r} is not there", hint=f"This machine has: {there}. DEVICE=auto picks one."
         )
     return torch.device(name)
+
+
+def n_cores() -> int:
+    """Cores this process may use: its affinity and its container's quota count."""
+    return int(joblib.cpu_count())
 
 
 def describe_device(device: torch.device) -> str:
