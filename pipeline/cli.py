@@ -176,7 +176,7 @@ def submit(
 ) -> None:
     """Everything up to a checked submission, and its upload. What is there and up to date is not made again."""
     started = time.monotonic()
-    from pipeline.base import files
+    from pipeline.config.records import Provenance
     from pipeline.stages.submit import submit as submit_file
 
     workspace, is_interrupted = Workspace(root, competition), False
@@ -187,10 +187,10 @@ def submit(
     else:
         store, path = _finished(workspace, _run_config(workspace, preset, model, overrides), device, workers)
     submit_file(store, path, is_upload_wanted=upload, may_use_last_slot=yes)
-    provenance = files.read_json(path.with_suffix(".json"))
+    provenance = Provenance.read(path.with_suffix(".json"))
     sample = "  SAMPLE DATA" if store.is_sample else ""
-    nested = f"  nested {provenance['nested_score']:.5f}" if "nested_score" in provenance else ""
-    print(f"submission: {path}  cv {provenance['metric']} {provenance['cv_score']:.5f}{nested}{sample}")
+    nested = "" if provenance.nested_score is None else f"  nested {provenance.nested_score:.5f}"
+    print(f"submission: {path}  cv {provenance.metric} {provenance.cv_score:.5f}{nested}{sample}")
     if is_interrupted:
         raise KeyboardInterrupt
 
@@ -423,6 +423,7 @@ def _name_and_place(given: str) -> tuple[str, Path | None]:
 def _run_config(workspace: Workspace, preset: str, model: str | None, overrides: list[str] | None) -> RunConfig:
     """The run to train. `auto` is what `tune` found, if it is of the features at hand, else the preset `fast`."""
     from pipeline.base import files
+    from pipeline.competition.manifest import FeatureManifest
     from pipeline.config.run import load_run_config
 
     if preset == "best":
@@ -432,7 +433,7 @@ def _run_config(workspace: Workspace, preset: str, model: str | None, overrides:
         is_current = (
             best.exists()
             and workspace.manifest.exists()
-            and (files.read_json(best)["features"] == files.read_json(workspace.manifest)["fingerprint"])
+            and (files.read_json(best)["features"] == FeatureManifest.read(workspace.manifest).fingerprint)
         )
         preset = "tuned" if is_current else "fast"
         say(f"preset: {'what tune found' if is_current else 'fast (nothing is tuned yet)'}")

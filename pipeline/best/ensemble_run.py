@@ -62,7 +62,7 @@ def read_member(
 
 def ensemble_folder(store: FeatureStore) -> RunFolder:
     """The folder of the ensemble on these features."""
-    return store.workspace.run(f"{BEST}-{ENSEMBLE}-{files.sha256_of_json(store.manifest['fingerprint'])[:8]}")
+    return store.workspace.run(f"{BEST}-{ENSEMBLE}-{files.sha256_of_json(store.manifest.fingerprint)[:8]}")
 
 
 def write_ensemble(

@@ -20,6 +20,7 @@ from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import SpecError, did_you_mean
 from pipeline.competition.feature_function import apply_feature_function
 from pipeline.competition.folds import FoldArray, Split, assign_folds, sample_rows, splits_of
+from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.problem import Problem
 from pipeline.competition.tables import load_tables
 from pipeline.competition.workspace import RunFolder, Workspace
@@ -39,10 +40,9 @@ class FeatureStore:
     n_rows: int | None = None  # train rows seen of all: a sample by fold and class; None: all
 
     @cached_property
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> FeatureManifest:
         """Columns, row counts, classes, hashes."""
-        manifest: dict[str, Any] = files.read_json(self.workspace.manifest)
-        return manifest
+        return FeatureManifest.read(self.workspace.manifest)
 
     @cached_property
     def train(self) -> pd.DataFrame:
@@ -129,13 +129,12 @@ class FeatureStore:
     @property
     def classes(self) -> list[Label]:
         """Class labels in code order; [] for regression."""
-        classes: list[Label] = self.manifest["classes"]
-        return classes
+        return self.manifest.classes
 
     @property
     def is_sample(self) -> bool:
         """Whether the data is the project's own sample, which is never uploaded."""
-        return bool(self.manifest["is_sample"])
+        return self.manifest.is_sample
 
     @property
     def target(self) -> FloatArray:
@@ -144,7 +143,7 @@ class FeatureStore:
 
     def apply_own_features(self, config: RunConfig, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
         """The frame and its roles, after the competition's own feature function if it has one and the run wants it."""
-        roles = self.manifest["roles"]
+        roles = self.manifest.roles
         if not config.features.feature_function or self.spec.feature_function is None:
             return frame, roles
         return apply_feature_function(self.workspace.folder / self.spec.feature_function, frame, roles)
@@ -166,7 +165,7 @@ class FeatureStore:
             features=config.features.of_pixels() if self.spec.encoder.pixels else config.features,
             scope=config.scope or self.spec.encoder.scope,
             target_transform=self._transform(config),
-            left_out=tuple(self.manifest["left_out"]),
+            left_out=tuple(self.manifest.left_out),
             balances_classes=config.class_weights == "balanced",
         )
 
@@ -201,7 +200,7 @@ class FeatureStore:
         own = self.spec.feature_function if is_own_asked else None
         path = self.workspace.folder / own if own else None
         return {
-            "features": self.manifest["fingerprint"],
+            "features": self.manifest.fingerprint,
             "config": config.identity,
             "feature_function": files.sha256_of(path) if path is not None and path.exists() else None,
             **({"encoder": encoder} if encoder else {}),
@@ -215,7 +214,7 @@ class FeatureStore:
         return {
             "run": run.name,
             "competition": self.workspace.competition,
-            "data": self.manifest["data"],
+            "data": self.manifest.data,
             "is_sample": self.is_sample,
             "config": config.model_dump(),
             "metric": self.spec.metric,
@@ -224,7 +223,7 @@ class FeatureStore:
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "device": device,
             "fingerprint": self.fingerprint(config),
-            "folds_sha256": self.manifest["folds_sha256"],
+            "folds_sha256": self.manifest.folds_sha256,
             "git_commit": files.git_commit(self.workspace.root),
             "versions": files.versions(),
         }

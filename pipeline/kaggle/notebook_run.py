@@ -7,15 +7,15 @@ what the script does.
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from pipeline.base import files
 from pipeline.base.errors import ArtifactError, KaggleError
 from pipeline.base.locks import hold
 from pipeline.base.progress import progress_bar, say
+from pipeline.config.artifact import Artifact
+from pipeline.config.records import Provenance, RawFile
 from pipeline.kaggle.client import KaggleSession, kernels
 from pipeline.kaggle.client.calls import Clock
 from pipeline.kaggle.client.faults import STALE
@@ -30,10 +30,13 @@ N_LOG_LINES = 15  # shown of a run that failed
 Status = Literal["pushing", "pushed", "failed", "fetched"]
 
 
-@dataclass(frozen=True)
-class State:
+class State(Artifact):
     """What became of a bundle. `pushing` is written before it is sent; `version` is 0 until Kaggle named it."""
 
+    WHAT: ClassVar[str] = "the state of a notebook"
+    REMEDY: ClassVar[str] = "Move it away; Kaggle is asked then whether it has the notebook."
+
+    format: Literal[1] = 1
     bundle: str
     status: Status
     owner: str
@@ -49,6 +52,18 @@ class State:
         return KernelVersion(self.owner, self.slug, self.version)
 
 
+class OutputManifest(Artifact):
+    """`manifest.json` as `kaggle/notebook/script.py` writes it at Kaggle, beside the submission."""
+
+    WHAT: ClassVar[str] = "a notebook's manifest"
+
+    format: Literal[1] = 1
+    bundle: str
+    files: dict[str, RawFile]
+    provenance: Provenance
+    elapsed_s: float
+
+
 class StateFile:
     """What became of one bundle; every bundle has its own file."""
 
@@ -57,18 +72,11 @@ class StateFile:
 
     def read(self) -> State | None:
         """The state, or None when the bundle was never pushed from here. Raises ArtifactError."""
-        if not self.path.exists():
-            return None
-        try:
-            return State(**files.read_json(self.path))
-        except TypeError as error:
-            raise ArtifactError(
-                f"is no state of a notebook: {error}", where=str(self.path), hint="Move it away."
-            ) from error
+        return State.read(self.path) if self.path.exists() else None
 
     def write(self, state: State) -> State:
         """Keep `state`."""
-        files.write_json(self.path, asdict(state))
+        state.write(self.path)
         return state
 
 
@@ -87,7 +95,7 @@ def push_once(session: KaggleSession, file: StateFile, bundle: Bundle, state: St
             found = kernels.find_pushed(session, state.owner, state.slug, bundle.id)
             if found is not None and found.number != left_behind:
                 say(f"kernel: Kaggle has this bundle already; going on with {found}")
-                return file.write(replace(state, status="pushed", version=found.number))
+                return file.write(state.updated(status="pushed", version=found.number))
         file.write(state)
         try:
             pushed = kernels.push(session, bundle.metadata, bundle.text)
@@ -97,9 +105,9 @@ def push_once(session: KaggleSession, file: StateFile, bundle: Bundle, state: St
                 raise
             return file.write(_after_doubt(session, bundle, state, left_behind, error))
         version = pushed.version
-        state = replace(state, status="pushed", owner=version.owner, slug=version.slug, version=version.number)
+        state = state.updated(status="pushed", owner=version.owner, slug=version.slug, version=version.number)
         if pushed.refused_sources:
-            file.write(replace(state, status="failed"))
+            file.write(state.updated(status="failed"))
             raise KaggleError(
                 f"left out inputs of {version}: {', '.join(pushed.refused_sources)}",
                 kind="push refused",
@@ -127,7 +135,7 @@ def follow(session: KaggleSession, file: StateFile, state: State, *, wait_s: flo
             if word == "complete":
                 return
             if word in ("error", "cancelled"):
-                file.write(replace(state, status="failed"))
+                file.write(state.updated(status="failed"))
                 raise _failed(session, file, state.kernel, word, found.failure)
             if Clock.now() - started >= wait_s:
                 raise KaggleError(
@@ -142,10 +150,8 @@ def follow(session: KaggleSession, file: StateFile, state: State, *, wait_s: flo
             n_asked += 1
 
 
-def fetch_output(
-    session: KaggleSession, file: StateFile, state: State, *, max_bytes: int
-) -> tuple[dict[str, Any], bytes]:
-    """Manifest and submission of the version, the one held against the other. Raises KaggleError."""
+def fetch_output(session: KaggleSession, file: StateFile, state: State, *, max_bytes: int) -> tuple[Provenance, bytes]:
+    """Provenance and content of the version's submission, held against its manifest. Raises KaggleError."""
     for delay in LOOK_AGAIN_S:
         Clock.sleep(delay)
         try:
@@ -169,23 +175,18 @@ def fetch_output(
     raise failure
 
 
-def _checked(state: State, manifest: bytes, submission: bytes) -> dict[str, Any]:
-    """The manifest, if it is this bundle's and names just these bytes."""
+def _checked(state: State, content: bytes, submission: bytes) -> Provenance:
+    """The manifest's provenance, if it is this bundle's and names just these bytes."""
     try:
-        found: dict[str, Any] = json.loads(manifest, parse_constant=_refuse)
-        told, bundle = found["files"][SUBMISSION_FILE]["sha256"], found["bundle"]
-        assert isinstance(found["provenance"], dict)
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise _bad_output(state.kernel, f"{MANIFEST_FILE} is not the script's", []) from error
-    if bundle != state.bundle:
-        raise _bad_output(state.kernel, f"the output is that of another bundle, {str(bundle)[:12]}", [])
-    if told != hashlib.sha256(submission).hexdigest():
+        manifest = OutputManifest.parse(content, where=MANIFEST_FILE)
+    except ArtifactError as error:
+        raise _bad_output(state.kernel, f"{MANIFEST_FILE} is not the script's: {error.what}", []) from error
+    if manifest.bundle != state.bundle:
+        raise _bad_output(state.kernel, f"the output is that of another bundle, {manifest.bundle[:12]}", [])
+    told = manifest.files.get(SUBMISSION_FILE)
+    if told is None or told.sha256 != hashlib.sha256(submission).hexdigest():
         raise _bad_output(state.kernel, f"{SUBMISSION_FILE} is not what {MANIFEST_FILE} says: it was changed", [])
-    return found
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    return manifest.provenance
 
 
 def _keep_log(file: StateFile, version: KernelVersion, log: list[str]) -> None:
@@ -203,7 +204,7 @@ def _after_doubt(session: KaggleSession, bundle: Bundle, state: State, left_behi
             found = kernels.find_pushed(session, state.owner, state.slug, bundle.id)
             if found is not None and found.number != left_behind:
                 say(f"kernel: Kaggle took it as {found}")
-                return replace(state, status="pushed", version=found.number)
+                return state.updated(status="pushed", version=found.number)
     except KaggleError as second:
         say(f"kernel: {second.what}")
     raise KaggleError(

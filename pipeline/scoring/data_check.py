@@ -52,7 +52,7 @@ def known_trust(store: FeatureStore) -> dict[str, Any] | None:
     if not path.exists():
         return None
     kept: dict[str, Any] = files.read_json(path)
-    return kept["trust"] if kept["fingerprint"] == store.manifest["fingerprint"] else None
+    return kept["trust"] if kept["fingerprint"] == store.manifest.fingerprint else None
 
 
 def trust_in(
@@ -63,7 +63,7 @@ def trust_in(
     if known is not None and known["n_rows"] >= n_rows:
         return Trust(**{**known, "findings": [Finding(**one) for one in known["findings"]]})
     found = _looked(store, n_rows, n_columns, on_progress or (lambda _, __: None))
-    files.write_json(_path(store), {"fingerprint": store.manifest["fingerprint"], "trust": asdict(found)})
+    files.write_json(_path(store), {"fingerprint": store.manifest.fingerprint, "trust": asdict(found)})
     return found
 
 
@@ -90,7 +90,7 @@ def _looked(store: FeatureStore, n_rows: int, n_columns: int, on_progress: OnPro
     rows, test_rows = (_some(len(frame), n_rows, rng) for frame in (store.train, store.test))
     columns = [store.train.columns[i] for i in _some(store.train.shape[1], n_columns, rng)]
     frames = [store.train.iloc[rows][columns], store.test.iloc[test_rows][columns]]
-    train, test = numbers_of(frames, store.manifest["roles"])
+    train, test = numbers_of(frames, store.manifest.roles)
     target = (store.target if store.target.ndim == 1 else store.target[:, 0])[rows]
     if store.spec.task == "regression":
         target = transform_target(store.spec.target_transform, target)

@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -22,6 +21,7 @@ from pipeline.base.progress import say
 from pipeline.competition import idx_images
 from pipeline.competition.samples import NOT_ON_KAGGLE, SAMPLES, make_sample
 from pipeline.competition.workspace import Workspace
+from pipeline.config.records import RawFile, RawSource
 from pipeline.kaggle import client
 from pipeline.kaggle.client import KaggleSession
 
@@ -37,8 +37,8 @@ def fetch_data(workspace: Workspace, slug: str, *, place: Path | None = None) ->
     place = place or _given_place(workspace.competition, slug)
     is_for_kaggle = client.find_credentials() is not None and slug not in NOT_ON_KAGGLE
     if workspace.source.exists():
-        source = files.read_json(workspace.source)
-        if not source["is_sample"] or (place is None and not is_for_kaggle):
+        source = RawSource.read(workspace.source)
+        if not source.is_sample or (place is None and not is_for_kaggle):
             _check_unchanged(workspace, source)
             return
         if place is not None:
@@ -158,24 +158,20 @@ def _write_kaggle_csv(path: Path, frame: pd.DataFrame) -> None:
 
 
 def _write_source(workspace: Workspace, source: str, *, is_sample: bool) -> None:
+    fetched_at = datetime.now(UTC).isoformat(timespec="seconds")
     recorded = {
-        path.name: {"bytes": path.stat().st_size, "sha256": files.sha256_of(path)} for path in _raw_files(workspace.raw)
+        path.name: RawFile(bytes=path.stat().st_size, sha256=files.sha256_of(path))
+        for path in _raw_files(workspace.raw)
     }
-    record = {
-        "source": source,
-        "is_sample": is_sample,
-        "fetched_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "files": recorded,
-    }
-    files.write_json(workspace.source, record)
+    RawSource(source=source, is_sample=is_sample, fetched_at=fetched_at, files=recorded).write(workspace.source)
 
 
-def _check_unchanged(workspace: Workspace, source: dict[str, Any]) -> None:
-    for name, recorded in source["files"].items():
+def _check_unchanged(workspace: Workspace, source: RawSource) -> None:
+    for name, recorded in source.files.items():
         path = workspace.raw / name
         if not path.exists():
             raise DataError("a raw file is gone", where=str(path), hint=f"Delete {workspace.raw} to fetch it again.")
-        if path.stat().st_size != recorded["bytes"] or files.sha256_of(path) != recorded["sha256"]:
+        if path.stat().st_size != recorded.bytes or files.sha256_of(path) != recorded.sha256:
             raise DataError(
                 "a raw file was changed after it was fetched",
                 where=str(path),

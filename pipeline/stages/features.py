@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import numpy as np
 import pandas as pd
 
@@ -11,9 +9,11 @@ from pipeline import __version__
 from pipeline.base import files
 from pipeline.base.progress import say
 from pipeline.competition.folds import NEVER_VALIDATED, assign_folds
+from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.store import SAMPLE_MARK
 from pipeline.competition.tables import find_raw, load_tables, read_table
 from pipeline.competition.workspace import Workspace
+from pipeline.config.records import RawSource
 from pipeline.config.spec import CompetitionSpec
 
 
@@ -22,15 +22,16 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
 
     Raises DataError when the files do not fit the spec; nothing is overwritten then.
     """
-    source = files.read_json(workspace.source)
+    source = RawSource.read(workspace.source)
     fingerprint = files.sha256_of_json(
         {
-            "files": {name: record["sha256"] for name, record in source["files"].items()},
+            "files": {name: file.sha256 for name, file in source.files.items()},
             "spec": spec.model_dump(exclude={"encoder", "feature_function", "tune"}),
             "version": __version__,
         }
     )
-    if workspace.manifest.exists() and files.read_json(workspace.manifest)["fingerprint"] == fingerprint:
+    known = FeatureManifest.read_or_none(workspace.manifest, otherwise="the features are made again")
+    if known is not None and known.fingerprint == fingerprint:
         return False
     tables = load_tables(workspace.raw, spec)
     target = tables.target.to_numpy(dtype=np.float64)
@@ -56,27 +57,27 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
     files.write_parquet(workspace.features / "sample_submission.parquet", sample)
     files.write_npy(workspace.features / "folds.npy", fold_of_row)
     n_folds = int(fold_of_row.max()) + 1
-    manifest = {
-        "competition": workspace.competition,
-        "is_sample": source["is_sample"],
-        "data": SAMPLE_MARK if source["is_sample"] else source["source"],
-        "fingerprint": fingerprint,
-        "raw_files": source["files"],
-        "n_train_rows": len(tables.train),
-        "n_test_rows": len(tables.test),
-        "roles": tables.roles,
-        "dtypes": {str(name): str(dtype) for name, dtype in tables.train.dtypes.items()},
-        "recipes": [asdict(recipe) for recipe in tables.recipes],
-        "left_out": tables.left_out,
-        "classes": tables.classes,
-        "n_folds": n_folds,
-        "rows_by_fold": [int((fold_of_row == fold).sum()) for fold in range(n_folds)],
-        "n_never_validated": int((fold_of_row == NEVER_VALIDATED).sum()),
-        "folds_sha256": files.sha256_of(workspace.features / "folds.npy"),
-        "notes": tables.notes,
-        "versions": files.versions(),
-    }
-    files.write_json(workspace.manifest, manifest)
+    manifest = FeatureManifest(
+        competition=workspace.competition,
+        is_sample=source.is_sample,
+        data=SAMPLE_MARK if source.is_sample else source.source,
+        fingerprint=fingerprint,
+        raw_files=source.files,
+        n_train_rows=len(tables.train),
+        n_test_rows=len(tables.test),
+        roles=tables.roles,
+        dtypes={str(name): str(dtype) for name, dtype in tables.train.dtypes.items()},
+        recipes=tables.recipes,
+        left_out=tables.left_out,
+        classes=tables.classes,
+        n_folds=n_folds,
+        rows_by_fold=[int((fold_of_row == fold).sum()) for fold in range(n_folds)],
+        n_never_validated=int((fold_of_row == NEVER_VALIDATED).sum()),
+        folds_sha256=files.sha256_of(workspace.features / "folds.npy"),
+        notes=tables.notes,
+        versions=files.versions(),
+    )
+    manifest.write(workspace.manifest)
     for name, reason in tables.left_out.items():
         say(f"features: {name!r} is left out: {reason}")
     for note in tables.notes:

@@ -17,6 +17,7 @@ from pipeline.base.progress import progress_bar, say
 from pipeline.competition.folds import Split
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder, part_folder
+from pipeline.config.records import Provenance
 from pipeline.config.run import RunConfig
 from pipeline.kaggle.submission import check_submission, make_submission
 from pipeline.models.base import FitContext
@@ -46,11 +47,11 @@ def make_final(
     report = files.read_json(run.report)
     submission_path = store.workspace.submissions / f"{run.name}.csv"
     provenance_path = submission_path.with_suffix(".json")
-    if submission_path.exists() and provenance_path.exists():
-        known = files.read_json(provenance_path)
-        is_same = known["fingerprint"] == report["fingerprint"] and known["final"] == strategy
-        is_same = is_same and known.get("nested_score") == report.get("nested_score")
-        if is_same and known["sha256"] == files.sha256_of(submission_path):
+    known = Provenance.read_or_none(provenance_path, otherwise="the submission is made again")
+    if known is not None and submission_path.exists():
+        is_same = known.fingerprint == report["fingerprint"] and known.final == strategy
+        is_same = is_same and known.nested_score == report.get("nested_score")
+        if is_same and known.sha256 == files.sha256_of(submission_path):
             if not is_interim:
                 say(f"final: {submission_path} is up to date")
             return submission_path
@@ -67,27 +68,28 @@ def make_final(
     submission = make_submission(store.spec, store.classes, store.sample_submission, test_ids, prediction)
     check_submission(store.spec, store.classes, store.sample_submission, submission)
     files.write_csv(submission_path, submission)
-    provenance = {
-        "run": run.name,
-        "submission": submission_path.name,
-        "sha256": files.sha256_of(submission_path),
-        "n_rows": len(submission),
-        "data": store.manifest["data"],
-        "is_sample": store.is_sample,
-        "metric": report["metric"],
-        "cv_score": report["cv_score"],
-        **({"nested_score": report["nested_score"]} if "nested_score" in report else {}),
-        "final": strategy,
-        "final_reason": reason,
-        "fingerprint": report["fingerprint"],
-        "config": report["config"],
-        "raw_files": {name: record["sha256"] for name, record in store.manifest["raw_files"].items()},
-        "git_commit": files.git_commit(store.workspace.root),
-        "versions": files.versions(),
-        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "elapsed_s": round(time.monotonic() - started, 2),
-    }
-    files.write_json(provenance_path, provenance)
+    provenance = Provenance(
+        run=run.name,
+        submission=submission_path.name,
+        sha256=files.sha256_of(submission_path),
+        n_rows=len(submission),
+        data=store.manifest.data,
+        is_sample=store.is_sample,
+        metric=report["metric"],
+        cv_score=report["cv_score"],
+        nested_score=report.get("nested_score"),
+        final=strategy,
+        final_reason=reason,
+        fingerprint=report["fingerprint"],
+        config=report["config"],
+        raw_files={name: file.sha256 for name, file in store.manifest.raw_files.items()},
+        git_commit=files.git_commit(store.workspace.root),
+        versions=files.versions(),
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        elapsed_s=round(time.monotonic() - started, 2),
+        kernel=None,
+    )
+    provenance.write(provenance_path)
     return submission_path
 
 

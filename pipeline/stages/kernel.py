@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.base import files
 from pipeline.base.errors import DataError, KaggleError
@@ -12,6 +11,7 @@ from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables import read_table
 from pipeline.competition.workspace import Workspace
+from pipeline.config.records import NotebookVersion, Provenance
 from pipeline.config.run import RunConfig
 from pipeline.config.spec import CompetitionSpec
 from pipeline.kaggle.client import RULES_URL, KaggleSession
@@ -78,9 +78,9 @@ def run_at_kaggle(
     state = _pushed(session, store, bundle, attached, file, is_again=is_again)
     follow(session, file, state, wait_s=wait_s)
     max_bytes = BYTES_AS_SAMPLE * len(store.sample_submission.to_csv(index=False)) + (1 << 20)
-    manifest, content = fetch_output(session, file, state, max_bytes=max_bytes)
-    path = _written(store, state, manifest["provenance"], content, config.run_name)
-    file.write(replace(state, status="fetched", submission=str(path.relative_to(store.workspace.root))))
+    provenance, content = fetch_output(session, file, state, max_bytes=max_bytes)
+    path = _written(store, state, provenance, content, config.run_name)
+    file.write(state.updated(status="fetched", submission=str(path.relative_to(store.workspace.root))))
     return path
 
 
@@ -118,17 +118,17 @@ def _pushed(
     bundle = bundle.owned_by(session.user)
     bundle.write(file.folder)
     state = State(
-        bundle.id,
-        "pushing",
-        session.user,
-        bundle.slug,
+        bundle=bundle.id,
+        status="pushing",
+        owner=session.user,
+        slug=bundle.slug,
         git_commit=files.git_commit(store.workspace.root),
         is_code=competition.is_code_only,
     )
     return push_once(session, file, bundle, state, is_again=is_again)
 
 
-def _written(store: FeatureStore, state: State, provenance: dict[str, Any], content: bytes, run: str) -> Path:
+def _written(store: FeatureStore, state: State, provenance: Provenance, content: bytes, run: str) -> Path:
     """Check the output as any submission and put it, with its provenance, into `submissions/<competition>/`."""
     folder = store.workspace.kernels / f"v{state.version}"
     with files.atomic_write(folder / SUBMISSION_FILE) as file:
@@ -136,39 +136,38 @@ def _written(store: FeatureStore, state: State, provenance: dict[str, Any], cont
     try:
         frame = read_table(folder / SUBMISSION_FILE, na_is_category=store.spec.label_columns)
         check_submission(store.spec, store.classes, store.sample_submission, frame)
-        if (provenance.get("run"), provenance.get("metric")) != (run, store.spec.metric):
-            raise DataError(f"it is of the run {provenance.get('run')!r}", where="manifest", hint=f"Wanted: {run}.")
-        cv_score = float(provenance["cv_score"])
-    except (DataError, KeyError, TypeError, ValueError) as error:
+        if (provenance.run, provenance.metric) != (run, store.spec.metric):
+            raise DataError(f"it is of the run {provenance.run!r}", where="manifest", hint=f"Wanted: {run}.")
+    except DataError as error:
         raise KaggleError(
             f"the output is no submission: {error}",
             kind="bad output",
             where=str(state.kernel),
             hint=f"It is kept in {folder}; nothing was sent. --again pushes a new version.",
         ) from error
-    raw_files = {name: record["sha256"] for name, record in store.manifest["raw_files"].items()}
-    if provenance.get("raw_files") != raw_files:
+    if provenance.raw_files != {name: file.sha256 for name, file in store.manifest.raw_files.items()}:
         say("kernel: the files at Kaggle are not byte for byte those here; the notebook used its own")
     path = store.workspace.submissions / f"{run}-kernel-v{state.version}.csv"
     with files.atomic_write(path) as file:
         file.write(content)
-    kernel = {"owner": state.owner, "slug": state.slug, "version": state.version, "file_name": SUBMISSION_FILE}
-    provenance |= {
-        "submission": path.name,
-        "sha256": files.sha256_of(path),
-        "cv_score": cv_score,
-        "is_sample": False,
-        "git_commit": state.git_commit,
-        "kernel": {**kernel, "bundle": state.bundle, "is_code": state.is_code},
-    }
-    files.write_json(path.with_suffix(".json"), provenance)
-    say(f"kernel: {path}: {len(frame)} rows, sha256 as the notebook wrote it, cv {store.spec.metric} {cv_score:.5f}")
+    notebook = NotebookVersion(
+        owner=state.owner,
+        slug=state.slug,
+        version=state.version,
+        file_name=SUBMISSION_FILE,
+        bundle=state.bundle,
+        is_code=state.is_code,
+    )
+    changes = {"submission": path.name, "sha256": files.sha256_of(path), "git_commit": state.git_commit}
+    provenance.updated(**changes, is_sample=False, kernel=notebook).write(path.with_suffix(".json"))
+    cv = f"cv {provenance.metric} {provenance.cv_score:.5f}"
+    say(f"kernel: {path}: {len(frame)} rows, sha256 as the notebook wrote it, {cv}")
     return path
 
 
 def _is_as_fetched(path: Path) -> bool:
-    record = files.read_json(path.with_suffix(".json"))
-    return bool(record["sha256"] == files.sha256_of(path))
+    known = Provenance.read_or_none(path.with_suffix(".json"), otherwise="the output is fetched again")
+    return known is not None and known.sha256 == files.sha256_of(path)
 
 
 def _why_not(store: FeatureStore, *, is_push_wanted: bool) -> str | None:

@@ -11,7 +11,7 @@ from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import ArtifactError, did_you_mean
 from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
-from pipeline.competition.tables import ColumnRecipe, load_new_rows
+from pipeline.competition.tables import load_new_rows
 from pipeline.competition.workspace import RunFolder, part_folder
 from pipeline.config.run import RunConfig
 from pipeline.encoders import Encodings
@@ -31,8 +31,7 @@ def predict_file(store: FeatureStore, run_name: str, rows: Path, output: Path, *
     if is_own_process:
         config = RunConfig.model_validate(files.read_json(run.report)["config"])
         import_lean(part.model for _, part in config.weighted_parts)
-    recipes = [ColumnRecipe(**recipe) for recipe in store.manifest["recipes"]]
-    new = load_new_rows(rows, store.spec.id, recipes)
+    new = load_new_rows(rows, store.spec.id, store.manifest.recipes)
     for note in new.notes:
         say(f"predict: {note}")
     prediction = _Predictor(store, new.features).of_run(run)
@@ -61,7 +60,7 @@ class _Predictor:
             members = [find_run(self.store, member["run"]) for member in report["members"]]
             return blend([self.of_run(member, is_member=True) for member in members], weights, metric)
         folder = run.final_model if is_refitted else run.model
-        splits = [0] if is_refitted else range(self.store.manifest["n_folds"])
+        splits = [0] if is_refitted else range(self.store.manifest.n_folds)
         predictions = []
         for number, (_, part) in enumerate(parts):
             fitted = entry_of(part.model).load(part_folder(folder, number, len(parts)))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pipeline.base import files
 from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables import read_table
+from pipeline.config.records import NotebookVersion, Provenance
 from pipeline.kaggle.client import COMPETITION_URL, KaggleSession, OutputName
 from pipeline.kaggle.ledger import Entry, Ledger
 from pipeline.kaggle.submission import check_submission
@@ -28,36 +28,35 @@ def submit(
     """Check the file once more, send it unless it was sent, and say its score. Raises DataError, KaggleError."""
     frame = read_table(submission, na_is_category=store.spec.label_columns)
     check_submission(store.spec, store.classes, store.sample_submission, frame)
-    provenance = files.read_json(submission.with_suffix(".json"))
-    reason = _why_not(store, is_sample=provenance["is_sample"], is_upload_wanted=is_upload_wanted)
+    provenance = Provenance.read(submission.with_suffix(".json"))
+    reason = _why_not(store, is_sample=provenance.is_sample, is_upload_wanted=is_upload_wanted)
     if reason is not None:
         say(f"submit: nothing was uploaded: {reason}")
         return
-    kernel = provenance.get("kernel", {})
-    is_code = bool(kernel) and kernel["is_code"]
+    notebook = provenance.kernel if provenance.kernel is not None and provenance.kernel.is_code else None
     parcel = Parcel(
         slug=store.spec.kaggle_slug,
         file=submission,
-        sha256=kernel["bundle"] if is_code else files.sha256_of(submission),  # what Kaggle gets
-        run=provenance["run"],
-        metric=provenance["metric"],
-        cv_score=provenance["cv_score"],
-        is_code=is_code,
+        sha256=files.sha256_of(submission) if notebook is None else notebook.bundle,  # what Kaggle gets
+        run=provenance.run,
+        metric=provenance.metric,
+        cv_score=provenance.cv_score,
+        is_code=notebook is not None,
     )
     ledger = Ledger(store.workspace.ledger)
     entry = ledger.find(parcel.sha256)
     if entry is None or entry.status != "complete":
         session = KaggleSession.connect()
-        way = _as_notebook(session, parcel.slug, kernel) if is_code else None
+        way = None if notebook is None else _as_notebook(session, parcel.slug, notebook)
         entry = deliver(session, ledger, parcel, may_use_last_slot=may_use_last_slot, wait_s=wait_s, way=way)
     else:
         say(f"submit: this file was sent already (ref {entry.ref}); it is not sent again")
     say(f"submit: {_outcome(entry)}")
 
 
-def _as_notebook(session: KaggleSession, slug: str, kernel: dict[str, Any]) -> Way:
+def _as_notebook(session: KaggleSession, slug: str, notebook: NotebookVersion) -> Way:
     """Kaggle runs the notebook's version again, on the hidden test rows."""
-    output = OutputName(*(kernel[key] for key in ("owner", "slug", "version", "file_name")))
+    output = OutputName(notebook.owner, notebook.slug, notebook.version, notebook.file_name)
     return Way(
         prepare=lambda: "",
         create=lambda _, description: session.create_code_submission(slug, output, description),

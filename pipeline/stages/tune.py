@@ -149,7 +149,7 @@ def _write(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | None
             "confirmation": _without_nan(confirmation),
             "ensemble": _without_nan(compared),
             "config": config.model_dump(),
-            "features": store.manifest["fingerprint"],
+            "features": store.manifest.fingerprint,
             "is_sample": store.is_sample,
             "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         },
@@ -160,7 +160,7 @@ def _write(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | None
 
 def _sampled(store: FeatureStore) -> str:
     """What to tell of a sample of the rows; nothing of all."""
-    n_seen, n_all = len(store.train_rows), int(store.manifest["n_train_rows"])
+    n_seen, n_all = len(store.train_rows), store.manifest.n_train_rows
     return "" if n_seen == n_all else f" on a sample of {n_seen} of {n_all} train rows"
 
 

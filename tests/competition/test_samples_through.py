@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from pipeline.base import files
+from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.workspace import Workspace
 from tests.conftest import Toy
 
@@ -34,6 +35,6 @@ def test_the_spiral_holds_out_225_rows_to_validate(tmp_path: Path) -> None:
     toy = Toy(Workspace(tmp_path, "spiral"))
     files.write_text(toy.workspace.spec, (REPOSITORY / "data/spiral/competition.toml").read_text())
     assert toy.run("features").exit_code == 0
-    manifest = files.read_json(toy.workspace.manifest)
-    assert (manifest["n_train_rows"], manifest["n_test_rows"]) == (1275, 225)
-    assert (manifest["rows_by_fold"], manifest["n_never_validated"]) == ([225], 1050)
+    manifest = FeatureManifest.read(toy.workspace.manifest)
+    assert (manifest.n_train_rows, manifest.n_test_rows) == (1275, 225)
+    assert (manifest.rows_by_fold, manifest.n_never_validated) == ([225], 1050)

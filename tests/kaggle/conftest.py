@@ -114,6 +114,7 @@ def output_of_script(text: str, content: bytes, provenance: dict[str, object]) -
     facts = re.search(r"^FACTS = '(.*)'$", text, re.MULTILINE)
     assert facts is not None
     manifest = {
+        "format": 1,
         "bundle": json.loads(facts[1])["id"],
         "files": {"submission.csv": {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}},
         "provenance": provenance,

@@ -14,6 +14,7 @@ import pytest
 from pipeline.base import files
 from pipeline.base.errors import KaggleError
 from pipeline.competition.workspace import Workspace
+from pipeline.config.records import RawSource
 from pipeline.kaggle.client import KaggleSession, download_files
 from tests.conftest import Toy
 from tests.kaggle.server import TOKEN, Fault, KaggleServer, page, zip_of
@@ -184,10 +185,10 @@ def test_data_of_a_slug_or_address_ends_in_raw_and_a_spec(kaggle: KaggleServer, 
     assert result.exit_code == 0, result.output
     assert 'kaggle_slug = "toy"' in result.stdout
     assert result.stdout.strip() == empty.workspace.spec.read_text().strip()
-    source = files.read_json(empty.workspace.source)
-    assert source["source"] == "Kaggle: toy"
-    assert source["is_sample"] is False
-    assert source["files"]["train.csv"]["sha256"] == files.sha256_of(empty.workspace.raw / "train.csv")
+    source = RawSource.read(empty.workspace.source)
+    assert source.source == "Kaggle: toy"
+    assert source.is_sample is False
+    assert source.files["train.csv"].sha256 == files.sha256_of(empty.workspace.raw / "train.csv")
     n_requests = len(kaggle.requests)
     assert empty.run("data").exit_code == 0
     assert len(kaggle.requests) == n_requests, "what is there was asked for again"
@@ -198,7 +199,7 @@ def test_data_of_a_dataset_remembers_it_in_the_spec_and_is_never_submitted(kaggl
     assert result.exit_code == 0, result.output
     assert "DownloadDataset" in kaggle.names()
     assert 'dataset = "ada/toy-data"' in empty.workspace.spec.read_text()
-    assert files.read_json(empty.workspace.source)["source"] == "Kaggle: ada/toy-data"
+    assert RawSource.read(empty.workspace.source).source == "Kaggle: ada/toy-data"
     submitted = empty.submit()
     assert "takes no submissions" in submitted.stderr
     assert kaggle.submissions == []
@@ -222,7 +223,7 @@ def test_real_files_replace_the_sample_when_there_are_credentials(
     assert "SAMPLE DATA" in house.run("data").stderr
     monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
     assert house.run("data").exit_code == 0
-    assert files.read_json(house.workspace.source)["is_sample"] is False
+    assert RawSource.read(house.workspace.source).is_sample is False
     assert "DownloadDataFiles" in kaggle.names()
 
 

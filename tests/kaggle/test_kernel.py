@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from pipeline.base import files
+from pipeline.config.records import Provenance
 from pipeline.kaggle import notebook_run
 from pipeline.kaggle.ledger import Ledger
 from tests.conftest import Toy
@@ -15,7 +17,6 @@ from tests.kaggle.conftest import SAME_RUN, run_notebooks
 from tests.kaggle.server import TOKEN, Fault, KaggleServer, page, status
 
 NAME = "ada/final-toy"
-OTHER_BUNDLE = b'{"bundle": "other", "files": {"submission.csv": {"sha256": ""}}, "provenance": {}}'
 
 
 @pytest.fixture
@@ -66,9 +67,10 @@ def test_a_notebook_is_pushed_followed_fetched_checked_and_its_output_submitted(
     assert TOKEN not in request["text"]
     (path,) = fetched(finished)
     assert path.read_bytes() == local.read_bytes()
-    provenance = files.read_json(path.with_suffix(".json"))
-    assert provenance["sha256"] == files.sha256_of(path)
-    assert (provenance["kernel"]["owner"], provenance["kernel"]["version"]) == ("ada", 1)
+    provenance = Provenance.read(path.with_suffix(".json"))
+    assert provenance.sha256 == files.sha256_of(path)
+    assert provenance.kernel is not None
+    assert (provenance.kernel.owner, provenance.kernel.version) == ("ada", 1)
     (entry,) = Ledger(finished.workspace.ledger).entries()
     assert (entry.file, entry.public_score) == (path.name, 0.12345)
     assert kaggle.submissions[0]["content"] == local.read_bytes()
@@ -132,6 +134,13 @@ def test_a_run_that_fails_shows_its_log_and_the_next_command_pushes_anew(
     assert len(versions(kaggle)) == 2
 
 
+def test_an_output_of_another_bundle_is_refused(kaggle: KaggleServer, finished: Toy) -> None:
+    good = kaggle.run_kernel
+    kaggle.run_kernel = lambda text: good(re.sub(r'"id": "\w+"', '"id": "other"', text))
+    assert "that of another bundle, other" in kernel(finished, code=3)
+    assert fetched(finished) == kaggle.submissions == []
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -141,7 +150,6 @@ def test_a_run_that_fails_shows_its_log_and_the_next_command_pushes_anew(
         ({"submission.csv": b"x" * (1 << 21)}, "which it cannot need"),
         ({"manifest.json": b"[1, 2]"}, "manifest.json is not the script's"),
         ({"manifest.json": b'{"bundle": NaN}'}, "manifest.json is not the script's"),
-        ({"manifest.json": OTHER_BUNDLE}, "that of another bundle, other"),
     ],
 )
 def test_an_output_that_is_not_its_own_is_neither_kept_nor_sent(
@@ -291,8 +299,7 @@ def test_without_credentials_or_push_the_bundle_is_made_and_the_network_not_touc
 
 
 def test_sample_data_is_never_pushed(kaggle: KaggleServer, finished: Toy) -> None:
-    manifest = files.read_json(finished.workspace.manifest)
-    files.write_json(finished.workspace.manifest, {**manifest, "is_sample": True})
+    finished.store().manifest.updated(is_sample=True).write(finished.workspace.manifest)
     assert "SAMPLE DATA" in kernel(finished)
     assert kaggle.requests == []
 

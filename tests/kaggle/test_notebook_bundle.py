@@ -18,9 +18,11 @@ import pytest
 
 from pipeline.base import files
 from pipeline.base.errors import SpecError
+from pipeline.config.records import Provenance
 from pipeline.config.run import load_run_config
 from pipeline.config.spec import load_spec
 from pipeline.kaggle.notebook import Bundle, make_bundle, requirements_of, script
+from pipeline.kaggle.notebook_run import OutputManifest
 from tests.conftest import TINY, Toy
 
 SAME_RUN = [value for value in TINY[:6] if value != "--set"]
@@ -105,11 +107,11 @@ def test_the_script_writes_the_submission_that_is_made_here(toy: Toy, kaggle: Ka
     written = kaggle.working / "submission.csv"
     assert written.read_bytes() == toy.submission().read_bytes()
     assert sorted(path.name for path in kaggle.working.iterdir()) == ["manifest.json", "submission.csv"]
-    manifest = files.read_json(kaggle.working / "manifest.json")
-    assert manifest["files"]["submission.csv"]["sha256"] == files.sha256_of(written)
-    here = files.read_json(toy.submission().with_suffix(".json"))
-    same = ("run", "metric", "cv_score", "config", "raw_files", "sha256")
-    assert {key: manifest["provenance"][key] for key in same} == {key: here[key] for key in same}
+    manifest = OutputManifest.read(kaggle.working / "manifest.json")
+    assert manifest.files["submission.csv"].sha256 == files.sha256_of(written)
+    here = Provenance.read(toy.submission().with_suffix(".json"))
+    same = {"run", "metric", "cv_score", "config", "raw_files", "sha256"}
+    assert manifest.provenance.model_dump(include=same) == here.model_dump(include=same)
 
 
 def test_the_same_run_is_the_same_bundle_and_another_is_another(toy: Toy) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from pipeline.base import files
+from pipeline.config.records import Provenance, RawSource
 from pipeline.kaggle.ledger import Entry, Ledger
 from pipeline.kaggle.upload import SETTLE_S, Parcel
 from tests.conftest import TINY, Toy
@@ -32,9 +33,9 @@ def only_entry(toy: Toy) -> Entry:
 
 def intent(toy: Toy, clock: FakeClock, *, age_s: float = 0.0) -> Entry:
     """What a run leaves in the ledger that was killed while it sent the file."""
-    provenance = files.read_json(toy.submission().with_suffix(".json"))
+    provenance = Provenance.read(toy.submission().with_suffix(".json"))
     sha256 = files.sha256_of(toy.submission())
-    parcel = Parcel("toy", toy.submission(), sha256, provenance["run"], "log_rmse", provenance["cv_score"])
+    parcel = Parcel("toy", toy.submission(), sha256, provenance.run, "log_rmse", provenance.cv_score)
     clock.time -= age_s
     entry = Ledger(toy.workspace.ledger).put(parcel.entry())
     clock.time += age_s
@@ -47,9 +48,9 @@ def test_a_submission_ends_with_its_score_in_the_ledger(kaggle: KaggleServer, fi
     (submission,) = kaggle.submissions
     assert submission["content"] == finished.submission().read_bytes()
     entry = only_entry(finished)
-    provenance = files.read_json(finished.submission().with_suffix(".json"))
+    provenance = Provenance.read(finished.submission().with_suffix(".json"))
     assert entry.sha256 == files.sha256_of(finished.submission())
-    assert (entry.run, entry.cv_score) == (provenance["run"], provenance["cv_score"])
+    assert (entry.run, entry.cv_score) == (provenance.run, provenance.cv_score)
     assert (entry.ref, entry.public_score, entry.private_score, entry.status) == (1000, 0.12345, None, "complete")
     assert submission["description"] == f"sha:{entry.sha256[:12]} run:{entry.run} cv={entry.cv_score:.5f}"
 
@@ -173,10 +174,9 @@ def test_no_upload_and_no_credentials_never_touch_the_network(
 
 
 def test_sample_data_never_touches_the_network(kaggle: KaggleServer, finished: Toy) -> None:
-    source = files.read_json(finished.workspace.source)
-    files.write_json(finished.workspace.source, {**source, "is_sample": True})
-    provenance = files.read_json(finished.submission().with_suffix(".json"))
-    files.write_json(finished.submission().with_suffix(".json"), {**provenance, "is_sample": True})
+    RawSource.read(finished.workspace.source).updated(is_sample=True).write(finished.workspace.source)
+    provenance = Provenance.read(finished.submission().with_suffix(".json"))
+    provenance.updated(is_sample=True).write(finished.submission().with_suffix(".json"))
     from pipeline.stages.submit import submit as submit_file
 
     submit_file(finished.store(), finished.submission(), is_upload_wanted=True)

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.base import files
 from pipeline.competition.workspace import Workspace
+from pipeline.config.records import RawSource
 from pipeline.config.spec import load_spec
 from tests.conftest import Toy, toy_tables
 
@@ -133,7 +134,7 @@ def test_the_fast_preset_on_house_prices(tmp_path: Path, real_data: Path) -> Non
     result = Toy(workspace).run("submit", "--set", "seeds=1")
     assert result.exit_code == 0, result.output
     assert files.read_json(Toy(workspace).only_run().report)["cv_score"] < 0.125
-    assert real_data.name in files.read_json(workspace.source)["source"]
+    assert real_data.name in RawSource.read(workspace.source).source
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ def test_every_kind_of_folds_goes_through_all_stages(toy: Toy, folds: str) -> No
         assert (oof["fold"] == train["part"]).all()
     if "file" in folds:
         assert (oof["fold"] == train["id"] % 2).all()
-    assert "weight" not in toy.store().manifest["roles"]
+    assert "weight" not in toy.store().manifest.roles
 
 
 def test_sample_weights_change_what_is_learned(toy: Toy) -> None:

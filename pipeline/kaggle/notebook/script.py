@@ -197,6 +197,7 @@ def write_output(facts: dict[str, Any], submission: Path, working: Path, *, elap
     content = submission.read_bytes()
     (working / "submission.csv").write_bytes(content)
     manifest = {
+        "format": 1,
         "bundle": facts["id"],
         "files": {"submission.csv": {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}},
         "provenance": json.loads(submission.with_suffix(".json").read_text(encoding="utf-8")),

@@ -1,0 +1,154 @@
+"""Every JSON artifact is whole and of its own type, or refused with the file, the key and what to do."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.base.errors import ArtifactError
+from pipeline.competition.manifest import FeatureManifest
+from pipeline.competition.tables import ColumnRecipe
+from pipeline.config.artifact import Artifact
+from pipeline.config.records import NotebookVersion, Provenance, RawFile, RawSource
+from pipeline.config.run import RunConfig
+from pipeline.kaggle.notebook_run import OutputManifest, State
+
+FILE = RawFile(bytes=3, sha256="ab")
+CONFIG = RunConfig(preset="fast", model="mlp", params={"lr": 0.01, "hidden_sizes": [8]})
+PROVENANCE = Provenance(
+    run="fast-mlp-1",
+    submission="fast-mlp-1.csv",
+    sha256="ab",
+    n_rows=3,
+    data="Kaggle: toy",
+    is_sample=False,
+    metric="rmse",
+    cv_score=0.5,
+    nested_score=None,
+    final="average",
+    final_reason="asked for",
+    fingerprint="f",
+    config=CONFIG,
+    raw_files={"train.csv": "ab"},
+    git_commit=None,
+    versions={"python": "3.12"},
+    made_at="2026-01-01T00:00:00+00:00",
+    elapsed_s=1.0,
+    kernel=NotebookVersion(owner="ada", slug="final", version=1, file_name="s.csv", bundle="b", is_code=False),
+)
+ARTIFACTS: list[Artifact] = [
+    RawSource(source="Kaggle: toy", is_sample=False, fetched_at="2026-01-01", files={"train.csv": FILE}),
+    PROVENANCE,
+    FeatureManifest(
+        competition="toy",
+        is_sample=False,
+        data="Kaggle: toy",
+        fingerprint="f",
+        raw_files={"train.csv": FILE},
+        n_train_rows=3,
+        n_test_rows=1,
+        roles={"area": "number", "town": "category"},
+        dtypes={"area": "float64", "town": "str"},
+        recipes=[ColumnRecipe("area", "number", ["area"])],
+        left_out={"empty": "all values are missing"},
+        classes=["yes", 0, True, 1.5],
+        n_folds=2,
+        rows_by_fold=[2, 1],
+        n_never_validated=0,
+        folds_sha256="ab",
+        notes=[],
+        versions={"python": "3.12"},
+    ),
+    State(bundle="b", status="pushed", owner="ada", slug="final", version=1),
+    OutputManifest(bundle="b", files={"submission.csv": FILE}, provenance=PROVENANCE, elapsed_s=1.0),
+]
+every_artifact = pytest.mark.parametrize("artifact", ARTIFACTS, ids=[type(one).__name__ for one in ARTIFACTS])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "folder" / "artifact.json"
+
+
+def refusal(artifact: Artifact, path: Path, content: bytes | Any) -> str:
+    """What reading `content` as the artifact's type says; the file is named."""
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    with pytest.raises(ArtifactError) as caught:
+        type(artifact).read(path)
+    assert caught.value.where == str(path)
+    return caught.value.message
+
+
+@every_artifact
+def test_what_was_written_is_read_back(artifact: Artifact, path: Path) -> None:
+    artifact.write(path)
+    assert type(artifact).read(path) == artifact
+    assert json.loads(path.read_bytes())["format"] == type(artifact).model_fields["format"].default
+
+
+@every_artifact
+def test_a_broken_file_is_refused(artifact: Artifact, path: Path) -> None:
+    with pytest.raises(ArtifactError, match="is not there"):
+        type(artifact).read(path)
+    artifact.write(path)
+    whole = path.read_bytes()
+    assert "is empty" in refusal(artifact, path, b"")
+    for broken in (whole[: len(whole) // 2], b"\xff\xfe nonsense", b"[" * 100_000, whole.replace(b"1", b"NaN")):
+        assert "not a complete JSON file" in refusal(artifact, path, broken)
+    for foreign in ([1, 2], "text", {}, {"format": 1, "other": 2}):
+        assert "of this version" in refusal(artifact, path, foreign)
+    assert str(path) in refusal(artifact, path, b"").split("\n", 1)[1] or "folder" in refusal(artifact, path, b"")
+
+
+@every_artifact
+def test_another_format_is_refused(artifact: Artifact, path: Path) -> None:
+    artifact.write(path)
+    raw = json.loads(path.read_bytes())
+    for number in (0, raw["format"] + 1, str(raw["format"]), True, None):
+        assert f"its format is {number!r}, not 1" in refusal(artifact, path, raw | {"format": number})
+
+
+def tables_in(raw: Any, key: str = "") -> list[tuple[str, dict[str, Any]]]:
+    """Every object of a JSON value, with its dotted key."""
+    items = raw.items() if isinstance(raw, dict) else enumerate(raw) if isinstance(raw, list) else ()
+    below = [one for name, value in items for one in tables_in(value, f"{key}{name}.")]
+    return [(key, raw), *below] if isinstance(raw, dict) else below
+
+
+@every_artifact
+def test_a_missing_and_an_unknown_key_are_named(artifact: Artifact, path: Path) -> None:
+    artifact.write(path)
+    whole = json.loads(path.read_bytes())
+    for name in whole:
+        without = {key: value for key, value in whole.items() if key != name}
+        assert (f"missing key '{name}'" if name != "format" else "no key 'format'") in refusal(artifact, path, without)
+    assert "unknown key 'surplus'" in refusal(artifact, path, whole | {"surplus": 1})
+
+
+@every_artifact
+def test_a_value_of_another_type_is_named(artifact: Artifact, path: Path) -> None:
+    artifact.write(path)
+    whole = json.loads(path.read_bytes())
+    for name in whole.keys() - {"format"}:
+        assert name in refusal(artifact, path, copy.deepcopy(whole) | {name: {"a": [object.__name__]}})
+
+
+def test_a_default_deep_inside_does_not_replace_a_missing_key(path: Path) -> None:
+    PROVENANCE.write(path)
+    raw = json.loads(path.read_bytes())
+    del raw["config"]["features"]["rare_min_count"]
+    assert "missing key 'config.features.rare_min_count'" in refusal(PROVENANCE, path, raw)
+
+
+def test_read_or_none_says_what_is_done_instead(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert RawSource.read_or_none(path, otherwise="it is made again") is None
+    assert capsys.readouterr().err == ""
+    path.parent.mkdir()
+    path.write_text("{}")
+    assert RawSource.read_or_none(path, otherwise="it is made again") is None
+    said = " ".join(capsys.readouterr().err.split())
+    assert "has no key 'format'; it is made again" in said
