@@ -80,6 +80,7 @@ def refusal(artifact: Artifact, path: Path, content: bytes | Any) -> str:
     with pytest.raises(ArtifactError) as caught:
         type(artifact).read(path)
     assert caught.value.where == str(path)
+    assert caught.value.hint, "it does not say what to do"
     return caught.value.message
 
 
@@ -101,7 +102,6 @@ def test_a_broken_file_is_refused(artifact: Artifact, path: Path) -> None:
         assert "not a complete JSON file" in refusal(artifact, path, broken)
     for foreign in ([1, 2], "text", {}, {"format": 1, "other": 2}):
         assert "of this version" in refusal(artifact, path, foreign)
-    assert str(path) in refusal(artifact, path, b"").split("\n", 1)[1] or "folder" in refusal(artifact, path, b"")
 
 
 @every_artifact
@@ -110,13 +110,6 @@ def test_another_format_is_refused(artifact: Artifact, path: Path) -> None:
     raw = json.loads(path.read_bytes())
     for number in (0, raw["format"] + 1, str(raw["format"]), True, None):
         assert f"its format is {number!r}, not 1" in refusal(artifact, path, raw | {"format": number})
-
-
-def tables_in(raw: Any, key: str = "") -> list[tuple[str, dict[str, Any]]]:
-    """Every object of a JSON value, with its dotted key."""
-    items = raw.items() if isinstance(raw, dict) else enumerate(raw) if isinstance(raw, list) else ()
-    below = [one for name, value in items for one in tables_in(value, f"{key}{name}.")]
-    return [(key, raw), *below] if isinstance(raw, dict) else below
 
 
 @every_artifact

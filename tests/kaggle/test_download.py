@@ -237,7 +237,7 @@ from kagglesdk import kaggle_env
 for name in kaggle_env._env_to_endpoint:
     kaggle_env._env_to_endpoint[name] = {kaggle.url!r}
 from pathlib import Path
-from pipeline.kaggle_client import KaggleSession, download_files
+from pipeline.kaggle.client import KaggleSession, download_files
 part = Path({str(place)!r}) / "part" / "archive.part"
 def die_half_way():
     while not (part.exists() and part.stat().st_size > 100_000):

@@ -133,7 +133,7 @@ import os, sys
 from kagglesdk import kaggle_env
 for name in kaggle_env._env_to_endpoint:
     kaggle_env._env_to_endpoint[name] = {kaggle.url!r}
-from pipeline.kaggle_client import KaggleSession
+from pipeline.kaggle.client import KaggleSession
 create = KaggleSession.create_submission
 def dies(*args):
     if {moment!r} == "after":
@@ -141,8 +141,8 @@ def dies(*args):
     os._exit(9)
 KaggleSession.create_submission = dies
 from pathlib import Path
-from pipeline.delivery import Parcel, deliver
-from pipeline.ledger import Ledger
+from pipeline.kaggle.upload import Parcel, deliver
+from pipeline.kaggle.ledger import Ledger
 parcel = Parcel("toy", Path({str(path)!r}), {files.sha256_of(path)!r}, "a-run", "log_rmse", 0.5)
 deliver(KaggleSession.connect(), Ledger(Path({str(finished.workspace.ledger)!r})), parcel,
         may_use_last_slot=False, wait_s=0.0)
