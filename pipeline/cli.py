@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import gc
 import os
-import threading
 import time
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 import typer.core
 
 from pipeline import __version__
-from pipeline.base.errors import PipelineError, SpecError
+from pipeline.base.errors import PipelineError
 from pipeline.base.progress import console, mark_messages, say
-from pipeline.competition.workspace import RunFolder, Workspace
+from pipeline.competition.workspace import Workspace
 from pipeline.config.presets import preset_names
 
-if TYPE_CHECKING:  # what a command needs is imported by it, so that none waits for the others' packages
-    from pipeline.competition.store import FeatureStore
-    from pipeline.config.run import RunConfig
-    from pipeline.config.spec import CompetitionSpec
+# What a command needs is imported by it, so that none waits for the packages of the others.
 
 KAGGLE_TROUBLE = 3  # exit code of `doctor` when something is wrong, as of a KaggleError
 INTERRUPTED = 130  # exit code of a program ended by Ctrl-C
@@ -113,9 +107,11 @@ def data(
     root: Root = Path(),
 ) -> None:
     """Fetch the raw files; for a competition without a spec, write one and show it."""
+    from pipeline.stages import steps
+
     workspace = Workspace(root, competition)
     had_spec = workspace.spec.exists()
-    _with_spec(workspace, dataset)
+    steps.with_spec(workspace, dataset)
     if not had_spec:
         print(workspace.spec.read_text(encoding="utf-8"))
 
@@ -123,7 +119,9 @@ def data(
 @app.command()
 def features(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
     """Check the raw files, write typed tables and the folds."""
-    store, was_written = _with_features(Workspace(root, competition))
+    from pipeline.stages import steps
+
+    store, was_written = steps.with_features(Workspace(root, competition))
     if not was_written:
         say(f"features: {store.workspace.features} is up to date")
 
@@ -140,22 +138,19 @@ def train(
     root: Root = Path(),
 ) -> None:
     """Cross-validate a preset: out-of-fold predictions, scores, fold models."""
-    from pipeline.base import files
+    from pipeline.stages import steps
     from pipeline.stages.repeat import repeat_run
 
     workspace = Workspace(root, competition)
-    config = _run_config(workspace, preset, model, overrides)
-    store, run = _trained(workspace, config, device, workers)
+    config = steps.run_configuration(workspace, steps.Choice(preset, model, overrides or ()))
+    context = steps.fit_context(device, workers)
+    store, run = steps.train(workspace, config, context)
     print(f"run: {run.path}")
     if repeats:
-        from pipeline.nets.devices import choose_device, n_cores
-
-        where, n_workers = choose_device(device), workers or n_cores()
-        found = repeat_run(store, config, run, n_repeats=repeats, device=where, n_workers=n_workers)
+        found = repeat_run(store, config, run, context, n_repeats=repeats)
         scores = " ".join(f"{one['cv_score']:.5f}" for one in found["repeats"])
-        own = files.read_json(run.report)["cv_score"]
         print(
-            f"cv {store.spec.metric}: {own:.5f}, on {repeats} other cuts {scores}; "
+            f"cv {store.spec.metric}: {found['own']:.5f}, on {repeats} other cuts {scores}; "
             f"mean {found['mean']:.5f} (sd {found['sd']:.5f})"
         )
 
@@ -177,15 +172,18 @@ def submit(
     """Everything up to a checked submission, and its upload. What is there and up to date is not made again."""
     started = time.monotonic()
     from pipeline.config.records import Provenance
+    from pipeline.stages import steps
     from pipeline.stages.submit import submit as submit_file
 
-    workspace, is_interrupted = Workspace(root, competition), False
-    if preset == "best":
-        if model is not None or overrides:
-            raise SpecError("preset best chooses models and their settings itself", where="--model, --set")
-        store, path, is_interrupted = _best(workspace, minutes, prune, device, workers, started)
-    else:
-        store, path = _finished(workspace, _run_config(workspace, preset, model, overrides), device, workers)
+    choice = steps.Choice(preset, model, overrides or ())
+    store, path, is_interrupted = steps.finish(
+        Workspace(root, competition),
+        choice,
+        steps.fit_context(device, workers),
+        minutes=minutes,
+        smallest_weight=prune,
+        started=started,
+    )
     submit_file(store, path, is_upload_wanted=upload, may_use_last_slot=yes)
     provenance = Provenance.read(path.with_suffix(".json"))
     sample = "  SAMPLE DATA" if store.is_sample else ""
@@ -230,12 +228,13 @@ def kernel(
     root: Root = Path(),
 ) -> None:
     """Final training as a notebook on Kaggle's GPU: pushed, followed, its output checked and submitted."""
+    from pipeline.stages import steps
     from pipeline.stages.kernel import Attached, run_at_kaggle
     from pipeline.stages.submit import submit as submit_file
 
     workspace = Workspace(root, competition)
-    config = _run_config(workspace, preset, model, overrides)
-    store, _ = _with_features(workspace)
+    config = steps.run_configuration(workspace, steps.Choice(preset, model, overrides or ()))
+    store, _ = steps.with_features(workspace)
     attached = Attached(tuple(wheels or ()), internet)
     path = run_at_kaggle(store, config, attached, is_push_wanted=push, is_again=again)
     if path is None:
@@ -262,41 +261,21 @@ def tune(
     root: Root = Path(),
 ) -> None:
     """Tune a model: Optuna proposes, packs train networks, trials x folds, other models one by one. Resumes."""
-    from pipeline.base import files
-    from pipeline.config.run import load_run_config
-    from pipeline.nets.devices import choose_device, n_cores
-    from pipeline.stages.runs import show_frame
-    from pipeline.stages.tune import tune as tune_model
+    from pipeline.stages import steps
+    from pipeline.stages.runs import show_tuning
 
-    config = load_run_config(preset, model=model, overrides=overrides or ())
-    store, _ = _with_features(Workspace(root, competition))
-    path = store.workspace.tuning(config.model) / "best.json"
-    is_interrupted = False
-    try:
-        tune_model(
-            store if rows is None else replace(store, n_rows=rows),
-            config,
-            n_trials=trials,
-            batch_size=batch,
-            sampler=sampler,
-            pruner=pruner,
-            storage=storage,
-            device=choose_device(device),
-            n_workers=workers or n_cores(),
-        )
-    except KeyboardInterrupt:
-        is_interrupted = True
-    tables = {name: path.with_name(f"{name}.parquet") for name in ("trials", "importances")}
-    if is_interrupted and not all(table.exists() for table in tables.values()):
-        raise KeyboardInterrupt
-    table, importances = (files.read_parquet(table) for table in tables.values())
-    if not table.empty:
-        best_first = table.sort_values("cv_score", key=store.spec.scorer.losses)
-        show_frame(best_first.head(10), "best trials")
-    if not importances.empty:
-        show_frame(importances, "importances")
-    if path.exists():
-        print(f"best: {path}")
+    store, folder, is_interrupted = steps.tune(
+        Workspace(root, competition),
+        steps.Choice(preset, model, overrides or ()),
+        steps.fit_context(device, workers),
+        n_trials=trials,
+        batch_size=batch,
+        sampler=sampler,
+        pruner=pruner,
+        storage=storage,
+        n_rows=rows,
+    )
+    show_tuning(folder, store.spec)
     if is_interrupted:
         raise KeyboardInterrupt
 
@@ -332,9 +311,10 @@ def compare(
 @app.command()
 def check(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
     """Look for what would make a score lie: rows seen twice, leaks, a test table unlike train."""
+    from pipeline.stages import steps
     from pipeline.stages.check import check_data
 
-    store, _ = _with_features(Workspace(root, competition))
+    store, _ = steps.with_features(Workspace(root, competition))
     for finding in check_data(store):
         print(f"{finding.mark:5} {finding.text}")
 
@@ -406,9 +386,10 @@ def score(
     root: Root = Path(),
 ) -> None:
     """Score a submission on hidden targets, where the project has them (sample data)."""
+    from pipeline.stages import steps
     from pipeline.stages.score import score_submission
 
-    store, _ = _with_features(Workspace(root, competition))
+    store, _ = steps.with_features(Workspace(root, competition))
     value = score_submission(store, submission)
     print(f"score: {store.spec.metric} {value:.5f}{'  SAMPLE DATA' if store.is_sample else ''}")
 
@@ -418,110 +399,6 @@ def _name_and_place(given: str) -> tuple[str, Path | None]:
     if Path(given).is_dir() and ("/" in given or os.sep in given or given in (".", "..")):
         return Path(given).resolve().name, Path(given)
     return _slug(given), None
-
-
-def _run_config(workspace: Workspace, preset: str, model: str | None, overrides: list[str] | None) -> RunConfig:
-    """The run to train. `auto` is what `tune` found, if it is of the features at hand, else the preset `fast`."""
-    from pipeline.base import files
-    from pipeline.competition.manifest import FeatureManifest
-    from pipeline.config.run import load_run_config
-
-    if preset == "best":
-        raise SpecError("preset best is a plan of many runs", where="--preset", hint="`submit` and `final` take it.")
-    best = workspace.tuning(model or "mlp") / "best.json"
-    if preset == "auto":
-        is_current = (
-            best.exists()
-            and workspace.manifest.exists()
-            and (files.read_json(best)["features"] == FeatureManifest.read(workspace.manifest).fingerprint)
-        )
-        preset = "tuned" if is_current else "fast"
-        say(f"preset: {'what tune found' if is_current else 'fast (nothing is tuned yet)'}")
-    if preset == "tuned" and not best.exists():
-        raise SpecError("nothing is tuned yet", where=str(best), hint="`make tune` first, or PRESET=fast.")
-    return load_run_config(str(best) if preset == "tuned" else preset, model=model, overrides=overrides or ())
-
-
-def _with_spec(workspace: Workspace, dataset: str | None = None) -> CompetitionSpec:
-    """Raw files and the spec, both made where they are not there."""
-    from pipeline.config.spec import load_spec
-    from pipeline.stages.data import fetch_data
-    from pipeline.stages.init import write_spec
-
-    slug = load_spec(workspace.spec).data_slug if workspace.spec.exists() else workspace.competition
-    fetch_data(workspace, dataset or slug)
-    if not workspace.spec.exists():
-        write_spec(workspace, metric=None, dataset=dataset)
-    return load_spec(workspace.spec)
-
-
-def _with_features(workspace: Workspace) -> tuple[FeatureStore, bool]:
-    """The competition's features, and whether they had to be written."""
-    from pipeline.competition.store import FeatureStore
-    from pipeline.stages.features import build_features
-
-    spec = _with_spec(workspace)
-    was_written = build_features(workspace, spec)
-    store = FeatureStore(workspace, spec)
-    mark_messages("SAMPLE DATA" if store.is_sample else "")
-    return store, was_written
-
-
-def _trained(workspace: Workspace, config: RunConfig, device: str, workers: int) -> tuple[FeatureStore, RunFolder]:
-    from pipeline.nets.devices import choose_device, n_cores
-    from pipeline.scoring.data_check import say_trust, trust_in
-    from pipeline.stages.train import train_run
-
-    where = choose_device(device)
-    store, _ = _with_features(workspace)
-    say_trust(trust_in(store))
-    return store, train_run(store, config, device=where, n_workers=workers or n_cores())
-
-
-def _finished(workspace: Workspace, config: RunConfig, device: str, workers: int) -> tuple[FeatureStore, Path]:
-    from pipeline.nets.devices import choose_device, n_cores
-    from pipeline.stages.final import make_final
-
-    store, run = _trained(workspace, config, device, workers)
-    where = choose_device(device)
-    return store, make_final(store, config, run, device=where, n_workers=workers or n_cores())
-
-
-def _best(
-    workspace: Workspace, minutes: float, prune: float | None, device: str, workers: int, started: float
-) -> tuple[FeatureStore, Path, bool]:
-    """The features, the submission of the best ensemble, and whether Ctrl-C ended it."""
-    from pipeline.best.race import make_best
-    from pipeline.models.base import FitContext
-    from pipeline.nets.devices import choose_device, n_cores
-    from pipeline.scoring.ensembling import SMALLEST_WEIGHT
-    from pipeline.stages.final import make_final
-    from pipeline.stages.train import train_run
-    from pipeline.tuning import tune_within
-
-    where, n_workers = choose_device(device), workers or n_cores()
-    store, _ = _with_features(workspace)
-
-    def train(config: RunConfig, stop: threading.Event, on_share: Callable[[float], None]) -> RunFolder:
-        return train_run(store, config, device=where, n_workers=n_workers, stop=stop, on_share=on_share)
-
-    def tune_for(config: RunConfig, seconds: float, stop: threading.Event) -> RunConfig | None:
-        return tune_within(store, config, seconds, FitContext(where, n_workers, stop=stop))
-
-    def finish(config: RunConfig, run: RunFolder, is_interim: bool) -> Path:
-        return make_final(store, config, run, device=where, n_workers=n_workers, is_interim=is_interim)
-
-    smallest = SMALLEST_WEIGHT if prune is None else prune
-    best = make_best(
-        store,
-        minutes=minutes,
-        train=train,
-        tune=tune_for,
-        finish=finish,
-        smallest_weight=smallest,
-        started=started,
-    )
-    return store, best.submission, best.is_interrupted
 
 
 def _print_version(is_asked: bool) -> None:

@@ -1,4 +1,7 @@
-"""Stage `best`: as many and as different runs as fit into some minutes -> their ensemble, a run like any other."""
+"""The race of preset best: which candidate is trained next, which is given up, and the ensemble of what is finished.
+
+Knows plans, runs and a clock; the stages that train, tune and finish are given to it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from pipeline.base import files
 from pipeline.base.errors import PipelineError, TrainingError
@@ -48,39 +51,49 @@ SHARE_BEFORE_REFIT = 0.45  # of the budget, where the members are trained again 
 HOPELESS = ((0.35, 1.3), (0.15, 2.0))
 UNDER_WAY = 0.15  # what is done beyond the share that is told: the folds that are under way
 
-Train = Callable[[RunConfig, threading.Event, Callable[[float], None]], RunFolder]
-Tune = Callable[[RunConfig, float, threading.Event], RunConfig | None]  # in so many seconds
-Finish = Callable[[RunConfig, RunFolder, bool], Path]  # the last: whether a better one may follow
+
+class Stages(Protocol):
+    """What the race has done for a candidate."""
+
+    def train(self, config: RunConfig, stop: threading.Event, on_share: Callable[[float], None]) -> RunFolder:
+        """Cross-validate it; `on_share` is told the share of the fits that is done."""
+        ...
+
+    def tune(self, config: RunConfig, seconds: float, stop: threading.Event) -> RunConfig | None:
+        """Tune it for so many seconds; None when too few trials fit in."""
+        ...
+
+    def finish(self, config: RunConfig, run: RunFolder, is_interim: bool) -> Path:
+        """Write the submission of a run; `is_interim` when a better one may follow."""
+        ...
 
 
 @dataclass(frozen=True)
 class Best:
-    """What `make_best` leaves: the submission of the best ensemble so far."""
+    """What a race leaves: the submission of the best ensemble so far."""
 
     submission: Path
     run: RunFolder
     is_interrupted: bool
 
 
-def make_best(
+def race(
     store: FeatureStore,
+    stages: Stages,
     *,
     minutes: float,
-    train: Train,
-    tune: Tune,
-    finish: Finish,
     smallest_weight: float = SMALLEST_WEIGHT,
     clock: Callable[[], float] = time.monotonic,
     started: float | None = None,
 ) -> Best:
     """Train candidates until `minutes` are spent, earlier calls' included; keep an ensemble and its file up to date.
 
-    Every candidate is a run of its own, made by `train`; what is finished is not trained again. After each the
-    ensemble is chosen anew, and `finish` writes its submission. When all have had their turn, `tune` is given some of
-    the time left for the heaviest of them that can be tuned in it; further seeds follow. Ctrl-C ends with the best so
+    Every candidate is a run of its own; what is finished is not trained again. After each the ensemble is chosen anew
+    and its submission written. When all have had their turn, some of the time left goes into tuning the heaviest of
+    them that can be tuned in it; further seeds follow. Ctrl-C ends with the best so
     far. Raises TrainingError when no candidate could be trained, KeyboardInterrupt when none was yet.
     """
-    work = _Work(store, minutes, train, tune, finish, smallest_weight, clock, clock() if started is None else started)
+    work = _Race(store, stages, minutes, smallest_weight, clock, clock() if started is None else started)
     work.take_finished()
     if work.left() > 0 or not work.members:
         work.show_plan()
@@ -97,14 +110,12 @@ def make_best(
 
 
 @dataclass
-class _Work:
+class _Race:
     """One call: what is finished, what was tried, what time is left."""
 
     store: FeatureStore
+    stages: Stages
     minutes: float
-    train: Train
-    tune: Tune
-    finish: Finish
     smallest_weight: float
     clock: Callable[[], float]
     started: float
@@ -261,7 +272,7 @@ class _Work:
         say(f"best: tuning {chosen.label} for {seconds:.0f} s; {self.left():.0f} s are left")
         self.stop = threading.Event()
         try:
-            config = self.tune(chosen.config, seconds, self.stop)
+            config = self.stages.tune(chosen.config, seconds, self.stop)
         except KeyboardInterrupt:
             self.is_interrupted = True
             return False
@@ -298,7 +309,7 @@ class _Work:
             timer.daemon = True
             timer.start()
         try:
-            run = self.train(candidate.config, stop, look_ahead)
+            run = self.stages.train(candidate.config, stop, look_ahead)
         except KeyboardInterrupt:
             if late.is_set() and not self.is_interrupted:
                 if done > 0:  # what it would have taken, and with it others
@@ -352,7 +363,7 @@ class _Work:
         }
         written = write_ensemble(self.store, self.run, self.members, smallest_weight=self.smallest_weight, notes=notes)
         self.weights = written.weights
-        self.finish(written.config, self.run, True)
+        self.stages.finish(written.config, self.run, True)
         self.combining_s = self.clock() - begun
         say(
             f"best: {len(self.weights)} of {len(self.members)} runs earn weight ({written.choice.method}): nested "
@@ -386,7 +397,7 @@ class _Work:
                 f"{report['nested_score']:.5f}; with {SMALLEST_WEIGHT:g} it would be {before['members']} runs, "
                 f"nested {before['nested_score']:.5f}"
             )
-        submission = self.finish(RunConfig.model_validate(report["config"]), self.run, self.is_interrupted)
+        submission = self.stages.finish(RunConfig.model_validate(report["config"]), self.run, self.is_interrupted)
         if self.tried - {one["run"] for one in lines_of(report)} or self.known is None:
             self.renew(given_up=self.given_up, spent_s=round(self.spent_s(), 2))
         say(f"best: {self.spent_s():.0f} s of {60 * self.minutes:.0f} s")

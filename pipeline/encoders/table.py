@@ -1,7 +1,7 @@
 """Encoders: what is learned from the rows a model may see, and the numbers it turns a table into.
 
-Knows typed frames (see `pipeline.tables`) and column roles; knows nothing of folds, files or models. An encoder is a
-pydantic model, so that it is stored as JSON and never as a pickle.
+Knows typed frames (see `pipeline.competition.tables`) and column roles; knows nothing of folds, files or models. An
+encoder is a pydantic model, so that it is stored as JSON and never as a pickle.
 """
 
 from __future__ import annotations

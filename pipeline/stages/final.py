@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
@@ -31,9 +31,8 @@ def make_final(
     store: FeatureStore,
     config: RunConfig,
     run: RunFolder,
+    context: FitContext,
     *,
-    device: torch.device,
-    n_workers: int,
     is_interim: bool = False,
 ) -> Path:
     """Write `<run>.csv` and `<run>.json`, unless they are up to date; the path of the CSV.
@@ -63,7 +62,7 @@ def make_final(
         shutil.rmtree(run.final_model, ignore_errors=True)  # of an earlier refit; `predict` takes what is submitted
         prediction = predictions_of(files.read_parquet(run.test), is_classification=is_classification)
     else:
-        prediction = _refit(store, config, run, report["n_epochs"], device, n_workers)
+        prediction = _refit(store, config, run, report["n_epochs"], context)
     test_ids = store.test_rows["id"]
     submission = make_submission(store.spec, store.classes, store.sample_submission, test_ids, prediction)
     check_submission(store.spec, store.classes, store.sample_submission, submission)
@@ -105,8 +104,7 @@ def _refit(
     config: RunConfig,
     run: RunFolder,
     n_epochs: int | list[int | None] | None,
-    device: torch.device,
-    n_workers: int,
+    context: FitContext,
 ) -> FloatArray:
     """Train as many members as cross-validation had, on all train rows; keep them; predict the test rows."""
     every_row = Split(np.arange(len(store.train_rows)), np.arange(0))
@@ -127,7 +125,9 @@ def _refit(
                 [every_row],
                 seed=part.seed,
                 n_seeds=part.seeds * len(store.splits),
-                context=FitContext(device, n_workers, part_folder(checkpoints, number, len(parts)), on_progress),
+                context=replace(
+                    context, checkpoints=part_folder(checkpoints, number, len(parts)), on_progress=on_progress
+                ),
             )
             predictions.append(fitted.predict(problem.test, [0]))
             fitted.save(part_folder(run.final_model, number, len(parts)))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from pipeline.base import files
 from pipeline.base.errors import SpecError
@@ -20,7 +20,7 @@ from pipeline.scoring.run_work import RunWork
 
 
 def repeat_run(
-    store: FeatureStore, config: RunConfig, run: RunFolder, *, n_repeats: int, device: torch.device, n_workers: int
+    store: FeatureStore, config: RunConfig, run: RunFolder, context: FitContext, *, n_repeats: int
 ) -> dict[str, Any]:
     """Score the configuration on `n_repeats` other cuts, with other seeds, those of earlier calls included.
 
@@ -44,7 +44,7 @@ def repeat_run(
         folder = checkpoints / str(number)
         found = work.cross_validated(
             cuts[number],
-            FitContext(device, n_workers, folder),
+            replace(context, checkpoints=folder),
             title=f"repeat {number + 1} of {n_repeats}",
             seed_offset=1 + number,
         )
@@ -61,4 +61,4 @@ def repeat_run(
 def _summary(cv_score: float, repeats: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation over the run's own cut and the others."""
     scores = [cv_score, *(one["cv_score"] for one in repeats)]
-    return {"mean": float(np.mean(scores)), "sd": float(np.std(scores, ddof=1)), "repeats": repeats}
+    return {"own": cv_score, "mean": float(np.mean(scores)), "sd": float(np.std(scores, ddof=1)), "repeats": repeats}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -44,3 +45,15 @@ def show_frame(frame: pd.DataFrame, title: str) -> None:
         table.add_row(*(f"{value:.5g}" if isinstance(value, float) else str(value) for value in row))
     console = Console() if sys.stdout.isatty() else Console(width=240)
     console.print(table)
+
+
+def show_tuning(folder: Path, spec: CompetitionSpec) -> None:
+    """Print what a study's folder holds: the best trials, the importances, where the choice is."""
+    trials, importances = (files.read_parquet(folder / f"{name}.parquet") for name in ("trials", "importances"))
+    if not trials.empty:
+        best_first = trials.sort_values("cv_score", key=spec.scorer.losses)
+        show_frame(best_first.head(10), "best trials")
+    if not importances.empty:
+        show_frame(importances, "importances")
+    if (folder / "best.json").exists():
+        print(f"best: {folder / 'best.json'}")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from pipeline.base import files
 from pipeline.base.progress import say
@@ -30,15 +28,13 @@ HISTORY_COLUMNS = [field.name for field in fields(EpochScores)]
 def train_run(
     store: FeatureStore,
     config: RunConfig,
+    context: FitContext,
     *,
-    device: torch.device,
-    n_workers: int,
-    stop: threading.Event | None = None,
     on_share: Callable[[float], None] | None = None,
 ) -> RunFolder:
     """Cross-validate the configuration, unless its finished run is there. Raises SpecError, TrainingError.
 
-    Interrupted, or told to `stop` by another thread (it raises KeyboardInterrupt then), it keeps checkpoints and goes
+    Interrupted, or told to stop by another thread (it raises KeyboardInterrupt then), it keeps checkpoints and goes
     on from them the next time. `on_share` is told the share of the fits that is done.
     """
     run = store.workspace.run(config.run_name)
@@ -50,15 +46,11 @@ def train_run(
     parts, work = config.weighted_parts, RunWork.of(store, config)
     prepare_checkpoints(run, fingerprint)
     shown = f", an ensemble of {len(parts)} configurations" if len(parts) > 1 else ""
-    say(f"train: {run.name} on {describe_device(device)}, {len(store.splits)} folds x {config.seeds} seeds{shown}")
+    where = describe_device(context.device)
+    say(f"train: {run.name} on {where}, {len(store.splits)} folds x {config.seeds} seeds{shown}")
     started = time.monotonic()
-    context = FitContext(
-        device,
-        n_workers,
-        run.checkpoints,
-        on_progress=None if on_share is None else lambda share, _: on_share(share),
-        stop=stop or threading.Event(),
-    )
+    on_progress = None if on_share is None else lambda share, _: on_share(share)
+    context = replace(context, checkpoints=run.checkpoints, on_progress=on_progress)
     found = work.cross_validated(store.fold_of_row, context, title="train")
     results = found.results
     cv_score, fold_scores = scores_of(found.oof, store.spec.scorer)
@@ -70,7 +62,7 @@ def train_run(
         _write_tensorboard(run, history)
     for number, result in enumerate(results):
         result.fitted.save(part_folder(run.model, number, len(parts)))
-    report = store.record_of(run, config, cv_score, fold_scores, str(device)) | {
+    report = store.record_of(run, config, cv_score, fold_scores, str(context.device)) | {
         "last_epoch_by_fold": _last_epoch(history),
         "classification": found.classification,
         "trust": known_trust(store),

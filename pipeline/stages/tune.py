@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from optuna.trial import TrialState
 
 from pipeline.base import files
@@ -33,20 +32,20 @@ from pipeline.tuning.choice import Ensemble, as_ensemble, as_preset, choose_ense
 from pipeline.tuning.report import importances, trial_table, write_plots
 
 SHOW_EVERY_S = 0.25
+TABLES = ("trials.parquet", "importances.parquet")
 
 
 @quiet_optuna()
 def tune(
     store: FeatureStore,
     base: RunConfig,
+    context: FitContext,
     *,
     n_trials: int,
     batch_size: int,
     sampler: str,
     pruner: str,
     storage: str | None,
-    device: torch.device,
-    n_workers: int,
 ) -> Path:
     """Go on with the model's study until it has `n_trials`; the path of `best.json`. Raises SpecError.
 
@@ -60,7 +59,6 @@ def tune(
         say(f"tune:{sampled}; scores are those of the sample")
     say(f"tune: study {tuning.study.study_name}: {n_known} of {n_trials} trials are there; {', '.join(tuning.space)}")
     started = time.monotonic()
-    context = FitContext(device, n_workers)
     try:
         with on_interrupt(context.stop.set):  # no write to the storage is cut in two
             at_once = batch_size if is_network(base.model) else 1
@@ -121,8 +119,8 @@ def _write(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | None
     """
     study, store, metric = tuning.study, tuning.store, tuning.store.spec.scorer
     path = tuning.folder / "best.json"
-    files.write_parquet(tuning.folder / "trials.parquet", trial_table(study, tuning.space))
-    files.write_parquet(tuning.folder / "importances.parquet", importances(study))
+    for name, table in zip(TABLES, (trial_table(study, tuning.space), importances(study)), strict=True):
+        files.write_parquet(tuning.folder / name, table)
     best = best_trials(study, metric, 1)
     if not best:
         say("tune: no trial is complete yet")

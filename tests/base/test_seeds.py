@@ -18,7 +18,7 @@ def test_a_seed_is_the_same_everywhere() -> None:
     """Written down once: a change of these numbers changes every result ever reported."""
     assert derive_seed(0) == 7896617691693857887
     assert derive_seed(0, "fold", 3, "member", 1) == 5620416375758301447
-    command = "from pipeline.seeds import derive_seed; print(derive_seed(7, 'fold', 'ß', 2))"
+    command = "from pipeline.base.seeds import derive_seed; print(derive_seed(7, 'fold', 'ß', 2))"
     texts = {
         subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True, env=env).stdout
         for env in ({"PYTHONHASHSEED": "1"}, {"PYTHONHASHSEED": "2"})

@@ -18,10 +18,11 @@ from pipeline.base import files
 from pipeline.base.errors import PipelineError, TrainingError
 from pipeline.best import race as stage
 from pipeline.best.plan import Candidate, Pace, Size, candidates_for, more_seeds, quick_first, stopgaps_for
-from pipeline.best.race import Best, make_best
+from pipeline.best.race import Best, race
 from pipeline.competition.workspace import RunFolder
 from pipeline.config.run import RunConfig, load_run_config
 from pipeline.metrics import METRICS
+from pipeline.models.base import FitContext
 from pipeline.scoring.cross_validation import predictions_of, scores_of
 from pipeline.scoring.ensembling import SMALLEST_WEIGHT
 from pipeline.stages.final import make_final
@@ -67,7 +68,7 @@ class Bench:
             raise KeyboardInterrupt
         self.now += self.seconds[config.model]
         self.trained.append(config.model)
-        return train_run(self.toy.store(), config, device=CPU, n_workers=1, stop=stop)
+        return train_run(self.toy.store(), config, FitContext(CPU, stop=stop))
 
     def tune(self, config: RunConfig, seconds: float, _: threading.Event) -> RunConfig | None:
         self.tuned.append((config.model, seconds))
@@ -75,18 +76,16 @@ class Bench:
         return self.found.get(config.model)
 
     def finish(self, config: RunConfig, run: RunFolder, is_interim: bool) -> Path:
-        path = make_final(self.toy.store(), config, run, device=CPU, n_workers=1, is_interim=is_interim)
+        path = make_final(self.toy.store(), config, run, FitContext(CPU), is_interim=is_interim)
         self.submissions.append(path.read_bytes())
         return path
 
     def __call__(self, minutes: float, smallest_weight: float = SMALLEST_WEIGHT) -> Best:
         self.trained, self.submissions = [], []
-        return make_best(
+        return race(
             self.toy.store(),
+            self,
             minutes=minutes,
-            train=self.train,
-            tune=self.tune,
-            finish=self.finish,
             smallest_weight=smallest_weight,
             clock=lambda: self.now,
         )
@@ -137,7 +136,7 @@ def test_when_all_seeds_are_trained_the_next_kind_is_tuned(bench: Bench, monkeyp
     monkeypatch.setattr(stage, "more_seeds", lambda *_: [])
     bench.seconds |= {"random_forest": 10.0, "extra_trees": 10.0}
     weights = {"random_forest": 0.7, "extra_trees": 0.3}
-    monkeypatch.setattr(stage._Work, "_weight_by_kind", lambda _: weights)
+    monkeypatch.setattr(stage._Race, "_weight_by_kind", lambda _: weights)
     bench(30.0)
     assert [model for model, _ in bench.tuned] == ["random_forest", "extra_trees"]
     (_, first), (_, second) = bench.tuned

@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-# Filled in by `pipeline.bundling`.
+# Filled in by `pipeline.kaggle.notebook`.
 FACTS = "{}"
 PAYLOAD = ""
 

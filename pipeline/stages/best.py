@@ -1,0 +1,48 @@
+"""Stage `best`: as many and as different runs as fit into some minutes -> their ensemble, a run like any other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.best.race import Best, race
+from pipeline.competition.store import FeatureStore
+from pipeline.competition.workspace import RunFolder
+from pipeline.config.run import RunConfig
+from pipeline.models.base import FitContext
+from pipeline.scoring.ensembling import SMALLEST_WEIGHT
+from pipeline.stages.final import make_final
+from pipeline.stages.train import train_run
+from pipeline.tuning import tune_within
+
+
+def make_best(
+    store: FeatureStore,
+    context: FitContext,
+    *,
+    minutes: float,
+    smallest_weight: float | None = None,
+    started: float | None = None,
+) -> Best:
+    """Train candidates until `minutes` are spent; the submission of their best ensemble. See `race` for errors."""
+    smallest = SMALLEST_WEIGHT if smallest_weight is None else smallest_weight
+    return race(store, _Stages(store, context), minutes=minutes, smallest_weight=smallest, started=started)
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """The stages that the race calls for each of its candidates."""
+
+    store: FeatureStore
+    context: FitContext
+
+    def train(self, config: RunConfig, stop: threading.Event, on_share: Callable[[float], None]) -> RunFolder:
+        return train_run(self.store, config, replace(self.context, stop=stop), on_share=on_share)
+
+    def tune(self, config: RunConfig, seconds: float, stop: threading.Event) -> RunConfig | None:
+        return tune_within(self.store, config, seconds, replace(self.context, stop=stop))
+
+    def finish(self, config: RunConfig, run: RunFolder, is_interim: bool) -> Path:
+        return make_final(self.store, config, run, self.context, is_interim=is_interim)
