@@ -1,4 +1,4 @@
-"""One process at a time: a lock that the system takes back when its holder dies.
+"""One process at a time: locks that the operating system frees when their holder dies.
 
 Knows files; knows nothing of what is guarded.
 """
@@ -9,26 +9,22 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from pipeline.base.progress import say
 
 
 @contextlib.contextmanager
-def hold(path: Path, *, is_silent: bool = False) -> Iterator[None]:
-    """Hold the lock `path`, waiting for whoever has it; without effect where the system has no such locks.
-
-    To wait is told, unless `is_silent`.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
+def hold(path: Path) -> Iterator[None]:
+    """Hold the lock `path`; the user is told when another process has it and this one must wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not is_silent:
-                say(f"waiting for another run of the pipeline that holds {path}")
-            fcntl.flock(file, fcntl.LOCK_EX)
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        say(f"waiting for another run of the pipeline that holds {path}")
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()

@@ -100,12 +100,17 @@ class Ownership:
     def _fail_and_enqueue(self, trial: FrozenTrial) -> None:
         """Only the process whose word comes first asks for the trial's values again."""
         try:
-            self.storage.set_trial_user_attr(trial._trial_id, KILLED, True)
+            self.storage.set_trial_user_attr(self.id_of(trial), KILLED, True)
             self.study.tell(trial.number, state=TrialState.FAIL)
         except (ValueError, UpdateFinishedTrialError):
             return
         if trial.params:
             self.study.enqueue_trial(trial.params)
+
+    def id_of(self, trial: FrozenTrial) -> int:
+        """The trial's key in the storage."""
+        study_id = self.storage.get_study_id_from_name(self.study.study_name)
+        return self.storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
 
     def _running(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))

@@ -6,7 +6,6 @@ Knows search spaces and configurations; knows nothing of how a trial is trained.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import uuid
 import warnings
@@ -15,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from filelock import FileLock
 from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipeline.base.errors import SpecError, did_you_mean
-from pipeline.base.locks import hold
 from pipeline.base.seeds import derive_seed
 from pipeline.config.run import RunConfig, set_value
 from pipeline.config.search_space import SpaceEntry
@@ -92,7 +90,7 @@ def open_study(
         raise SpecError(f"unknown pruner {pruner!r}", hint=did_you_mean(pruner, PRUNERS))
     if isinstance(storage, Path):
         storage.parent.mkdir(parents=True, exist_ok=True)
-        lock = _SystemLock(storage.with_suffix(".guard")) if importlib.util.find_spec("fcntl") else None
+        lock = JournalLock(storage.with_suffix(".guard"))
         backend: BaseStorage = JournalStorage(JournalFileBackend(str(storage), lock))
     else:
         backend = optuna.storages.get_storage(storage)
@@ -108,22 +106,21 @@ def open_study(
     return study, backend
 
 
-class _SystemLock(BaseJournalFileLock):
-    """A journal's lock that is gone when its holder is killed: optuna's own makes the next start wait 30 s."""
+class JournalLock(JournalFileOpenLock):
+    """A journal's lock that is free when its holder is killed; Optuna's own makes the next start wait 30 s."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._held = path, contextlib.ExitStack()
+        super().__init__(str(path))
+        self._lock = FileLock(path, poll_interval=0.01)  # each thread holds it on its own
 
     def acquire(self) -> bool:
         """Wait for the lock."""
-        held = contextlib.ExitStack()
-        held.enter_context(hold(self._path, is_silent=True))
-        self._held = held  # not before: until here another thread may have it
+        self._lock.acquire()
         return True
 
     def release(self) -> None:
         """Give it back."""
-        self._held.close()
+        self._lock.release()
 
 
 def differences(study: optuna.Study, storage: BaseStorage) -> str:

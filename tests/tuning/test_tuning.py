@@ -14,6 +14,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from pipeline.base import files
 from pipeline.base.errors import SpecError
@@ -215,7 +216,6 @@ def test_killed_again_and_again_it_loses_no_finished_trial_and_reaches_the_total
 
 def test_a_writer_that_was_killed_keeps_nobody_waiting(tmp_path: Path) -> None:
     """The journal's lock dies with its holder; optuna's own is broken after half a minute."""
-    fcntl = pytest.importorskip("fcntl")
     log = tmp_path / "study.log"
 
     def opened() -> optuna.Study:
@@ -226,13 +226,13 @@ def test_a_writer_that_was_killed_keeps_nobody_waiting(tmp_path: Path) -> None:
     guard = log.with_suffix(".guard")
     assert guard.exists()  # the journal is written under this lock, and under no other
     code = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom pipeline.tuning.study import _SystemLock\n"
-        "_SystemLock(Path(sys.argv[1])).acquire()\nos.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal, sys\nfrom pathlib import Path\nfrom pipeline.tuning.study import JournalLock\n"
+        "JournalLock(Path(sys.argv[1])).acquire()\nos.kill(os.getpid(), signal.SIGKILL)"
     )
     died = subprocess.run([sys.executable, "-c", code, str(guard)], capture_output=True)
     assert died.returncode == -signal.SIGKILL
-    with guard.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises when it is held
+    with FileLock(guard, timeout=0):  # raises when it is held
+        pass
     opened().ask()
     assert not list(tmp_path.glob("*.lock"))
 
