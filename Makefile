@@ -85,7 +85,7 @@ check: $(SETUP_DEV) ## ruff and mypy
 
 docs: $(SETUP_DOCS) ## build the documentation into build/site; warnings and broken links are errors
 	@$(VENV)/bin/python docs/generate.py
-	@$(VENV)/bin/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 bench: $(SETUP_DEV) ## the pack against plain PyTorch loops, some ten minutes
 	@$(VENV)/bin/python benchmarks/kfold.py
