@@ -13,6 +13,7 @@ import typer.core
 
 from pipeline import __version__
 from pipeline.base.errors import PipelineError
+from pipeline.base.interruption import ENDED_EARLY, Stopped
 from pipeline.base.progress import console, mark_messages, say
 from pipeline.competition.workspace import Workspace
 from pipeline.config.presets import preset_names
@@ -33,7 +34,7 @@ class _Commands(typer.core.TyperGroup):
         except PipelineError as error:
             console.print(f"error: {error.message}", markup=False, style="red")
             raise typer.Exit(error.exit_code) from error
-        except KeyboardInterrupt as error:
+        except ENDED_EARLY as error:
             say("interrupted; what was finished is kept, the same command goes on from there")
             raise typer.Exit(INTERRUPTED) from error
 
@@ -190,7 +191,7 @@ def submit(
     nested = "" if provenance.nested_score is None else f"  nested {provenance.nested_score:.5f}"
     print(f"submission: {path}  cv {provenance.metric} {provenance.cv_score:.5f}{nested}{sample}")
     if is_interrupted:
-        raise KeyboardInterrupt
+        raise Stopped
 
 
 @app.command()
@@ -277,7 +278,7 @@ def tune(
     )
     show_tuning(folder, store.spec)
     if is_interrupted:
-        raise KeyboardInterrupt
+        raise Stopped
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Ctrl-C as a request: what is running ends at a place where nothing is lost. Knows signals; knows nothing of work."""
+"""Ctrl-C and time limits as requests: work ends where nothing is lost. Knows signals; knows nothing of work."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+
+
+class Stopped(Exception):
+    """Work ended early because its caller asked for it; the caller knows whether for Ctrl-C or for want of time."""
+
+
+ENDED_EARLY = (Stopped, KeyboardInterrupt)  # the second where no handler of `on_interrupt` heard Ctrl-C
 
 
 class _Request:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Protocol
 
 from pipeline.base import files
 from pipeline.base.errors import PipelineError, TrainingError
-from pipeline.base.interruption import on_interrupt
+from pipeline.base.interruption import ENDED_EARLY, Stopped, on_interrupt
 from pipeline.base.progress import say
 from pipeline.best.ensemble_run import Member, ensemble_folder, lines_of, read_member, write_ensemble
 from pipeline.best.plan import (
@@ -91,7 +91,7 @@ def race(
     Every candidate is a run of its own; what is finished is not trained again. After each the ensemble is chosen anew
     and its submission written. When all have had their turn, some of the time left goes into tuning the heaviest of
     them that can be tuned in it; further seeds follow. Ctrl-C ends with the best so
-    far. Raises TrainingError when no candidate could be trained, KeyboardInterrupt when none was yet.
+    far. Raises TrainingError when no candidate could be trained, Stopped when none was yet.
     """
     work = _Race(store, stages, minutes, smallest_weight, clock, clock() if started is None else started)
     work.take_finished()
@@ -104,7 +104,7 @@ def race(
                 work.look_once()
     if not work.members:
         if work.is_interrupted:
-            raise KeyboardInterrupt
+            raise Stopped
         work.fail()
     return work.conclude()
 
@@ -273,7 +273,7 @@ class _Race:
         self.stop = threading.Event()
         try:
             config = self.stages.tune(chosen.config, seconds, self.stop)
-        except KeyboardInterrupt:
+        except ENDED_EARLY:
             self.is_interrupted = True
             return False
         if config is not None:
@@ -310,7 +310,7 @@ class _Race:
             timer.start()
         try:
             run = self.stages.train(candidate.config, stop, look_ahead)
-        except KeyboardInterrupt:
+        except ENDED_EARLY:
             if late.is_set() and not self.is_interrupted:
                 if done > 0:  # what it would have taken, and with it others
                     self.pace.measured(candidate, (self.clock() - begun) / min(1.0, done + UNDER_WAY))

@@ -20,6 +20,7 @@ import torch
 from joblib.externals.loky import get_reusable_executor
 
 from pipeline.base.errors import TrainingError
+from pipeline.base.interruption import Stopped
 from pipeline.nets.networks import Network
 from pipeline.nets.plan import PRECISIONS, Member, PackData, Plan
 from pipeline.nets.training import History, HistoryRow, PackResult, Score, train_pack
@@ -66,7 +67,7 @@ def train_pack_elsewhere(
         with listener.accept() as connection, contextlib.suppress(EOFError, ConnectionError):
             return _answered(connection, answers)
     if should_stop():  # Ctrl-C reached it before it could ignore it
-        raise KeyboardInterrupt
+        raise Stopped
     raise TrainingError(
         "a worker process ended before its work was done; the memory may have been too small",
         hint="The same command goes on from the last checkpoint; --workers 1 takes less memory.",

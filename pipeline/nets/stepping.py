@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.base.interruption import Stopped
 from pipeline.nets.dropout import PackedDropout
 from pipeline.nets.inputs import Gather
 from pipeline.nets.mlp_step import MLPStep
@@ -137,7 +138,7 @@ class FusedSteps(_Batches):
         dropout = None if epoch.dropout_seeds is None else self.dropout(epoch.dropout_seeds)
         for batch in range(max(self.n_batches)):
             if epoch.should_stop():
-                raise KeyboardInterrupt
+                raise Stopped
             columns = self.columns(batch)
             self.differentiate(epoch.rows[:, columns], epoch.batch_weight(batch, columns), dropout)
             for number, group in enumerate(self.optimizer.groups):
@@ -180,7 +181,7 @@ class VectorSteps(_Batches):
         rates_and_active = torch.tensor([rates, is_active]).transpose(0, 1).contiguous().to(self.device)
         for batch in range(n_batches):
             if epoch.should_stop():
-                raise KeyboardInterrupt
+                raise Stopped
             columns = self.columns(batch)
             self._step(epoch.rows[:, columns], epoch.batch_weight(batch, columns), rates_and_active[batch])
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.base import files
+from pipeline.base.interruption import Stopped
 from pipeline.base.seeds import derive_seed
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.networks import Network
@@ -73,7 +74,7 @@ def train_pack(
 
     With `checkpoint`, the state is saved there about every ten seconds and at the end, and a later call with the
     same arguments goes on from it (the caller removes a checkpoint made with other arguments). `should_stop` is asked
-    after every epoch; when it says so, the state is saved and KeyboardInterrupt raised. `prune` is given the new
+    after every epoch; when it says so, the state is saved and Stopped raised. `prune` is given the new
     history rows of every evaluation and names the members that leave without a result.
     """
     pack = _Pack(network, plan, data, members, should_stop)
@@ -97,7 +98,7 @@ def train_pack(
             files.write_tensors(checkpoint, pack.state())
             saved_at = time.monotonic()
         if is_stopped:
-            raise KeyboardInterrupt
+            raise Stopped
     return pack.result()
 
 

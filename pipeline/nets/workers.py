@@ -116,7 +116,7 @@ def run_packs(
 ) -> list[PackResult]:
     """Train every pack; results in the order of `jobs`.
 
-    Ctrl-C, or setting `stop`, saves each running pack's checkpoint and raises KeyboardInterrupt; an error of one pack
+    Ctrl-C, or setting `stop`, saves each running pack's checkpoint and raises Stopped; an error of one pack
     stops the others likewise and is raised; with `stops_at_failure` a failed member is one (TrainingError).
     """
     stop = stop or threading.Event()

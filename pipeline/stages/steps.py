@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.base import files
 from pipeline.base.errors import SpecError
+from pipeline.base.interruption import ENDED_EARLY
 from pipeline.base.progress import mark_messages, say
 from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.store import FeatureStore
@@ -128,7 +129,7 @@ def tune(
             pruner=pruner,
             storage=storage,
         )
-    except KeyboardInterrupt:
+    except ENDED_EARLY:
         if not all((folder / table).exists() for table in TABLES):
             raise
         return store, folder, True

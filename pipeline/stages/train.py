@@ -34,7 +34,7 @@ def train_run(
 ) -> RunFolder:
     """Cross-validate the configuration, unless its finished run is there. Raises SpecError, TrainingError.
 
-    Interrupted, or told to stop by another thread (it raises KeyboardInterrupt then), it keeps checkpoints and goes
+    Interrupted, or told to stop by another thread (it raises Stopped then), it keeps checkpoints and goes
     on from them the next time. `on_share` is told the share of the fits that is done.
     """
     run = store.workspace.run(config.run_name)

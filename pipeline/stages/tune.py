@@ -13,7 +13,7 @@ import numpy as np
 from optuna.trial import TrialState
 
 from pipeline.base import files
-from pipeline.base.interruption import on_interrupt
+from pipeline.base.interruption import ENDED_EARLY, on_interrupt
 from pipeline.base.progress import progress_bar, say
 from pipeline.competition.store import FeatureStore
 from pipeline.config.run import RunConfig
@@ -51,7 +51,7 @@ def tune(
 
     The study is that of these features, this preset and this search space: with another of them, another begins.
     `store` may show a sample of the train rows: that is another study, too, and `best.json` says so. Interrupted, it
-    writes what it has, and raises KeyboardInterrupt.
+    writes what it has, and raises Stopped.
     """
     tuning = open_tuning(store, base, sampler=sampler, pruner=pruner, storage=storage)
     n_known = len(finished_trials(tuning.study))
@@ -67,7 +67,7 @@ def tune(
             say(f"tune: {_summary(tuning)}; {n_new} trials in {time.monotonic() - started:.0f} s")
             confirmed = confirm(tuning, context)
             ensemble = choose_ensemble(tuning, context)
-    except KeyboardInterrupt:
+    except ENDED_EARLY:
         _write(tuning, [], None)
         raise
     return _write(tuning, confirmed, ensemble)

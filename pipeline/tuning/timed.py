@@ -34,7 +34,7 @@ def tune_within(
     """The configuration of the best trial, earlier calls' included; None where too few fit into `seconds`.
 
     Where the competition counts labels, which move too little to choose by, trials go by log loss. No batch of trials
-    is begun that would end late, going by the slowest so far. Raises KeyboardInterrupt when `context.stop` is set; the
+    is begun that would end late, going by the slowest so far. Raises Stopped when `context.stop` is set; the
     running trials are then given back to the study.
     """
     begun = clock()

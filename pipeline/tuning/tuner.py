@@ -18,6 +18,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipeline.base.arrays import FloatArray
+from pipeline.base.interruption import Stopped
 from pipeline.base.progress import say
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
@@ -66,13 +67,13 @@ class Tuner:
         `go_on` is asked after every batch; when it says no, this is the end, too.
 
         What other processes train is left to them, unless they are silent: then this waits until they finish it or
-        are known to be dead. Raises KeyboardInterrupt when stopped; the trials of the batch are then given back.
+        are known to be dead. Raises Stopped when stopped; the trials of the batch are then given back.
         """
         with self.ownership.beating():
             is_waiting = False
             while True:
                 if self.context.stop.is_set():
-                    raise KeyboardInterrupt
+                    raise Stopped
                 self.ownership.reap()
                 n_left = n_trials - self._n_finished() - self._n_running()
                 if n_left > 0:

@@ -16,6 +16,7 @@ import torch
 
 from pipeline.base import files
 from pipeline.base.errors import PipelineError, TrainingError
+from pipeline.base.interruption import Stopped
 from pipeline.best import race as stage
 from pipeline.best.plan import Candidate, Pace, Size, candidates_for, more_seeds, quick_first, stopgaps_for
 from pipeline.best.race import Best, race
@@ -65,7 +66,7 @@ class Bench:
         self.now += self.early.get(config.model, 0.0)
         on_share(0.4)
         if stop.is_set():
-            raise KeyboardInterrupt
+            raise Stopped
         self.now += self.seconds[config.model]
         self.trained.append(config.model)
         return train_run(self.toy.store(), config, FitContext(CPU, stop=stop))
@@ -200,7 +201,7 @@ def test_ctrl_c_while_it_tunes_trains_nothing_more(bench: Bench, monkeypatch: py
 
     def tune(*_: object) -> None:
         signal.raise_signal(signal.SIGINT)
-        raise KeyboardInterrupt
+        raise Stopped
 
     monkeypatch.setattr(bench, "tune", tune)
     best = bench(40.0)
@@ -211,7 +212,7 @@ def test_ctrl_c_while_it_tunes_trains_nothing_more(bench: Bench, monkeypatch: py
 
 def test_ctrl_c_before_any_model_is_an_interruption(bench: Bench) -> None:
     bench.on_train = lambda *_: signal.raise_signal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped):
         bench(5.0)
 
 

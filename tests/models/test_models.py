@@ -15,6 +15,7 @@ import torch
 
 from pipeline.base import files
 from pipeline.base.errors import PipelineError, SpecError
+from pipeline.base.interruption import Stopped
 from pipeline.config.run import load_run_config, run_defaults
 from pipeline.metrics import METRICS, Task
 from pipeline.models.arrays.learners import FitRows, Job
@@ -212,7 +213,7 @@ def test_a_killed_fit_goes_on_from_its_finished_members(tmp_path: Path, monkeypa
 def test_a_fit_that_is_told_to_stop_stops(name: str) -> None:
     stop = threading.Event()
     stop.set()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped):
         fitted(name, "regression", context=FitContext(stop=stop))
 
 
@@ -224,7 +225,7 @@ def test_a_learner_looks_by_itself_whether_it_shall_stop(name: str) -> None:
     y = (x[:, 0] > 0).astype(np.float64)
     rows = FitRows(x, y, None, {}, n_classes, METRICS["log_loss" if n_classes else "rmse"])
     stop.set()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped):
         model.learner_class(model.params).fit(rows, Job(1, 1, torch.device("cpu"), stop))
 
 

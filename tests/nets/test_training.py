@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.base.interruption import Stopped
 from pipeline.nets import training
 from pipeline.nets.dropout import PackedDropout
 from pipeline.nets.inputs import Inputs
@@ -565,7 +566,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
 
 def test_asked_to_stop_the_pack_saves_itself_first(tmp_path: Path) -> None:
     checkpoint, told = tmp_path / "pack.safetensors", list[int]()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped):
         train_company(
             LONG,
             checkpoint=checkpoint,
@@ -588,7 +589,7 @@ def test_a_long_epoch_is_stopped_within_and_goes_on_to_the_same_bits(
         asked.append(len(told))
         return asked.count(2) == 4  # once two epochs are over and the third is under way
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped):
         train_company(
             LONG, checkpoint=checkpoint, on_epoch=lambda epoch, _: told.append(epoch), should_stop=should_stop
         )
@@ -616,7 +617,7 @@ def test_a_checkpoint_is_saved_about_every_ten_seconds_not_every_epoch(
     clock = iter(4.0 * tick for tick in range(100))
     saved: list[int] = []
     monkeypatch.setattr(training.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(training.artifacts, "write_tensors", lambda _, state: saved.append(int(state["epoch"][0])))
+    monkeypatch.setattr(training.files, "write_tensors", lambda _, state: saved.append(int(state["epoch"][0])))
     train([make_member(0)], dataclasses.replace(PLAN, epochs=7), checkpoint=tmp_path / "pack")
     assert saved[-1] == 7
     assert 1 < len(saved) < 7
@@ -670,7 +671,7 @@ def test_an_interrupted_training_on_cuda_goes_on_close_to_where_it_was(
     monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
     data, asked = make_data(device="cuda"), list[int]()
     members = [make_member(0, dropout=0.3), make_member(1, 37)]
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped):
         train(
             members,
             data=data,

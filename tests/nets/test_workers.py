@@ -18,6 +18,7 @@ from joblib.externals.loky import reusable_executor
 from numpy.typing import NDArray
 
 from pipeline.base.errors import TrainingError
+from pipeline.base.interruption import Stopped
 from pipeline.nets import workers
 from pipeline.nets.convolutional import ConvNet
 from pipeline.nets.inputs import Inputs
@@ -188,7 +189,7 @@ def test_stopped_processes_save_and_go_on_to_the_same_end(tmp_path: Path) -> Non
         if rows and rows[-1][0] == 2:
             stop.set()
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped):
         run_packs(_jobs(_mean), n_workers=2, checkpoints=tmp_path, on_progress=stopped, stop=stop)
     assert list(tmp_path.iterdir())
     resumed = run_packs(_jobs(_mean), n_workers=2, checkpoints=tmp_path)
@@ -220,5 +221,5 @@ def test_a_process_that_an_interruption_kills_is_no_error() -> None:
         _kill_processes()
         return 0.0
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped):
         run_packs(_jobs(kills), n_workers=2, stop=stop)

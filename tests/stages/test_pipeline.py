@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from pipeline.base import files
+from pipeline.base.interruption import Stopped
 from pipeline.config.run import load_run_config
 from pipeline.metrics import METRICS
 from pipeline.scoring.cross_validation import scores_of
@@ -160,11 +161,14 @@ def test_finished_packs_are_not_trained_again(toy: Toy, monkeypatch: pytest.Monk
     assert n_trained + 100 == 6, "packs that were finished have trained again"
 
 
-def test_an_interrupt_ends_with_130_and_says_what_is_kept(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Stopped])
+def test_an_interrupt_ends_with_130_and_says_what_is_kept(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
     from pipeline.nets import training
 
     def interrupt(_: training._Pack) -> None:
-        raise KeyboardInterrupt
+        raise error
 
     monkeypatch.setattr(training._Pack, "train_epoch", interrupt)
     result = toy.run("submit", *TINY)

@@ -126,8 +126,7 @@ class _Boosting:
         library = imported(self.library)
         n_rounds = job.n_rounds or self.params.rounds or self._rounds(library, rows, job)
         model, _ = self._trained(library, rows, None, job, n_rounds)
-        if job.stop.is_set():  # the model is cut short
-            raise KeyboardInterrupt
+        job.check_stop()  # the model is cut short
         raw = np.frombuffer(zlib.compress(self._bytes(model), 6), dtype=np.uint8)
         gains = np.asarray(self._gains(model, rows.x.shape[1]), dtype=np.float32)
         return {
@@ -241,8 +240,7 @@ class LightGBM(_Boosting):
             )
 
         def look_at_stop(_: Any) -> None:
-            if job.stop.is_set():
-                raise KeyboardInterrupt
+            job.check_stop()
 
         train = dataset(rows)
         if held is None:
@@ -323,8 +321,7 @@ class XGBoost(_Boosting):
             verbose_eval=False,
             callbacks=[LookAtStop()],
         )
-        if job.stop.is_set():
-            raise KeyboardInterrupt
+        job.check_stop()
         return model, int(model.best_iteration) + 1
 
     def _bytes(self, model: Any) -> bytes:

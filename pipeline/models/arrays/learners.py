@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
+from pipeline.base.interruption import Stopped
 from pipeline.config.table import Table
 from pipeline.encoders import View
 from pipeline.metrics import Metric
@@ -60,9 +61,9 @@ class Job:
     n_rounds: int | None = None
 
     def check_stop(self) -> None:
-        """Give up where the fit shall end; to be asked every second or so. Raises KeyboardInterrupt."""
+        """Give up where the fit shall end; to be asked every second or so. Raises Stopped."""
         if self.stop.is_set():
-            raise KeyboardInterrupt
+            raise Stopped
 
 
 class Learner(Protocol):

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
+from pipeline.base.interruption import Stopped
 from pipeline.base.seeds import derive_seed
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
@@ -108,7 +109,7 @@ class ArrayModel:
 
 
 def _watch(futures: list[Future[Arrays]], context: FitContext) -> None:
-    """Wait for all; report progress; raise what a fit raises, or KeyboardInterrupt when asked to stop."""
+    """Wait for all; report progress; raise what a fit raises, or Stopped when asked to stop."""
     pending = set(futures)
     while pending:
         done, pending = wait(pending, timeout=WAIT_S, return_when=FIRST_COMPLETED)
@@ -117,7 +118,7 @@ def _watch(futures: list[Future[Arrays]], context: FitContext) -> None:
         if done and context.on_progress is not None:
             context.on_progress(1.0 - len(pending) / len(futures), [])
         if context.stop.is_set() and pending:
-            raise KeyboardInterrupt
+            raise Stopped
 
 
 @dataclass(frozen=True)
