@@ -7,6 +7,7 @@ import graphlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -77,10 +78,16 @@ def arrows_of(package: Path) -> Iterator[tuple[str, str, Arrow]]:
     """(room, module inside the room or "", arrow) of every import under `package`."""
     for file in sorted(package.rglob("*.py")):
         room, *inside = file.relative_to(package).with_suffix("").parts
-        visitor = _Imports(["pipeline", *file.relative_to(package).parent.parts])
-        visitor.visit(ast.parse(file.read_text(encoding="utf-8"), str(file)))
-        for line, target, runs_at_import in visitor.found:
+        folder = ("pipeline", *file.relative_to(package).parent.parts)
+        for line, target, runs_at_import in _imports_in(file.read_text(encoding="utf-8"), folder):
             yield room, ".".join(inside), Arrow(file, line, target, runs_at_import)
+
+
+@cache
+def _imports_in(text: str, folder: tuple[str, ...]) -> list[tuple[int, str, bool]]:
+    visitor = _Imports(list(folder))
+    visitor.visit(ast.parse(text))
+    return visitor.found
 
 
 def unplaced_rooms(package: Path) -> list[str]:

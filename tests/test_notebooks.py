@@ -44,6 +44,7 @@ def printed(notebook: nbformat.NotebookNode) -> str:
     return "".join(output.text for output in outputs if output.output_type == "stream" and output.name == "stdout")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_without_any_data_at_hand(path: Path) -> None:
     notebook = executed(path)
@@ -52,6 +53,7 @@ def test_a_notebook_runs_without_any_data_at_hand(path: Path) -> None:
         assert "scikit-learn's digits (no PIPELINE_DATA_DIR/fashion-mnist" in printed(notebook)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", HAVE_IMAGES)
 def test_a_notebook_runs_on_fashion_mnist(name: str, real_data: Path) -> None:

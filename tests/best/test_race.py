@@ -99,6 +99,7 @@ def bench(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return Bench(toy)
 
 
+@pytest.mark.slow
 def test_the_budget_is_kept_and_a_rerun_goes_on(bench: Bench) -> None:
     first = bench(0.75)
     assert bench.trained == ["ridge", "mlp"]  # neighbours would end at 60 s
@@ -112,6 +113,7 @@ def test_the_budget_is_kept_and_a_rerun_goes_on(bench: Bench) -> None:
     assert bench.now <= 120.0
 
 
+@pytest.mark.slow
 def test_time_that_is_left_goes_into_tuning_once_and_what_it_finds_is_trained(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +147,7 @@ def test_when_all_seeds_are_trained_the_next_kind_is_tuned(bench: Bench, monkeyp
     assert bench.now <= 1800.0
 
 
+@pytest.mark.slow
 def test_too_little_time_for_enough_trials_is_not_spent_on_tuning(bench: Bench) -> None:
     bench(5.0)  # 24 trials of 20 s do not fit
     assert bench.tuned == []
@@ -179,6 +182,7 @@ def test_without_any_model_the_error_names_the_first_reason(bench: Bench) -> Non
         bench(1.0)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_the_best_so_far(bench: Bench) -> None:
     def interrupted(config: RunConfig, _: threading.Event) -> None:
         if config.model == "mlp":
@@ -247,6 +251,7 @@ def test_where_no_candidate_is_done_in_time_the_floor_is_submitted_first(
     assert pd.read_csv(best.submission)["price"].nunique() > 1
 
 
+@pytest.mark.slow
 def test_a_first_candidate_that_takes_too_long_goes_on_after_the_floor(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,6 +278,7 @@ def test_a_first_candidate_that_takes_too_long_goes_on_after_the_floor(
     }
 
 
+@pytest.mark.slow
 def test_the_report_says_how_far_the_data_is_to_be_trusted(bench: Bench) -> None:
     best = bench(2.0)
     trust = files.read_json(best.run.report)["trust"]
@@ -280,6 +286,7 @@ def test_the_report_says_how_far_the_data_is_to_be_trusted(bench: Bench) -> None
     assert trust["test_rows_in_train"] == 0
 
 
+@pytest.mark.slow
 def test_the_ensemble_is_a_run_like_any_other(bench: Bench) -> None:
     best = bench(2.0)
     report, oof = files.read_json(best.run.report), files.read_parquet(best.run.oof)
@@ -290,6 +297,7 @@ def test_the_ensemble_is_a_run_like_any_other(bench: Bench) -> None:
     assert "best-ensemble" in bench.toy.run("runs").stdout
 
 
+@pytest.mark.slow
 def test_pruning_tells_what_it_costs(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     whole = files.read_json(bench(2.0).run.report)
     pruned = files.read_json(bench(2.0, smallest_weight=0.9).run.report)
@@ -298,6 +306,7 @@ def test_pruning_tells_what_it_costs(bench: Bench, capsys: pytest.CaptureFixture
     assert f"it would be {len(whole['members'])} runs" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_predict_gives_the_stored_test_prediction(bench: Bench, tmp_path: Path) -> None:
     best = bench(2.0)
     output = tmp_path / "out.csv"
@@ -307,6 +316,7 @@ def test_predict_gives_the_stored_test_prediction(bench: Bench, tmp_path: Path) 
     np.testing.assert_array_equal(pd.read_csv(output)["price"], stored)
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_minutes_and_refuses_a_model(bench: Bench) -> None:
     result = bench.toy.run("submit", "--preset", "best", "--minutes", "0.2", *TINY[-4:])
     assert result.exit_code == 0, result.output

@@ -383,6 +383,7 @@ def real(name: str) -> Path:
     return Path(os.environ["PIPELINE_DATA_DIR"]) / name
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @real_data
 def test_house_prices() -> None:
@@ -422,6 +423,7 @@ def test_bike_sharing_demand() -> None:
     assert "datetime_hour" in tables.train
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @real_data
 def test_spaceship_titanic() -> None:
@@ -433,6 +435,7 @@ def test_spaceship_titanic() -> None:
     assert "the ids are compound" in text
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @real_data
 def test_fashion_mnist(tmp_path: Path) -> None:

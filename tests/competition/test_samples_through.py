@@ -15,6 +15,7 @@ from tests.conftest import Toy
 REPOSITORY = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("competition", "chance"), [("quadrants", 0.6), ("spiral", 0.4)])
 def test_a_generated_competition_runs_through_and_is_scored(tmp_path: Path, competition: str, chance: float) -> None:
     toy = Toy(Workspace(tmp_path, competition))

@@ -637,6 +637,7 @@ REAL: dict[str, tuple[dict[str, Any], tuple[int, int], tuple[int, int]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.skipif("PIPELINE_DATA_DIR" not in os.environ, reason="PIPELINE_DATA_DIR is not set")
 @pytest.mark.parametrize(("name", "changes", "train_shape", "test_shape"), [(k, *v) for k, v in REAL.items()])

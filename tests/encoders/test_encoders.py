@@ -133,6 +133,7 @@ def test_transform_changes_neither_the_frame_nor_the_encoder() -> None:
     assert encoder.model_dump_json() == text
 
 
+@pytest.mark.slow
 def test_a_fit_row_never_meets_its_own_target() -> None:
     frame, target, fit_rows = make_frame(60), make_target(60), np.arange(5, 45)
     encoder = fit(frame.iloc[fit_rows], FeatureSteps(target_encoding=2), target=target[fit_rows])
@@ -358,6 +359,7 @@ SMALL_TABLES = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(
     table=SMALL_TABLES,
@@ -539,6 +541,7 @@ def test_a_count_is_of_the_fit_rows_and_the_row_itself() -> None:
     np.testing.assert_array_equal(column(wide, "ticket.whole.count")[known], everyone[known])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS)
 def test_texts_of_other_rows_and_targets_do_not_reach_a_row(view: View) -> None:
     frame, target, fit_rows = text_frame(300), make_target(300), np.arange(200)

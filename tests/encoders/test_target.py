@@ -17,6 +17,7 @@ TRANSFORMS: tuple[TargetTransform, ...] = ("none", "log", "log1p", "standardise"
 AMOUNTS = hnp.arrays(np.float64, hnp.array_shapes(max_dims=2, max_side=5), elements=st.floats(1e-3, 1e9))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @given(y=AMOUNTS)
 def test_a_transform_is_undone_by_its_inverse(transform: TargetTransform, y: np.ndarray) -> None:

@@ -43,6 +43,7 @@ def pipeline(server: KaggleServer, toy: Toy, command: str, *options: str) -> sub
     return subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=300)
 
 
+@pytest.mark.slow
 def test_data_comes_down_through_a_proxy(proxied: KaggleServer, empty: Toy) -> None:
     done = pipeline(proxied, empty, "data")
     assert done.returncode == 0, done.stderr
@@ -52,6 +53,7 @@ def test_data_comes_down_through_a_proxy(proxied: KaggleServer, empty: Toy) -> N
     assert "Authorization" not in proxied.requests[-1].headers
 
 
+@pytest.mark.slow
 def test_a_submission_goes_up_and_its_score_comes_back(proxied: KaggleServer, finished: Toy) -> None:
     proxied.n_polls_pending = 0
     done = pipeline(proxied, finished, "submit", *TINY)
@@ -62,6 +64,7 @@ def test_a_submission_goes_up_and_its_score_comes_back(proxied: KaggleServer, fi
     assert entry.ref == proxied.submissions[0]["ref"]
 
 
+@pytest.mark.slow
 def test_a_refusal_is_one_message_and_exit_code_3(proxied: KaggleServer, empty: Toy) -> None:
     proxied.fault("DownloadDataFiles", status(403, "You must accept this competition's rules"))
     done = pipeline(proxied, empty, "data")

@@ -56,6 +56,7 @@ def run(toy: Toy, command: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "operation"), CASES)
 def test_a_fault_is_explained_and_the_same_command_ends_well_when_it_is_over(
     kaggle: KaggleServer, empty: Toy, finished: Toy, monkeypatch: pytest.MonkeyPatch, name: str, operation: str
@@ -98,6 +99,7 @@ def test_a_fault_is_explained_and_the_same_command_ends_well_when_it_is_over(
         assert not (toy.workspace.folder / "download").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "operation"), READS)
 def test_a_read_is_asked_again_after_a_passing_fault(
     kaggle: KaggleServer,
@@ -121,6 +123,7 @@ def test_a_read_is_asked_again_after_a_passing_fault(
         assert 0 < clock.slept <= 2 * calls.LONGEST_WAIT_S + sum((2.0, 3.0)) + sum(POLL_DELAYS_S[:2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", [name for name, one in OPERATIONS.items() if not one.is_read])
 @pytest.mark.parametrize("name", sorted(PASSING))
 def test_a_write_is_never_repeated(

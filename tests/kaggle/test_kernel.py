@@ -141,6 +141,7 @@ def test_an_output_of_another_bundle_is_refused(kaggle: KaggleServer, finished: 
     assert fetched(finished) == kaggle.submissions == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [

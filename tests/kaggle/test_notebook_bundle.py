@@ -92,6 +92,7 @@ def facts_of(toy: Toy) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 def test_the_script_writes_the_submission_that_is_made_here(toy: Toy, kaggle: Kaggle) -> None:
     (toy.workspace.folder / "feature_function.py").write_text(FEATURES)
     folds = "\n".join(["id,fold", *(f"{i},{i % 3}" for i in range(1, 65))])
@@ -211,6 +212,7 @@ def test_packages_that_are_lacking_are_named_with_what_to_attach(
     assert "kernel --competition toy --wheels" in str(raised.value)
 
 
+@pytest.mark.slow
 def test_lacking_packages_are_installed_from_wheels_that_are_attached(
     toy: Toy, kaggle: Kaggle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

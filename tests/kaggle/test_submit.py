@@ -124,6 +124,7 @@ def test_a_submission_that_arrives_late_is_waited_for(
     assert "CreateSubmission" not in kaggle.names()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_submit_killed_around_the_deciding_call_is_settled(kaggle: KaggleServer, finished: Toy, moment: str) -> None:
     """Killed for good: just before Kaggle is told, or after it was told and before the answer is read."""

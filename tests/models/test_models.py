@@ -40,6 +40,7 @@ def test_every_model_but_the_networks_is_tested_here() -> None:
     assert set(QUICK) == set(MODELS) - {"linear", "mlp", "cnn"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_a_model_is_stored_whole_and_predicts_any_row(name: str, task: Task, tmp_path: Path) -> None:
     model = fitted(name, task, n_seeds=2)
@@ -65,6 +66,7 @@ def test_a_model_is_stored_whole_and_predicts_any_row(name: str, task: Task, tmp
     np.testing.assert_allclose(alone, model.predict(new, [0])[:1], rtol=1e-6)  # rows do not meet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in QUICK if name != "baseline"])
 def test_a_model_learns_more_than_the_floor(name: str) -> None:
     task = ONE_TASK.get(name, "regression")
@@ -78,6 +80,7 @@ def test_a_model_learns_more_than_the_floor(name: str) -> None:
     assert scores[name] < 0.8 * scores["baseline"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_targets_and_values_of_held_rows_do_not_reach_their_predictions(name: str) -> None:
     task = ONE_TASK.get(name, "regression")
@@ -95,6 +98,7 @@ def test_targets_and_values_of_held_rows_do_not_reach_their_predictions(name: st
     np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_the_same_seed_gives_the_same_bits_on_any_number_of_threads(name: str) -> None:
     task = ONE_TASK.get(name, "binary")
@@ -106,6 +110,7 @@ def test_the_same_seed_gives_the_same_bits_on_any_number_of_threads(name: str) -
         assert (two.predict(test, [0]) != one.predict(test, [0])).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_sample_weights_count(name: str) -> None:
     task = ONE_TASK.get(name, "regression")
@@ -115,6 +120,7 @@ def test_sample_weights_count(name: str) -> None:
     assert (plain.predict(test, [0]) != weighted.predict(test, [0])).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ridge", "kernel_ridge", "random_forest", "histogram_boosting", "lightgbm"])
 def test_several_targets_are_learned_side_by_side(name: str) -> None:
     problem = make_problem("regression")
@@ -144,6 +150,7 @@ def test_a_class_that_the_fit_rows_lack_gets_no_probability(name: str) -> None:
     np.testing.assert_allclose(prediction.sum(axis=1), 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ridge", "random_forest", "extra_trees", "histogram_boosting", *EXTRA])
 def test_importance_names_the_columns_that_matter(name: str) -> None:
     importance = fitted(name, "regression").feature_importance()
@@ -152,6 +159,7 @@ def test_importance_names_the_columns_that_matter(name: str) -> None:
     assert fitted("neighbours", "regression").feature_importance() == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["histogram_boosting", *EXTRA])
 def test_a_refit_takes_the_rounds_it_is_told(name: str) -> None:
     problem = make_problem("regression")
@@ -254,6 +262,7 @@ def test_search_spaces_name_parameters_their_model_has() -> None:
 # --- through the command line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ridge", "random_forest", "lightgbm"])
 def test_submit_and_predict_through_the_command_line(name: str, toy: Toy) -> None:
     quick(name)  # skips
@@ -271,6 +280,7 @@ def test_submit_and_predict_through_the_command_line(name: str, toy: Toy) -> Non
     np.testing.assert_allclose(pd.read_csv(output)["price"], pd.read_csv(toy.submission())["price"], rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ridge", "lightgbm"])
 def test_a_refit_on_all_rows(name: str, toy: Toy) -> None:
     quick(name)

@@ -69,6 +69,7 @@ def make_problem(task: Any) -> Problem:
 SPLITS = [Split(np.arange(6, N_ROWS), np.arange(6)), Split(np.arange(0, 40), np.arange(40, N_ROWS))]  # one level unseen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["regression", "multiclass"])
 @pytest.mark.parametrize("extras", EXTRAS.values(), ids=EXTRAS)
 def test_a_stored_network_predicts_what_the_trained_one_does(extras: dict[str, Any], task: str, tmp_path: Path) -> None:
@@ -140,6 +141,7 @@ def test_configurations_that_differ_in_their_own_numbers_and_widths_share_a_pack
         assert_same_fit(fit, alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", [{"batch_size": 32}, {"hidden_sizes": [4, 4]}, {"activation": "tanh"}, {"epochs": 9}])
 def test_configurations_of_another_plan_or_kind_have_a_pack_of_their_own(jobs: list[PackJob], own: Any) -> None:
     fit_mixed([{"hidden_sizes": [4]}, {"hidden_sizes": [4], **own}])

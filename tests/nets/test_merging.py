@@ -92,6 +92,7 @@ def assert_padding_changes_nothing(networks: list[MLP], update: Update, dropout:
 # --- a member in wider layers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", sorted(ZERO_AT_ZERO))
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_a_padded_member_is_what_it_is_alone(activation: Activation, dropout: float) -> None:
@@ -99,12 +100,14 @@ def test_a_padded_member_is_what_it_is_alone(activation: Activation, dropout: fl
     assert_padding_changes_nothing(networks, Update("adamw"), dropout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("extras", "sizes"), VARIANTS.values(), ids=VARIANTS)
 def test_a_padded_member_of_any_kind_is_what_it_is_alone(extras: Any, sizes: list[tuple[int, ...]]) -> None:
     networks = [make_network(one, activation="silu", **extras) for one in sizes]
     assert_padding_changes_nothing(networks, Update("adam"), 0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", get_args(OptimizerName))
 @pytest.mark.parametrize("steps", [FusedSteps, VectorSteps])
 def test_no_update_moves_what_is_zero(name: OptimizerName, steps: Any, monkeypatch: pytest.MonkeyPatch) -> None:

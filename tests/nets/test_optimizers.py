@@ -89,6 +89,7 @@ def by_torch(
     return torch.cat([weight, bias]).detach()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options", "optimizer", "torch_options"), TORCH.values(), ids=TORCH)
 @pytest.mark.parametrize("decays_biases", [False, True])
 def test_every_member_is_stepped_as_torch_would(

@@ -295,6 +295,7 @@ def member_by_member(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch, name, one_by_one(name))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("member_by_member")
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_a_member_has_the_same_bits_in_any_company(dropout: float) -> None:
@@ -536,6 +537,7 @@ class Interrupted(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 @pytest.mark.parametrize("after", [[1], [5], [3, 6, 8]])
 def test_an_interrupted_training_goes_on_to_the_same_bits(

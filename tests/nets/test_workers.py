@@ -151,6 +151,7 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     reusable_executor._executor.shutdown(wait=True, kill_workers=True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("processes")
 def test_processes_give_the_bits_that_threads_give(monkeypatch: pytest.MonkeyPatch) -> None:
     told: dict[bool, list[tuple[int, list[HistoryRow]]]] = {True: [], False: []}
@@ -172,6 +173,7 @@ def test_processes_give_the_bits_that_threads_give(monkeypatch: pytest.MonkeyPat
     assert sorted(told[True]) == sorted(told[False])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("processes")
 def test_an_error_of_the_score_is_raised_from_a_process_too() -> None:
     def broken(*_: object) -> float:
@@ -181,6 +183,7 @@ def test_an_error_of_the_score_is_raised_from_a_process_too() -> None:
         run_packs(_jobs(broken), n_workers=2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("processes")
 def test_stopped_processes_save_and_go_on_to_the_same_end(tmp_path: Path) -> None:
     stop = threading.Event()
@@ -202,6 +205,7 @@ def _kill_processes() -> None:
         os.kill(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("processes")
 def test_a_killed_process_is_an_error_that_says_so() -> None:
     def kills(*_: object) -> float:
@@ -212,6 +216,7 @@ def test_a_killed_process_is_an_error_that_says_so() -> None:
         run_packs(_jobs(kills), n_workers=2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("processes")
 def test_a_process_that_an_interruption_kills_is_no_error() -> None:
     stop = threading.Event()

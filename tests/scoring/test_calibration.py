@@ -104,6 +104,7 @@ def test_a_row_is_positive_afterwards_exactly_above_the_threshold(values: list[f
     assert (np.diff(moved[np.argsort(positive), 1]) >= 0).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 1000), st.sampled_from(["f1", "mcc", "balanced_accuracy", "f1_macro"]))
 def test_the_best_threshold_is_the_best_of_all_on_its_rows(seed: int, name: str) -> None:
@@ -124,6 +125,7 @@ def test_a_threshold_that_gains_nothing_stays_at_half() -> None:
 # ---- cross-fitting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["temperature", "isotonic"])
 def test_no_row_is_changed_by_its_own_fold(kind: str) -> None:
     """Other labels in a fold move the rows of the other folds and none of its own."""
@@ -139,6 +141,7 @@ def test_no_row_is_changed_by_its_own_fold(kind: str) -> None:
         assert not np.allclose(first[~inside], second[~inside])
 
 
+@pytest.mark.slow
 def test_a_cross_fitted_threshold_is_no_better_than_chance_on_noise() -> None:
     """Chosen on the rows it is scored on, a threshold finds skill in pure noise; cross-fitted it does not."""
     scores, flattered = [], []
@@ -153,6 +156,7 @@ def test_a_cross_fitted_threshold_is_no_better_than_chance_on_noise() -> None:
     assert abs(np.mean(scores)) < 0.08
 
 
+@pytest.mark.slow
 def test_the_threshold_of_a_rare_class_is_worth_it() -> None:
     generator = np.random.default_rng(0)
     codes = (generator.random(3000) < 0.08).astype(int)
@@ -167,6 +171,7 @@ def test_the_threshold_of_a_rare_class_is_worth_it() -> None:
     np.testing.assert_array_equal(adjusted.adjustment(probability).argmax(axis=1) == 1, positive > told["value"])
 
 
+@pytest.mark.slow
 def test_an_adjustment_is_read_back_as_it_was() -> None:
     codes, probability = drawn(200, 2, sharpness=2.0)
     for kind in ("temperature", "isotonic"):

@@ -122,6 +122,7 @@ def test_scores_at_once_are_those_of_the_metric(name: str) -> None:
     np.testing.assert_allclose(at_once, [metric(target, oof) for oof in oofs.values()], rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["r2", "f1_macro", "roc_auc", "quadratic_kappa"])
 def test_metrics_without_a_formula_are_asked_one_by_one(name: str) -> None:
     metric = METRICS[name]

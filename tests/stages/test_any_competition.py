@@ -68,6 +68,7 @@ def test_a_sample_whose_target_has_another_name_and_columns_that_test_lacks(tmp_
     assert list(pd.read_csv(toy.submission()).columns) == ["id", "predicted_price"]
 
 
+@pytest.mark.slow
 def test_bool_labels_and_a_probability_of_the_positive_class(tmp_path: Path) -> None:
     train, test = toy_tables()
     train["sold"] = train.pop("price") > 9000
@@ -106,6 +107,7 @@ def test_init_keeps_a_spec_that_is_there(toy: Toy) -> None:
     assert toy.workspace.spec.read_text() == before
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.parametrize(
     ("name", "metric", "constant"),
@@ -124,6 +126,7 @@ def test_a_drafted_spec_runs_through_and_beats_a_constant(
     assert len(pd.read_csv(toy.submission())) == len(pd.read_csv(real_data / name / "test.csv"))
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_the_fast_preset_on_house_prices(tmp_path: Path, real_data: Path) -> None:
     """One seed of the default preset on the real files is well below what the plain network scores (0.130)."""
@@ -137,6 +140,7 @@ def test_the_fast_preset_on_house_prices(tmp_path: Path, real_data: Path) -> Non
     assert real_data.name in RawSource.read(workspace.source).source
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "folds",
     [

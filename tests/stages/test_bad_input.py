@@ -160,6 +160,7 @@ def _assert_refused(toy: Toy, before: dict[Path, bytes], expected: list[str], *c
     assert not list(toy.workspace.root.rglob("*.partial"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_bad_files_and_specs_are_refused(toy: Toy, case: str) -> None:
     change, expected = CASES[case]
@@ -174,6 +175,7 @@ def test_a_column_that_test_lacks_is_left_out_and_said(toy: Toy) -> None:
     assert "'year' is left out: test.csv lacks it" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [None, 7])
 def test_an_all_missing_or_constant_column_is_left_out_and_said(toy: Toy, value: int | None) -> None:
     _train(lambda frame: frame.assign(area=value))(toy)

@@ -79,6 +79,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", KINDS.values(), ids=KINDS)
 def test_labels_come_back_as_the_train_file_writes_them(tmp_path: Path, labels: list[str]) -> None:
     toy = competition(tmp_path, labels)
@@ -134,6 +135,7 @@ def test_the_report_tells_each_class_and_how_far_the_probabilities_are_true(tmp_
     assert "threshold" not in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["f1", "mcc", "balanced_accuracy"])
 def test_a_metric_of_labels_gets_its_threshold_and_cv_score_is_that_of_the_stored_file(
     tmp_path: Path, metric: str
@@ -179,6 +181,7 @@ def test_accuracy_keeps_the_threshold_at_half_unless_asked(tmp_path: Path) -> No
     assert sorted(one is None for one in thresholds) == [False, True]
 
 
+@pytest.mark.slow
 def test_a_holdout_is_adjusted_by_parts_of_its_own_rows(tmp_path: Path) -> None:
     toy = competition(tmp_path, ["no", "yes"], metric="f1", kind="holdout")
     toy.workspace.spec.write_text(toy.workspace.spec.read_text() + "share = 0.4\n")
@@ -255,6 +258,7 @@ def test_class_weights_reach_the_loss_and_are_part_of_the_runs_name(tmp_path: Pa
     assert shares["balanced"] > shares["plain"] + 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["mlp", "logistic"])
 def test_what_classes_weigh_is_learned_without_the_held_fold(tmp_path: Path, model: str) -> None:
     """Law 1: other labels of a fold's rows change nothing of what is predicted for them."""

@@ -19,6 +19,7 @@ from pipeline.scoring.cross_validation import scores_of
 from tests.conftest import TINY, Toy
 
 
+@pytest.mark.slow
 def test_one_command_makes_everything_and_its_last_line_names_the_submission(toy: Toy) -> None:
     result = toy.submit()
     score = files.read_json(toy.only_run().report)["cv_score"]
@@ -71,6 +72,7 @@ def test_a_rerun_repeats_nothing(toy: Toy) -> None:
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in before} == before
 
 
+@pytest.mark.slow
 def test_targets_of_a_fold_do_not_reach_its_own_predictions(toy: Toy) -> None:
     toy.submit()
     oof = files.read_parquet(toy.only_run().oof)
@@ -86,6 +88,7 @@ def test_targets_of_a_fold_do_not_reach_its_own_predictions(toy: Toy) -> None:
     assert (after["prediction_0"][~is_held] != oof["prediction_0"][~is_held]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scope", "is_equal"), [("train", True), ("train+test", False)])
 def test_test_rows_reach_training_only_when_the_scope_says_so(toy: Toy, scope: str, is_equal: bool) -> None:
     toy.submit("--set", f"scope={scope}")
@@ -98,6 +101,7 @@ def test_test_rows_reach_training_only_when_the_scope_says_so(toy: Toy, scope: s
     assert files.read_json(toy.only_run().report)["scope"] == scope
 
 
+@pytest.mark.slow
 def test_rows_are_matched_by_id_not_by_order(toy: Toy) -> None:
     toy.submit()
     expected = pd.read_csv(toy.submission()).set_index("id")["price"]
@@ -109,6 +113,7 @@ def test_rows_are_matched_by_id_not_by_order(toy: Toy) -> None:
     np.testing.assert_array_equal(submission["price"], expected.loc[submission["id"]])
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_with_the_same_bits(toy: Toy) -> None:
     """Killed for good (no clean-up) in the middle of training; the rerun goes on from the checkpoint."""
     toy.submit("--set", "dropout=0.3")
@@ -256,6 +261,7 @@ def test_multiclass_with_text_labels_comes_back_as_written(toy: Toy) -> None:
     np.testing.assert_allclose(probability.sum(axis=1), 1.0, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_sample_data_is_marked_everywhere_and_never_uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.competition.workspace import Workspace
 
@@ -290,6 +296,7 @@ def test_real_files_replace_the_sample_and_say_so(tmp_path: Path, monkeypatch: p
     assert "SAMPLE DATA" not in real.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("token", "option", "words"),
     [
@@ -348,6 +355,7 @@ def test_a_report_is_json_without_nan(toy: Toy) -> None:
     json.loads(toy.only_run().report.read_text(), parse_constant=refuse)
 
 
+@pytest.mark.slow
 def test_a_run_of_different_models_is_their_weighted_average(toy: Toy, tmp_path: Path) -> None:
     small = "params = { hidden_sizes = [8], epochs = 3 }\nfeatures = { rare_min_count = 3 }"
     linear = "params = { epochs = 3 }"

@@ -57,6 +57,7 @@ def states(process: Ownership) -> list[str]:
     return [trial.state.name for trial in process.study.get_trials(deepcopy=False)]
 
 
+@pytest.mark.slow
 def test_a_silent_owner_on_another_host_loses_its_trials_after_the_grace_time(shared: Shared) -> None:
     there, here = shared.process("there:7:a"), shared.process("here:8:b")
     started(there)
@@ -73,6 +74,7 @@ def test_a_silent_owner_on_another_host_loses_its_trials_after_the_grace_time(sh
     assert again.suggest_float("x", 0, 1) == 0.5
 
 
+@pytest.mark.slow
 def test_an_owner_that_beats_keeps_its_trials(shared: Shared) -> None:
     there, here = shared.process("there:7:a"), shared.process("here:8:b")
     started(there)
@@ -84,6 +86,7 @@ def test_an_owner_that_beats_keeps_its_trials(shared: Shared) -> None:
     assert not here.has_silent_others()
 
 
+@pytest.mark.slow
 def test_two_that_reap_ask_once(shared: Shared) -> None:
     there, here, third = (shared.process(f"{name}:7:a") for name in ("there", "here", "third"))
     started(there)

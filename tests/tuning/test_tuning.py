@@ -85,6 +85,7 @@ def oof_path(toy: Toy, number: int) -> Path:
     return toy.workspace.tuning("mlp") / "oof" / study_of(toy).study_name / f"{number}.npy"
 
 
+@pytest.mark.slow
 def test_tune_then_submit_uses_what_was_found(tuned: Toy) -> None:
     result = tuned.run("tune", *TUNE, "--trials", "8", "--pruner", "none")
     assert result.exit_code == 0, result.output
@@ -103,6 +104,7 @@ def test_tune_then_submit_uses_what_was_found(tuned: Toy) -> None:
     assert config["params"]["lr"] == best["config"]["params"]["lr"]
 
 
+@pytest.mark.slow
 def test_a_trials_score_is_that_of_the_run_with_its_parameters(tuned: Toy) -> None:
     """Trained in a pack with others or alone by `train`: the same number, and that of the out-of-fold file it keeps."""
     assert tuned.run("tune", *TUNE, "--trials", "5", "--pruner", "none").exit_code == 0
@@ -118,6 +120,7 @@ def test_a_trials_score_is_that_of_the_run_with_its_parameters(tuned: Toy) -> No
         assert files.read_json(run.report)["cv_score"] == pytest.approx(trial.value, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_untuned_default_is_the_first_trial(tuned: Toy) -> None:
     config = load_run_config("fast")
     space = space_of(tuned) | {"lr": SpaceEntry(low=1e-3, high=1e-1)}
@@ -128,6 +131,7 @@ def test_the_untuned_default_is_the_first_trial(tuned: Toy) -> None:
     assert finished_trials(study_of(tuned))[0].params["lr"] == config.params["lr"]
 
 
+@pytest.mark.slow
 def test_a_second_call_goes_on_to_the_total(tuned: Toy) -> None:
     assert tuned.run("tune", *TUNE, "--trials", "4").exit_code == 0
     first = {t.number: t.params for t in finished_trials(study_of(tuned))}
@@ -139,6 +143,7 @@ def test_a_second_call_goes_on_to_the_total(tuned: Toy) -> None:
     assert "7 of 7 trials are there" in tuned.run("tune", *TUNE, "--trials", "7").stderr
 
 
+@pytest.mark.slow
 def test_a_diverging_trial_fails_with_its_reason_and_stops_nothing(tuned: Toy) -> None:
     tuned.edit_spec("low = 1e-3\nhigh = 1e-1", "low = 1e-3\nhigh = 1e30")
     result = tuned.run("tune", *TUNE, "--trials", "8", "--set", "optimizer=sgd", "--pruner", "none")
@@ -150,6 +155,7 @@ def test_a_diverging_trial_fails_with_its_reason_and_stops_nothing(tuned: Toy) -
     assert failed["cv_score"].isna().all()
 
 
+@pytest.mark.slow
 def test_pruned_trials_leave_early_and_others_finish(tuned: Toy) -> None:
     result = tuned.run("tune", *TUNE, "--trials", "16", "--pruner", "halving", "--set", "epochs=16")
     assert result.exit_code == 0, result.output
@@ -160,6 +166,7 @@ def test_pruned_trials_leave_early_and_others_finish(tuned: Toy) -> None:
     assert all(max(t.intermediate_values) < 16 for t in trials if t.state.name == "PRUNED")
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished_and_gives_the_rest_back(tuned: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.nets import training
 
@@ -189,6 +196,7 @@ def test_ctrl_c_keeps_what_is_finished_and_gives_the_rest_back(tuned: Toy, monke
     assert again == {str(sorted(t.params.items())) for t in given_back}
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_loses_no_finished_trial_and_reaches_the_total(tuned: Toy) -> None:
     assert tuned.run("features").exit_code == 0
     where = ["--competition", "toy", "--root", str(tuned.workspace.root)]
@@ -214,6 +222,7 @@ def test_killed_again_and_again_it_loses_no_finished_trial_and_reaches_the_total
     assert not [t for t in study.trials if t.state.name in ("RUNNING", "WAITING")]
 
 
+@pytest.mark.slow
 def test_a_writer_that_was_killed_keeps_nobody_waiting(tmp_path: Path) -> None:
     """The journal's lock dies with its holder; optuna's own is broken after half a minute."""
     log = tmp_path / "study.log"
@@ -237,6 +246,7 @@ def test_a_writer_that_was_killed_keeps_nobody_waiting(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.lock"))
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_study_without_repeating_each_other(tuned: Toy) -> None:
     assert tuned.run("features").exit_code == 0
     where = ["--competition", "toy", "--root", str(tuned.workspace.root)]
@@ -275,6 +285,7 @@ def test_unknown_samplers_and_pruners_name_the_nearest(tuned: Toy, option: str, 
     assert near in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "qmc", "random"])
 def test_conditional_parameters_are_asked_only_where_they_hold(tmp_path: Path, sampler: str) -> None:
     space = {
@@ -294,6 +305,7 @@ def test_conditional_parameters_are_asked_only_where_they_hold(tmp_path: Path, s
         study.tell(trial, float(np.cos(trial.number)))
 
 
+@pytest.mark.slow
 def test_models_that_are_no_networks_are_tuned_trial_by_trial(toy: Toy) -> None:
     """A trial is the run with its parameters, and `submit` takes the best."""
     toy.workspace.spec.write_text(toy.workspace.spec.read_text() + FOREST_SPACE)
@@ -329,6 +341,7 @@ def test_the_default_stays_unless_a_trial_beats_it_on_folds_the_study_has_not_se
     assert told["chosen"]["fresh_folds"] == [fresh[winner]]
 
 
+@pytest.mark.slow
 def test_features_can_be_tuned(tuned: Toy) -> None:
     rare = '\n[tune.mlp."features.rare_min_count"]\nchoices = [0, 3]\n'
     transform = '\n[tune.mlp.target_transform]\nchoices = ["log", "log1p"]\n'
@@ -346,6 +359,7 @@ def test_a_space_that_names_no_key_of_a_run_is_refused() -> None:
         with_values(config, {"features.rare": 3})
 
 
+@pytest.mark.slow
 def test_the_owner_of_a_trial_is_this_process(tuned: Toy) -> None:
     assert tuned.run("tune", *TUNE, "--trials", "2").exit_code == 0
     assert {t.user_attrs["owner"].split(":")[1] for t in finished_trials(study_of(tuned))} == {str(os.getpid())}
@@ -373,6 +387,7 @@ def ensemble(tuned: Toy, monkeypatch: pytest.MonkeyPatch) -> Toy:
     return tuned
 
 
+@pytest.mark.slow
 def test_the_ensemble_is_weighed_against_a_single_trial_by_nested_estimates(tuned: Toy) -> None:
     result = tuned.run("tune", *TUNE, "--trials", "10", "--pruner", "none", "--set", "seeds=3")
     assert result.exit_code == 0, result.output
@@ -386,6 +401,7 @@ def test_the_ensemble_is_weighed_against_a_single_trial_by_nested_estimates(tune
     assert sum(told["weights"].values()) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_on_one_holdout_no_ensemble_is_chosen_for_there_is_no_other_fold_to_tell_it_by(tuned: Toy) -> None:
     tuned.edit_spec('kind = "shuffled"\nnumber = 4', 'kind = "holdout"\nshare = 0.3')
     result = tuned.run("tune", *TUNE, "--trials", "4", "--pruner", "none")
@@ -396,6 +412,7 @@ def test_on_one_holdout_no_ensemble_is_chosen_for_there_is_no_other_fold_to_tell
     assert "inf" not in result.stderr.split()
 
 
+@pytest.mark.slow
 def test_an_ensemble_run_is_the_weighted_average_of_its_parts(ensemble: Toy) -> None:
     """With one seed the parts' out-of-fold predictions are those the trials kept."""
     assert ensemble.run("train", "--workers", "2").exit_code == 0
