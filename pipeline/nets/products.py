@@ -75,14 +75,21 @@ def _is_large(x: Tensor, n_multiplications: int) -> bool:
 
 @cache
 def _has_onednn() -> bool:
-    is_there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    is_there = is_there and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    return is_there and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    """Whether torch's private function of oneDNN is there, works as it is called here, and pays on this CPU."""
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
+    try:
+        one = torch.ones(1, 1)
+        return bool(torch.ops.mkldnn._linear_pointwise(one, one, one[0], "none", [], "") == 2.0)
+    except (AttributeError, RuntimeError, TypeError):
+        return False
 
 
 def has_bf16() -> bool:
     """Whether this CPU multiplies bfloat16 faster than float32."""
-    return _has_onednn() and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+    if not _has_onednn() or not hasattr(torch.cpu, "get_capabilities"):  # which torch 2.11 lacks
+        return False
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
 def _is_bf16() -> bool:

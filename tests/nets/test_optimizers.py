@@ -20,6 +20,8 @@ from pipeline.nets.optimizers import (
     Update,
     UpdateNumbers,
     VectorOptimizer,
+    _adamw,
+    _plain_adamw,
 )
 from pipeline.nets.parameters import ParameterInfo, ParameterPack, views_of
 
@@ -104,6 +106,32 @@ def test_every_member_is_stepped_as_torch_would(
     for member in range(MEMBERS):
         expected = by_torch(optimizer, torch_options, member, list(range(STEPS)), decays_biases=decays_biases)
         torch.testing.assert_close(pack.rows()[member], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("has_kernel", [True, False])
+def test_without_torchs_private_kernel_a_step_is_the_same(
+    name: OptimizerName, has_kernel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stepped() -> Tensor:
+        pack = make_pack()
+        packed = make_optimizer(name, pack)
+        for gradient in gradients():
+            set_gradient(pack, gradient)
+            for member in range(MEMBERS):
+                packed.step(member, LR[member].item())
+        return pack.rows()
+
+    expected = stepped()
+    if has_kernel:  # with other arguments
+        monkeypatch.setattr(torch, "_fused_adamw_", lambda parameters, gradients: None)  # noqa: ARG005
+    else:
+        monkeypatch.delattr(torch, "_fused_adamw_")
+    _adamw.cache_clear()
+    assert _adamw() is _plain_adamw
+    torch.testing.assert_close(stepped(), expected, rtol=1e-6, atol=1e-6)
+    monkeypatch.undo()
+    _adamw.cache_clear()
 
 
 @pytest.mark.parametrize(("name", "options", "optimizer", "torch_options"), TORCH.values(), ids=TORCH)

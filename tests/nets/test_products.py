@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from pipeline.nets.products import LARGE, NARROW, affine, has_bf16, input_gradient, weight_gradient
+from pipeline.nets.products import LARGE, NARROW, _has_onednn, affine, has_bf16, input_gradient, weight_gradient
 
 SIZES = [(1, 7, 5), (3, 7, 5), (1, 300, 150), (3, 300, 150)]  # members, batch, inputs
 
@@ -27,6 +27,24 @@ def test_products_of_any_shape_are_products(members: int, batch: int, n_inputs: 
         weight_gradient(x, d, gradient)
         torch.testing.assert_close(gradient, x.transpose(1, 2) @ d, **close)
         torch.testing.assert_close(input_gradient(d, weights, torch.empty_like(x)), d @ weights.mT, **close)
+
+
+def test_without_torchs_private_function_large_products_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weights, bias, d = (torch.randn(3, *shape) for shape in ((300, 150), (150, 50), (1, 50), (300, 50)))
+
+    def made() -> list[torch.Tensor]:
+        with torch.no_grad():
+            gradient = torch.empty_like(weights)
+            weight_gradient(x, d, gradient)
+            return [affine(x, weights, bias), gradient, input_gradient(d, weights, torch.empty_like(x))]
+
+    expected = made()
+    _has_onednn.cache_clear()
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", lambda x, weights: x @ weights.T)  # other arguments
+    assert not _has_onednn()
+    torch.testing.assert_close(made(), expected, rtol=1e-4, atol=1e-4)
+    monkeypatch.undo()
+    _has_onednn.cache_clear()
 
 
 def test_a_large_product_has_the_same_bits_in_any_company() -> None:
