@@ -6,8 +6,10 @@ encoder is a pydantic model, so that it is stored as JSON and never as a pickle.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -23,7 +25,7 @@ from pipeline.encoders.texts import TextColumn, fit_text
 
 View = Literal["onehot", "ordinal"]
 
-MISSING_CODE, UNSEEN_CODE, FIRST_LEVEL_CODE = 0, 1, 2  # ordinal view
+MISSING_CODE, UNSEEN_CODE, FIRST_LEVEL_CODE = 0, 1, 2
 RARE = "(rare)"
 SMOOTH_CLIP_AT = 3.0  # "Better by Default" (NeurIPS 2024), robust scaling + smooth clipping
 PRIOR_ROWS = 10.0  # rows of the overall mean that a level's target mean is shrunk by
@@ -62,13 +64,14 @@ class CategoryColumn(_Fitted):
     vocabulary: list[str]
     pools_rare: bool = False
 
-    def read(self, frame: pd.DataFrame) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """Positions in the vocabulary, -1 for unseen and missing rows, and which rows are missing."""
+    def read(self, frame: pd.DataFrame) -> NDArray[np.intp]:
+        """(rows,) codes as in `Encoded`."""
         is_missing = frame[self.name].isna().to_numpy()
-        codes = _codes(frame[self.name], self.vocabulary)
-        if self.pools_rare:
-            codes[(codes < 0) & ~is_missing] = len(self.vocabulary) - 1
-        return codes, is_missing
+        codes = _codes(frame[self.name], self.vocabulary) + FIRST_LEVEL_CODE
+        last = FIRST_LEVEL_CODE + len(self.vocabulary) - 1
+        codes[codes < FIRST_LEVEL_CODE] = last if self.pools_rare else UNSEEN_CODE
+        codes[is_missing] = MISSING_CODE
+        return codes
 
 
 class TargetMeans(_Fitted):
@@ -100,13 +103,59 @@ class LevelCounts(_Fitted):
 
 @dataclass(frozen=True)
 class Encoded:
-    """A table as numbers: values (rows, columns) float32, column names, what is known of categories' columns."""
+    """A table as numbers: a dense part, and categories as codes until `values` writes them out as the view wants them.
 
-    values: NDArray[np.float32]
-    names: list[str]
-    cardinality: dict[str, int]  # ordinal view: column -> number of codes; empty in the onehot view
-    onehot: dict[str, tuple[int, int]] = field(default_factory=dict)  # category -> its columns, from and below
-    made_of_it: list[tuple[Any, Any]] = field(default_factory=list, compare=False)  # how it was arranged -> the result
+    `dense` (rows, dense_names) float32 holds numbers, then target means. `codes` (rows, categories) are MISSING_CODE,
+    UNSEEN_CODE, or FIRST_LEVEL_CODE + the position in the category's vocabulary.
+    """
+
+    view: View
+    dense: NDArray[np.float32]
+    dense_names: list[str]
+    n_numbers: int  # dense columns before the categories in `values`; the others follow them
+    codes: NDArray[np.int32]
+    vocabularies: dict[str, list[str]]  # category -> levels, in the order of `codes`
+
+    @property
+    def cardinality(self) -> dict[str, int]:
+        """Ordinal view: column -> number of codes; empty in the onehot view."""
+        if self.view == "onehot":
+            return {}
+        return {name: len(levels) + FIRST_LEVEL_CODE for name, levels in self.vocabularies.items()}
+
+    @property
+    def onehot_names(self) -> list[list[str]]:
+        """Of every category the names of its one-hot columns: its levels, then the one for missing."""
+        return [[f"{name}={level}" for level in (*levels, "nan")] for name, levels in self.vocabularies.items()]
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The columns of `values`."""
+        of_categories = list(self.vocabularies) if self.view == "ordinal" else chain.from_iterable(self.onehot_names)
+        return [*self.dense_names[: self.n_numbers], *of_categories, *self.dense_names[self.n_numbers :]]
+
+    @cached_property
+    def values(self) -> NDArray[np.float32]:
+        """(rows, names): categories as codes (ordinal view), or as one-hot columns, all zeros for an unseen level."""
+        order: Literal["C", "F"] = "C" if self.view == "ordinal" else "F"
+        whole = np.zeros((len(self.dense), len(self.names)), dtype=np.float32, order=order)
+        whole[:, : self.n_numbers] = self.dense[:, : self.n_numbers]
+        n_means = self.dense.shape[1] - self.n_numbers
+        whole[:, len(self.names) - n_means :] = self.dense[:, self.n_numbers :]
+        if self.view == "ordinal":
+            whole[:, self.n_numbers : len(self.names) - n_means] = self.codes
+            return whole
+        start = self.n_numbers
+        for codes, levels in zip(self.codes.T, self.vocabularies.values(), strict=True):
+            rows = np.flatnonzero(codes != UNSEEN_CODE)
+            column = np.where(codes == MISSING_CODE, len(levels), codes - FIRST_LEVEL_CODE)
+            whole[rows, start + column[rows]] = 1.0
+            start += len(levels) + 1
+        return whole
+
+    def rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Some rows of `values`, in the same order in memory."""
+        return self.values[rows] if self.view == "ordinal" else np.take(self.values.T, rows, axis=1).T
 
 
 class TableEncoder(_Fitted):
@@ -148,12 +197,10 @@ class TableEncoder(_Fitted):
         Raises DataError when a column is not there.
         """
         frame = self.expanded(frame, is_counted=is_counted)
-        blocks: list[NDArray[np.float32]] = []
-        names: list[str] = []
-        cardinality: dict[str, int] = {}
-        onehot: dict[str, tuple[int, int]] = {}
         for name in [*(c.name for c in self.numbers), *(c.name for c in self.categories)]:
             _column(frame, name)
+        blocks: list[NDArray[np.float32]] = []
+        names: list[str] = []
         for number in self.numbers:
             values = number.raw(frame)
             blocks.append(self.scaled(number, values))
@@ -161,25 +208,16 @@ class TableEncoder(_Fitted):
             if number.has_indicator:
                 blocks.append(np.isnan(values).astype(np.float32))
                 names.append(f"{number.name}_missing")
-        for category in self.categories:
-            codes, is_missing = category.read(frame)
-            if self.view == "ordinal":
-                shifted = np.where(codes >= 0, codes + FIRST_LEVEL_CODE, UNSEEN_CODE)
-                blocks.append(np.where(is_missing, MISSING_CODE, shifted).astype(np.float32))
-                names.append(category.name)
-                cardinality[category.name] = len(category.vocabulary) + FIRST_LEVEL_CODE
-            else:
-                known = pd.Categorical.from_codes(codes, categories=pd.Index(category.vocabulary, dtype="str"))
-                dummies = pd.get_dummies(known, dummy_na=True, dtype=int)
-                dummies.iloc[:, -1] = is_missing.astype(int)  # an unseen level is no missing value: all zeros
-                blocks.append(dummies.to_numpy(dtype=np.float32))
-                onehot[category.name] = (len(names), len(names) + dummies.shape[1])
-                names.extend(f"{category.name}={level}" for level in (*category.vocabulary, "nan"))
+        n_numbers = len(names)
         for means in self.target_means:
             blocks.append(means.read(frame[means.name]).astype(np.float32))
             names.extend(_target_names(means))
-        matrix = np.column_stack(blocks) if blocks else np.zeros((len(frame), 0), dtype=np.float32)
-        return Encoded(matrix, names, cardinality, onehot)
+        dense = np.column_stack(blocks) if blocks else np.zeros((len(frame), 0), dtype=np.float32)
+        codes = np.empty((len(frame), len(self.categories)), dtype=np.int32)
+        for position, category in enumerate(self.categories):
+            codes[:, position] = category.read(frame)
+        vocabularies = {category.name: category.vocabulary for category in self.categories}
+        return Encoded(self.view, dense, names, n_numbers, codes, vocabularies)
 
     def transform_levels(self, frame: pd.DataFrame) -> tuple[NDArray[np.uint8], float] | None:
         """What `transform` makes as whole numbers 0..255 and the unit they are counted in; None where it is no such.
@@ -312,7 +350,8 @@ def _fit_texts(
 
 def correct_fit_rows(
     encoder: TableEncoder,
-    encoded: Encoded,
+    dense: NDArray[np.float32],
+    names: Sequence[str],
     frame: pd.DataFrame,
     fit_rows: NDArray[np.int64],
     target: FloatArray,
@@ -321,7 +360,8 @@ def correct_fit_rows(
     """Replace, in place, what `fit_rows` must not read as other rows do.
 
     Target means leave the row's own part out; else a row would meet its own target among its features. Counts of
-    levels already hold the row. `encoded` holds the rows of `frame`; `target` (rows, outputs) those of `frame`.
+    levels already hold the row. `dense` (rows, names) holds the rows of `frame` as in `Encoded`, its columns in any
+    order; `target` (rows, outputs) those of `frame`.
     """
     if not encoder.counts and not encoder.target_means:
         return
@@ -329,7 +369,7 @@ def correct_fit_rows(
     counts = {_count_name(c.name) for c in encoder.counts} if not encoder.counts_every_row else set()
     for number in encoder.numbers:
         if number.name in counts:
-            encoded.values[fit_rows, encoded.names.index(number.name)] = encoder.scaled(number, number.raw(own))
+            dense[fit_rows, names.index(number.name)] = encoder.scaled(number, number.raw(own))
     if not encoder.target_means:
         return
     from sklearn.model_selection import KFold
@@ -337,11 +377,11 @@ def correct_fit_rows(
     n_parts = min(TARGET_ENCODING_FOLDS, len(fit_rows))
     splitter = KFold(n_parts, shuffle=True, random_state=seed % 2**32)
     for means in encoder.target_means:
-        columns = [encoded.names.index(name) for name in _target_names(means)]
+        columns = [names.index(name) for name in _target_names(means)]
         levels = own[means.name]
         for inside, outside in splitter.split(fit_rows):
             part = _fit_target_means(means.name, levels.iloc[inside], target[fit_rows[inside]])
-            encoded.values[np.ix_(fit_rows[outside], columns)] = part.read(levels.iloc[outside])
+            dense[np.ix_(fit_rows[outside], columns)] = part.read(levels.iloc[outside])
 
 
 def _codes(column: pd.Series, levels: list[str]) -> NDArray[np.intp]:

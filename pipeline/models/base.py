@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -44,6 +45,7 @@ class FittedModel(Protocol):
 
     n_epochs: int | None  # mean number of epochs the members stand for; None for models without
     history: list[EpochScores]
+    oof_prediction: FloatArray  # as `out_of_fold` makes it; (0,) of a stored model
 
     def predict(
         self, frame: pd.DataFrame, splits: Sequence[int], *, encode: Encode = TableEncoder.transform
@@ -85,3 +87,13 @@ class Model(Protocol):
     def with_epochs(self, n_epochs: int) -> Model:
         """The same model trained for a fixed number of epochs, without early stopping."""
         ...
+
+
+def out_of_fold(problem: Problem, splits: Sequence[Split], predict: Callable[[int], FloatArray]) -> FloatArray:
+    """(rows, ...) every valid row as `predict` predicts those of its split; NaN for rows no split validates."""
+    shape = problem.target.shape if problem.task == "regression" else (len(problem.target), problem.n_classes)
+    oof_prediction = np.full(shape, np.nan)
+    for number, split in enumerate(splits):
+        if len(split.valid_rows):
+            oof_prediction[split.valid_rows] = predict(number)
+    return oof_prediction

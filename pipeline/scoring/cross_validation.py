@@ -42,25 +42,7 @@ def cross_validate(
 ) -> CVResult:
     """Fit on every split; predict its valid rows with its own members only, and the test rows with all."""
     fitted = model.fit(problem, splits, seed=seed, n_seeds=n_seeds, context=context)
-    oof_prediction = out_of_fold(fitted, problem, splits)
-    return CVResult(fitted, oof_prediction, fitted.predict(problem.test, range(len(splits))))
-
-
-def out_of_fold(fitted: FittedModel, problem: Problem, splits: Sequence[Split]) -> FloatArray:
-    """(rows, ...) every valid row predicted by its own split's members; NaN for rows no split validates."""
-    width = problem.n_classes if problem.task != "regression" else _n_targets(problem.target)
-    oof_prediction = np.full((len(problem.train), width), np.nan)
-    for fold, split in enumerate(splits):
-        predicted = fitted.predict(problem.train.iloc[split.valid_rows], [fold])
-        oof_prediction[split.valid_rows] = predicted.reshape(-1, width)
-    validated = np.concatenate([split.valid_rows for split in splits])
-    assert np.isfinite(oof_prediction[validated]).all(), "a validated row has no prediction"
-    is_flat = problem.task == "regression" and problem.target.ndim == 1
-    return oof_prediction[:, 0] if is_flat else oof_prediction
-
-
-def _n_targets(target: FloatArray) -> int:
-    return 1 if target.ndim == 1 else target.shape[1]
+    return CVResult(fitted, fitted.oof_prediction, fitted.predict(problem.test, range(len(splits))))
 
 
 def prediction_frame(ids: pd.Series, prediction: FloatArray) -> pd.DataFrame:

@@ -30,7 +30,6 @@ from pipeline.models.networks.fitted import FittedNeural
 from pipeline.models.networks.model import Failed, NeuralParams, Pruned, fit_many, tensors_for
 from pipeline.models.networks.tensors import SplitTensors
 from pipeline.models.registry import entry_of, make_model, model_params
-from pipeline.scoring.cross_validation import out_of_fold
 from pipeline.tuning.ownership import Ownership, tell_if_mine
 from pipeline.tuning.pruning import note_fold_scores
 from pipeline.tuning.study import REASON, RUNGS, finished_trials, suggest, with_values
@@ -154,7 +153,7 @@ class Tuner:
             for number, fit in zip(numbers, fits, strict=True):
                 if isinstance(fit, FittedNeural):
                     self.epochs_of[trials[number].number] = params[number].epochs
-                    oof = encoded_out_of_fold(fit, tensors, self.splits, len(problem.target))
+                    oof = fit.oof_prediction
                     self._tell(trials[number], oof, problem)
                 else:
                     self._tell_why_not(trials[number], fit)
@@ -212,20 +211,6 @@ def is_network(model: str) -> bool:
     return issubclass(entry_of(model).params, NeuralParams)
 
 
-def encoded_out_of_fold(
-    fitted: FittedNeural, tensors: SplitTensors, splits: Sequence[Split], n_rows: int
-) -> FloatArray:
-    """What `cross_validation.out_of_fold` gives, from tables that are encoded already."""
-    parts = {
-        fold: fitted.predict_encoded({fold: tensors.data.x[tensors.view_of_split[fold], split.valid_rows]})
-        for fold, split in enumerate(splits)
-    }
-    oof = np.full((n_rows, *parts[0].shape[1:]), np.nan)
-    for fold, split in enumerate(splits):
-        oof[split.valid_rows] = parts[fold]
-    return oof
-
-
 def n_epochs(config: RunConfig) -> int:
     """How long a trial of this configuration trains; 1 for a model that is no network."""
     return int(getattr(model_params(config.model, config.params, where=f"preset {config.preset}"), "epochs", 1))
@@ -247,13 +232,13 @@ def oof_of(
     params = model_params(config.model, config.params, where="trial")
     if not isinstance(params, NeuralParams):
         model = make_model(config.model, config.params, where="trial")
-        return out_of_fold(model.fit(problem, splits, seed=seed, n_seeds=n_seeds, context=context), problem, splits)
+        return model.fit(problem, splits, seed=seed, n_seeds=n_seeds, context=context).oof_prediction
     tensors = tensors_for(params, problem, splits, seed=seed, device=context.device)
     silent = params.model_copy(update={"evaluate_every": params.epochs, "patience": None})
     (fit,) = fit_many([silent], problem, splits, tensors, seed=seed, n_seeds=n_seeds, context=context)
     if not isinstance(fit, FittedNeural):
         return None
-    return encoded_out_of_fold(fit, tensors, splits, len(problem.target))
+    return fit.oof_prediction
 
 
 def _validated_rows(splits: Sequence[Split]) -> NDArray[np.int64]:

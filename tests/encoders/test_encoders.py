@@ -97,7 +97,7 @@ def test_valid_and_test_rows_never_influence_the_encoder(view: View) -> None:
     def encode(frame: pd.DataFrame, target: np.ndarray) -> tuple[TableEncoder, np.ndarray]:
         encoder = fit(frame.iloc[fit_rows], EVERY_STEP, view, target[fit_rows])
         encoded = encoder.transform(frame)
-        correct_fit_rows(encoder, encoded, frame, fit_rows, target, seed=3)
+        correct_fit_rows(encoder, encoded.dense, encoded.dense_names, frame, fit_rows, target, seed=3)
         return encoder, encoded.values[fit_rows]
 
     changed, changed_target = frame.copy(), target.copy()
@@ -141,7 +141,7 @@ def test_a_fit_row_never_meets_its_own_target() -> None:
     def encode(target: np.ndarray) -> np.ndarray:
         refitted = fit(frame.iloc[fit_rows], FeatureSteps(target_encoding=2), target=target[fit_rows])
         encoded = refitted.transform(frame)
-        correct_fit_rows(refitted, encoded, frame, fit_rows, target, seed=0)
+        correct_fit_rows(refitted, encoded.dense, encoded.dense_names, frame, fit_rows, target, seed=0)
         return encoded.values
 
     names = encoder.transform(frame).names
@@ -163,7 +163,7 @@ def test_rows_outside_the_fit_see_the_means_of_all_fit_rows() -> None:
     fit_rows = np.arange(5)
     encoder = fit(frame.iloc[:5], FeatureSteps(target_encoding=2), target=target[:5])
     encoded = encoder.transform(frame)
-    correct_fit_rows(encoder, encoded, frame, fit_rows, target, seed=0)
+    correct_fit_rows(encoder, encoded.dense, encoded.dense_names, frame, fit_rows, target, seed=0)
     prior = target[:5].mean(axis=0)
     of_a = (target[:2].sum(axis=0) + PRIOR_ROWS * prior) / (2 + PRIOR_ROWS)
     assert encoded.names[-2:] == ["zone_target_0", "zone_target_1"]
@@ -382,7 +382,7 @@ def test_any_small_table_becomes_finite_numbers_of_the_named_shape(
     target, fit_rows = np.array(y)[:, None], np.arange(5)
     encoder = fit(frame.iloc[:5], steps, view, target[:5])
     encoded = encoder.transform(frame)
-    correct_fit_rows(encoder, encoded, frame, fit_rows, target, seed=1)
+    correct_fit_rows(encoder, encoded.dense, encoded.dense_names, frame, fit_rows, target, seed=1)
     assert encoded.values.shape == (len(table), len(encoded.names))
     assert encoded.values.dtype == np.float32
     assert np.isfinite(encoded.values).all()
@@ -531,7 +531,7 @@ def test_a_count_is_of_the_fit_rows_and_the_row_itself() -> None:
     fit_rows = np.arange(200)
     encoder = fit_encoder("onehot", steps, roles, {}, frame.iloc[fit_rows])
     encoded = encoder.transform(frame)
-    correct_fit_rows(encoder, encoded, frame, fit_rows, make_target(300), seed=0)
+    correct_fit_rows(encoder, encoded.dense, encoded.dense_names, frame, fit_rows, make_target(300), seed=0)
     seen = frame["ticket"][:200].value_counts()
     known = frame["ticket"].notna().to_numpy()
     others = frame["ticket"].map(seen).fillna(0).to_numpy() + (np.arange(300) >= 200)
@@ -554,7 +554,7 @@ def test_texts_of_other_rows_and_targets_do_not_reach_a_row(view: View) -> None:
         encoder = fit_encoder(view, TEXT_STEPS, TEXTS, {}, part, target_frame=part, target=part_target)
         assert TableEncoder.model_validate_json(encoder.model_dump_json()) == encoder
         encoded = encoder.transform(frame)
-        correct_fit_rows(encoder, encoded, frame, fit_rows, target, seed=3)
+        correct_fit_rows(encoder, encoded.dense, encoded.dense_names, frame, fit_rows, target, seed=3)
         return encoded.values[fit_rows]
 
     before = encode(frame, target)

@@ -17,7 +17,6 @@ from pipeline.metrics import METRICS
 from pipeline.models.base import FitContext
 from pipeline.models.networks.pixels import pixel_grid
 from pipeline.models.registry import entry_of, make_model
-from pipeline.scoring.cross_validation import cross_validate
 from tests.conftest import Toy
 
 HEIGHT, WIDTH, N_ROWS = 5, 6, 120
@@ -64,11 +63,11 @@ def make_problem(**changes: Any) -> Problem:
 def test_it_learns_is_stored_whole_and_goes_by_names(tmp_path: Path) -> None:
     problem = make_problem()
     model = make_model("cnn", QUICK, where="test")
-    result = cross_validate(model, problem, SPLITS, seed=1, n_seeds=2, context=FitContext())
+    fitted = model.fit(problem, SPLITS, seed=1, n_seeds=2, context=FitContext())
     validated = np.r_[0:30, 90:N_ROWS]
-    assert problem.metric(problem.target[validated], result.oof_prediction[validated]) > 0.9
-    predicted = result.fitted.predict(problem.train, [0, 1])
-    result.fitted.save(tmp_path)
+    assert problem.metric(problem.target[validated], fitted.oof_prediction[validated]) > 0.9
+    predicted = fitted.predict(problem.train, [0, 1])
+    fitted.save(tmp_path)
     stored = entry_of("cnn").load(tmp_path)
     assert np.array_equal(stored.predict(problem.train, [0, 1]), predicted)
     assert np.array_equal(stored.predict(problem.train.iloc[:, ::-1], [0, 1]), predicted)

@@ -16,15 +16,15 @@ import torch
 from pipeline.base import files
 from pipeline.base.errors import PipelineError, SpecError
 from pipeline.base.interruption import Stopped
-from pipeline.config.run import load_run_config, run_defaults
+from pipeline.config.run import FeatureSteps, load_run_config, run_defaults
+from pipeline.encoders import Encoded, TableEncoder
 from pipeline.metrics import METRICS, Task
 from pipeline.models.arrays.learners import FitRows, Job
 from pipeline.models.arrays.model import ArrayModel, FittedArrayModel
 from pipeline.models.base import FitContext
 from pipeline.models.registry import MODELS, entry_of, make_model
-from pipeline.scoring.cross_validation import cross_validate
 from tests.conftest import Toy
-from tests.models.conftest import EXTRA, QUICK, TASKS, make_problem, make_splits, quick
+from tests.models.conftest import EXTRA, QUICK, STEPS, TASKS, make_problem, make_splits, quick
 
 ONE_TASK: dict[str, Task] = {"huber": "regression", "logistic": "binary"}
 CASES = [(name, task) for name in QUICK for task in TASKS if task == ONE_TASK.get(name, task)]
@@ -75,9 +75,40 @@ def test_a_model_learns_more_than_the_floor(name: str) -> None:
     for which in (name, "baseline"):
         more = {"max_rounds": 60} if which in EXTRA or which == "histogram_boosting" else {}
         model = quick(which, **more)
-        result = cross_validate(model, problem, make_splits(), seed=1, n_seeds=1, context=FitContext())
-        scores[which] = problem.metric(problem.target, result.oof_prediction)
+        found = model.fit(problem, make_splits(), seed=1, n_seeds=1, context=FitContext())
+        scores[which] = problem.metric(problem.target, found.oof_prediction)
     assert scores[name] < 0.8 * scores["baseline"]
+
+
+@pytest.mark.parametrize("features", [STEPS, FeatureSteps(target_encoding=2, category_counts=True)])
+@pytest.mark.parametrize("name", ["ridge", "random_forest", "mlp"])
+def test_the_out_of_fold_prediction_is_that_of_each_splits_own_members(
+    name: str, features: FeatureSteps, tmp_path: Path
+) -> None:
+    problem = make_problem("regression", features=features)
+    problem = replace(problem, target=np.column_stack([problem.target, problem.target[::-1]]))
+    splits, context = make_splits()[:2], FitContext(checkpoints=tmp_path, n_workers=2)
+    for _ in range(2):  # the second fit takes all members from the first one's checkpoints
+        model = make_model(name, QUICK.get(name, {"epochs": 3}), where="test")
+        found = model.fit(problem, splits, seed=1, n_seeds=2, context=context)
+        for number, split in enumerate(splits):
+            expected = found.predict(problem.train.iloc[split.valid_rows], [number])
+            np.testing.assert_array_equal(found.oof_prediction[split.valid_rows], expected)
+        assert np.isnan(found.oof_prediction[make_splits()[2].valid_rows]).all()
+
+
+@pytest.mark.parametrize("name", ["ridge", "random_forest", "mlp"])
+def test_a_table_is_encoded_once_for_all_members_of_a_split(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    n_rows, transform = list[int](), TableEncoder.transform
+
+    def counted(self: TableEncoder, frame: pd.DataFrame, **options: Any) -> Encoded:
+        n_rows.append(len(frame))
+        return transform(self, frame, **options)
+
+    monkeypatch.setattr(TableEncoder, "transform", counted)
+    problem, model = make_problem("regression"), make_model(name, QUICK.get(name, {"epochs": 3}), where="test")
+    model.fit(problem, make_splits(), seed=1, n_seeds=3, context=FitContext(n_workers=2))
+    assert [number for number in n_rows if number] == 3 * [len(problem.train)]
 
 
 @pytest.mark.slow

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -81,3 +83,21 @@ def test_balanced_classes_are_those_of_each_splits_own_rows() -> None:
     for split, weight in zip(IMAGE_SPLITS, made.data.weight.numpy(), strict=True):
         codes = problem.target[split.train_rows].astype(int)
         np.testing.assert_allclose(np.bincount(codes, weights=weight[split.train_rows]), len(codes) / 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rare_min_count", [0, 2])
+def test_codes_are_the_one_hot_columns_written_out(rare_min_count: int) -> None:
+    """With levels a split has not seen, missing values and pooled levels; a column that a split lacks is all zeros."""
+    problem = make_problem("regression", features=FeatureSteps(rare_min_count=rare_min_count))
+    problem.train["cabin"] = [f"level {row % 3 * 20 + row % 11}" for row in range(len(problem.train))]
+    problem = replace(problem, roles={**problem.roles, "cabin": "category"})
+    splits = make_splits()
+    made = tensors_of(problem, splits)
+    names = [*made.columns.dense, *(name for slot in made.columns.slots for name in slot)]
+    for split, encoder in enumerate(made.encoders):
+        encoded = encoder.transform(problem.train)
+        plain = pd.DataFrame(encoded.values, columns=encoded.names)
+        assert len(encoded.names) < len(names) or rare_min_count
+        expected = plain.reindex(columns=names, fill_value=0.0)
+        np.testing.assert_array_equal(made.data.x[made.view_of_split[split]].as_dense(), expected)
+        np.testing.assert_array_equal(written_out(problem, made, split), expected)

@@ -5,15 +5,17 @@ Knows frames and splits; knows nothing of what a learner does with its arrays.
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pipeline.base import files
@@ -24,11 +26,12 @@ from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
 from pipeline.config.spec import TargetTransform
 from pipeline.config.table import Table
-from pipeline.encoders import Encode, Encoded, TableEncoder, correct_fit_rows, fit_encoder
-from pipeline.encoders.target import TargetScaler, class_indicators, inverse_transform, transform_target
+from pipeline.encoders import Encode, TableEncoder
+from pipeline.encoders.target import TargetScaler, inverse_transform
 from pipeline.metrics import Task
 from pipeline.models.arrays.learners import Arrays, FitRows, Job, Learner
-from pipeline.models.base import EpochScores, FitContext
+from pipeline.models.base import EpochScores, FitContext, out_of_fold
+from pipeline.models.split_encoders import SplitEncoders
 
 WAIT_S = 0.2  # between looks at whether the fit shall stop
 
@@ -53,41 +56,48 @@ class ArrayModel:
         A learner without randomness has one member a split, whatever `n_seeds` is. Raises SpecError.
         """
         learner = self.learner_class(self.params)
-        prepared = _Prepared.of(problem, splits, learner)
+        encoders = SplitEncoders.fit(problem, splits, view=learner.view, seed=seed)
         fitted = FittedArrayModel(
             learner_class=self.learner_class,
             params=self.params,
-            encoders=prepared.encoders,
-            scalers=prepared.scalers,
+            encoders=encoders.encoders,
+            scalers=encoders.scalers,
             task=problem.task,
             n_classes=problem.n_classes,
             target_transform=problem.target_transform,
             n_seeds=n_seeds if learner.is_seeded else 1,
             is_flat=problem.target.ndim == 1,
         )
-        fitted.members = self._members(prepared, fitted, seed, context)
+        tables = _SplitTables(encoders, fitted.n_seeds * fitted.n_outputs)
+        fitted.members = self._members(tables, fitted, seed, context)
+        fitted.oof_prediction = out_of_fold(
+            problem, splits, lambda split: fitted.predict_arrays([(split, tables.valid_rows(split))])
+        )
         rounds = [int(member["n_rounds"]) for member in fitted.members if "n_rounds" in member]
         fitted.n_epochs = max(1, round(float(np.mean(rounds)))) if rounds else None
         return fitted
 
-    def _members(self, prepared: _Prepared, fitted: FittedArrayModel, seed: int, context: FitContext) -> list[Arrays]:
+    def _members(self, tables: _SplitTables, fitted: FittedArrayModel, seed: int, context: FitContext) -> list[Arrays]:
         from sklearn.exceptions import ConvergenceWarning
 
-        n_members = fitted.n_seeds * len(prepared.splits) * prepared.n_outputs
+        n_members = len(fitted.encoders) * tables.n_members_each
+        by_split = sorted(range(n_members), key=lambda number: fitted.position(number)[0])
         is_alone = context.device.type == "cuda"
         n_parallel = 1 if is_alone else max(1, min(context.n_workers, n_members))
         n_threads = max(1, context.n_workers // n_parallel)
 
         def fit(number: int) -> Arrays:
             path = None if context.checkpoints is None else context.checkpoints / f"member-{number}.npz"
-            if path is not None and path.exists():
-                return files.read_arrays(path)
             split, member_seed, output = fitted.position(number)
+            if path is not None and path.exists():
+                tables.done(split)
+                return files.read_arrays(path)
             job_seed = derive_seed(seed, "split", split, "seed", member_seed, "target", output)
             with threadpool_limits(n_threads, user_api="openmp"):  # OpenMP keeps its limit by thread
-                rows = prepared.rows(split, output, seed)
+                rows = tables.fit_rows(split, output)
                 job = Job(job_seed % 2**31, n_threads, context.device, context.stop, self.n_rounds)
                 member = self.learner_class(self.params).fit(rows, job)
+            tables.done(split)
             if path is not None:
                 files.write_arrays(path, member)
             return member
@@ -98,18 +108,18 @@ class ArrayModel:
             ThreadPoolExecutor(n_parallel) as pool,
         ):
             warnings.simplefilter("ignore", ConvergenceWarning)  # a path's loosest end, which is not chosen
-            futures = [pool.submit(fit, number) for number in range(n_members)]
+            futures = {number: pool.submit(fit, number) for number in by_split}
             try:
-                _watch(futures, context)
+                _watch(futures.values(), context)
             except BaseException:
                 context.stop.set()
                 pool.shutdown(cancel_futures=True)
                 raise
-        return [future.result() for future in futures]
+        return [futures[number].result() for number in range(n_members)]
 
 
-def _watch(futures: list[Future[Arrays]], context: FitContext) -> None:
-    """Wait for all; report progress; raise what a fit raises, or Stopped when asked to stop."""
+def _watch(futures: Collection[Future[Arrays]], context: FitContext) -> None:
+    """Wait for all; report progress; raise what a fit raises, or KeyboardInterrupt when asked to stop."""
     pending = set(futures)
     while pending:
         done, pending = wait(pending, timeout=WAIT_S, return_when=FIRST_COMPLETED)
@@ -121,67 +131,53 @@ def _watch(futures: list[Future[Arrays]], context: FitContext) -> None:
             raise Stopped
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """A problem with an encoder and a scaler fitted on every split; rows are encoded when a fit asks for them."""
+class _SplitTables:
+    """The encoded train table of every split, made once for its members; its valid rows stay for their prediction."""
 
-    problem: Problem
-    splits: Sequence[Split]
-    encoders: list[TableEncoder]
-    scalers: list[TargetScaler]
-    supervised: FloatArray  # (rows, outputs) what target means are taken of
-    target: FloatArray  # (rows, outputs) transformed numbers, or class codes
-    n_outputs: int
+    def __init__(self, encoders: SplitEncoders, n_members_each: int) -> None:
+        self.encoders, self.n_members_each = encoders, n_members_each
+        self._locks = [threading.Lock() for _ in encoders.splits]
+        self._n_done = [0] * len(encoders.splits)
+        self._fit_rows: dict[int, FitRows] = {}  # of the splits that are at work; `y` holds every output
+        self._valid_rows: dict[int, NDArray[np.float32]] = {}
 
-    @classmethod
-    def of(cls, problem: Problem, splits: Sequence[Split], learner: Learner) -> _Prepared:
-        y = problem.target if problem.target.ndim == 2 else problem.target[:, None]
-        is_regression = problem.task == "regression"
-        z = transform_target(problem.target_transform, y) if is_regression else y
-        supervised = z if is_regression else class_indicators(problem.target.astype(np.int64), problem.n_classes)
-        # trees read amounts as they are: a missing one is not the mean
-        raw = {"scaling": "none", "log1p_skewed": None} if learner.view == "ordinal" else {}
-        steps = problem.features.model_copy(update=raw)
-        encoders, scalers = [], []
-        for split in splits:
-            fit_frame = problem.train.iloc[split.train_rows]
-            is_wide = problem.scope == "train+test"
-            seen = pd.concat([problem.train, problem.test], ignore_index=True) if is_wide else fit_frame
-            encoders.append(
-                fit_encoder(
-                    learner.view,
-                    steps,
-                    problem.roles,
-                    problem.ordered,
-                    seen,
-                    target_frame=fit_frame,
-                    target=supervised[split.train_rows],
-                    is_wide=is_wide,
-                )
-            )
-            scalers.append(TargetScaler.fit(z[split.train_rows], is_scaled=is_regression))
-        return cls(problem, splits, encoders, scalers, supervised, z, z.shape[1])
+    def fit_rows(self, split: int, output: int) -> FitRows:
+        """The fit rows of a split for one output."""
+        with self._locks[split]:
+            if split not in self._fit_rows:
+                self._encode(split)
+            rows = self._fit_rows[split]
+        return replace(rows, y=rows.y[:, output])
 
-    def rows(self, split: int, output: int, seed: int) -> FitRows:
-        """The fit rows of a split, encoded."""
-        rows = self.splits[split].train_rows
-        frame = self.problem.train.iloc[rows]
-        encoded = self.encoders[split].transform(frame)
-        part_seed = derive_seed(seed, "encoder", split)
-        correct_fit_rows(self.encoders[split], encoded, frame, np.arange(len(rows)), self.supervised[rows], part_seed)
-        weight = self.problem.weights_of(self.splits[split])
-        return FitRows(
-            x=encoded.values,
-            y=self.scalers[split].scaled(self.target[rows])[:, output],
+    def done(self, split: int) -> None:
+        """Count a member of the split that is fitted; after the last one its fit rows are dropped."""
+        with self._locks[split]:
+            self._n_done[split] += 1
+            if self._n_done[split] == self.n_members_each:
+                self._fit_rows.pop(split, None)
+
+    def valid_rows(self, split: int) -> NDArray[np.float32]:
+        """The valid rows of a split."""
+        if split in self._valid_rows:
+            return self._valid_rows.pop(split)
+        rows = self.encoders.splits[split].valid_rows  # an earlier call fitted its members
+        return self.encoders.encoders[split].transform(self.encoders.problem.train.iloc[rows]).values
+
+    def _encode(self, number: int) -> None:
+        fit = self.encoders
+        split, problem = fit.splits[number], fit.problem
+        encoded = fit.encoders[number].transform(problem.train)
+        fit.correct_fit_rows(number, encoded.dense, encoded.dense_names)
+        weight, rows = problem.weights_of(split), split.train_rows
+        self._valid_rows[number] = encoded.rows(split.valid_rows)
+        self._fit_rows[number] = FitRows(
+            x=encoded.rows(rows),
+            y=fit.scalers[number].scaled(fit.target[rows]),
             weight=None if weight is None else weight[rows] / weight[rows].mean(),
-            cardinality=_cardinality(encoded),
-            n_classes=self.problem.n_classes,
-            metric=self.problem.metric,
+            cardinality={encoded.names.index(name): n_codes for name, n_codes in encoded.cardinality.items()},
+            n_classes=problem.n_classes,
+            metric=problem.metric,
         )
-
-
-def _cardinality(encoded: Encoded) -> dict[int, int]:
-    return {encoded.names.index(name): number for name, number in encoded.cardinality.items()}
 
 
 @dataclass
@@ -200,6 +196,7 @@ class FittedArrayModel:
     members: list[Arrays] = field(default_factory=list)
     n_epochs: int | None = None
     history: list[EpochScores] = field(default_factory=list)
+    oof_prediction: FloatArray = field(default_factory=lambda: np.empty(0))
 
     @property
     def n_outputs(self) -> int:
@@ -216,20 +213,24 @@ class FittedArrayModel:
         self, frame: pd.DataFrame, splits: Sequence[int], *, encode: Encode = TableEncoder.transform
     ) -> FloatArray:
         """The mean over the seeds of `splits`, on the transformed scale for regression."""
-        learner = self.learner_class(self.params)
-        is_regression = self.task == "regression"
-        total = np.zeros((len(frame), self.n_outputs if is_regression else self.n_classes))
-        for split in splits:
-            x = encode(self.encoders[split], frame).values
-            outputs = np.zeros_like(total)
+        return self.predict_arrays((split, encode(self.encoders[split], frame).values) for split in splits)
+
+    def predict_arrays(self, tables: Iterable[tuple[int, NDArray[np.float32]]]) -> FloatArray:
+        """As `predict`, of rows that are encoded already: (split, x (rows, columns)) each."""
+        learner, is_regression = self.learner_class(self.params), self.task == "regression"
+        total, n_splits = np.zeros(()), 0
+        for split, x in tables:
+            outputs = np.zeros((len(x), self.n_outputs if is_regression else self.n_classes))
             for number, member in enumerate(self.members):
                 its_split, _, output = self.position(number)
                 if its_split == split and is_regression:
                     outputs[:, output] += learner.predict(member, x)
                 elif its_split == split:
                     outputs += learner.predict(member, x)
-            total += self.scalers[split].unscaled(outputs / self.n_seeds) if is_regression else outputs / self.n_seeds
-        averaged = total / len(splits)
+            outputs /= self.n_seeds
+            total = total + (self.scalers[split].unscaled(outputs) if is_regression else outputs)
+            n_splits += 1
+        averaged = total / n_splits
         if not is_regression:
             return averaged
         values = inverse_transform(self.target_transform, averaged)

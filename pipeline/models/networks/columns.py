@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,10 +32,9 @@ class Columns:
         dense: dict[str, None] = {}
         slots: dict[str, dict[str, None]] = {}
         for one in encodings:
-            for category, (start, stop) in one.onehot.items():
-                slots.setdefault(category, {}).update(dict.fromkeys(one.names[start:stop]))
-            in_slots = {j for start, stop in one.onehot.values() for j in range(start, stop)}
-            dense |= dict.fromkeys(name for j, name in enumerate(one.names) if j not in in_slots)
+            dense |= dict.fromkeys(one.dense_names)
+            for category, names in zip(one.vocabularies, one.onehot_names, strict=True):
+                slots.setdefault(category, {}).update(dict.fromkeys(names))
         return cls(list(dense), [list(names) for names in slots.values()])
 
     @property
@@ -66,21 +64,23 @@ class Columns:
 
     def fill(self, room: Inputs, encoded: Encoded) -> None:
         """Write an encoded table into `room` (rows, ...) of `empty`; columns it does not have become zeros."""
-        position = {name: j for j, name in enumerate(encoded.names)}
-        self.fill_dense(room, encoded.values, encoded.names)
+        self.fill_dense(room, encoded.dense, encoded.dense_names)
         assert room.codes is not None
         assert room.known is not None
         codes, known = room.codes.numpy(), room.known.numpy()
-        begins = list(accumulate((len(names) for names in self.slots), initial=0))
+        category_of = {name: position for position, names in enumerate(encoded.onehot_names) for name in names}
+        begin = 0
         for slot, names in enumerate(self.slots):
-            here = [(begins[slot] + j, position[name]) for j, name in enumerate(names) if name in position]
-            if not here:  # an encoding without this category
-                codes[:, slot], known[:, slot] = begins[slot], False
-                continue
-            block = encoded.values[:, [column for _, column in here]]
-            which = block.argmax(axis=1)
-            codes[:, slot] = np.array([number for number, _ in here])[which]
-            known[:, slot] = block[np.arange(len(block)), which] > 0
+            number_of = {name: begin + j for j, name in enumerate(names)}
+            category = next((category_of[name] for name in names if name in category_of), None)
+            if category is None:  # an encoding without this category
+                codes[:, slot], known[:, slot] = begin, False
+            else:
+                *levels, missing = encoded.onehot_names[category]
+                numbers = np.array([number_of.get(name, -1) for name in (missing, "", *levels)])  # "": unseen
+                found = numbers[encoded.codes[:, category]]
+                codes[:, slot], known[:, slot] = np.where(found < 0, begin, found), found >= 0
+            begin += len(names)
 
     def fill_dense(self, room: Inputs, values: NDArray[Any], names: Sequence[str]) -> None:
         """Write the dense columns of a table, values (rows, names), into `room`."""
@@ -94,14 +94,10 @@ class Columns:
             dense[rows, is_here] = values[rows, taken]
 
     def inputs_of(self, encoded: Encoded) -> Inputs:
-        """The rows of an encoded table; arranged once for networks that share the table."""
-        for columns, inputs in encoded.made_of_it:
-            if columns == self:
-                return cast(Inputs, inputs)
-        room = self.empty(len(encoded.values))
+        """The rows of an encoded table."""
+        room = self.empty(len(encoded.dense))
         self.fill(room, encoded)
-        encoded.made_of_it.append((self, compact(room)))
-        return self.inputs_of(encoded)
+        return compact(room)
 
 
 def compact(inputs: Inputs) -> Inputs:

@@ -5,7 +5,7 @@ Knows frames and tensors; knows nothing of how the networks were trained.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class FittedNeural:
     weights: torch.Tensor = field(default_factory=lambda: torch.empty(0))
     n_epochs: int | None = None
     history: list[EpochScores] = field(default_factory=list)
+    oof_prediction: FloatArray = field(default_factory=lambda: np.empty(0))
 
     def on_average_scale(self, output: NDArray[np.float32], split: int) -> FloatArray:
         """A member's raw outputs, the mean of its heads -> what members are averaged as: transformed values, or
@@ -65,19 +66,19 @@ class FittedNeural:
         self, frame: pd.DataFrame, splits: Sequence[int], *, encode: Encode = TableEncoder.transform
     ) -> FloatArray:
         """The mean over the seeds of `splits`, on the transformed scale for regression."""
-        tables = {split: self.columns.inputs_of(encode(self.encoders[split], frame)) for split in splits}
-        return self.predict_encoded(tables)
+        return self.predict_inputs(
+            (split, self.columns.inputs_of(encode(self.encoders[split], frame))) for split in splits
+        )
 
-    def predict_encoded(self, tables: Mapping[int, Inputs]) -> FloatArray:
-        """As `predict`, of rows that are encoded already: split -> inputs (rows, ...)."""
-        n_splits = len(self.encoders)
-        n_rows = max(len(table.dense) for table in tables.values())
-        total = np.zeros((n_rows, self.network.n_outputs))
-        for split, table in tables.items():
-            weights = views_of(self.network.parameter_infos(), self.weights[split::n_splits])
+    def predict_inputs(self, tables: Iterable[tuple[int, Inputs]]) -> FloatArray:
+        """As `predict`, of rows that are encoded already: (split, inputs (rows, ...)) each."""
+        total, n_members = np.zeros(()), 0
+        for split, table in tables:
+            weights = views_of(self.network.parameter_infos(), self.weights[split :: len(self.encoders)])
             for output in predict(self.network, weights, table[None], [0] * self.n_seeds):
-                total += self.on_average_scale(output, split)
-        return self.finish(total / (len(tables) * self.n_seeds))
+                total = total + self.on_average_scale(output, split)
+                n_members += 1
+        return self.finish(total / n_members)
 
     def save(self, folder: Path) -> None:
         """Write `weights.safetensors`, then `model.json`."""

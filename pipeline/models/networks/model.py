@@ -16,12 +16,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import SpecError
 from pipeline.base.seeds import derive_seed
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
 from pipeline.config.table import Table
-from pipeline.models.base import EpochScores, FitContext
+from pipeline.models.base import EpochScores, FitContext, out_of_fold
 from pipeline.models.networks.columns import Columns
 from pipeline.models.networks.fitted import FittedNeural
 from pipeline.models.networks.tensors import SplitTensors, split_tensors
@@ -158,7 +159,7 @@ def fit_many(
     TrainingError. `should_prune` is asked about a configuration after every evaluation of its members.
     Raises SpecError.
     """
-    outcomes = [_Outcome(params, problem, tensors, n_seeds, len(splits)) for params in configurations]
+    outcomes = [_Outcome(params, problem, splits, tensors, n_seeds) for params in configurations]
     jobs: list[PackJob] = []
     inside_of: list[list[tuple[int, int]]] = []  # (configuration, its member) by position in the pack
     for group_number, numbers in enumerate(_groups(outcomes, n_seeds * len(splits), context)):
@@ -253,10 +254,10 @@ class _Outcome:
     """One configuration's members as their packs finish."""
 
     def __init__(
-        self, params: NeuralParams, problem: Problem, tensors: SplitTensors, n_seeds: int, n_splits: int
+        self, params: NeuralParams, problem: Problem, splits: Sequence[Split], tensors: SplitTensors, n_seeds: int
     ) -> None:
-        self.params, self.n_splits = params, n_splits
-        self.rows: list[torch.Tensor | None] = [None] * (n_seeds * n_splits)
+        self.params, self.problem, self.splits, self.tensors = params, problem, splits, tensors
+        self.rows: list[torch.Tensor | None] = [None] * (n_seeds * len(splits))
         self.best_epochs: list[int] = []
         self.failure: Failed | Pruned | None = None
         self.fitted = FittedNeural(
@@ -273,14 +274,14 @@ class _Outcome:
     def take(self, network: Network, result: PackResult, position: int, member: int) -> None:
         """Member `member` of the configuration was the member `position` of a pack of `network`."""
         if position in result.failures:
-            self.failure = Failed(f"{_label(member, self.n_splits)}: {result.failures[position]}")
+            self.failure = Failed(f"{_label(member, len(self.splits))}: {result.failures[position]}")
         elif position in result.pruned and self.failure is None:
             self.failure = Pruned(max(line[0] for line in result.history.rows if line[1] == position))
         row, own = result.matrix[position : position + 1].cpu(), self.fitted.network
         self.rows[member] = resized(row, network.parameter_infos(), own.parameter_infos())[0]
         self.best_epochs.append(int(result.best_epoch[position]))
         lines = [line for line in result.history.rows if line[1] == position]
-        self.fitted.history += _epoch_scores(lines, [member] * len(lines), self.n_splits)
+        self.fitted.history += _epoch_scores(lines, [member] * len(lines), len(self.splits))
 
     def finished(self) -> Fit:
         if self.failure is not None:
@@ -288,7 +289,11 @@ class _Outcome:
         self.fitted.weights = torch.stack([row for row in self.rows if row is not None])
         self.fitted.n_epochs = max(1, round(float(np.mean(self.best_epochs))))
         self.fitted.history.sort(key=lambda line: (line.epoch, line.seed, line.split))
+        self.fitted.oof_prediction = out_of_fold(self.problem, self.splits, self._of_valid_rows)
         return self.fitted
+
+    def _of_valid_rows(self, split: int) -> FloatArray:
+        return self.fitted.predict_inputs([(split, self.tensors.rows(split, self.splits[split].valid_rows))])
 
 
 def _label(member: int, n_splits: int) -> str:

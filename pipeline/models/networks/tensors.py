@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError
 from pipeline.base.progress import say
-from pipeline.base.seeds import derive_seed
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
-from pipeline.encoders import Encoded, TableEncoder, correct_fit_rows, fit_encoder
-from pipeline.encoders.target import TargetScaler, class_indicators, transform_target
+from pipeline.encoders import TableEncoder
+from pipeline.encoders.target import TargetScaler
 from pipeline.models.networks.columns import Columns, compact
+from pipeline.models.split_encoders import SplitEncoders
 from pipeline.nets.devices import free_disk, free_memory
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.plan import PackData
@@ -45,6 +45,10 @@ class SplitTensors:
     data: PackData
     view_of_split: list[int]
     n_outputs: int
+
+    def rows(self, split: int, rows: NDArray[np.int64]) -> Inputs:
+        """Some rows of the table as the split may see it."""
+        return self.data.x[self.view_of_split[split], rows]
 
     @cached_property
     def dense_data(self) -> PackData:
@@ -74,27 +78,8 @@ def split_tensors(
     unless said otherwise), from which batches are read; tables too large for a GPU stay in memory. Raises DataError
     when the disk is too small, too.
     """
-    y = problem.target if problem.target.ndim == 2 else problem.target[:, None]
-    is_regression = problem.task == "regression"
-    z = transform_target(problem.target_transform, y) if is_regression else y
-    codes = problem.target.astype(np.int64)
-    supervised = z if is_regression else class_indicators(codes, problem.n_classes)
-    encoders, scalers = [], []
-    for split in splits:
-        fit_frame = problem.train.iloc[split.train_rows]
-        seen = fit_frame if problem.scope == "train" else pd.concat([problem.train, problem.test], ignore_index=True)
-        encoder = fit_encoder(
-            "onehot",
-            problem.features,
-            problem.roles,
-            problem.ordered,
-            seen,
-            target_frame=fit_frame,
-            target=supervised[split.train_rows],
-            is_wide=problem.scope == "train+test",
-        )
-        encoders.append(encoder)
-        scalers.append(TargetScaler.fit(z[split.train_rows], is_scaled=scale_target and is_regression))
+    fit = SplitEncoders.fit(problem, splits, view="onehot", scales_target=scale_target, seed=seed)
+    encoders, scalers = fit.encoders, fit.scalers
     weights = [problem.weights_of(split) for split in splits]
     first_with, view_of_split = _views(encoders, scalers, weights)
     of_views = [encoders[number] for number in first_with]
@@ -108,21 +93,18 @@ def split_tensors(
             for start in range(0, len(problem.train), ROWS_AT_ONCE):
                 part = slice(start, start + ROWS_AT_ONCE)
                 columns.fill(x[view, part], encoder.transform(problem.train.iloc[part]))
-            dense = Encoded(x.dense[view].numpy(), columns.dense, {})
-            part_seed = derive_seed(seed, "encoder", number)
-            correct_fit_rows(encoder, dense, problem.train, splits[number].train_rows, supervised, part_seed)
-    if is_regression:
-        targets = torch.stack([_tensor(scalers[number].scaled(z)) for number in first_with])
+            fit.correct_fit_rows(number, x.dense[view].numpy(), columns.dense)
+    if problem.task == "regression":
+        targets = torch.stack([_tensor(scalers[number].scaled(fit.target)) for number in first_with])
     else:
-        targets = torch.from_numpy(codes).expand(len(first_with), -1).contiguous()
+        targets = torch.from_numpy(problem.target.astype(np.int64)).expand(len(first_with), -1).contiguous()
     by_view = [_tensor(weight) for weight in (weights[number] for number in first_with) if weight is not None]
     data = PackData(
         x=_on_device(compact(x), device),
         y=targets.to(device),
         weight=torch.stack(by_view).to(device) if by_view else None,
     )
-    n_outputs = y.shape[1] if is_regression else problem.n_classes
-    return SplitTensors(columns, encoders, scalers, data, view_of_split, n_outputs)
+    return SplitTensors(columns, encoders, scalers, data, view_of_split, fit.supervised.shape[1])
 
 
 def _views(
