@@ -32,7 +32,7 @@ from pipeline.base.files import read_json
 from pipeline.competition.workspace import Workspace
 from pipeline.kaggle.client import KaggleSession, calls, download_files
 from pipeline.kaggle.ledger import Ledger
-from pipeline.kaggle.upload import Parcel, deliver
+from pipeline.kaggle.upload import SubmissionFile, send_once
 from tests.conftest import SPEC, TINY, Toy, toy_tables
 from tests.kaggle.conftest import SAME_RUN, FakeClock, offer_toy, run_notebooks
 from tests.kaggle.faults import FAULTS, OPERATIONS, PASSING, STALL_TIMEOUT_S
@@ -147,7 +147,9 @@ def submits(n_cases: int, seed: int) -> int:
         for case in range(n_cases):
             path = Path(folder) / f"{case}.csv"
             path.write_text(f"id,price\n{case},{rng.random()}\n")
-            parcel = Parcel("toy", path, hashlib.sha256(path.read_bytes()).hexdigest(), f"run-{case}", "rmse", 0.1)
+            submission = SubmissionFile(
+                "toy", path, hashlib.sha256(path.read_bytes()).hexdigest(), f"run-{case}", "rmse", 0.1
+            )
             for _ in range(rng.randint(1, 3)):
                 server.faults.clear()
                 for _ in range(rng.randint(0, 3)):
@@ -164,7 +166,7 @@ def submits(n_cases: int, seed: int) -> int:
                 KaggleSession.create_submission = dying  # type: ignore[method-assign,assignment]
                 clock.time += rng.choice([1.0, 1000.0])
                 try:
-                    deliver(session, ledger, parcel, may_use_last_slot=True, wait_s=30.0)
+                    send_once(session, ledger, submission, may_use_last_slot=True, wait_s=30.0)
                     ends["ended well"] += 1
                 except KaggleError as error:
                     ends[f"error: {error.kind}"] += 1
@@ -174,8 +176,10 @@ def submits(n_cases: int, seed: int) -> int:
         KaggleSession.create_submission = create  # type: ignore[method-assign]
         unsettled = [entry for entry in ledger.entries() if entry.status == "sending"]
         for entry in unsettled:  # what a user does after an error: the same command again
-            parcel = Parcel("toy", Path(folder) / entry.file, entry.sha256, entry.run, entry.metric, entry.cv_score)
-            deliver(session, ledger, parcel, may_use_last_slot=True, wait_s=30.0)
+            submission = SubmissionFile(
+                "toy", Path(folder) / entry.file, entry.sha256, entry.run, entry.metric, entry.cv_score
+            )
+            send_once(session, ledger, submission, may_use_last_slot=True, wait_s=30.0)
         per_content = collections.Counter(one["content"] for one in server.submissions)
         n_twice = sum(count - 1 for count in per_content.values())
         refs = {one["ref"] for one in server.submissions}

@@ -22,7 +22,7 @@ ENSEMBLE = "ensemble"  # stands where other runs name their model
 
 
 @dataclass(frozen=True)
-class Member:
+class FinishedRun:
     """A finished run that may be part of the ensemble."""
 
     label: str
@@ -49,15 +49,17 @@ class EnsembleRun:
         return self.choice.selection.weights
 
 
-def read_member(
+def finished_run(
     store: FeatureStore, run: RunFolder, config: RunConfig, *, label: str, kind: str, elapsed_s: float | None = None
-) -> Member:
+) -> FinishedRun:
     """The finished run of `config`; `elapsed_s` where more is known of it than the run's own report says."""
     is_classification = store.spec.task != "regression"
     report = files.read_json(run.report)
     oof = predictions_of(files.read_parquet(run.oof), is_classification=is_classification)
     test = predictions_of(files.read_parquet(run.test), is_classification=is_classification)
-    return Member(label, kind, config, run, report, oof, test, report["elapsed_s"] if elapsed_s is None else elapsed_s)
+    return FinishedRun(
+        label, kind, config, run, report, oof, test, report["elapsed_s"] if elapsed_s is None else elapsed_s
+    )
 
 
 def ensemble_folder(store: FeatureStore) -> RunFolder:
@@ -66,7 +68,12 @@ def ensemble_folder(store: FeatureStore) -> RunFolder:
 
 
 def write_ensemble(
-    store: FeatureStore, run: RunFolder, members: Sequence[Member], *, smallest_weight: float, notes: dict[str, Any]
+    store: FeatureStore,
+    run: RunFolder,
+    members: Sequence[FinishedRun],
+    *,
+    smallest_weight: float,
+    notes: dict[str, Any],
 ) -> EnsembleRun:
     """Choose the weights anew and write the run; `notes` go into its report."""
     metric, target, folds = store.spec.scorer, store.target, store.fold_of_row
@@ -116,7 +123,7 @@ def lines_of(report: dict[str, Any]) -> list[dict[str, Any]]:
     return [*report["members"], *report["without_weight"]]
 
 
-def _line(member: Member, weight: float) -> dict[str, Any]:
+def _line(member: FinishedRun, weight: float) -> dict[str, Any]:
     return {
         "run": member.run.name,
         "label": member.label,

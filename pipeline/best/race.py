@@ -17,7 +17,7 @@ from pipeline.base import files
 from pipeline.base.errors import PipelineError, TrainingError
 from pipeline.base.interruption import ENDED_EARLY, Stopped, on_interrupt
 from pipeline.base.progress import say
-from pipeline.best.ensemble_run import Member, ensemble_folder, lines_of, read_member, write_ensemble
+from pipeline.best.ensemble_run import FinishedRun, ensemble_folder, finished_run, lines_of, write_ensemble
 from pipeline.best.plan import (
     Candidate,
     Pace,
@@ -119,7 +119,7 @@ class _Race:
     smallest_weight: float
     clock: Callable[[], float]
     started: float
-    members: list[Member] = field(default_factory=list)
+    members: list[FinishedRun] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
     given_up: list[dict[str, str]] = field(default_factory=list)
     weights: dict[str, float] = field(default_factory=dict)  # run -> weight
@@ -344,7 +344,7 @@ class _Race:
 
     def _take(self, candidate: Candidate, run: RunFolder, elapsed_s: float | None = None) -> None:
         config, label, kind = candidate.config, candidate.label, candidate.kind
-        member = read_member(self.store, run, config, label=label, kind=kind, elapsed_s=elapsed_s)
+        member = finished_run(self.store, run, config, label=label, kind=kind, elapsed_s=elapsed_s)
         self.members.append(member)
         self.tried.add(run.name)
         if candidate is not self.floor:  # its seconds say nothing of a model's

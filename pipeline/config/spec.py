@@ -98,7 +98,7 @@ class Files(Table):
     sample_submission: str = Field(default="sample_submission.csv", description="ids and columns to submit")
 
 
-class Submission(Table):
+class SubmissionFormat(Table):
     """How predictions become the columns of the sample submission."""
 
     columns: list[str] = Field(default=[], description="prediction columns; default: the targets")
@@ -128,7 +128,7 @@ class CompetitionSpec(Table):
     folds: Folds = Folds()
     encoder: Encoder = Encoder()
     files: Files = Files()
-    submission: Submission = Submission()
+    submission: SubmissionFormat = SubmissionFormat()
     tune: dict[str, dict[str, SpaceEntry]] = Field(default={}, description="changes to the search space of a model")
 
     @field_validator("target", mode="before")

@@ -21,7 +21,7 @@ from pipeline.kaggle.client import (
     SETTINGS_URL,
     Competition,
     KaggleSession,
-    Submission,
+    SubmissionStatus,
     find_credentials,
 )
 from pipeline.kaggle.client.calls import Clock
@@ -34,7 +34,7 @@ LOOK_AGAIN_S = (0.0, 3.0, 7.0)  # a list may be a moment behind
 DOUBTFUL = {"server", "maintenance", "dropped", "timeout", "bad answer", "proxy"}  # it may have been heard
 
 
-def why_kaggle_takes_nothing(spec: CompetitionSpec) -> str | None:
+def why_no_upload(spec: CompetitionSpec) -> str | None:
     """The reason for which nothing can be sent, known without asking; None when there is none."""
     if spec.dataset is not None:
         return f"the files are those of the data set {spec.dataset}, which takes no submissions"
@@ -47,7 +47,7 @@ def why_kaggle_takes_nothing(spec: CompetitionSpec) -> str | None:
 
 
 @dataclass(frozen=True)
-class Parcel:
+class SubmissionFile:
     """What is to be sent."""
 
     slug: str
@@ -65,52 +65,52 @@ class Parcel:
 
 
 @dataclass(frozen=True)
-class Way:
-    """How a parcel is sent: `prepare` uses no slot and returns a token; `create` takes token and description."""
+class Sender:
+    """How a submission is sent: `prepare` uses no slot and returns a token; `create` takes token and description."""
 
     prepare: Callable[[], str]
     create: Callable[[str, str], int]  # uses one slot, returns the ref
 
 
-def deliver(
+def send_once(
     session: KaggleSession,
     ledger: Ledger,
-    parcel: Parcel,
+    submission: SubmissionFile,
     *,
     may_use_last_slot: bool,
     wait_s: float,
-    way: Way | None = None,
+    sender: Sender | None = None,
 ) -> Entry:
-    """Send `parcel` unless its content was sent before, wait for the score, and return its line of the ledger.
+    """Send `submission` unless its content was sent before, wait for the score, and return its line of the ledger.
 
-    `way` replaces the upload of the file, e.g. by naming a notebook's output. Raises KaggleError; the ledger is true
+    `sender` replaces the upload of the file, e.g. by naming a notebook's output. Raises KaggleError; the ledger is true
     in any case.
     """
     with hold(ledger.path.with_name("sending.lock")):
-        entry = _settled(session, ledger, parcel)
+        entry = _settled(session, ledger, submission)
         if entry is None:
-            check_before_sending(session, parcel, may_use_last_slot=may_use_last_slot)
-            entry = _send(session, ledger, parcel, way or _as_file(session, parcel))
-    return wait_for_score(session, ledger, parcel.slug, entry, wait_s=wait_s)
+            check_before_sending(session, submission, may_use_last_slot=may_use_last_slot)
+            entry = _send(session, ledger, submission, sender or _as_file(session, submission))
+    return wait_for_score(session, ledger, submission.slug, entry, wait_s=wait_s)
 
 
-def check_before_sending(session: KaggleSession, parcel: Parcel, *, may_use_last_slot: bool) -> None:
+def check_before_sending(session: KaggleSession, submission: SubmissionFile, *, may_use_last_slot: bool) -> None:
     """Raise KaggleError for all that Kaggle would refuse, before a byte is sent."""
-    competition = session.competition(parcel.slug)
-    _check_standing(competition, parcel)
-    n_left = _slots_left(session, competition, parcel.slug)
+    competition = session.competition(submission.slug)
+    _check_standing(competition, submission)
+    n_left = _slots_left(session, competition, submission.slug)
     if n_left == 0:
         raise KaggleError(
             "no submission is left today",
             kind="daily limit",
-            where=parcel.slug,
+            where=submission.slug,
             hint="The count starts anew at midnight UTC; the same command sends the file then.",
         )
     if n_left == 1 and not may_use_last_slot:
         raise KaggleError(
             "this would be the last submission of the day",
             kind="last slot",
-            where=parcel.slug,
+            where=submission.slug,
             hint="Say so with --yes (`make submit YES=1`), or wait until midnight UTC.",
         )
     say(f"submit: {n_left} submissions are left today" if n_left is not None else "submit: Kaggle names no daily limit")
@@ -142,24 +142,24 @@ def wait_for_score(session: KaggleSession, ledger: Ledger, slug: str, entry: Ent
             n_asked += 1
 
 
-def _settled(session: KaggleSession, ledger: Ledger, parcel: Parcel) -> Entry | None:
+def _settled(session: KaggleSession, ledger: Ledger, submission: SubmissionFile) -> Entry | None:
     """The line of this content if it was ever sent, by the ledger or by its tag at Kaggle; None when it was not.
 
     An intent without an outcome is waited for: a request that was under way when the process died may still arrive.
     """
-    entry = ledger.find(parcel.sha256)
+    entry = ledger.find(submission.sha256)
     if entry is not None and entry.ref is not None:
         return entry
     if entry is not None:
         say("submit: an earlier run was cut off while sending this file; asking Kaggle what became of it")
-    found = _find_by_tag(session, parcel)
+    found = _find_by_tag(session, submission)
     while found is None and entry is not None and (rest := _age_left(entry)) > 0:
         Clock.sleep(min(rest, SETTLE_EVERY_S))
-        found = _find_by_tag(session, parcel)
+        found = _find_by_tag(session, submission)
     if found is None:
         return None
     say(f"submit: Kaggle has this file already (ref {found.ref}); it is not sent again")
-    return ledger.put(_scored(entry or parcel.entry(), found))
+    return ledger.put(_scored(entry or submission.entry(), found))
 
 
 def _age_left(entry: Entry) -> float:
@@ -167,14 +167,14 @@ def _age_left(entry: Entry) -> float:
     return datetime.fromisoformat(entry.time).timestamp() + SETTLE_S - Clock.now()
 
 
-def _find_by_tag(session: KaggleSession, parcel: Parcel) -> Submission | None:
-    tag = tag_of(parcel.sha256)
-    return next((one for one in session.submissions(parcel.slug) if tag in one.description.split()), None)
+def _find_by_tag(session: KaggleSession, submission: SubmissionFile) -> SubmissionStatus | None:
+    tag = tag_of(submission.sha256)
+    return next((one for one in session.submissions(submission.slug) if tag in one.description.split()), None)
 
 
-def _check_standing(competition: Competition, parcel: Parcel) -> None:
-    slug = parcel.slug
-    if competition.is_code_only and not parcel.is_code:
+def _check_standing(competition: Competition, submission: SubmissionFile) -> None:
+    slug = submission.slug
+    if competition.is_code_only and not submission.is_code:
         raise KaggleError(
             "is a code competition: Kaggle takes notebooks there, not files",
             kind="code competition",
@@ -208,37 +208,39 @@ def _slots_left(session: KaggleSession, competition: Competition, slug: str) -> 
     return max(0, competition.daily_limit - n_today)
 
 
-def _as_file(session: KaggleSession, parcel: Parcel) -> Way:
-    return Way(
-        prepare=lambda: session.upload(parcel.slug, parcel.file),
-        create=lambda token, description: session.create_submission(parcel.slug, token, description),
+def _as_file(session: KaggleSession, submission: SubmissionFile) -> Sender:
+    return Sender(
+        prepare=lambda: session.upload(submission.slug, submission.file),
+        create=lambda token, description: session.create_submission(submission.slug, token, description),
     )
 
 
-def _send(session: KaggleSession, ledger: Ledger, parcel: Parcel, way: Way) -> Entry:
+def _send(session: KaggleSession, ledger: Ledger, submission: SubmissionFile, sender: Sender) -> Entry:
     """Upload, intent, submission; in doubt whether Kaggle heard it, Kaggle is asked."""
-    token = way.prepare()
-    entry = ledger.put(parcel.entry())
+    token = sender.prepare()
+    entry = ledger.put(submission.entry())
     try:
-        ref = way.create(token, entry.description)
+        ref = sender.create(token, entry.description)
     except KaggleError as error:
         if error.kind not in DOUBTFUL:
             ledger.drop(entry)
             raise
-        entry = _after_doubt(session, ledger, parcel, entry, error)
+        entry = _after_doubt(session, ledger, submission, entry, error)
     else:
         entry = ledger.put(replace(entry, ref=ref, status="pending"))
-    say(f"submit: Kaggle took {parcel.file.name} (ref {entry.ref})")
+    say(f"submit: Kaggle took {submission.file.name} (ref {entry.ref})")
     return entry
 
 
-def _after_doubt(session: KaggleSession, ledger: Ledger, parcel: Parcel, entry: Entry, error: KaggleError) -> Entry:
+def _after_doubt(
+    session: KaggleSession, ledger: Ledger, submission: SubmissionFile, entry: Entry, error: KaggleError
+) -> Entry:
     """The submission whose answer was lost, found by its tag; else the error, with the intent left to settle."""
     say(f"submit: {error.what}; asking Kaggle whether it took the file")
     try:
         for delay in LOOK_AGAIN_S:
             Clock.sleep(delay)
-            found = _find_by_tag(session, parcel)
+            found = _find_by_tag(session, submission)
             if found is not None:
                 return ledger.put(_scored(entry, found))
     except KaggleError as second:
@@ -251,7 +253,7 @@ def _after_doubt(session: KaggleSession, ledger: Ledger, parcel: Parcel, entry: 
     ) from error
 
 
-def _look(session: KaggleSession, slug: str, ref: int) -> Submission | None:
+def _look(session: KaggleSession, slug: str, ref: int) -> SubmissionStatus | None:
     """The submission, or None while Kaggle does not show it yet."""
     try:
         return session.submission(slug, ref)
@@ -266,7 +268,7 @@ def _look(session: KaggleSession, slug: str, ref: int) -> Submission | None:
         ) from error
 
 
-def _scored(entry: Entry, found: Submission) -> Entry:
+def _scored(entry: Entry, found: SubmissionStatus) -> Entry:
     return replace(
         entry,
         ref=found.ref,

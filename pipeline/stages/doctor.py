@@ -17,19 +17,19 @@ PACKAGES = ("torch", "pandas", "scikit-learn", "optuna", "pyarrow", "numpy")
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One line of the report."""
 
     mark: Mark
     text: str
 
 
-def examine(slug: str | None) -> Iterator[Finding]:
+def examine(slug: str | None) -> Iterator[Diagnosis]:
     """Findings one after the other: machine, credentials, Kaggle and, for a `slug`, the competition."""
     yield from _machine()
     yield from _credentials()
     if not client.found_credentials():
-        yield Finding(
+        yield Diagnosis(
             "note",
             f"Kaggle: not asked, there are no credentials; make a token at {client.SETTINGS_URL} and put it "
             "into ~/.kaggle/access_token (chmod 600). Everything but download and upload works without.",
@@ -37,63 +37,63 @@ def examine(slug: str | None) -> Iterator[Finding]:
         return
     try:
         session = KaggleSession.connect()
-        yield Finding("ok", f"Kaggle: answers; logged in as {session.user or 'unknown'} by {_method(session.method)}")
+        yield Diagnosis("ok", f"Kaggle: answers; logged in as {session.user or 'unknown'} by {_method(session.method)}")
         if slug is not None:
             yield from _competition(session, slug)
     except KaggleError as error:
-        yield Finding("problem", error.message.replace("\n", "  "))
+        yield Diagnosis("problem", error.message.replace("\n", "  "))
 
 
-def _machine() -> Iterator[Finding]:
+def _machine() -> Iterator[Diagnosis]:
     versions = []
     for name in PACKAGES:
         try:
             versions.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
-            yield Finding("problem", f"the package {name} is not installed: `make setup`")
-    yield Finding("ok", f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
-    yield Finding("ok", f"packages: {', '.join(versions)}")
+            yield Diagnosis("problem", f"the package {name} is not installed: `make setup`")
+    yield Diagnosis("ok", f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
+    yield Diagnosis("ok", f"packages: {', '.join(versions)}")
     try:
         import torch
     except ImportError as error:
-        yield Finding("problem", f"torch cannot be imported: {error}")
+        yield Diagnosis("problem", f"torch cannot be imported: {error}")
         return
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             facts = torch.cuda.get_device_properties(index)
-            yield Finding(
+            yield Diagnosis(
                 "ok", f"GPU {index}: {facts.name}, {facts.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
             )
     else:
-        yield Finding("note", "GPU: none that torch can use; everything runs on the CPU")
+        yield Diagnosis("note", "GPU: none that torch can use; everything runs on the CPU")
 
 
-def _credentials() -> Iterator[Finding]:
+def _credentials() -> Iterator[Diagnosis]:
     version = client.client_version()
-    yield Finding("problem" if version == "not installed" else "ok", f"kaggle client: {version}")
+    yield Diagnosis("problem" if version == "not installed" else "ok", f"kaggle client: {version}")
     found = client.found_credentials()
     for place, credential in enumerate(found, start=1):
         wins = " (this one is used)" if place == 1 else ""
-        yield Finding("ok", f"credentials {place}: {credential.kind} from {credential.source}{wins}")
+        yield Diagnosis("ok", f"credentials {place}: {credential.kind} from {credential.source}{wins}")
     for warning in client.credential_warnings():
-        yield Finding("warning", warning)
+        yield Diagnosis("warning", warning)
 
 
-def _competition(session: KaggleSession, slug: str) -> Iterator[Finding]:
+def _competition(session: KaggleSession, slug: str) -> Iterator[Diagnosis]:
     competition = session.competition(slug)
     deadline = f", deadline {competition.deadline:%Y-%m-%d %H:%M} UTC" if competition.deadline else ""
-    yield Finding("ok", f"{slug}: {competition.title}, metric {competition.metric or 'not named'}{deadline}")
+    yield Diagnosis("ok", f"{slug}: {competition.title}, metric {competition.metric or 'not named'}{deadline}")
     if competition.has_entered:
-        yield Finding("ok", f"{slug}: the rules are accepted")
+        yield Diagnosis("ok", f"{slug}: the rules are accepted")
     else:
         rules = client.RULES_URL.format(slug=slug)
-        yield Finding("problem", f"{slug}: the rules are not accepted; accept them once in the browser: {rules}")
+        yield Diagnosis("problem", f"{slug}: the rules are not accepted; accept them once in the browser: {rules}")
     if competition.is_code_only:
-        yield Finding("note", f"{slug}: takes notebooks only: `make kernel COMPETITION={slug}`")
+        yield Diagnosis("note", f"{slug}: takes notebooks only: `make kernel COMPETITION={slug}`")
     if competition.is_closed:
-        yield Finding("problem", f"{slug}: takes no submissions")
+        yield Diagnosis("problem", f"{slug}: takes no submissions")
     limits = session.limits(slug)
-    yield Finding(
+    yield Diagnosis(
         "ok" if limits.n_left else "note", f"{slug}: {limits.n_left} submissions left ({limits.n_today} today)"
     )
 

@@ -18,7 +18,7 @@ from pipeline.kaggle.client import RULES_URL, KaggleSession
 from pipeline.kaggle.notebook import CODE_FILE, SUBMISSION_FILE, Bundle, make_bundle
 from pipeline.kaggle.notebook_run import State, StateFile, fetch_output, follow, push_once
 from pipeline.kaggle.submission import check_submission
-from pipeline.kaggle.upload import why_kaggle_takes_nothing
+from pipeline.kaggle.upload import why_no_upload
 from pipeline.models.registry import make_model
 
 WAIT_S = 12 * 3600.0  # Kaggle ends a run after twelve hours
@@ -181,5 +181,5 @@ def _why_not(store: FeatureStore, *, is_push_wanted: bool) -> str | None:
         return f"this is SAMPLE DATA: what the notebook makes could not be checked here; {by_hand}"
     if not is_push_wanted:
         return f"--no-push; {by_hand}"
-    reason = why_kaggle_takes_nothing(store.spec)
+    reason = why_no_upload(store.spec)
     return reason and f"{reason}; {by_hand}"

@@ -13,7 +13,7 @@ from pipeline.base.errors import ArtifactError
 from pipeline.base.progress import say
 from pipeline.competition.workspace import Workspace
 from pipeline.config.spec import CompetitionSpec
-from pipeline.kaggle.client import KaggleSession, LeaderboardRow, Submission
+from pipeline.kaggle.client import KaggleSession, LeaderboardRow, SubmissionStatus
 from pipeline.kaggle.ledger import Entry, Ledger
 from pipeline.scoring import fold_noise
 
@@ -70,7 +70,7 @@ def compare_with_cv(workspace: Workspace, entries: Sequence[Entry]) -> list[str]
     return lines
 
 
-def _refresh(ledger: Ledger, submissions: Sequence[Submission]) -> None:
+def _refresh(ledger: Ledger, submissions: Sequence[SubmissionStatus]) -> None:
     """Scores and states that changed since: a pending one was scored, the private score came out."""
     for entry in ledger.entries():
         found = next((s for s in submissions if s.ref == entry.ref or entry.tag in s.description.split()), None)

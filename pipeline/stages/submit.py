@@ -12,7 +12,7 @@ from pipeline.config.records import NotebookVersion, Provenance
 from pipeline.kaggle.client import COMPETITION_URL, KaggleSession, OutputName
 from pipeline.kaggle.ledger import Entry, Ledger
 from pipeline.kaggle.submission import check_submission
-from pipeline.kaggle.upload import Parcel, Way, deliver, why_kaggle_takes_nothing
+from pipeline.kaggle.upload import Sender, SubmissionFile, send_once, why_no_upload
 
 WAIT_S = 600.0  # for the score; what is still pending then is asked for on the next run
 
@@ -34,7 +34,7 @@ def submit(
         say(f"submit: nothing was uploaded: {reason}")
         return
     notebook = provenance.kernel if provenance.kernel is not None and provenance.kernel.is_code else None
-    parcel = Parcel(
+    outgoing = SubmissionFile(
         slug=store.spec.kaggle_slug,
         file=submission,
         sha256=files.sha256_of(submission) if notebook is None else notebook.bundle,  # what Kaggle gets
@@ -44,20 +44,20 @@ def submit(
         is_code=notebook is not None,
     )
     ledger = Ledger(store.workspace.ledger)
-    entry = ledger.find(parcel.sha256)
+    entry = ledger.find(outgoing.sha256)
     if entry is None or entry.status != "complete":
         session = KaggleSession.connect()
-        way = None if notebook is None else _as_notebook(session, parcel.slug, notebook)
-        entry = deliver(session, ledger, parcel, may_use_last_slot=may_use_last_slot, wait_s=wait_s, way=way)
+        sender = None if notebook is None else _as_notebook(session, outgoing.slug, notebook)
+        entry = send_once(session, ledger, outgoing, may_use_last_slot=may_use_last_slot, wait_s=wait_s, sender=sender)
     else:
         say(f"submit: this file was sent already (ref {entry.ref}); it is not sent again")
     say(f"submit: {_outcome(entry)}")
 
 
-def _as_notebook(session: KaggleSession, slug: str, notebook: NotebookVersion) -> Way:
+def _as_notebook(session: KaggleSession, slug: str, notebook: NotebookVersion) -> Sender:
     """Kaggle runs the notebook's version again, on the hidden test rows."""
     output = OutputName(notebook.owner, notebook.slug, notebook.version, notebook.file_name)
-    return Way(
+    return Sender(
         prepare=lambda: "",
         create=lambda _, description: session.create_code_submission(slug, output, description),
     )
@@ -70,7 +70,7 @@ def _why_not(store: FeatureStore, *, is_sample: bool, is_upload_wanted: bool) ->
         return "this is SAMPLE DATA, which Kaggle never gets"
     if not is_upload_wanted:
         return f"UPLOAD=0; {by_hand}"
-    reason = why_kaggle_takes_nothing(store.spec)
+    reason = why_no_upload(store.spec)
     return reason and f"{reason}; {by_hand}"
 
 

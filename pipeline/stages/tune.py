@@ -28,7 +28,7 @@ from pipeline.tuning import (
     open_tuning,
     quiet_optuna,
 )
-from pipeline.tuning.choice import Ensemble, as_ensemble, as_preset, choose_ensemble, comparison, confirmed_choice
+from pipeline.tuning.choice import Ensemble, as_ensemble, as_preset, comparison, confirmed_choice, ensemble_of_trials
 from pipeline.tuning.report import importances, trial_table, write_plots
 
 SHOW_EVERY_S = 0.25
@@ -66,7 +66,7 @@ def tune(
             n_new = len(finished_trials(tuning.study)) - n_known
             say(f"tune: {_summary(tuning)}; {n_new} trials in {time.monotonic() - started:.0f} s")
             confirmed = confirm(tuning, context)
-            ensemble = choose_ensemble(tuning, context)
+            ensemble = ensemble_of_trials(tuning, context)
     except ENDED_EARLY:
         _write(tuning, [], None)
         raise

@@ -38,7 +38,7 @@ class Ensemble:
     lead_error: float  # its standard error
 
 
-def choose_ensemble(tuning: Tuning, context: FitContext) -> Ensemble | None:
+def ensemble_of_trials(tuning: Tuning, context: FitContext) -> Ensemble | None:
     """The greedy ensemble of the trials whose predictions are kept, and what it is to be compared with.
 
     Averaging seeds helps by itself, and the final run trains several of a single configuration: the single trials are

@@ -13,7 +13,7 @@ import pytest
 from pipeline.base import files
 from pipeline.config.records import Provenance, RawSource
 from pipeline.kaggle.ledger import Entry, Ledger
-from pipeline.kaggle.upload import SETTLE_S, Parcel
+from pipeline.kaggle.upload import SETTLE_S, SubmissionFile
 from tests.conftest import TINY, Toy
 from tests.kaggle.conftest import FakeClock
 from tests.kaggle.server import TOKEN, Fault, KaggleServer
@@ -35,9 +35,9 @@ def intent(toy: Toy, clock: FakeClock, *, age_s: float = 0.0) -> Entry:
     """What a run leaves in the ledger that was killed while it sent the file."""
     provenance = Provenance.read(toy.submission().with_suffix(".json"))
     sha256 = files.sha256_of(toy.submission())
-    parcel = Parcel("toy", toy.submission(), sha256, provenance.run, "log_rmse", provenance.cv_score)
+    submission = SubmissionFile("toy", toy.submission(), sha256, provenance.run, "log_rmse", provenance.cv_score)
     clock.time -= age_s
-    entry = Ledger(toy.workspace.ledger).put(parcel.entry())
+    entry = Ledger(toy.workspace.ledger).put(submission.entry())
     clock.time += age_s
     return entry
 
@@ -142,10 +142,10 @@ def dies(*args):
     os._exit(9)
 KaggleSession.create_submission = dies
 from pathlib import Path
-from pipeline.kaggle.upload import Parcel, deliver
+from pipeline.kaggle.upload import SubmissionFile, send_once
 from pipeline.kaggle.ledger import Ledger
-parcel = Parcel("toy", Path({str(path)!r}), {files.sha256_of(path)!r}, "a-run", "log_rmse", 0.5)
-deliver(KaggleSession.connect(), Ledger(Path({str(finished.workspace.ledger)!r})), parcel,
+submission = SubmissionFile("toy", Path({str(path)!r}), {files.sha256_of(path)!r}, "a-run", "log_rmse", 0.5)
+send_once(KaggleSession.connect(), Ledger(Path({str(finished.workspace.ledger)!r})), submission,
         may_use_last_slot=False, wait_s=0.0)
 """
     killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)

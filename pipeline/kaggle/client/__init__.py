@@ -4,7 +4,7 @@ Imports `kaggle` inside functions alone (its import reads credentials); never sh
 """
 
 from pipeline.kaggle.client.addresses import COMPETITION_URL, RULES_URL, SETTINGS_URL, data_url, is_dataset, slug_of
-from pipeline.kaggle.client.answers import Competition, LeaderboardRow, Limits, RemoteFile, Submission
+from pipeline.kaggle.client.answers import Competition, LeaderboardRow, Limits, RemoteFile, SubmissionStatus
 from pipeline.kaggle.client.credentials import Credential, credential_warnings, find_credentials, found_credentials
 from pipeline.kaggle.client.download import download_files
 from pipeline.kaggle.client.session import KaggleSession, OutputName, client_version
@@ -20,7 +20,7 @@ __all__ = [
     "Limits",
     "OutputName",
     "RemoteFile",
-    "Submission",
+    "SubmissionStatus",
     "client_version",
     "credential_warnings",
     "data_url",

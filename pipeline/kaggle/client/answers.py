@@ -35,7 +35,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Submission:
+class SubmissionStatus:
     """One submission at Kaggle; a score is None until it is known. `status` is pending, complete or error."""
 
     ref: int
@@ -89,13 +89,13 @@ def limits_of(answer: Any) -> Limits:
     return Limits(_count(answer.num_today), _count(answer.num_allowed_now), _flag(answer.limited_by_total))
 
 
-def submission_of(answer: Any) -> Submission:
+def submission_of(answer: Any) -> SubmissionStatus:
     """An `ApiSubmission`; a status this version does not know counts as pending."""
     ref = _count(answer.ref)
     if not ref:
         raise ValueError("the answer holds a submission without a ref")
     status = getattr(answer.status, "name", str(answer.status)).lower()
-    return Submission(
+    return SubmissionStatus(
         ref=ref,
         status="complete" if status == "complete" else "error" if status == "error" else "pending",
         description=_text(answer.description),

@@ -22,7 +22,7 @@ from pipeline.kaggle.client import calls
 from pipeline.kaggle.client.answers import RemoteFile
 from pipeline.kaggle.client.extraction import extract
 from pipeline.kaggle.client.faults import PASSING, STALE, STALE_STATUS, explain, explain_status, is_html
-from pipeline.kaggle.client.parts import Part, Remote
+from pipeline.kaggle.client.parts import PartialFile, Remote
 from pipeline.kaggle.client.session import KaggleSession
 
 BLOCK = 1 << 18  # bytes
@@ -41,7 +41,7 @@ def download_files(session: KaggleSession, slug: str, folder: Path, *, part_fold
 
 def _download_alone(session: KaggleSession, slug: str, folder: Path, part_folder: Path) -> None:
     listed = session.data_files(slug)
-    part = Part(part_folder)
+    part = PartialFile(part_folder)
     fetch(session, slug, part)
     if not part.is_sound():
         was_resumed = part.was_resumed
@@ -61,7 +61,7 @@ def _download_alone(session: KaggleSession, slug: str, folder: Path, part_folder
     part.delete()
 
 
-def fetch(session: KaggleSession, slug: str, part: Part) -> None:
+def fetch(session: KaggleSession, slug: str, part: PartialFile) -> None:
     """Bring `part` to its full size: attempts go on where the last one broke off. Raises KaggleError."""
     n_idle = 0
     with progress_bar(f"download {slug}") as update:
@@ -84,7 +84,7 @@ def fetch(session: KaggleSession, slug: str, part: Part) -> None:
     raise _unfinished(KaggleError("broke off too often", kind="dropped", where=slug), part)
 
 
-def _attempt(session: KaggleSession, slug: str, part: Part, update: Any) -> None:
+def _attempt(session: KaggleSession, slug: str, part: PartialFile, update: Any) -> None:
     """One go: an address from Kaggle unless there is one, then the bytes that are missing."""
     if part.remote is None or not part.remote.url:
         response = session.open_archive(slug)
@@ -117,7 +117,7 @@ def _is_message(response: Any) -> bool:
     return "application/json" in response.headers.get("Content-Type", "") and response.request.method == "POST"
 
 
-def _get(slug: str, remote: Remote, part: Part) -> Any:
+def _get(slug: str, remote: Remote, part: PartialFile) -> Any:
     """Ask the storage for the bytes that are missing, or for all when they are of another version."""
     import requests
 
@@ -145,7 +145,7 @@ def _get(slug: str, remote: Remote, part: Part) -> Any:
         raise explain_status(response, doing="the download", slug=slug)
 
 
-def _append(response: Any, slug: str, part: Part, remote: Remote, update: Any) -> None:
+def _append(response: Any, slug: str, part: PartialFile, remote: Remote, update: Any) -> None:
     """Write what comes, as it comes; fewer bytes than announced are a broken connection."""
     part.folder.mkdir(parents=True, exist_ok=True)
     total = remote.n_bytes
@@ -177,7 +177,7 @@ def _blocks(response: Any, slug: str) -> Iterator[bytes]:
         raise explain(error, None, doing="the download", slug=slug) from error
 
 
-def _unfinished(error: KaggleError, part: Part) -> KaggleError:
+def _unfinished(error: KaggleError, part: PartialFile) -> KaggleError:
     kept = f"{part.n_bytes / 1e6:.1f} MB are kept in {part.folder}: the same command goes on from there."
     return KaggleError(error.what, kind=error.kind, where=error.where, hint=f"{kept} {error.hint}".strip())
 
@@ -191,7 +191,7 @@ def _corrupt(slug: str) -> KaggleError:
     )
 
 
-def _take_single_file(slug: str, part: Part, listed: list[RemoteFile], folder: Path) -> None:
+def _take_single_file(slug: str, part: PartialFile, listed: list[RemoteFile], folder: Path) -> None:
     """What came is no archive: right only where there is a single file, of just that size."""
     name = Path(listed[0].name).name if len(listed) == 1 else ""
     if not name or part.n_bytes != listed[0].n_bytes:

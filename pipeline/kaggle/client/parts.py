@@ -36,7 +36,7 @@ class Remote:
         )
 
 
-class Part:
+class PartialFile:
     """An unfinished download: its bytes, and beside them what they are a part of."""
 
     def __init__(self, folder: Path) -> None:

@@ -21,7 +21,7 @@ from pipeline.kaggle.client.answers import (
     LeaderboardRow,
     Limits,
     RemoteFile,
-    Submission,
+    SubmissionStatus,
     competition_of,
     leaderboard_row_of,
     limits_of,
@@ -94,15 +94,15 @@ class KaggleSession:
         request = _request("ApiGetSubmissionLimitsRequest", competition_name=slug)
         return self._read("the submission limits", slug, "get_submission_limits", request, limits_of)
 
-    def submission(self, slug: str, ref: int) -> Submission:
+    def submission(self, slug: str, ref: int) -> SubmissionStatus:
         """One submission by its ref."""
         request = _request("ApiGetSubmissionRequest", ref=ref)
         return self._read(f"the submission {ref}", slug, "get_submission", request, submission_of)
 
-    def submissions(self, slug: str) -> list[Submission]:
+    def submissions(self, slug: str) -> list[SubmissionStatus]:
         """All submissions of the user's team, newest first."""
 
-        def page(token: str) -> tuple[list[Submission], str]:
+        def page(token: str) -> tuple[list[SubmissionStatus], str]:
             request = _request("ApiListSubmissionsRequest", competition_name=slug, page_size=PAGE_SIZE)
             request.page_token = token or None
             return self._read(
