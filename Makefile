@@ -30,6 +30,7 @@ SETUP_BOOST := $(VENV)/.installed-boosting
 SETUP_DOCS := $(VENV)/.installed-docs
 INSTALL    := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 IS_BEST    := $(filter best,$(PRESET))
+BOOSTING    = $(if $(IS_BEST)$(filter lightgbm xgboost catboost,$(MODEL)),$(SETUP_BOOST))
 BEST_FLAGS  = $(if $(IS_BEST),--minutes $(MINUTES))
 RUN_FLAGS  := --competition $(COMPETITION) --preset $(PRESET) --device $(DEVICE) $(if $(MODEL),--model $(MODEL))
 
@@ -42,34 +43,34 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(SETUP) ## create the environment in VENV
-data: $(RAW) $(SPEC) ## fetch the raw files; write a spec where there is none
-features: $(FEATURES) ## check the raw files, write typed tables and the folds
+data: $(RAW) $(SPEC) ## fetch the raw files; write a spec if there is none
+features: $(FEATURES) ## check the raw files; write typed tables and folds
 
-tune: $(FEATURES) ## tune the model over TRIALS trials; goes on where it stopped
+tune: $(FEATURES) $(BOOSTING) ## tune MODEL over TRIALS trials; continues where it stopped
 	@$(PIPELINE) tune --competition $(COMPETITION) --device $(DEVICE) --trials $(TRIALS) \
 	  $(if $(MODEL),--model $(MODEL)) $(if $(STORAGE),--storage $(STORAGE)) $(if $(ROWS),--rows $(ROWS)) $(if $(filter-out auto,$(PRESET)),--preset $(PRESET))
 
-train: $(FEATURES) ## cross-validate the preset
+train: $(FEATURES) $(BOOSTING) ## cross-validate PRESET, or MODEL
 	@$(PIPELINE) train $(RUN_FLAGS)
 
-final: $(FEATURES) $(if $(IS_BEST),$(SETUP_BOOST)) ## final training and the submission file, no upload
+final: $(FEATURES) $(BOOSTING) ## final training and the submission file, without upload
 	@$(PIPELINE) final $(RUN_FLAGS) $(BEST_FLAGS)
 
 # PRESET=best MINUTES=10 trains as many models as fit into that time
-submit: $(FEATURES) $(if $(IS_BEST),$(SETUP_BOOST)) ## everything, from a fresh clone to a checked submission (UPLOAD=0: never uploaded)
+submit: $(FEATURES) $(BOOSTING) ## everything from a fresh clone to a checked submission, and its upload (UPLOAD=0: no upload)
 	@$(PIPELINE) submit $(RUN_FLAGS) $(BEST_FLAGS) $(if $(filter 0 no false,$(UPLOAD)),--no-upload) $(if $(filter-out 0 no false,$(YES)),--yes)
 
-kernel: $(FEATURES) ## final training on Kaggle's GPU, its output checked and submitted (UPLOAD=0: only the bundle)
+kernel: $(FEATURES) $(BOOSTING) ## final training on Kaggle's GPU, output checked and submitted (UPLOAD=0: write the script only)
 	@$(PIPELINE) kernel --competition $(COMPETITION) --preset $(PRESET) $(if $(MODEL),--model $(MODEL)) \
 	  $(if $(WHEELS),--wheels $(WHEELS)) $(if $(filter 0 no false,$(UPLOAD)),--no-push) $(if $(filter-out 0 no false,$(YES)),--yes)
 
-leaderboard: $(SETUP) ## Kaggle's public leaderboard, your place, cv against public score
+leaderboard: $(SETUP) ## show Kaggle's public leaderboard, your place, cv against public score
 	@$(PIPELINE) leaderboard --competition $(COMPETITION)
 
-doctor: $(SETUP) ## what is found on this machine and at Kaggle, and what is wrong
+doctor: $(SETUP) ## show what was found on this machine and at Kaggle, and what is wrong
 	@$(PIPELINE) doctor --competition $(COMPETITION)
 
-runs: $(SETUP) ## list all runs of the competition
+runs: $(SETUP) ## list all runs of the competition, best first
 	@$(PIPELINE) runs --competition $(COMPETITION)
 
 test: $(SETUP_DEV) ## run all tests
@@ -78,7 +79,7 @@ test: $(SETUP_DEV) ## run all tests
 test-quick: $(SETUP_DEV) ## run the tests that are not marked slow, in under a minute
 	@$(VENV)/bin/python -m pytest -m "not slow"
 
-check: $(SETUP_DEV) ## ruff and mypy
+check: $(SETUP_DEV) ## run ruff and mypy
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
@@ -87,12 +88,12 @@ docs: $(SETUP_DOCS) ## build the documentation into build/site; warnings and bro
 	@$(VENV)/bin/python docs/generate.py
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
-bench: $(SETUP_DEV) ## the pack against plain PyTorch loops, some ten minutes
+bench: $(SETUP_DEV) ## run the benchmarks against plain PyTorch loops, about ten minutes
 	@$(VENV)/bin/python benchmarks/kfold.py
 	@$(VENV)/bin/python benchmarks/packed.py --epochs 40
 	@$(VENV)/bin/python benchmarks/tuning.py
 
-clean: ## remove features and runs of the competition; raw files, spec and submissions stay
+clean: ## remove features and runs of the competition; keep raw files, spec and submissions
 	rm -rf $(DATA)/features $(DATA)/runs
 
 $(VENV)/bin/python:
@@ -114,10 +115,10 @@ $(SETUP_DOCS): $(SETUP)
 	@$(INSTALL) -e '.[docs]'
 	@touch $@
 
-# 40 seconds and 1 GB, of which NCCL, which XGBoost asks for, is half: for those who want PRESET=best alone
+# 40 seconds and 1 GB, half of it NCCL for XGBoost: installed only where PRESET or MODEL needs it
 $(SETUP_BOOST): $(SETUP)
 	@echo "setup: installing LightGBM, XGBoost and CatBoost into $(VENV)" >&2
-	@$(INSTALL) -e '.[boosting]' && touch $@ || echo "setup: they could not be installed; PRESET=best goes on without" >&2
+	@$(INSTALL) -e '.[boosting]' && touch $@ || echo "setup: they could not be installed; PRESET=best continues without them" >&2
 
 $(RAW): | $(SETUP)
 	@$(PIPELINE) data --competition $(COMPETITION) $(if $(DATASET),--dataset $(DATASET))
