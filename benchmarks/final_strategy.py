@@ -18,10 +18,10 @@ from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import Workspace
-from pipeline.config.run import load_run_config
 from pipeline.config.spec import load_spec
 from pipeline.models.base import FitContext
 from pipeline.models.registry import make_model
+from pipeline.models.run_configuration import load_run_config
 from pipeline.nets.devices import n_cores
 
 

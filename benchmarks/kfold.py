@@ -28,10 +28,11 @@ from rich.table import Table
 from pipeline.competition.folds import Split, splits_of
 from pipeline.competition.problem import Problem
 from pipeline.competition.samples import make_sample
-from pipeline.config.run import FeatureSteps, RunConfig, load_run_config
+from pipeline.config.run import FeatureSteps, RunConfig
 from pipeline.config.types import Role
 from pipeline.models.base import FitContext
 from pipeline.models.registry import make_model
+from pipeline.models.run_configuration import load_run_config
 from pipeline.nets.devices import n_cores
 
 RECIPES = ("seed-linear", "seed-mlp")

@@ -26,12 +26,12 @@ from reference import train_one
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config.run import load_run_config
 from pipeline.models.base import FitContext
 from pipeline.models.networks.fitted import FittedNeural
 from pipeline.models.networks.model import NeuralParams, fit_many
 from pipeline.models.networks.tensors import split_tensors
 from pipeline.models.registry import model_params
+from pipeline.models.run_configuration import load_run_config
 from pipeline.nets.devices import n_cores
 from pipeline.nets.workers import pack_sizes
 

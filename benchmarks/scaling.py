@@ -26,7 +26,7 @@ from pipeline.competition.problem import Problem
 from pipeline.config.run import FeatureSteps
 from pipeline.metrics import METRICS
 from pipeline.models.base import FitContext
-from pipeline.models.registry import make_model
+from pipeline.models.registry import default_model
 from pipeline.nets.devices import n_cores
 
 FOLDS, LEVELS, EPOCHS = 5, 12, 2
@@ -73,7 +73,7 @@ def measure(rows: int, columns: int, members: int) -> dict[str, float]:
     params = {"hidden_sizes": [64], "epochs": EPOCHS, "batch_size": 256, "evaluate_every": EPOCHS}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
-    make_model("mlp", params, where="benchmark").fit(
+    default_model("mlp", params, where="benchmark").fit(
         problem, splits, seed=0, n_seeds=members // FOLDS, context=FitContext(n_workers=n_cores())
     )
     elapsed_s = time.perf_counter() - started

@@ -22,9 +22,10 @@ from reference import LOG_RMSE, train_one
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config.run import RunConfig, load_run_config
+from pipeline.config.run import RunConfig
 from pipeline.config.search_space import SpaceEntry
 from pipeline.models.base import FitContext
+from pipeline.models.run_configuration import load_run_config
 from pipeline.nets.devices import n_cores
 from pipeline.tuning import Ownership, Tuner, best_trials, finished_trials, open_study, suggest
 

@@ -136,14 +136,19 @@ def train(
     device: Device = "auto",
     workers: Workers = 0,
     repeats: Annotated[int, typer.Option(help="then score it on so many other cuts of the folds", min=0)] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the resolved configuration and stop")] = False,
     root: Root = Path(),
 ) -> None:
     """Cross-validate a preset: out-of-fold predictions, scores, fold models."""
+    from pipeline.config.run import as_toml
     from pipeline.stages import steps
     from pipeline.stages.repeat import repeat_run
 
     workspace = Workspace(root, competition)
     config = steps.run_configuration(workspace, steps.Choice(preset, model, overrides or ()))
+    if dry_run:
+        print(as_toml(config.model_dump(mode="json")))
+        return
     context = steps.fit_context(device, workers)
     store, run = steps.train(workspace, config, context)
     print(f"run: {run.path}")

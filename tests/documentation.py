@@ -19,11 +19,12 @@ import typer
 
 from pipeline.base.errors import PipelineError
 from pipeline.cli import app
-from pipeline.config.run import RunConfig, load_run_config
+from pipeline.config.run import RunConfig
 from pipeline.config.search_space import SpaceEntry
 from pipeline.config.spec import CompetitionSpec
 from pipeline.config.table import validated
 from pipeline.models.registry import model_params
+from pipeline.models.run_configuration import load_run_config
 
 ROOT = Path(__file__).parents[1]
 FENCE = re.compile(

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pipeline.config.run import RunConfig, load_run_config
+from pipeline.config.run import RunConfig
 from pipeline.metrics import Task
+from pipeline.models.entry import Cost
+from pipeline.models.registry import MODELS
+from pipeline.models.run_configuration import load_run_config
 
-BOOSTING = ("lightgbm", "xgboost", "catboost")  # the packages of the extra `boosting`
-SEEDED = ("mlp", "histogram_boosting", "random_forest", "extra_trees", *BOOSTING)  # others have no randomness
 REFERENCE_ROWS, REFERENCE_COLUMNS, REFERENCE_FOLDS = 1460, 79, 5  # House Prices
 # of the budget, and at most: a first candidate that takes longer waits for a quick one
 FIRST_SHARE, FIRST_S = 0.25, 30.0
@@ -26,41 +27,7 @@ TUNED_COST = 1.5  # of a tuned configuration over its origin: what is tuned grow
 N_EXTRA_SEEDS = 6  # rounds of more seeds; their gain is gone long before
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Seconds of one seed over House Prices' five folds on two cores, and how they grow with rows and columns."""
-
-    seconds: float
-    rows: float = 0.7  # exponents
-    columns: float = 0.3
-    most_rows: int = 10**9
-    classes_factor: float = 1.0  # of two classes over numbers
-    classes: float = 0.0  # exponent of the number of classes but one
-    is_boosting: bool = False
-
-
-# measured: benchmarks/ablation.md
-COSTS = {
-    "baseline": Cost(0.5),
-    "lightgbm quick": Cost(1.0, rows=0.6, columns=0.5, classes=0.9, is_boosting=True),
-    "xgboost quick": Cost(1.5, rows=0.6, columns=0.5, classes=0.9, is_boosting=True),
-    "catboost quick": Cost(2.0, rows=0.6, columns=0.5, classes=0.9, is_boosting=True),
-    "histogram_boosting quick": Cost(2.0, rows=0.6, columns=0.5, classes=0.9, is_boosting=True),
-    "mlp": Cost(1.5, rows=0.9, columns=0.4),
-    "mlp pbld": Cost(7.0, rows=0.9, columns=0.7),
-    "lightgbm": Cost(5.0, rows=0.6, classes_factor=1.5, classes=0.7, is_boosting=True),
-    "lightgbm all columns": Cost(3.5, rows=0.6, classes_factor=1.5, classes=0.7, is_boosting=True),
-    "xgboost": Cost(9.0, rows=0.6, classes_factor=2.0, classes=0.7, is_boosting=True),
-    "catboost": Cost(28.0, rows=0.3, classes_factor=0.7, classes=0.7, is_boosting=True),
-    "histogram_boosting": Cost(10.0, rows=0.7, classes=0.7, is_boosting=True),
-    "random_forest": Cost(12.0, rows=1.0, columns=0.0, classes=0.3),
-    "extra_trees": Cost(11.0, rows=1.0, columns=0.0, most_rows=50_000, classes=0.3),
-    "lasso": Cost(2.0, classes_factor=12.0, most_rows=100_000),
-    "elastic_net": Cost(2.0, classes_factor=12.0, most_rows=100_000),
-    "ridge": Cost(2.0, rows=0.8),
-    "kernel_ridge": Cost(8.0, rows=0.9, most_rows=50_000),
-    "svm": Cost(9.0, rows=1.9, most_rows=5_000),
-}
+FLOOR = "baseline"  # the model that always is done
 Wanted = tuple[tuple[str, int, str], ...]  # model, seeds, variant
 FOR_NUMBERS: Wanted = (
     ("mlp", 4, ""), ("mlp", 2, "pbld"), ("lightgbm", 1, ""), ("xgboost", 1, ""), ("lasso", 1, ""),
@@ -82,19 +49,8 @@ FOR_WIDE: Wanted = (
     ("lightgbm", 1, "all columns"), ("lasso", 1, ""), ("catboost", 1, ""), ("xgboost", 1, ""), ("kernel_ridge", 1, ""),
     ("extra_trees", 1, ""), ("mlp", 4, ""), ("svm", 1, ""),
 )  # fmt: skip
-PBLD_FOR_NUMBERS = ("number_embedding=pbld", "dropout=0.2")
-PBLD_FOR_CLASSES = ("number_embedding=pbld", "dropout=0.5")  # they say less a row than numbers
-QUICK = ("lr=0.2", "rounds=60", "row_share=0.8")
+QUICK = "quick"  # the variant of boostings for a table that is too large for the time
 QUICK_COLUMNS = 200  # a quick boosting's tree looks at
-VARIANTS = {
-    "mlp": ("number_embedding=none", "hidden_sizes=[256]", "dropout=0.1", "weight_decay=0.05"),
-    # where few of many columns matter, few trees of three in ten see them
-    "lightgbm all columns": ("column_share=1.0", "row_share=0.8", "lr=0.1"),
-    "lightgbm quick": (*QUICK, "max_leaves=31"),
-    "xgboost quick": (*QUICK, "max_depth=6"),
-    "catboost quick": (*QUICK, "max_depth=7"),
-    "histogram_boosting quick": ("lr=0.2", "max_rounds=60"),
-}
 
 
 @dataclass(frozen=True)
@@ -142,7 +98,7 @@ class Pace:
 
 def has_boosting() -> bool:
     """Whether the packages of the extra are installed."""
-    return all(importlib.util.find_spec(name) is not None for name in BOOSTING)
+    return all(entry.package is None or importlib.util.find_spec(entry.package) for entry in MODELS.values())
 
 
 def candidates_for(size: Size, *, is_boosting_there: bool) -> list[Candidate]:
@@ -152,20 +108,26 @@ def candidates_for(size: Size, *, is_boosting_there: bool) -> list[Candidate]:
         wanted = FOR_MANY_ROWS
     elif size.n_columns > MANY_COLUMNS:
         wanted = FOR_WIDE
-    found = []
-    for model, n_seeds, variant in wanted:
-        if model in BOOSTING and not is_boosting_there:
-            continue
-        found.append(_candidate(size, model, n_seeds, variant))
     if not is_boosting_there:
-        found.insert(0, _candidate(size, "histogram_boosting", 1, ""))
-    return [one for one in found if size.n_rows <= COSTS[one.config.model].most_rows]
+        instead = [(model, 1, "") for model in _quick_models(is_boosting_there=False)]
+        wanted = (*instead, *(one for one in wanted if MODELS[one[0]].package is None))
+    return [
+        _candidate(size, model, n_seeds, variant)
+        for model, n_seeds, variant in wanted
+        if size.n_rows <= MODELS[model].variants[""].cost.most_rows
+    ]
 
 
 def stopgaps_for(size: Size, *, is_boosting_there: bool) -> tuple[list[Candidate], Candidate]:
     """For a table that is too large for the time: quick boostings, and the floor, which always is done."""
-    models = BOOSTING if is_boosting_there else ("histogram_boosting",)
-    return [_candidate(size, model, 1, "quick") for model in models], _candidate(size, "baseline", 1, "")
+    quick = [_candidate(size, model, 1, QUICK) for model in _quick_models(is_boosting_there=is_boosting_there)]
+    return quick, _candidate(size, FLOOR, 1, "")
+
+
+def _quick_models(*, is_boosting_there: bool) -> list[str]:
+    """The boostings of the extra, or those that need no package."""
+    quick = {model: entry for model, entry in MODELS.items() if QUICK in entry.variants}
+    return [model for model, entry in quick.items() if (entry.package is not None) == is_boosting_there]
 
 
 def quick_first(candidates: Sequence[Candidate], quick: Sequence[Candidate], budget_s: float) -> list[Candidate]:
@@ -179,7 +141,7 @@ def more_seeds(candidates: Sequence[Candidate], weights: dict[str, float], pace:
 
     `weights` are by kind. What has no randomness, or no weight, is left out.
     """
-    seeded = [one for one in candidates if weights.get(one.kind, 0.0) > 0 and one.config.model in SEEDED]
+    seeded = [one for one in candidates if weights.get(one.kind, 0.0) > 0 and MODELS[one.config.model].is_seeded]
     best_first = sorted(seeded, key=lambda one: -weights[one.kind] / pace.estimate(one) ** 0.5)
     return [_with_seed(one, seed) for seed in range(1, N_EXTRA_SEEDS + 1) for one in best_first]
 
@@ -190,7 +152,7 @@ def to_tune(candidates: Sequence[Candidate], weights: dict[str, float], pace: Pa
         one
         for one in candidates
         if weights.get(one.kind, 0.0) > 0
-        and one.config.model in SEEDED
+        and MODELS[one.config.model].is_seeded
         and FEWEST_TRIALS * pace.estimate(one) / one.config.seeds <= seconds
     ]
     return max(fitting, key=lambda one: weights[one.kind], default=None)
@@ -210,21 +172,21 @@ def _with_seed(one: Candidate, seed: int) -> Candidate:
 
 def _candidate(size: Size, model: str, n_seeds: int, variant: str) -> Candidate:
     label = " ".join(part for part in (model, variant) if part)
-    steps = VARIANTS.get(label, ())
-    if variant == "pbld":
-        steps = PBLD_FOR_NUMBERS if size.task == "regression" else PBLD_FOR_CLASSES
-    if variant == "quick":
-        share = "max_features" if model == "histogram_boosting" else "column_share"
-        steps = (*steps, f"{share}={min(1.0, QUICK_COLUMNS / max(1, size.n_columns)):.3g}")
-    config = load_run_config("fast", model=model, overrides=[f"seeds={n_seeds}", *steps])
-    return Candidate(label, label, config, n_seeds * _seconds(COSTS[label], size))
+    known = MODELS[model].variants[variant]
+    overrides = known.overrides if size.task == "regression" else known.for_classes or known.overrides
+    if known.column_share is not None:
+        share = min(1.0, QUICK_COLUMNS / max(1, size.n_columns))
+        overrides = (*overrides, f"{known.column_share}={share:.3g}")
+    config = load_run_config(model=model, overrides=[f"seeds={n_seeds}", *overrides])
+    is_boosting = MODELS[model].family == "boosting"
+    return Candidate(label, label, config, n_seeds * _seconds(known.cost, size, is_boosting=is_boosting))
 
 
-def _seconds(cost: Cost, size: Size) -> float:
+def _seconds(cost: Cost, size: Size, *, is_boosting: bool) -> float:
     rows = max(size.n_rows, 500) / REFERENCE_ROWS
     columns = max(size.n_columns, 10) / REFERENCE_COLUMNS
     classes = cost.classes_factor * max(1, size.n_classes - 1) ** cost.classes if size.task != "regression" else 1.0
-    is_wide_boosting = cost.is_boosting and columns > 1.0
+    is_wide_boosting = is_boosting and columns > 1.0
     growth = float(rows**cost.rows * columns ** (WIDE_BOOSTING if is_wide_boosting else cost.columns))
-    absolute = ABSOLUTE_FACTOR if size.is_absolute and cost.is_boosting else 1.0
+    absolute = ABSOLUTE_FACTOR if size.is_absolute and is_boosting else 1.0
     return cost.seconds * growth * classes * absolute * size.n_folds / REFERENCE_FOLDS

@@ -33,6 +33,7 @@ from pipeline.best.plan import (
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
 from pipeline.config.run import RunConfig
+from pipeline.models.run_configuration import resolved
 from pipeline.scoring.data_check import known_trust, say_trust, trust_in
 from pipeline.scoring.ensembling import SMALLEST_WEIGHT
 
@@ -149,7 +150,7 @@ class _Race:
         origins = {one.kind: one for one in self.candidates}
         for kind, config in (self.known or {}).get("tuned", {}).items():
             if kind in origins:
-                self._take_tuned(origins[kind], RunConfig.model_validate(config))
+                self._take_tuned(origins[kind], resolved(RunConfig.model_validate(config)))
 
     def interrupt(self) -> None:
         """End what is running at its next checkpoint, and everything with it."""
@@ -397,7 +398,9 @@ class _Race:
                 f"{report['nested_score']:.5f}; with {SMALLEST_WEIGHT:g} it would be {before['members']} runs, "
                 f"nested {before['nested_score']:.5f}"
             )
-        submission = self.stages.finish(RunConfig.model_validate(report["config"]), self.run, self.is_interrupted)
+        submission = self.stages.finish(
+            resolved(RunConfig.model_validate(report["config"])), self.run, self.is_interrupted
+        )
         if self.tried - {one["run"] for one in lines_of(report)} or self.known is None:
             self.renew(given_up=self.given_up, spent_s=round(self.spent_s(), 2))
         say(f"best: {self.spent_s():.0f} s of {60 * self.minutes:.0f} s")

@@ -1,11 +1,12 @@
-"""One run as its user sets it: a preset with overrides."""
+"""One run as its user sets it. `models.run_configuration` reads one and completes it by what the registry knows."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from pydantic import Field, model_validator
 from pipeline.base.errors import SpecError, did_you_mean
 from pipeline.config.presets import preset_names
 from pipeline.config.spec import Scope, TargetTransform
-from pipeline.config.table import Table, read_toml, validated
+from pipeline.config.table import Table, read_toml
 
 FinalStrategy = Literal["average", "refit"]
 ClassWeights = Literal["none", "balanced"] | dict[str, float]
@@ -67,7 +68,7 @@ class Part(Table):
 
     weight: float = Field(default=1.0, gt=0.0, description="weight in the average")
     model: str = Field(description="a model of the registry")
-    params: dict[str, Any] = Field(default={}, description="parameters of the model that differ from its defaults")
+    params: dict[str, Any] = Field(default={}, description="parameters of the model; those left out get its defaults")
     features: FeatureSteps = FeatureSteps()
     scope: Scope | None = Field(default=None, description="overrides the spec's encoder scope")
     target_transform: TargetTransform | None = Field(default=None, description="overrides the spec's")
@@ -81,7 +82,7 @@ class RunConfig(Table):
     preset: str = Field(description="name of the preset; set by the program")
     description: str = Field(default="", description="what the preset is for")
     model: str = Field(description="a model of the registry")
-    params: dict[str, Any] = Field(default={}, description="parameters of the model that differ from its defaults")
+    params: dict[str, Any] = Field(default={}, description="parameters of the model; those left out get its defaults")
     features: FeatureSteps = FeatureSteps()
     scope: Scope | None = Field(default=None, description="overrides the spec's encoder scope")
     target_transform: TargetTransform | None = Field(default=None, description="overrides the spec's")
@@ -145,43 +146,24 @@ class RunConfig(Table):
         return f"{self.preset}-{self.model}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def run_defaults(model: str) -> dict[str, Any]:
-    """The `seeds` and `features` that suit the model's family; {} for a model that goes by the preset's."""
-    text = resources.files("pipeline.config").joinpath("run_defaults.toml").read_text("utf-8")
-    for family in tomllib.loads(text).values():
-        if model in family.pop("models"):
-            return dict(family)
-    return {}
+def read_preset(preset: str) -> tuple[dict[str, Any], str]:
+    """The raw configuration of a preset, and where it stands: a built-in name, a TOML file, or a `best.json` of `tune`.
 
-
-def load_run_config(preset: str, *, model: str | None = None, overrides: Iterable[str] = ()) -> RunConfig:
-    """The preset's configuration with `model` and `key=value` overrides applied.
-
-    `preset` is a built-in name, the path of a TOML file, or that of a `best.json` of `tune`. Another `model` than the
-    preset's drops the preset's params; over a built-in preset it brings its family's feature steps and seeds. Override
-    keys are dotted (`features.rare_min_count=5`); a bare key that is no field of a run is a parameter of the model
-    (`lr=0.01`). Raises SpecError.
+    Raises SpecError.
     """
     if preset.endswith(".json"):
-        where, raw = preset, json.loads(Path(preset).read_text(encoding="utf-8"))["config"]
-        name = str(raw["preset"])
-    elif preset.endswith(".toml"):
-        where, raw = preset, read_toml(Path(preset))
-        name = Path(preset).stem
-    else:
-        if preset not in preset_names():
-            raise SpecError(f"unknown preset {preset!r}", hint=did_you_mean(preset, preset_names()))
-        where, name = f"preset {preset}", preset
-        raw = tomllib.loads(resources.files("pipeline.config.presets").joinpath(f"{preset}.toml").read_text("utf-8"))
-    if model is not None and model != raw.get("model"):
-        is_own = preset.endswith((".json", ".toml"))  # what a user wrote stays
-        raw = {**raw, "model": model, "params": {}, "parts": [], **({} if is_own else run_defaults(model))}
-    for override in overrides:
-        _apply_override(raw, override)
-    return validated(RunConfig, {**raw, "preset": name}, where=where)
+        raw: dict[str, Any] = json.loads(Path(preset).read_text(encoding="utf-8"))["config"]
+        return raw, preset
+    if preset.endswith(".toml"):
+        return {**read_toml(Path(preset)), "preset": Path(preset).stem}, preset
+    if preset not in preset_names():
+        raise SpecError(f"unknown preset {preset!r}", hint=did_you_mean(preset, preset_names()))
+    text = resources.files("pipeline.config.presets").joinpath(f"{preset}.toml").read_text("utf-8")
+    return {**tomllib.loads(text), "preset": preset}, f"preset {preset}"
 
 
-def _apply_override(raw: dict[str, Any], override: str) -> None:
+def apply_override(raw: dict[str, Any], override: str) -> None:
+    """Set `key=value` in a raw run configuration; the value is TOML, or text as it is. Raises SpecError."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise SpecError(f"--set wants key=value, not {override!r}", hint="For example: --set lr=0.01")
@@ -203,3 +185,18 @@ def set_value(raw: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(table, dict):
             raise SpecError(f"{key}: {part!r} is not a table")
     table[path[-1]] = value
+
+
+def as_toml(table: Mapping[str, Any], path: str = "") -> str:
+    """A dumped configuration as a preset's file, values that are not set as comments."""
+    lines, tables = [], []
+    for key, value in table.items():
+        key = key if re.fullmatch(r"[\w-]+", key, re.ASCII) else json.dumps(key)
+        inside = f"{path}{key}"
+        if isinstance(value, Mapping):
+            tables.append(f"\n[{inside}]\n{as_toml(value, f'{inside}.')}")
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            tables += [f"\n[[{inside}]]\n{as_toml(one, f'{inside}.')}" for one in value]
+        else:  # JSON's texts, numbers, booleans and lists are TOML's, too
+            lines.append(f"# {key} is not set" if value is None else f"{key} = {json.dumps(value)}")
+    return "\n".join([*lines, *tables])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -42,15 +41,14 @@ class SpaceEntry(Table):
         return self
 
 
-def load_search_space(
-    model: str, task: Task, own: Mapping[str, SpaceEntry], *, n_numbers: int = 0
+def parse_search_space(
+    text: str, model: str, task: Task, own: Mapping[str, SpaceEntry], *, n_numbers: int = 0
 ) -> dict[str, SpaceEntry]:
-    """The model's search space for a task and a table of `n_numbers` numeric columns, a spec's `own` entries over it.
+    """The search space in `text` for a task and a table of `n_numbers` numeric columns, a spec's `own` entries over it.
 
     Raises SpecError.
     """
-    file = resources.files("pipeline.models.spaces").joinpath(f"{model}.toml")
-    known = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
+    known = tomllib.loads(text)
     space = {name: validated(SpaceEntry, raw, where=f"search space of {model}, {name}") for name, raw in known.items()}
     space |= own
     for name, entry in space.items():

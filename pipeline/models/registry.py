@@ -1,15 +1,22 @@
-"""The registry: every model by name, with its parameters and defaults."""
+"""The registry: the one list of models, with all that stages, tuning and preset best need to know of each.
+
+Knows models; must not know data, runs or studies. A new model is a file of its own and an entry here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import SpecError, did_you_mean
+from pipeline.config import search_space
+from pipeline.config.run import RunConfig
+from pipeline.config.search_space import SpaceEntry
 from pipeline.config.table import Table, validated
+from pipeline.metrics import Task
 from pipeline.models.arrays.baselines import Baseline
 from pipeline.models.arrays.boosting import BoostingParams, CatBoost, LightGBM, XGBoost
 from pipeline.models.arrays.kernels import KernelParams, KernelRidge, NeighbourParams, Neighbours, SupportVectors
@@ -18,46 +25,63 @@ from pipeline.models.arrays.linear import ElasticNet, Huber, Lasso, LinearParams
 from pipeline.models.arrays.model import ArrayModel, FittedArrayModel
 from pipeline.models.arrays.trees import ExtraTrees, ForestParams, HistogramBoosting, HistogramParams, RandomForest
 from pipeline.models.base import FittedModel, Model
+from pipeline.models.entry import Cost, ModelEntry, Variant
 from pipeline.models.networks.architectures import ConvNetParams, MLPParams
 from pipeline.models.networks.fitted import FittedNeural
 from pipeline.models.networks.model import NeuralModel
 from pipeline.nets.convolutional import ConvNet
 
 
-@dataclass(frozen=True)
-class ModelEntry:
-    """A registered model: what it is, its parameters' class, the defaults that differ from it, and how it is loaded."""
-
-    description: str
-    params: type[Table]
-    defaults: Mapping[str, Any]
-    make: Callable[[Any], Model]
-    load: Callable[[Path], FittedModel]
-
-
-def _array_model(
-    description: str, learner: type[Learner], params: type[Table], defaults: Mapping[str, Any] | None = None
+def _network(
+    description: str,
+    params: type[Table],
+    defaults: Mapping[str, Any],
+    load: Callable[[Path], FittedModel] = FittedNeural.load,
+    **facts: Any,
 ) -> ModelEntry:
+    return ModelEntry(description, params, NeuralModel, load, defaults, is_network=True, has_space=True, **facts)
+
+
+def _array_model(description: str, learner: type[Learner], params: type[Table], **facts: Any) -> ModelEntry:
     load = partial(FittedArrayModel.load, learner_class=learner, params_class=params)
-    return ModelEntry(description, params, defaults or {}, partial(ArrayModel, learner), load)
+    return ModelEntry(description, params, partial(ArrayModel, learner), load, is_seeded=learner.is_seeded, **facts)
+
+
+_smooth = partial(_array_model, family="smooth")
+_forest = partial(_array_model, family="forests", has_space=True)
+_boosting = partial(_array_model, family="boosting", has_space=True)
+
+
+def _quick(seconds: float, *overrides: str, column_share: str = "column_share") -> Variant:
+    """A boosting of few large steps, for a table that is too large for the time."""
+    cost = Cost(seconds, rows=0.6, columns=0.5, classes=0.9)
+    return Variant(cost, ("lr=0.2", *overrides), column_share=column_share)
 
 
 MODELS: dict[str, ModelEntry] = {
-    "linear": ModelEntry(
+    "linear": _network(
         "linear or softmax regression trained by gradient descent",
         MLPParams,
         {"lr": 0.01, "epochs": 60, "schedule": "cosine", "weight_decay": 0.01},
-        NeuralModel,
-        FittedNeural.load,
+        family="lines",
     ),
-    "mlp": ModelEntry(
+    "mlp": _network(
         "fully connected network",
         MLPParams,
         {"hidden_sizes": (128,), "dropout": 0.1, "lr": 2e-3, "epochs": 60, "schedule": "cosine", "weight_decay": 0.05},
-        NeuralModel,
-        FittedNeural.load,
+        variants={
+            "": Variant(
+                Cost(1.5, rows=0.9, columns=0.4),
+                ("number_embedding=none", "hidden_sizes=[256]", "dropout=0.1", "weight_decay=0.05"),
+            ),
+            "pbld": Variant(
+                Cost(7.0, rows=0.9, columns=0.7),
+                ("number_embedding=pbld", "dropout=0.2"),
+                for_classes=("number_embedding=pbld", "dropout=0.5"),  # they say less a row than numbers
+            ),
+        },
     ),
-    "cnn": ModelEntry(
+    "cnn": _network(
         "convolutional network for grey images, a column per pixel",
         ConvNetParams,
         {
@@ -69,24 +93,103 @@ MODELS: dict[str, ModelEntry] = {
             "epochs": 12,
             "evaluate_every": 3,
         },
-        NeuralModel,
         partial(FittedNeural.load, network_from_json=ConvNet.from_json),
+        family="images",
     ),
-    "baseline": _array_model("mean, median or shares of the classes: the floor", Baseline, NoParams),
-    "ridge": _array_model("linear or logistic regression, squared penalty", Ridge, LinearParams),
-    "lasso": _array_model("linear or logistic regression, absolute penalty", Lasso, LinearParams),
-    "elastic_net": _array_model("linear or logistic regression, both penalties", ElasticNet, LinearParams),
-    "huber": _array_model("linear regression robust against outliers", Huber, LinearParams),
-    "logistic": _array_model("logistic or softmax regression", Logistic, LinearParams),
-    "kernel_ridge": _array_model("ridge on radial kernels", KernelRidge, KernelParams),
-    "svm": _array_model("support vectors with a radial kernel", SupportVectors, KernelParams),
-    "neighbours": _array_model("mean of the nearest rows", Neighbours, NeighbourParams),
-    "random_forest": _array_model("trees on bootstrapped rows", RandomForest, ForestParams),
-    "extra_trees": _array_model("trees with random thresholds", ExtraTrees, ForestParams, {"max_features": 0.5}),
-    "histogram_boosting": _array_model("scikit-learn's gradient boosting", HistogramBoosting, HistogramParams),
-    "lightgbm": _array_model("LightGBM (extra: boosting)", LightGBM, BoostingParams),
-    "xgboost": _array_model("XGBoost (extra: boosting)", XGBoost, BoostingParams),
-    "catboost": _array_model("CatBoost (extra: boosting)", CatBoost, BoostingParams, {"one_hot_max": 30}),
+    "baseline": _smooth(
+        "mean, median or shares of the classes: the floor", Baseline, NoParams, variants={"": Variant(Cost(0.5))}
+    ),
+    "ridge": _smooth(
+        "linear or logistic regression, squared penalty",
+        Ridge,
+        LinearParams,
+        variants={"": Variant(Cost(2.0, rows=0.8))},
+    ),
+    "lasso": _smooth(
+        "linear or logistic regression, absolute penalty",
+        Lasso,
+        LinearParams,
+        variants={"": Variant(Cost(2.0, classes_factor=12.0, most_rows=100_000))},
+    ),
+    "elastic_net": _smooth(
+        "linear or logistic regression, both penalties",
+        ElasticNet,
+        LinearParams,
+        variants={"": Variant(Cost(2.0, classes_factor=12.0, most_rows=100_000))},
+    ),
+    "huber": _smooth("linear regression robust against outliers", Huber, LinearParams),
+    "logistic": _smooth("logistic or softmax regression", Logistic, LinearParams),
+    "kernel_ridge": _smooth(
+        "ridge on radial kernels",
+        KernelRidge,
+        KernelParams,
+        variants={"": Variant(Cost(8.0, rows=0.9, most_rows=50_000))},
+    ),
+    "svm": _smooth(
+        "support vectors with a radial kernel",
+        SupportVectors,
+        KernelParams,
+        has_space=True,
+        variants={"": Variant(Cost(9.0, rows=1.9, most_rows=5_000))},
+    ),
+    "neighbours": _smooth("mean of the nearest rows", Neighbours, NeighbourParams),
+    "random_forest": _forest(
+        "trees on bootstrapped rows",
+        RandomForest,
+        ForestParams,
+        variants={"": Variant(Cost(12.0, rows=1.0, columns=0.0, classes=0.3))},
+    ),
+    "extra_trees": _forest(
+        "trees with random thresholds",
+        ExtraTrees,
+        ForestParams,
+        defaults={"max_features": 0.5},
+        variants={"": Variant(Cost(11.0, rows=1.0, columns=0.0, most_rows=50_000, classes=0.3))},
+    ),
+    "histogram_boosting": _boosting(
+        "scikit-learn's gradient boosting",
+        HistogramBoosting,
+        HistogramParams,
+        variants={
+            "": Variant(Cost(10.0, rows=0.7, classes=0.7)),
+            "quick": _quick(2.0, "max_rounds=60", column_share="max_features"),
+        },
+    ),
+    "lightgbm": _boosting(
+        "LightGBM (extra: boosting)",
+        LightGBM,
+        BoostingParams,
+        package="lightgbm",
+        variants={
+            "": Variant(Cost(5.0, rows=0.6, classes_factor=1.5, classes=0.7)),
+            # where few of many columns matter, few trees of three in ten see them
+            "all columns": Variant(
+                Cost(3.5, rows=0.6, classes_factor=1.5, classes=0.7), ("column_share=1.0", "row_share=0.8", "lr=0.1")
+            ),
+            "quick": _quick(1.0, "rounds=60", "row_share=0.8", "max_leaves=31"),
+        },
+    ),
+    "xgboost": _boosting(
+        "XGBoost (extra: boosting)",
+        XGBoost,
+        BoostingParams,
+        package="xgboost",
+        variants={
+            "": Variant(Cost(9.0, rows=0.6, classes_factor=2.0, classes=0.7)),
+            "quick": _quick(1.5, "rounds=60", "row_share=0.8", "max_depth=6"),
+        },
+    ),
+    "catboost": _boosting(
+        "CatBoost (extra: boosting)",
+        CatBoost,
+        BoostingParams,
+        defaults={"one_hot_max": 30},
+        package="catboost",
+        variants={
+            "": Variant(Cost(28.0, rows=0.3, classes_factor=0.7, classes=0.7)),
+            "quick": _quick(2.0, "rounds=60", "row_share=0.8", "max_depth=7"),
+        },
+    ),
 }
 
 
@@ -103,6 +206,36 @@ def model_params(name: str, params: Mapping[str, Any], *, where: str) -> Table:
     return validated(entry.params, {**entry.defaults, **params}, where=f"{where}, [params] of {name}")
 
 
-def make_model(name: str, params: Mapping[str, Any], *, where: str) -> Model:
-    """The model with its defaults overridden by `params`. Raises SpecError naming the wrong key."""
+def default_model(name: str, params: Mapping[str, Any], *, where: str) -> Model:
+    """The model with its defaults overridden by `params`: without a run. Raises SpecError naming the wrong key."""
     return entry_of(name).make(model_params(name, params, where=where))
+
+
+def make_model(name: str, params: Mapping[str, Any], *, where: str) -> Model:
+    """The model of a resolved run configuration, which has a value for every parameter. Raises SpecError."""
+    entry = entry_of(name)
+    if lacking := entry.params.model_fields.keys() - params.keys():
+        raise SpecError(
+            f"the parameters are not complete: {', '.join(sorted(lacking))}",
+            where=f"{where}, [params] of {name}",
+            hint="Configurations are completed by `models.run_configuration.resolved`.",
+        )
+    return entry.make(validated(entry.params, params, where=f"{where}, [params] of {name}"))
+
+
+def packages_of(config: RunConfig) -> list[str]:
+    """Packages of the extra that the models of a run need."""
+    return sorted({package for _, part in config.weighted_parts if (package := entry_of(part.model).package)})
+
+
+def load_search_space(
+    model: str, task: Task, own: Mapping[str, SpaceEntry], *, n_numbers: int = 0
+) -> dict[str, SpaceEntry]:
+    """The model's search space for a task and a table of `n_numbers` numeric columns, a spec's `own` entries over it.
+
+    {} for a model that has none. Raises SpecError.
+    """
+    text = ""
+    if entry_of(model).has_space:
+        text = resources.files("pipeline.models.spaces").joinpath(f"{model}.toml").read_text("utf-8")
+    return search_space.parse_search_space(text, model, task, own, n_numbers=n_numbers)

@@ -19,7 +19,7 @@ from pipeline.kaggle.notebook import CODE_FILE, SUBMISSION_FILE, Bundle, make_bu
 from pipeline.kaggle.notebook_run import State, StateFile, fetch_output, follow, push_once
 from pipeline.kaggle.submission import check_submission
 from pipeline.kaggle.upload import why_no_upload
-from pipeline.models.registry import make_model
+from pipeline.models.registry import packages_of
 
 WAIT_S = 12 * 3600.0  # Kaggle ends a run after twelve hours
 BYTES_AS_SAMPLE = 30  # a submission may have so many times the sample submission's bytes: "0" against 17 digits
@@ -34,13 +34,12 @@ class Attached:
 
 
 def build(workspace: Workspace, spec: CompetitionSpec, config: RunConfig, attached: Attached) -> Bundle:
-    """Write the bundle into `kernels/<competition>/`. Raises SpecError, also for parameters the model does not know."""
-    for _, part in config.weighted_parts:
-        make_model(part.model, part.params, where=f"preset {config.preset}")
+    """Write the bundle into `kernels/<competition>/`. Raises SpecError."""
     bundle = make_bundle(
         workspace,
         spec,
         config,
+        packages=packages_of(config),
         wheels=attached.wheels,
         has_internet=attached.has_internet,
     )

@@ -18,7 +18,8 @@ from pipeline.base.progress import mark_messages, say
 from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder, Workspace
-from pipeline.config.run import RunConfig, load_run_config
+from pipeline.config.presets import DEFAULT_PRESET
+from pipeline.config.run import RunConfig
 from pipeline.config.spec import CompetitionSpec, load_spec
 
 if TYPE_CHECKING:
@@ -59,23 +60,23 @@ def with_features(workspace: Workspace) -> tuple[FeatureStore, bool]:
 
 def run_configuration(workspace: Workspace, choice: Choice) -> RunConfig:
     """The run to train. `auto` is what `tune` found, if it is of the features at hand, else the preset `fast`."""
+    from pipeline.models.run_configuration import load_run_config
+
     preset = choice.preset
     if preset == "best":
         raise SpecError("preset best is a plan of many runs", where="--preset", hint="`submit` and `final` take it.")
-    best = workspace.tuning(choice.model or "mlp") / "best.json"
+    best = workspace.tuning(choice.model or load_run_config().model) / "best.json"
     if preset == "auto":
         is_current = (
             best.exists()
             and workspace.manifest.exists()
             and (files.read_json(best)["features"] == FeatureManifest.read(workspace.manifest).fingerprint)
         )
-        preset = "tuned" if is_current else "fast"
-        say(f"preset: {'what tune found' if is_current else 'fast (nothing is tuned yet)'}")
+        preset = "tuned" if is_current else DEFAULT_PRESET
+        say(f"preset: {'what tune found' if is_current else f'{DEFAULT_PRESET} (nothing is tuned yet)'}")
     if preset == "tuned" and not best.exists():
         raise SpecError("nothing is tuned yet", where=str(best), hint="`make tune` first, or PRESET=fast.")
-    return load_run_config(
-        str(best) if preset == "tuned" else preset, model=choice.model, overrides=list(choice.overrides)
-    )
+    return load_run_config(str(best) if preset == "tuned" else preset, model=choice.model, overrides=choice.overrides)
 
 
 def fit_context(device: str = "auto", n_workers: int = 0) -> FitContext:
@@ -112,10 +113,11 @@ def tune(
 
     `n_rows` tunes on a sample of the train rows.
     """
+    from pipeline.models.run_configuration import load_run_config
     from pipeline.stages.tune import TABLES
     from pipeline.stages.tune import tune as tune_model
 
-    config = load_run_config(choice.preset, model=choice.model, overrides=list(choice.overrides))
+    config = load_run_config(choice.preset, model=choice.model, overrides=choice.overrides)
     store, _ = with_features(workspace)
     folder = workspace.tuning(config.model)
     try:

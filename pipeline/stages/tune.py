@@ -18,13 +18,13 @@ from pipeline.base.progress import progress_bar, say
 from pipeline.competition.store import FeatureStore
 from pipeline.config.run import RunConfig
 from pipeline.models.base import EpochScores, FitContext
+from pipeline.models.registry import entry_of
 from pipeline.tuning import (
     Confirmed,
     Tuning,
     best_trials,
     confirm,
     finished_trials,
-    is_network,
     open_tuning,
     quiet_optuna,
 )
@@ -61,7 +61,7 @@ def tune(
     started = time.monotonic()
     try:
         with on_interrupt(context.stop.set):  # no write to the storage is cut in two
-            at_once = batch_size if is_network(base.model) else 1
+            at_once = batch_size if entry_of(base.model).is_network else 1
             _run_trials(tuning, n_trials, at_once, context)
             n_new = len(finished_trials(tuning.study)) - n_known
             say(f"tune: {_summary(tuning)}; {n_new} trials in {time.monotonic() - started:.0f} s")

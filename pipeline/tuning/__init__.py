@@ -16,7 +16,7 @@ from pipeline.tuning.study import (
     with_values,
 )
 from pipeline.tuning.timed import tune_within
-from pipeline.tuning.tuner import Tuner, is_network, oof_of, score_on
+from pipeline.tuning.tuner import Tuner, oof_of, score_on
 
 __all__ = [
     "KILLED",
@@ -31,7 +31,6 @@ __all__ = [
     "default_values",
     "differences",
     "finished_trials",
-    "is_network",
     "oof_of",
     "open_study",
     "open_tuning",

@@ -15,11 +15,12 @@ from pipeline.base.progress import progress_bar, say
 from pipeline.competition.folds import NEVER_VALIDATED
 from pipeline.config.run import Part, RunConfig
 from pipeline.models.base import FitContext
+from pipeline.models.registry import entry_of
 from pipeline.scoring.ensembling import Selection, best_by_fold, lead, nested_prediction_of_singles, select_greedily
 from pipeline.tuning.confirmation import Confirmed
 from pipeline.tuning.session import Tuning
 from pipeline.tuning.study import best_trials
-from pipeline.tuning.tuner import is_network, n_epochs, oof_of
+from pipeline.tuning.tuner import n_epochs, oof_of
 
 MOST_SEEDS = 4  # of a single trial in the comparison: more would take as long as the study
 CURVE_POINTS = 8  # of a tuned network's history
@@ -132,7 +133,7 @@ def comparison(tuning: Tuning, ensemble: Ensemble) -> tuple[dict[str, Any], bool
 def as_preset(config: RunConfig, description: str) -> RunConfig:
     """A trial's configuration as a run's: named, and evaluated often enough for curves."""
     params = dict(config.params)
-    if is_network(config.model):
+    if entry_of(config.model).is_network:
         params["evaluate_every"] = max(1, n_epochs(config) // CURVE_POINTS)
     return config.model_copy(update={"preset": TUNED, "description": description, "params": params})
 

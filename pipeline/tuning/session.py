@@ -17,9 +17,10 @@ from pipeline.base.errors import SpecError
 from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
 from pipeline.config.run import RunConfig
-from pipeline.config.search_space import SpaceEntry, load_search_space
+from pipeline.config.search_space import SpaceEntry
 from pipeline.metrics import Metric
 from pipeline.models.base import FitContext
+from pipeline.models.registry import load_search_space
 from pipeline.tuning.ownership import Ownership
 from pipeline.tuning.study import default_values, differences, open_study, values_of, with_values
 from pipeline.tuning.tuner import Tuner, n_epochs

@@ -27,7 +27,7 @@ from pipeline.config.run import RunConfig, set_value
 from pipeline.config.search_space import SpaceEntry
 from pipeline.config.table import validated
 from pipeline.metrics import Metric
-from pipeline.models.registry import model_params
+from pipeline.models.run_configuration import resolved
 from pipeline.tuning.ownership import KILLED
 from pipeline.tuning.pruning import WilcoxonFoldPruner
 
@@ -163,21 +163,19 @@ def suggest(trial: Trial, space: Mapping[str, SpaceEntry]) -> dict[str, Any]:
 
 
 def with_values(base: RunConfig, values: Mapping[str, Any]) -> RunConfig:
-    """The configuration with a trial's values in it. Raises SpecError for a name that is no key of a run."""
+    """The configuration with a trial's values in it. Raises SpecError for a wrong name or value."""
     raw = json.loads(base.model_dump_json())
     for name, value in values.items():
         set_value(raw, name, value)
-    return validated(RunConfig, raw, where="search space")
+    return resolved(validated(RunConfig, raw, where="search space"), where="search space")
 
 
 def default_values(base: RunConfig, space: Mapping[str, SpaceEntry]) -> dict[str, Any]:
     """The untuned configuration as a trial's stored values, for the entries whose range or choices hold its value."""
-    params = model_params(base.model, base.params, where=f"preset {base.preset}")
     values: dict[str, Any] = {}
     for name, entry in space.items():
         table, _, key = name.rpartition(".")
-        value = getattr(getattr(base, table) if table not in ("", "params") else params, key, None)
-        value = list(value) if isinstance(value, tuple) else value
+        value = base.params.get(key) if table in ("", "params") else getattr(getattr(base, table), key, None)
         if entry.choices is not None:
             if value in entry.choices:
                 values[name] = json.dumps(value)

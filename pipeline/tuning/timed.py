@@ -14,9 +14,9 @@ from pipeline.competition.store import FeatureStore
 from pipeline.config.run import RunConfig
 from pipeline.metrics import METRICS
 from pipeline.models.base import FitContext
+from pipeline.models.registry import entry_of
 from pipeline.tuning.session import open_tuning
 from pipeline.tuning.study import best_trials, finished_trials, quiet_optuna
-from pipeline.tuning.tuner import is_network
 
 BATCH = 8  # networks' trials trained together: few, so that the last batch fits into the time
 FEWEST_TRIALS = 16  # below, the best of them is hardly more than the luckiest
@@ -50,7 +50,7 @@ def tune_within(
             update(min(1.0, (now - begun) / seconds), f"{len(finished_trials(study))} trials")
             return now - begun + slowest <= seconds
 
-        batch = BATCH if is_network(base.model) else 1
+        batch = BATCH if entry_of(base.model).is_network else 1
         tuning.tuner(replace(context, on_progress=None)).run(MOST_TRIALS, batch, go_on)
     best = best_trials(study, tuning.metric, 1)
     return tuning.config_of(best[0]) if best and len(finished_trials(study)) >= FEWEST_TRIALS else None

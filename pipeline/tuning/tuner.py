@@ -96,7 +96,7 @@ class Tuner:
             configs = [with_values(self.base, suggest(trial, self.space)) for trial in trials]
             is_new = [not self._is_known(trial) for trial in trials]
             new = [number for number in range(n_trials) if is_new[number]]
-            train = self._train_packed if is_network(self.base.model) else self._train_one_by_one
+            train = self._train_packed if entry_of(self.base.model).is_network else self._train_one_by_one
             train([trials[number] for number in new], [configs[number] for number in new])
         except BaseException:
             self.ownership.give_back(trials)
@@ -206,14 +206,9 @@ class Tuner:
         return len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
 
-def is_network(model: str) -> bool:
-    """Whether the registry's `model` trains in packs."""
-    return issubclass(entry_of(model).params, NeuralParams)
-
-
 def n_epochs(config: RunConfig) -> int:
     """How long a trial of this configuration trains; 1 for a model that is no network."""
-    return int(getattr(model_params(config.model, config.params, where=f"preset {config.preset}"), "epochs", 1))
+    return int(config.params.get("epochs", 1))
 
 
 def score_on(

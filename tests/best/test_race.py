@@ -21,9 +21,10 @@ from pipeline.best import race as stage
 from pipeline.best.plan import Candidate, Pace, Size, candidates_for, more_seeds, quick_first, stopgaps_for
 from pipeline.best.race import Best, race
 from pipeline.competition.workspace import RunFolder
-from pipeline.config.run import RunConfig, load_run_config
+from pipeline.config.run import RunConfig
 from pipeline.metrics import METRICS
 from pipeline.models.base import FitContext
+from pipeline.models.run_configuration import load_run_config
 from pipeline.scoring.cross_validation import predictions_of, scores_of
 from pipeline.scoring.ensembling import SMALLEST_WEIGHT
 from pipeline.stages.final import make_final

@@ -19,10 +19,11 @@ import pytest
 from pipeline.base import files
 from pipeline.base.errors import SpecError
 from pipeline.config.records import Provenance
-from pipeline.config.run import load_run_config
 from pipeline.config.spec import load_spec
 from pipeline.kaggle.notebook import Bundle, make_bundle, requirements_of, script
 from pipeline.kaggle.notebook_run import OutputManifest
+from pipeline.models.registry import packages_of
+from pipeline.models.run_configuration import load_run_config
 from tests.conftest import TINY, Toy
 
 SAME_RUN = [value for value in TINY[:6] if value != "--set"]
@@ -235,9 +236,9 @@ def test_lacking_packages_are_installed_from_wheels_that_are_attached(
 def test_what_is_required_is_what_the_project_requires() -> None:
     stated = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     lines = [*stated["dependencies"], *stated["optional-dependencies"]["boosting"]]
-    asked = requirements_of(load_run_config("fast", model="lightgbm"))
+    asked = requirements_of(packages_of(load_run_config("fast", model="lightgbm")))
     assert "lightgbm" in asked
-    assert "lightgbm" not in requirements_of(load_run_config("fast"))
+    assert "lightgbm" not in requirements_of(packages_of(load_run_config("fast")))
     assert all(any(line.startswith(f"{name}>={least}") for line in lines) for name, least in asked.items())
 
 

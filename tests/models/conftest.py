@@ -15,19 +15,14 @@ from pipeline.config.run import FeatureSteps
 from pipeline.config.types import Role
 from pipeline.metrics import METRICS, Task
 from pipeline.models.base import Model
-from pipeline.models.registry import make_model
+from pipeline.models.registry import MODELS, default_model
 
 TASKS: tuple[Task, ...] = ("regression", "binary", "multiclass")
-QUICK: dict[str, dict[str, Any]] = {
-    "baseline": {},
-    "ridge": {},
-    "lasso": {},
+ARRAY_MODELS = [name for name, entry in MODELS.items() if not entry.is_network]
+QUICK: dict[str, dict[str, Any]] = {  # of those that take long
+    "mlp": {"epochs": 3},
     "elastic_net": {"l1_shares": [0.5]},
-    "huber": {},
-    "logistic": {},
-    "kernel_ridge": {},
     "svm": {"gammas": [0.1], "penalties": [1.0, 10.0]},
-    "neighbours": {},
     "random_forest": {"n_trees": 10},
     "extra_trees": {"n_trees": 10},
     "histogram_boosting": {"max_rounds": 15, "lr": 0.2, "max_features": 0.5},
@@ -35,15 +30,16 @@ QUICK: dict[str, dict[str, Any]] = {
     "xgboost": {"max_rounds": 15, "lr": 0.2},
     "catboost": {"max_rounds": 15, "lr": 0.2},
 }
-EXTRA = ("lightgbm", "xgboost", "catboost")
+EXTRA = {name for name, entry in MODELS.items() if entry.package}
 STEPS = FeatureSteps(rare_min_count=2, text_parts=True, key_target_means=1000, ordered_mapping=True)
 
 
 def quick(name: str, **params: Any) -> Model:
     """The model with few rounds and trees; skips where its library is not installed."""
-    if name in EXTRA and importlib.util.find_spec(name) is None:
+    package = MODELS[name].package
+    if package and importlib.util.find_spec(package) is None:
         pytest.skip(f"{name} is not installed: pip install -e '.[boosting]'")
-    return make_model(name, {**QUICK[name], **params}, where="test")
+    return default_model(name, {**QUICK.get(name, {}), **params}, where="test")
 
 
 def make_problem(task: Task, n_train: int = 90, n_test: int = 15, **changes: Any) -> Problem:

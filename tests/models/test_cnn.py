@@ -12,11 +12,12 @@ import pytest
 from pipeline.base.errors import SpecError
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
-from pipeline.config.run import FeatureSteps, load_run_config
+from pipeline.config.run import FeatureSteps
 from pipeline.metrics import METRICS
 from pipeline.models.base import FitContext
 from pipeline.models.networks.pixels import pixel_grid
-from pipeline.models.registry import entry_of, make_model
+from pipeline.models.registry import default_model, entry_of
+from pipeline.models.run_configuration import load_run_config
 from tests.conftest import Toy
 
 HEIGHT, WIDTH, N_ROWS = 5, 6, 120
@@ -62,7 +63,7 @@ def make_problem(**changes: Any) -> Problem:
 
 def test_it_learns_is_stored_whole_and_goes_by_names(tmp_path: Path) -> None:
     problem = make_problem()
-    model = make_model("cnn", QUICK, where="test")
+    model = default_model("cnn", QUICK, where="test")
     fitted = model.fit(problem, SPLITS, seed=1, n_seeds=2, context=FitContext())
     validated = np.r_[0:30, 90:N_ROWS]
     assert problem.metric(problem.target[validated], fitted.oof_prediction[validated]) > 0.9
@@ -81,7 +82,7 @@ def test_pixels_are_scaled_by_the_highest_the_fit_rows_have() -> None:
     problem = make_problem()
     held = problem.train.copy()
     held.loc[:29] *= 100.0  # validated by the first split, train rows of the second
-    fitted = make_model("cnn", {**QUICK, "epochs": 1}, where="test").fit(
+    fitted = default_model("cnn", {**QUICK, "epochs": 1}, where="test").fit(
         make_problem(train=held), SPLITS, seed=1, n_seeds=1, context=FitContext()
     )
     scales = [{number.scale for number in encoder.numbers} for encoder in fitted.encoders]  # type: ignore[attr-defined]
@@ -132,7 +133,7 @@ def test_what_is_no_image_is_refused(names: list[str], shape: tuple[int, int] | 
 
 def test_an_image_that_is_too_small_is_refused() -> None:
     with pytest.raises(SpecError, match="cannot be halved 3 times"):
-        make_model("cnn", {**QUICK, "channels": [2, 2, 2]}, where="test").fit(
+        default_model("cnn", {**QUICK, "channels": [2, 2, 2]}, where="test").fit(
             make_problem(), SPLITS, seed=1, n_seeds=1, context=FitContext()
         )
 

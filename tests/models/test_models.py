@@ -16,28 +16,25 @@ import torch
 from pipeline.base import files
 from pipeline.base.errors import PipelineError, SpecError
 from pipeline.base.interruption import Stopped
-from pipeline.config.run import FeatureSteps, load_run_config, run_defaults
+from pipeline.config.run import FeatureSteps
 from pipeline.encoders import Encoded, TableEncoder
 from pipeline.metrics import METRICS, Task
 from pipeline.models.arrays.learners import FitRows, Job
 from pipeline.models.arrays.model import ArrayModel, FittedArrayModel
 from pipeline.models.base import FitContext
-from pipeline.models.registry import MODELS, entry_of, make_model
+from pipeline.models.registry import MODELS, default_model, entry_of
+from pipeline.models.run_configuration import load_run_config, run_defaults
 from tests.conftest import Toy
-from tests.models.conftest import EXTRA, QUICK, STEPS, TASKS, make_problem, make_splits, quick
+from tests.models.conftest import ARRAY_MODELS, EXTRA, QUICK, STEPS, TASKS, make_problem, make_splits, quick
 
 ONE_TASK: dict[str, Task] = {"huber": "regression", "logistic": "binary"}
-CASES = [(name, task) for name in QUICK for task in TASKS if task == ONE_TASK.get(name, task)]
-SEEDED = {name for name in QUICK if name.endswith(("forest", "trees", "boosting")) or name in EXTRA}
+CASES = [(name, task) for name in ARRAY_MODELS for task in TASKS if task == ONE_TASK.get(name, task)]
+SEEDED = {name for name in ARRAY_MODELS if MODELS[name].is_seeded}
 
 
 def fitted(name: str, task: Task, *, n_seeds: int = 1, context: FitContext | None = None, **changes: Any) -> Any:
     problem = make_problem(task, **changes)
     return quick(name).fit(problem, make_splits(), seed=1, n_seeds=n_seeds, context=context or FitContext())
-
-
-def test_every_model_but_the_networks_is_tested_here() -> None:
-    assert set(QUICK) == set(MODELS) - {"linear", "mlp", "cnn"}
 
 
 @pytest.mark.slow
@@ -67,7 +64,7 @@ def test_a_model_is_stored_whole_and_predicts_any_row(name: str, task: Task, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in QUICK if name != "baseline"])
+@pytest.mark.parametrize("name", [name for name in ARRAY_MODELS if name != "baseline"])
 def test_a_model_learns_more_than_the_floor(name: str) -> None:
     task = ONE_TASK.get(name, "regression")
     problem = make_problem(task)
@@ -89,7 +86,7 @@ def test_the_out_of_fold_prediction_is_that_of_each_splits_own_members(
     problem = replace(problem, target=np.column_stack([problem.target, problem.target[::-1]]))
     splits, context = make_splits()[:2], FitContext(checkpoints=tmp_path, n_workers=2)
     for _ in range(2):  # the second fit takes all members from the first one's checkpoints
-        model = make_model(name, QUICK.get(name, {"epochs": 3}), where="test")
+        model = quick(name)
         found = model.fit(problem, splits, seed=1, n_seeds=2, context=context)
         for number, split in enumerate(splits):
             expected = found.predict(problem.train.iloc[split.valid_rows], [number])
@@ -106,13 +103,13 @@ def test_a_table_is_encoded_once_for_all_members_of_a_split(name: str, monkeypat
         return transform(self, frame, **options)
 
     monkeypatch.setattr(TableEncoder, "transform", counted)
-    problem, model = make_problem("regression"), make_model(name, QUICK.get(name, {"epochs": 3}), where="test")
+    problem, model = make_problem("regression"), quick(name)
     model.fit(problem, make_splits(), seed=1, n_seeds=3, context=FitContext(n_workers=2))
     assert [number for number in n_rows if number] == 3 * [len(problem.train)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", ARRAY_MODELS)
 def test_targets_and_values_of_held_rows_do_not_reach_their_predictions(name: str) -> None:
     task = ONE_TASK.get(name, "regression")
     problem, (split, *_) = make_problem(task), make_splits()
@@ -130,7 +127,7 @@ def test_targets_and_values_of_held_rows_do_not_reach_their_predictions(name: st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", ARRAY_MODELS)
 def test_the_same_seed_gives_the_same_bits_on_any_number_of_threads(name: str) -> None:
     task = ONE_TASK.get(name, "binary")
     one, other = (fitted(name, task, context=FitContext(n_workers=number)) for number in (1, 3))
@@ -142,7 +139,7 @@ def test_the_same_seed_gives_the_same_bits_on_any_number_of_threads(name: str) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", ARRAY_MODELS)
 def test_sample_weights_count(name: str) -> None:
     task = ONE_TASK.get(name, "regression")
     weight = np.where(np.arange(90) % 2 == 0, 0.05, 5.0)
@@ -214,7 +211,7 @@ def test_a_missing_library_is_told_with_the_command_that_installs_it(
         return plain(module, *rest)
 
     monkeypatch.setattr(importlib, "import_module", without)
-    model = make_model(name, {}, where="test")
+    model = default_model(name, {}, where="test")
     with pytest.raises(PipelineError, match=rf"needs the package '{name}'") as caught:
         model.fit(make_problem("binary"), make_splits(), seed=1, n_seeds=1, context=FitContext())
     assert "pip install -e '.[boosting]'" in caught.value.message
@@ -256,7 +253,7 @@ def test_a_fit_that_is_told_to_stop_stops(name: str) -> None:
         fitted(name, "regression", context=FitContext(stop=stop))
 
 
-@pytest.mark.parametrize("name", [name for name in QUICK if name not in ("baseline", "ridge", "neighbours")])
+@pytest.mark.parametrize("name", [name for name in ARRAY_MODELS if name not in ("baseline", "ridge", "neighbours")])
 def test_a_learner_looks_by_itself_whether_it_shall_stop(name: str) -> None:
     model, rng, stop = quick(name), np.random.default_rng(0), threading.Event()
     assert isinstance(model, ArrayModel)
@@ -272,22 +269,13 @@ def test_a_learner_looks_by_itself_whether_it_shall_stop(name: str) -> None:
 
 
 def test_every_model_has_its_familys_feature_steps_and_seeds() -> None:
-    for name in QUICK:
+    for name in ARRAY_MODELS:
         config = load_run_config("fast", model=name)
-        assert config.params == {}
         assert config.features.text_parts
         assert config.seeds == run_defaults(name)["seeds"]
     own = load_run_config("fast", model="ridge", overrides=["features.text_parts=false", "seeds=3"])
     assert (own.features.text_parts, own.seeds) == (False, 3)
     assert load_run_config("fast", model="mlp") == load_run_config("fast")
-
-
-def test_search_spaces_name_parameters_their_model_has() -> None:
-    from pipeline.config.search_space import load_search_space
-
-    for name, entry in MODELS.items():
-        for key in load_search_space(name, "regression", {}):
-            assert key.startswith("features.") or key in entry.params.model_fields
 
 
 # --- through the command line
@@ -297,7 +285,7 @@ def test_search_spaces_name_parameters_their_model_has() -> None:
 @pytest.mark.parametrize("name", ["ridge", "random_forest", "lightgbm"])
 def test_submit_and_predict_through_the_command_line(name: str, toy: Toy) -> None:
     quick(name)  # skips
-    sets = [part for key, value in QUICK[name].items() for part in ("--set", f"{key}={value}")]
+    sets = [part for key, value in QUICK.get(name, {}).items() for part in ("--set", f"{key}={value}")]
     result = toy.run("submit", "--model", name, "--workers", "1", "--device", "cpu", *sets)
     assert result.exit_code == 0, result.output
     run = toy.only_run()
@@ -315,12 +303,12 @@ def test_submit_and_predict_through_the_command_line(name: str, toy: Toy) -> Non
 @pytest.mark.parametrize("name", ["ridge", "lightgbm"])
 def test_a_refit_on_all_rows(name: str, toy: Toy) -> None:
     quick(name)
-    sets = [part for key, value in QUICK[name].items() for part in ("--set", f"{key}={value}")]
+    sets = [part for key, value in QUICK.get(name, {}).items() for part in ("--set", f"{key}={value}")]
     result = toy.run("submit", "--model", name, "--set", "final=refit", "--workers", "1", "--device", "cpu", *sets)
     assert result.exit_code == 0, result.output
     assert (toy.only_run().final_model / "model.json").exists()
 
 
 def test_models_are_values() -> None:
-    assert make_model("ridge", {}, where="test") == make_model("ridge", {}, where="test")
-    assert isinstance(make_model("ridge", {}, where="test"), ArrayModel)
+    assert default_model("ridge", {}, where="test") == default_model("ridge", {}, where="test")
+    assert isinstance(default_model("ridge", {}, where="test"), ArrayModel)

@@ -13,8 +13,8 @@ from pipeline.base import files
 from pipeline.base.errors import SpecError
 from pipeline.competition.store import given_class_weights
 from pipeline.competition.workspace import Workspace
-from pipeline.config.run import load_run_config
 from pipeline.metrics import METRICS
+from pipeline.models.run_configuration import load_run_config
 from pipeline.scoring.cross_validation import predictions_of, scores_of
 from tests.conftest import TINY, Toy, toy_tables
 

@@ -13,8 +13,8 @@ import pytest
 
 from pipeline.base import files
 from pipeline.base.interruption import Stopped
-from pipeline.config.run import load_run_config
 from pipeline.metrics import METRICS
+from pipeline.models.run_configuration import load_run_config
 from pipeline.scoring.cross_validation import scores_of
 from tests.conftest import TINY, Toy
 

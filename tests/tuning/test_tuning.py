@@ -18,10 +18,11 @@ from filelock import FileLock
 
 from pipeline.base import files
 from pipeline.base.errors import SpecError
-from pipeline.config.run import load_run_config
-from pipeline.config.search_space import SpaceEntry, load_search_space
+from pipeline.config.search_space import SpaceEntry
 from pipeline.metrics import METRICS
 from pipeline.models.base import FitContext
+from pipeline.models.registry import load_search_space
+from pipeline.models.run_configuration import load_run_config
 from pipeline.scoring.ensembling import Selection, blend
 from pipeline.tuning import (
     KILLED,

@@ -1,6 +1,8 @@
-"""Run configurations by name, one TOML file each. `pipeline.config.load_run_config` reads them."""
+"""Run configurations by name, one TOML file each. `models.run_configuration` reads them."""
 
 from importlib import resources
+
+DEFAULT_PRESET = "fast"
 
 
 def preset_names() -> list[str]:

@@ -11,6 +11,7 @@ import json
 import re
 import tomllib
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from itertools import chain
@@ -39,7 +40,6 @@ NEEDED = (
     *("torch", "pandas", "numpy", "scikit-learn", "scipy", "threadpoolctl", "joblib", "pyarrow", "pydantic"),
     *("typer", "rich", "safetensors", "tensorboard"),
 )
-LIBRARIES = ("lightgbm", "xgboost", "catboost")  # needed by the models of these names
 
 
 @dataclass(frozen=True)
@@ -72,17 +72,21 @@ def make_bundle(
     spec: CompetitionSpec,
     config: RunConfig,
     *,
+    packages: Sequence[str] = (),
     wheels: tuple[str, ...] = (),
     has_internet: bool = False,
 ) -> Bundle:
-    """The bundle of a run. `wheels` are data sets (owner/name) of packages that Kaggle lacks. Raises SpecError."""
+    """The bundle of a run whose models need `packages` of the extra.
+
+    `wheels` are data sets (owner/name) of packages that Kaggle lacks. Raises SpecError.
+    """
     facts = {
         "competition": workspace.competition,
         "slug": spec.data_slug,
         "run": config.run_name,
         "train": spec.files.train,
         "test": spec.files.test,
-        "requirements": requirements_of(config),
+        "requirements": requirements_of(packages),
         "internet": has_internet,
     }
     payload = base64.b64encode(_archive(workspace, spec, config)).decode()
@@ -99,12 +103,11 @@ def make_bundle(
     return Bundle(identity, config.run_name, text, notebook)
 
 
-def requirements_of(config: RunConfig) -> dict[str, str]:
-    """Packages a final training imports -> the oldest version the project takes, "0" when it does not say."""
-    libraries = {part.model for _, part in config.weighted_parts} & set(LIBRARIES)
+def requirements_of(packages: Sequence[str]) -> dict[str, str]:
+    """What a final training imports, `packages` too -> the oldest version the project takes, "0" if it does not say."""
     pairs = (re.match(r"([\w.-]+)[^;]*?>=([\d.]+)", line) for line in _stated_requirements())
     least = {found[1]: found[2] for found in pairs if found}
-    return {name: least.get(name, "0") for name in (*NEEDED, *sorted(libraries))}
+    return {name: least.get(name, "0") for name in (*NEEDED, *packages)}
 
 
 def _stated_requirements() -> list[str]:

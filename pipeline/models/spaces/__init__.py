@@ -1,1 +1,1 @@
-"""Search spaces by model, one TOML file each. `pipeline.config.load_search_space` reads them."""
+"""Search spaces by model, one TOML file each. `models.registry.load_search_space` reads them."""

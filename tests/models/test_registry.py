@@ -1,0 +1,58 @@
+"""Laws of the one list of models: an entry says all that others need, and nothing else lists models."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from pipeline.best.plan import FOR_CLASSES, FOR_MANY_ROWS, FOR_NUMBERS, FOR_WIDE
+from pipeline.models.registry import MODELS, default_model, load_search_space, packages_of
+from pipeline.models.run_configuration import load_run_config
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_entry_is_complete(name: str) -> None:
+    """It can be made, stands in the docs, and every configuration that preset best may train is valid."""
+    entry = MODELS[name]
+    assert entry.description
+    assert default_model(name, {}, where="test").with_epochs(3) is not None
+    assert f"## {name}\n" in (ROOT / "docs/models.md").read_text(encoding="utf-8"), "run `make docs`"
+    for variant in entry.variants.values():
+        for overrides in (variant.overrides, variant.for_classes or ()):
+            config = load_run_config(model=name, overrides=overrides)
+            assert variant.column_share is None or variant.column_share in config.params
+
+
+def test_a_space_names_parameters_of_its_model_and_every_file_belongs_to_one() -> None:
+    files = {Path(file.name) for file in resources.files("pipeline.models.spaces").iterdir()}
+    spaces = {file.stem for file in files if file.suffix == ".toml"}
+    assert spaces == {name for name, entry in MODELS.items() if entry.has_space}
+    for name, entry in MODELS.items():
+        space = load_search_space(name, "regression", {})
+        assert bool(space) == entry.has_space
+        assert all(key.startswith("features.") or key in entry.params.model_fields for key in space)
+
+
+def test_every_family_has_defaults_and_every_default_a_family() -> None:
+    families = tomllib.loads(resources.files("pipeline.models").joinpath("run_defaults.toml").read_text("utf-8"))
+    assert families.keys() == {entry.family for entry in MODELS.values() if entry.family}
+
+
+def test_packages_are_those_of_the_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extra = " ".join(project["optional-dependencies"]["boosting"])
+    assert all(entry.package in extra for entry in MODELS.values() if entry.package)
+    assert packages_of(load_run_config(model="xgboost")) == ["xgboost"]
+    assert packages_of(load_run_config()) == []
+
+
+@pytest.mark.parametrize("plan", [FOR_NUMBERS, FOR_CLASSES, FOR_MANY_ROWS, FOR_WIDE])
+def test_the_plans_of_preset_best_name_models_with_a_cost(plan: tuple[tuple[str, int, str], ...]) -> None:
+    for model, n_seeds, variant in plan:
+        assert {"", variant} <= MODELS[model].variants.keys()
+        assert n_seeds == 1 or MODELS[model].is_seeded
