@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -25,6 +26,7 @@ from tests.documentation import (
     wrong_names,
     wrong_toml,
 )
+from tests.test_layers import FLOOR_OF
 
 PAGES = {str(page.relative_to(ROOT)): page for page in pages()}
 TEXTS = {name: page.read_text("utf-8") for name, page in PAGES.items()}
@@ -97,6 +99,11 @@ def test_the_generated_pages_are_current() -> None:
 def test_every_page_is_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
     assert [name for name in PAGES if name.startswith("docs/") and name.removeprefix("docs/") not in navigation] == []
+
+
+def test_the_floors_are_those_that_the_layer_test_checks() -> None:
+    rows = re.findall(r"^\| (\d+) \| `pipeline/(\w+)", TEXTS["docs/architecture.md"], flags=re.MULTILINE)
+    assert {room: int(floor) for floor, room in rows} == {room: n for room, n in FLOOR_OF.items() if room != "__main__"}
 
 
 @pytest.mark.parametrize("name", PAGES)
