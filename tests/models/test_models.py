@@ -179,12 +179,13 @@ def test_a_class_that_the_fit_rows_lack_gets_no_probability(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ridge", "random_forest", "extra_trees", "histogram_boosting", *EXTRA])
+@pytest.mark.parametrize("name", ["ridge", "random_forest", "extra_trees", *EXTRA])
 def test_importance_names_the_columns_that_matter(name: str) -> None:
     importance = fitted(name, "regression").feature_importance()
     assert sum(importance.values()) == pytest.approx(1.0)
     assert next(iter(importance)) == "rooms"
-    assert fitted("neighbours", "regression").feature_importance() == {}
+    for other in ("neighbours", "histogram_boosting"):
+        assert fitted(other, "regression").feature_importance() == {}
 
 
 @pytest.mark.slow

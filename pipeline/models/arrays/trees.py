@@ -5,6 +5,7 @@ Knows arrays; knows nothing of frames or storage.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,6 @@ from pydantic import Field
 from pipeline.base.arrays import FloatArray
 from pipeline.config.table import Table
 from pipeline.encoders import View
-from pipeline.encoders.target import softmax
-from pipeline.models.arrays.forests import Forest, forest_of_histogram, forest_of_sklearn
 from pipeline.models.arrays.learners import (
     Arrays,
     FitRows,
@@ -26,9 +25,11 @@ from pipeline.models.arrays.learners import (
     leaves_for,
     lr_for,
 )
+from pipeline.models.arrays.stored import estimator_of, stored
 
 LOWEST = np.float32(-1e30)  # stands for a missing number: below every other
 MOST_LEAVES = 200_000  # of one forest, so that a run's folder stays small
+MOST_CATEGORIES = 255  # of a column that is split as categories; with more it is read as a number
 TREES_AT_ONCE, ROUNDS_AT_ONCE = 20, 100  # grown between two looks at whether the fit shall stop
 
 
@@ -50,7 +51,7 @@ class _Forest:
         self.params = params
 
     def fit(self, rows: FitRows, job: Job) -> Arrays:
-        """Nodes, and each column's part in lowering the loss."""
+        """The forest, and each column's part in lowering the loss."""
         least = max(self.params.min_samples_leaf, len(rows.y) * self.params.n_trees // (2 * MOST_LEAVES))
         model = self._model(rows.is_regression)(
             max_features=self.params.max_features,
@@ -64,16 +65,13 @@ class _Forest:
             job.check_stop()
             model.set_params(n_estimators=min(n_grown + TREES_AT_ONCE, self.params.n_trees))
             model.fit(x, rows.y, sample_weight=rows.weight)
-        forest = forest_of_sklearn([tree.tree_ for tree in model.estimators_], is_classifier=not rows.is_regression)
-        classes = {} if rows.is_regression else {"classes": model.classes_, "n_classes": np.array(rows.n_classes)}
-        return {**forest.arrays(), **classes, "importance": model.feature_importances_.astype(np.float32)}
+        importance = model.feature_importances_.astype(np.float32)  # before its source is cleared
+        _slim([tree.tree_ for tree in model.estimators_])
+        return {"model": stored(model), "n_classes": np.array(rows.n_classes), "importance": importance}
 
     def predict(self, member: Arrays, x: NDArray[np.float32]) -> FloatArray:
         """Values, or the classes' probabilities."""
-        means = Forest.of_arrays(member).sums(_without_missing(x)) / len(member["roots"])
-        if "classes" in member:
-            return all_classes(means, member["classes"], int(member["n_classes"]))
-        return means[:, 0]
+        return _prediction(member, _without_missing(x))
 
     def importance(self, member: Arrays) -> FloatArray:
         """The mean decrease of impurity."""
@@ -101,6 +99,30 @@ class ExtraTrees(_Forest):
 
         model: type[Any] = ExtraTreesRegressor if is_regression else ExtraTreesClassifier
         return model
+
+
+def _prediction(member: Arrays, x: NDArray[np.float32]) -> FloatArray:
+    """Values, or the probabilities of all classes."""
+    model, n_classes = estimator_of(member["model"]), int(member["n_classes"])
+    if n_classes:
+        return all_classes(model.predict_proba(x), model.classes_, n_classes)
+    values: FloatArray = model.predict(x)
+    return values
+
+
+def _slim(trees: Sequence[Any]) -> None:
+    """Clear what prediction does not read and round the rest to float32: stored, a third of the space."""
+    for tree in trees:
+        is_leaf = tree.children_left < 0
+        tree.impurity[:] = tree.n_node_samples[:] = tree.weighted_n_node_samples[:] = 0
+        tree.value[:] = np.where(is_leaf[:, None, None], tree.value.astype(np.float32), 0.0)
+        tree.threshold[:] = rounded_down(tree.threshold)
+
+
+def rounded_down(threshold: FloatArray) -> NDArray[np.float32]:
+    """The largest float32 not above: it splits float32 values as the threshold does."""
+    near = threshold.astype(np.float32)
+    return np.where(near > threshold, np.nextafter(near, np.float32(-np.inf)), near)
 
 
 def _without_missing(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -136,50 +158,33 @@ class HistogramBoosting:
         self.params = params
 
     def fit(self, rows: FitRows, job: Job) -> Arrays:
-        """Nodes, the prediction before the first tree, and the number of rounds."""
+        """The model and the number of rounds."""
         n_rounds = job.n_rounds or self._rounds(rows, job)
-        model, columns, codes = self._fitted(rows, job, n_rounds)
-        outputs = 1 if rows.n_classes < 3 else len(model.classes_)
-        forest = forest_of_histogram(model, columns, outputs)
-        member = {
-            **forest.arrays(),
-            "baseline": np.asarray(model._baseline_prediction, dtype=np.float64).reshape(-1),
+        model = self._fitted(rows, job, n_rounds)
+        return {
+            "model": stored(model),
+            "n_classes": np.array(rows.n_classes),
             "n_rounds": np.array(n_rounds),
-            "importance": _gains(model, columns),
-            **{f"codes_{column}": known for column, known in codes.items()},
         }
-        if not rows.is_regression:
-            member |= {"classes": model.classes_, "n_classes": np.array(rows.n_classes)}
-        return member
 
     def predict(self, member: Arrays, x: NDArray[np.float32]) -> FloatArray:
         """Values, or the classes' probabilities."""
-        codes = {int(key.removeprefix("codes_")): known for key, known in member.items() if key.startswith("codes_")}
-        raw = Forest.of_arrays(member).sums(_recoded(x, codes)) + member["baseline"]
-        if "classes" not in member:
-            return raw[:, 0]
-        probability = softmax(raw if raw.shape[1] > 1 else np.column_stack([np.zeros(len(raw)), raw[:, 0]]))
-        return all_classes(probability, member["classes"], int(member["n_classes"]))
+        return _prediction(member, x)
 
-    def importance(self, member: Arrays) -> FloatArray:
-        """Sums of the splits' gains."""
-        return member["importance"].astype(np.float64)
+    def importance(self, member: Arrays) -> None:  # noqa: ARG002
+        """None: scikit-learn keeps no gains here, and shuffling the columns would cost most of a fit again."""
+        return
 
     def _rounds(self, rows: FitRows, job: Job) -> int:
         part, held = held_out(rows, self.params.held_parts, job.seed)
-        model, _, _ = self._fitted(part, job, self.params.max_rounds, held=held)
+        model = self._fitted(part, job, self.params.max_rounds, held=held)
         return max(1, int(np.argmax(model.validation_score_)))  # the first is that of no tree
 
-    def _fitted(
-        self, rows: FitRows, job: Job, n_rounds: int, held: FitRows | None = None
-    ) -> tuple[Any, NDArray[np.intp], dict[int, NDArray[np.float32]]]:
-        """The model, its columns in its own order, and the known codes of its categories."""
+    def _fitted(self, rows: FitRows, job: Job, n_rounds: int, held: FitRows | None = None) -> Any:
         from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
         class_of: type[Any] = HistGradientBoostingRegressor if rows.is_regression else HistGradientBoostingClassifier
-        codes = {column: np.unique(rows.x[:, column]) for column in rows.cardinality}
-        codes = {column: known for column, known in codes.items() if len(known) <= 255}  # more are read as numbers
-        columns = np.array([*codes, *(j for j in range(rows.x.shape[1]) if j not in codes)], dtype=np.intp)
+        categories = [column for column in rows.cardinality if len(np.unique(rows.x[:, column])) <= MOST_CATEGORIES]
         loss = {"loss": "absolute_error"} if rows.metric.loss == "mae" else {}
         model = class_of(
             **loss,
@@ -188,17 +193,17 @@ class HistogramBoosting:
             min_samples_leaf=min(self.params.min_samples_leaf, max(1, len(rows.y) // 10)),
             l2_regularization=self.params.l2,
             max_features=self.params.max_features or column_share_for(rows.x.shape[1]),
-            categorical_features=sorted(codes) or None,
+            categorical_features=sorted(categories) or None,
             early_stopping=held is not None,
             n_iter_no_change=self.params.patience,
             tol=0.0,
             random_state=job.seed,
             warm_start=True,  # the trees are those that one fit would grow
         )
-        known = {} if held is None else {"X_val": _recoded(held.x, codes), "y_val": held.y}
+        known = {} if held is None else {"X_val": held.x, "y_val": held.y}
         if held is not None and held.weight is not None:
             known["sample_weight_val"] = held.weight
-        x = _recoded(rows.x, codes)
+        x = rows.x.copy()
         x[:, np.isnan(x).all(axis=0)] = 0.0  # a column of nothing has no bins; it is not split on
         n_grown = 0
         while n_grown < n_rounds:
@@ -208,23 +213,4 @@ class HistogramBoosting:
             model.fit(x, rows.y, sample_weight=rows.weight, **known)
             if model.n_iter_ < n_grown:
                 break
-        return model, columns, codes
-
-
-def _recoded(x: NDArray[np.float32], codes: dict[int, NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Codes as positions among the known ones, NaN for others."""
-    recoded = x.copy()
-    for column, known in codes.items():
-        position = np.searchsorted(known, x[:, column]).clip(0, len(known) - 1)
-        recoded[:, column] = np.where(known[position] == x[:, column], position, np.nan)
-    return recoded
-
-
-def _gains(model: Any, columns: NDArray[np.intp]) -> NDArray[np.float32]:
-    """(columns,) in the caller's order."""
-    sums = np.zeros(len(columns))
-    for by_output in model._predictors:
-        for predictor in by_output:
-            nodes = predictor.nodes[predictor.nodes["is_leaf"] == 0]
-            np.add.at(sums, columns[nodes["feature_idx"]], np.maximum(nodes["gain"], 0.0))
-    return sums.astype(np.float32)
+        return model

@@ -1,7 +1,8 @@
-"""Law of the stored trees: they predict what the library's own do."""
+"""Laws of the stored trees: they predict what scikit-learn's own predict, after storage too."""
 
 from __future__ import annotations
 
+import lzma
 import threading
 from typing import Any
 
@@ -9,18 +10,19 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.base.errors import ArtifactError
 from pipeline.metrics import METRICS
 from pipeline.models.arrays import trees
-from pipeline.models.arrays.forests import rounded_down
-from pipeline.models.arrays.learners import FitRows, Job
+from pipeline.models.arrays.learners import Arrays, FitRows, Job
+from pipeline.models.arrays.stored import estimator_of, stored
 from pipeline.models.arrays.trees import (
     ExtraTrees,
     ForestParams,
     HistogramBoosting,
     HistogramParams,
     RandomForest,
-    _recoded,
     _without_missing,
+    rounded_down,
 )
 
 JOB = Job(seed=3, n_threads=1, device=torch.device("cpu"), stop=threading.Event(), n_rounds=12)
@@ -41,12 +43,24 @@ def make_rows(n_classes: int, n_rows: int = 150) -> FitRows:
     return FitRows(x, y, None, {2: 12}, n_classes, metric)
 
 
+def read_anew(member: Arrays) -> Arrays:
+    """What comes back from a file: equal arrays that nothing is remembered of."""
+    return {name: array.copy() for name, array in member.items()}
+
+
+class Foreign:
+    """A class that skops can write and must not build."""
+
+    def __init__(self) -> None:
+        self.number = 1
+
+
 @pytest.mark.parametrize("n_classes", [0, 2, 3])
 @pytest.mark.parametrize("learner_class", [RandomForest, ExtraTrees])
-def test_a_forest_of_arrays_predicts_as_scikit_learns(learner_class: type[Any], n_classes: int) -> None:
+def test_a_stored_forest_predicts_as_scikit_learns(learner_class: type[Any], n_classes: int) -> None:
     rows = make_rows(n_classes)
     learner = learner_class(ForestParams(n_trees=8, max_features=0.5))
-    ours = learner.predict(learner.fit(rows, JOB), rows.x)
+    ours = learner.predict(read_anew(learner.fit(rows, JOB)), rows.x)
     model = learner._model(n_classes == 0)(n_estimators=8, max_features=0.5, min_samples_leaf=2, random_state=3)
     model.fit(_without_missing(rows.x), rows.y)
     x = _without_missing(rows.x)
@@ -54,17 +68,44 @@ def test_a_forest_of_arrays_predicts_as_scikit_learns(learner_class: type[Any], 
 
 
 @pytest.mark.parametrize("n_classes", [0, 2, 3])
-def test_a_boosting_of_arrays_predicts_as_scikit_learns(n_classes: int) -> None:
+def test_a_stored_boosting_predicts_as_scikit_learns(n_classes: int) -> None:
     rows = make_rows(n_classes)
     learner = HistogramBoosting(HistogramParams(lr=0.2))
     member = learner.fit(rows, JOB)
-    assert (member["code_set"] >= 0).any()  # categories were split on
-    model, _, codes = learner._fitted(rows, JOB, 12)
+    model = learner._fitted(rows, JOB, 12)
     x = rows.x.copy()
     x[:5, 0] = np.nan
     x[5:10, 2] = 99.0  # no known code
-    expected = model.predict_proba(_recoded(x, codes)) if n_classes else model.predict(_recoded(x, codes))
-    np.testing.assert_allclose(learner.predict(member, x), expected, rtol=1e-5, atol=1e-6)
+    expected = model.predict_proba(x) if n_classes else model.predict(x)
+    np.testing.assert_array_equal(learner.predict(member, x), expected)
+    np.testing.assert_array_equal(learner.predict(read_anew(member), x), expected)
+
+
+def test_a_code_that_the_fit_rows_lack_is_a_missing_value() -> None:
+    rows = make_rows(0)
+    learner = HistogramBoosting(HistogramParams(lr=0.2))
+    member = learner.fit(rows, JOB)
+    unknown, missing = rows.x.copy(), rows.x.copy()
+    unknown[:, 2], missing[:, 2] = 99.0, np.nan
+    np.testing.assert_array_equal(learner.predict(member, unknown), learner.predict(member, missing))
+
+
+def test_categories_beyond_the_most_are_read_as_numbers() -> None:
+    rows = make_rows(0, n_rows=600)
+    rows.x[:, 2] = np.arange(600) // 2
+    member = HistogramBoosting(HistogramParams(lr=0.2)).fit(rows, JOB)
+    assert np.isfinite(HistogramBoosting(HistogramParams()).predict(member, rows.x)).all()
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK"])
+def test_damaged_bytes_are_one_clear_message(content: bytes) -> None:
+    with pytest.raises(ArtifactError, match="Train the run again"):
+        estimator_of(np.frombuffer(lzma.compress(content), dtype=np.uint8))
+
+
+def test_a_type_that_no_learner_stores_is_refused() -> None:
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        estimator_of(read_anew({"model": stored(Foreign())})["model"])
 
 
 def test_a_column_without_a_value_in_the_fit_rows_is_no_obstacle() -> None:
@@ -93,5 +134,5 @@ def test_trees_do_not_depend_on_how_many_are_grown_at_once(n_classes: int, monke
     monkeypatch.setattr(trees, "TREES_AT_ONCE", 5)
     monkeypatch.setattr(trees, "ROUNDS_AT_ONCE", 5)
     for learner, member in zip(learners, whole, strict=True):
-        for name, array in learner.fit(rows, free).items():
-            np.testing.assert_array_equal(array, member[name])
+        again = learner.fit(rows, free)
+        np.testing.assert_array_equal(learner.predict(again, rows.x), learner.predict(member, rows.x))
