@@ -81,6 +81,10 @@ class ConvNet:
             infos[f"bias_{layer}"] = ParameterInfo((1, n_out), False)
         return infos
 
+    def without_start(self) -> ConvNet:
+        """See `Network`."""
+        return self
+
     def initial_row(self, generator: torch.Generator) -> Tensor:
         """(numbers,) one member's initial parameters: weights He normal, the rest 0; drawn on the CPU."""
         parts = []

@@ -26,19 +26,19 @@ class PackedDropout:
         seeds: Sequence[int],
         device: torch.device,
         n_rows: Sequence[int],
-        widths: Sequence[Sequence[int]],
+        widths: Sequence[int],
     ) -> None:
-        """Each member's rows in its largest batch, and its units by hidden layer: its masks drop no more than these."""
-        self.rates, self.device = rates, device
+        """Take each member's rows in its largest batch, and the units of each hidden layer."""
+        self.rates, self.device, self._widths = rates, device, widths
         if device.type != "cpu":
             self._generator = torch.Generator(device)
             self._keep = torch.tensor([1.0 - rate for rate in rates], device=device)[:, None, None]
         else:
-            self._alike: list[tuple[slice, int, tuple[int, ...]]] = []  # members in a row, their rows and widths
-            for shape, same in groupby(zip(n_rows, map(tuple, widths), strict=True)):
+            self._alike: list[tuple[slice, int]] = []  # members in a row, and their rows
+            for n, same in groupby(n_rows):
                 start = self._alike[-1][0].stop if self._alike else 0
-                self._alike.append((slice(start, start + len(list(same))), *shape))
-            self._lengths = [sum(_length(n, width) for width in own) for n, own in zip(n_rows, widths, strict=True)]
+                self._alike.append((slice(start, start + len(list(same))), n))
+            self._lengths = [sum(_length(n, width) for width in widths) for n in n_rows]
             self._n_ahead = max(1, DRAWN_AHEAD // max(1, *self._lengths))
             self._bits = np.empty((len(rates), self._n_ahead, max(self._lengths)), np.uint16)
             self._least = np.array([round(rate * LEVELS) for rate in rates], np.uint16)[:, None, None]
@@ -70,16 +70,14 @@ class PackedDropout:
             if self._batch % self._n_ahead == 0:
                 self._draw()
         (_, batch, width), masks = mask.shape, mask.numpy()
-        for members, n_drawn, widths in self._alike:
-            n_rows, n_units = min(n_drawn, batch), widths[layer]
-            start = sum(_length(n_drawn, before) for before in widths[:layer])
-            bits = self._bits[members, self._batch % self._n_ahead, start : start + n_rows * n_units]
-            is_kept = bits.reshape(-1, n_rows, n_units) >= self._least[members]
-            np.multiply(is_kept, self._factors[members], out=masks[members, :n_rows, :n_units])
+        for members, n_drawn in self._alike:
+            n_rows = min(n_drawn, batch)
+            start = sum(_length(n_drawn, before) for before in self._widths[:layer])
+            bits = self._bits[members, self._batch % self._n_ahead, start : start + n_rows * width]
+            is_kept = bits.reshape(-1, n_rows, width) >= self._least[members]
+            np.multiply(is_kept, self._factors[members], out=masks[members, :n_rows])
             if n_rows < batch:
                 masks[members, n_rows:] = 1.0
-            if n_units < width:
-                masks[members, :, n_units:] = 1.0
         return mask
 
     def _draw(self) -> None:

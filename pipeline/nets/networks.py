@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -97,6 +97,10 @@ class Network(Protocol):
         """Name -> shape of one member's parameters, in the order of `ParameterPack`'s columns."""
         ...
 
+    def without_start(self) -> Network:
+        """Return it with the default start: equal for networks that can train in one pack."""
+        ...
+
     def initial_row(self, generator: torch.Generator) -> Tensor:
         """(numbers,) one member's initial parameters, drawn on the CPU so that every device starts alike."""
         ...
@@ -165,6 +169,11 @@ class MLP:
             if self.activation == "prelu" and not is_last:
                 infos[f"slope_{layer}"] = ParameterInfo((1, 1), False)
         return infos
+
+    def without_start(self) -> MLP:
+        """See `Network`."""
+        numbers = replace(self.numbers, frequency_scale=NumberEmbedding.frequency_scale)
+        return replace(self, initialisation="torch", numbers=numbers)
 
     def initial_row(self, generator: torch.Generator) -> Tensor:
         """(numbers,) one member's initial parameters, drawn on the CPU so that every device starts alike."""

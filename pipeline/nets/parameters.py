@@ -56,22 +56,6 @@ class ParameterPack:
         torch.cat([part.flatten() for part in parts], out=self.gradient)
 
 
-def resized(rows: Tensor, infos: Mapping[str, ParameterInfo], wanted: Mapping[str, ParameterInfo]) -> Tensor:
-    """rows (members, numbers) of parameters `infos` as rows of the same parameters in the shapes `wanted`.
-
-    What a shape lacks is cut off at its end; what it has more is 0.
-    """
-    if infos == wanted:
-        return rows
-    n_members, parts = len(rows), []
-    for name, view in views_of(infos, rows).items():
-        part = rows.new_zeros(n_members, *wanted[name].shape)
-        common = tuple(slice(min(sizes)) for sizes in zip(view.shape, part.shape, strict=True))
-        part[common] = view[common]
-        parts.append(part.flatten(1))
-    return torch.cat(parts, dim=1)
-
-
 def blocks_of(infos: Mapping[str, ParameterInfo], buffer: Tensor, n_members: int) -> dict[str, Tensor]:
     """Name -> (members, *shape) block of a buffer that holds the parameters one after the other."""
     sizes = [n_members * math.prod(info.shape) for info in infos.values()]

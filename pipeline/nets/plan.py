@@ -35,7 +35,7 @@ class Member:
     betas: tuple[float, float] = (0.9, 0.999)
     label_smoothing: float = 0.0
     schedule: ScheduleName = "constant"
-    network: Network | None = None  # its own, where it starts otherwise than the pack's, or is narrower: see `merging`
+    network: Network | None = None  # its own, where it starts otherwise than the pack's
 
     @property
     def update_numbers(self) -> UpdateNumbers:

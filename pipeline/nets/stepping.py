@@ -81,7 +81,7 @@ class _Batches:
     ) -> None:
         self.plan, self.members, self.y = plan, members, data.y.flatten(0, 1)
         self.loss = plan.loss.of_members([member.label_smoothing for member in members], data.y.device)
-        self.hidden_sizes = [(member.network or network).hidden_sizes for member in members]
+        self.hidden_sizes = network.hidden_sizes
         self.n_heads = network.n_heads
         self.n_batches = [-(-len(member.train_rows) // plan.batch_size) for member in members]
         widest = min(plan.batch_size, max((len(member.train_rows) for member in members), default=0))

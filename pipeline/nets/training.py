@@ -20,7 +20,7 @@ from pipeline.base.interruption import Stopped
 from pipeline.base.seeds import derive_seed
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.networks import Network
-from pipeline.nets.parameters import ParameterPack, resized
+from pipeline.nets.parameters import ParameterPack
 from pipeline.nets.plan import Member, PackData, Plan, Rows
 from pipeline.nets.stepping import Epoch, make_steps
 
@@ -367,10 +367,8 @@ def _together(views: Sequence[int], rows: Sequence[Rows | None]) -> list[list[in
 
 
 def _initial_row(network: Network, member: Member) -> Tensor:
-    """(1, numbers of `network`): the member's own network, with zeros where it is narrower."""
-    own = member.network or network
-    row = own.initial_row(_generator("cpu", member.seed, "initial"))
-    return resized(row[None], own.parameter_infos(), network.parameter_infos())
+    """(1, numbers of `network`) the member's start."""
+    return (member.network or network).initial_row(_generator("cpu", member.seed, "initial"))[None]
 
 
 def _generator(device: str, *path: int | str) -> torch.Generator:

@@ -38,7 +38,7 @@ def test_gradients_equal_autograds(
     y = torch.randint(3, (MEMBERS, n_rows)) if len(hidden_sizes) == 1 else numbers(MEMBERS, n_rows, 3, seed=3)
 
     def dropout() -> PackedDropout | None:
-        sizes = [BATCH] * MEMBERS, [hidden_sizes] * MEMBERS
+        sizes = [BATCH] * MEMBERS, hidden_sizes
         return PackedDropout([0.0, 0.3, 0.6], [1, 2, 3], torch.device("cpu"), *sizes) if has_dropout else None
 
     for _ in range(2):  # the second time in used buffers

@@ -497,13 +497,13 @@ def test_a_member_without_valid_rows_trains_to_the_end(patience: int | None) -> 
 
 
 def company() -> list[Member]:
-    """Everything that has a state: dropout, unequal rows and widths, one that breaks down, one that stops early."""
-    narrow = dataclasses.replace(NETWORK, hidden_sizes=(3, 5))
+    """Everything that has a state: dropout, unequal rows and starts, one that breaks down, one that stops early."""
+    other = dataclasses.replace(NETWORK, initialisation="he")
     return [
-        make_member(0, dropout=0.3, schedule="cosine", momentum=0.9, network=narrow),
+        make_member(0, dropout=0.3, schedule="cosine", momentum=0.9, network=other),
         make_member(1, 37, dropout=0.1, lr=1e38, momentum=0.9),
         make_member(2, 65, dropout=0.5, schedule="cosine", momentum=0.8),
-        make_member(3, lr=0.003, betas=(0.8, 0.99), network=narrow),
+        make_member(3, lr=0.003, betas=(0.8, 0.99), network=other),
     ]
 
 

@@ -28,10 +28,8 @@ from pipeline.models.networks.fitted import FittedNeural
 from pipeline.models.networks.tensors import SplitTensors, split_tensors
 from pipeline.nets.devices import free_memory
 from pipeline.nets.losses import REGRESSION_LOSSES, Loss, cross_entropy
-from pipeline.nets.merging import joint_of, merged, step_cost
 from pipeline.nets.networks import Network
 from pipeline.nets.optimizers import OptimizerName, ScheduleName, Update
-from pipeline.nets.parameters import resized
 from pipeline.nets.plan import Member, Plan, Precision
 from pipeline.nets.training import HistoryRow, PackResult, Score, one_by_one
 from pipeline.nets.workers import PackJob, least_pack, member_bytes, pack_sizes, run_packs
@@ -162,10 +160,10 @@ def fit_many(
     outcomes = [_Outcome(params, problem, splits, tensors, n_seeds) for params in configurations]
     jobs: list[PackJob] = []
     inside_of: list[list[tuple[int, int]]] = []  # (configuration, its member) by position in the pack
-    for group_number, numbers in enumerate(_groups(outcomes, n_seeds * len(splits), context)):
+    for group_number, numbers in enumerate(_groups(outcomes)):
         positions = [(number, m) for number in numbers for m in range(n_seeds * len(splits))]
-        first, network = outcomes[numbers[0]], joint_of(outcomes[number].fitted.network for number in numbers)
-        plan = _plan(first.params, _loss(first.params, problem), problem, stops_at_failure)
+        params, network = outcomes[numbers[0]].params, outcomes[numbers[0]].fitted.network
+        plan = _plan(params, _loss(params, problem), problem, stops_at_failure)
         data = tensors.data if context.device.type == "cpu" or network.reads_codes else tensors.dense_data
         sizes = pack_sizes(
             len(positions),
@@ -182,7 +180,7 @@ def fit_many(
             jobs.append(
                 PackJob(
                     name=f"group-{group_number}-members-{start}-{stop - 1}",
-                    network=joint_of(outcomes[number].fitted.network for number, _ in inside),
+                    network=network,
                     plan=plan,
                     data=data,
                     members=[_member(outcomes[number], splits, tensors.view_of_split, seed, m) for number, m in inside],
@@ -204,30 +202,18 @@ def fit_many(
         on_progress=on_progress,
         stop=context.stop,
     )
-    for job, inside, result in zip(jobs, inside_of, results, strict=True):
+    for inside, result in zip(inside_of, results, strict=True):
         for position, (number, member) in enumerate(inside):
-            outcomes[number].take(job.network, result, position, member)
+            outcomes[number].take(result, position, member)
     return [outcome.finished() for outcome in outcomes]
 
 
-def _groups(outcomes: Sequence[_Outcome], members_each: int, context: FitContext) -> list[list[int]]:
-    """Numbers of the configurations that train in the same packs; those of one network follow each other."""
-    by_plan: dict[str, dict[Network, list[int]]] = {}
+def _groups(outcomes: Sequence[_Outcome]) -> list[list[int]]:
+    """Numbers of the configurations that train in the same packs: those of one plan and one shape."""
+    alike: dict[tuple[str, Network], list[int]] = {}
     for number, outcome in enumerate(outcomes):
-        alike = by_plan.setdefault(outcome.params.shared(), {})
-        alike.setdefault(outcome.fitted.network, []).append(number)
-    groups = []
-    for alike in by_plan.values():
-        networks, numbers = list(alike), list(alike.values())
-        together = merged(
-            networks,
-            [len(own) * members_each for own in numbers],
-            outcomes[numbers[0][0]].params.batch_size,
-            step_cost(context.device),
-            lambda n: len(pack_sizes(n, context.n_workers, context.device)),
-        )
-        groups += [[number for i in indices for number in numbers[i]] for indices in together]
-    return groups
+        alike.setdefault((outcome.params.shared(), outcome.fitted.network.without_start()), []).append(number)
+    return list(alike.values())
 
 
 def _prune(
@@ -271,14 +257,13 @@ class _Outcome:
             is_flat=problem.target.ndim == 1,
         )
 
-    def take(self, network: Network, result: PackResult, position: int, member: int) -> None:
-        """Member `member` of the configuration was the member `position` of a pack of `network`."""
+    def take(self, result: PackResult, position: int, member: int) -> None:
+        """Member `member` of the configuration was the member `position` of a pack."""
         if position in result.failures:
             self.failure = Failed(f"{_label(member, len(self.splits))}: {result.failures[position]}")
         elif position in result.pruned and self.failure is None:
             self.failure = Pruned(max(line[0] for line in result.history.rows if line[1] == position))
-        row, own = result.matrix[position : position + 1].cpu(), self.fitted.network
-        self.rows[member] = resized(row, network.parameter_infos(), own.parameter_infos())[0]
+        self.rows[member] = result.matrix[position].cpu()
         self.best_epochs.append(int(result.best_epoch[position]))
         lines = [line for line in result.history.rows if line[1] == position]
         self.fitted.history += _epoch_scores(lines, [member] * len(lines), len(self.splits))
