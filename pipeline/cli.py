@@ -154,10 +154,10 @@ def train(
     print(f"run: {run.path}")
     if repeats:
         found = repeat_run(store, config, run, context, n_repeats=repeats)
-        scores = " ".join(f"{one['cv_score']:.5f}" for one in found["repeats"])
+        scores = " ".join(f"{one.cv_score:.5f}" for one in found.repeats)
         print(
-            f"cv {store.spec.metric}: {found['own']:.5f}, on {repeats} other cuts {scores}; "
-            f"mean {found['mean']:.5f} (sd {found['sd']:.5f})"
+            f"cv {store.spec.metric}: {found.own:.5f}, on {repeats} other cuts {scores}; "
+            f"mean {found.mean:.5f} (sd {found.sd:.5f})"
         )
 
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
 from pipeline.config.run import Part, RunConfig
+from pipeline.config.run_report import EnsembleReport, GivenUp, MemberReport, RunReport, WithoutPrune
 from pipeline.scoring.cross_validation import oof_frame, prediction_frame, predictions_of, scores_of
+from pipeline.scoring.data_check import known_trust
 from pipeline.scoring.ensembling import SMALLEST_WEIGHT, Choice, blend, choose_ensemble
 
 BEST = "best"  # preset name of the ensemble
@@ -29,7 +30,7 @@ class FinishedRun:
     kind: str  # equal for those that differ in their seeds alone
     config: RunConfig
     run: RunFolder
-    report: dict[str, Any]
+    report: RunReport
     oof: FloatArray
     test: FloatArray
     elapsed_s: float
@@ -54,11 +55,11 @@ def finished_run(
 ) -> FinishedRun:
     """The finished run of `config`; `elapsed_s` where more is known of it than the run's own report says."""
     is_classification = store.spec.task != "regression"
-    report = files.read_json(run.report)
+    report = RunReport.read(run.report)
     oof = predictions_of(files.read_parquet(run.oof), is_classification=is_classification)
     test = predictions_of(files.read_parquet(run.test), is_classification=is_classification)
     return FinishedRun(
-        label, kind, config, run, report, oof, test, report["elapsed_s"] if elapsed_s is None else elapsed_s
+        label, kind, config, run, report, oof, test, report.elapsed_s if elapsed_s is None else elapsed_s
     )
 
 
@@ -73,9 +74,12 @@ def write_ensemble(
     members: Sequence[FinishedRun],
     *,
     smallest_weight: float,
-    notes: dict[str, Any],
+    given_up: Sequence[GivenUp],
+    tuned: dict[str, RunConfig],
+    minutes: float,
+    spent_s: float,
 ) -> EnsembleRun:
-    """Choose the weights anew and write the run; `notes` go into its report."""
+    """Choose the weights anew and write the run."""
     metric, target, folds = store.spec.scorer, store.target, store.fold_of_row
     by_name = {member.run.name: member for member in members}
     oofs = {name: member.oof for name, member in by_name.items()}
@@ -100,37 +104,46 @@ def write_ensemble(
     run.report.unlink(missing_ok=True)
     files.write_parquet(run.oof, oof)
     files.write_parquet(run.test, prediction_frame(store.test_rows["id"], test))
-    report = store.record_of(run, config, cv_score, fold_scores, chosen[0].report["device"]) | {
-        "nested_score": choice.selection.nested_score,
-        "method": choice.method,
-        "nested_scores": choice.nested_scores,
-        "members": [_line(member, weights[member.run.name]) for member in chosen],
-        "without_weight": [_line(one, 0.0) for one in members if one.run.name not in weights],
-        "prune": smallest_weight,
-        "without_prune": {
-            "members": len(unpruned.selection.weights),
-            "nested_score": unpruned.selection.nested_score,
-        },
-        "n_epochs": [member.report["n_epochs"] for member in chosen],
-        "classification": None,
-    }
-    files.write_json(run.report, report | notes)
+    ensemble = EnsembleReport(
+        nested_score=choice.selection.nested_score,
+        method=choice.method,
+        nested_scores=choice.nested_scores,
+        members=[_line(member, weights[member.run.name]) for member in chosen],
+        without_weight=[_line(one, 0.0) for one in members if one.run.name not in weights],
+        prune=smallest_weight,
+        without_prune=WithoutPrune(
+            members=len(unpruned.selection.weights), nested_score=unpruned.selection.nested_score
+        ),
+        given_up=list(given_up),
+        tuned=tuned,
+        minutes=minutes,
+        spent_s=spent_s,
+    )
+    report = store.report_of(
+        run,
+        config,
+        cv_score=cv_score,
+        fold_scores=fold_scores,
+        elapsed_s=spent_s,
+        device=chosen[0].report.device,
+        parts=[part for member in chosen for part in member.report.parts],
+        last_epoch_by_fold=[],
+        classification=None,
+        trust=known_trust(store),
+        ensemble=ensemble,
+    )
+    report.write(run.report)
     return EnsembleRun(config, choice, cv_score)
 
 
-def lines_of(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """What an ensemble's report says of every run it looked at, those without weight last."""
-    return [*report["members"], *report["without_weight"]]
-
-
-def _line(member: FinishedRun, weight: float) -> dict[str, Any]:
-    return {
-        "run": member.run.name,
-        "label": member.label,
-        "weight": weight,
-        "cv_score": member.report["cv_score"],
-        "elapsed_s": round(member.elapsed_s, 2),
-    }
+def _line(member: FinishedRun, weight: float) -> MemberReport:
+    return MemberReport(
+        run=member.run.name,
+        label=member.label,
+        weight=weight,
+        cv_score=member.report.cv_score,
+        elapsed_s=round(member.elapsed_s, 2),
+    )
 
 
 def _part(config: RunConfig, weight: float) -> Part:

@@ -11,13 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
-from pipeline.base import files
 from pipeline.base.errors import PipelineError, TrainingError
 from pipeline.base.interruption import ENDED_EARLY, Stopped, on_interrupt
 from pipeline.base.progress import say
-from pipeline.best.ensemble_run import FinishedRun, ensemble_folder, finished_run, lines_of, write_ensemble
+from pipeline.best.ensemble_run import FinishedRun, ensemble_folder, finished_run, write_ensemble
 from pipeline.best.plan import (
     Candidate,
     Pace,
@@ -33,6 +32,7 @@ from pipeline.best.plan import (
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
 from pipeline.config.run import RunConfig
+from pipeline.config.run_report import GivenUp, RunReport
 from pipeline.models.run_configuration import resolved
 from pipeline.scoring.data_check import known_trust, say_trust, trust_in
 from pipeline.scoring.ensembling import SMALLEST_WEIGHT
@@ -122,7 +122,7 @@ class _Race:
     started: float
     members: list[FinishedRun] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
-    given_up: list[dict[str, str]] = field(default_factory=list)
+    given_up: list[GivenUp] = field(default_factory=list)
     weights: dict[str, float] = field(default_factory=dict)  # run -> weight
     tuned: list[Candidate] = field(default_factory=list)
     tuned_kinds: set[str] = field(default_factory=set)  # what it was tried for, with or without a find
@@ -146,11 +146,12 @@ class _Race:
         self.quick, self.floor = stopgaps_for(self.size, is_boosting_there=self.has_boosting)
         self.candidates = quick_first(found, self.quick, self.budget_s)
         self.run = ensemble_folder(self.store)
-        self.known = files.read_json(self.run.report) if self.run.is_finished else None
+        known = RunReport.read_or_none(self.run.report, otherwise="the ensemble is made again")
+        self.known = None if known is None else known.ensemble
         origins = {one.kind: one for one in self.candidates}
-        for kind, config in (self.known or {}).get("tuned", {}).items():
+        for kind, config in ({} if self.known is None else self.known.tuned).items():
             if kind in origins:
-                self._take_tuned(origins[kind], resolved(RunConfig.model_validate(config)))
+                self._take_tuned(origins[kind], resolved(config))
 
     def interrupt(self) -> None:
         """End what is running at its next checkpoint, and everything with it."""
@@ -168,24 +169,25 @@ class _Race:
 
     def take_finished(self) -> None:
         """Members of earlier calls, and the time they took."""
-        recorded = {} if self.known is None else {one["run"]: one for one in lines_of(self.known)}
+        recorded = {} if self.known is None else {one.run: one for one in self.known.looked_at}
         singles = [*self.candidates, *self.tuned]
         further = more_seeds(singles, {one.kind: 1.0 for one in singles}, self.pace)
         known = {one.config.run_name: one for one in (*singles, *further, *self.quick, self.floor)}
         for one in known.values():
             run = self.store.workspace.run(one.config.run_name)
-            if run.is_finished and files.read_json(run.report)["fingerprint"] == self.store.fingerprint(one.config):
-                self._take(one, run, elapsed_s=recorded.get(run.name, {}).get("elapsed_s"))
+            report = RunReport.read_or_none(run.report, otherwise="the run is made again")
+            if report is not None and report.fingerprint == self.store.fingerprint(one.config):
+                self._take(one, run, elapsed_s=recorded[run.name].elapsed_s if run.name in recorded else None)
         if not self.members:
             return
         names = {member.run.name for member in self.members}
         if self.known is not None and recorded.keys() <= names:
-            self.spent_before_s = float(self.known["spent_s"])
+            self.spent_before_s = self.known.spent_s
         else:
             self.spent_before_s = sum(member.elapsed_s for member in self.members)
         say(f"best: {len(self.members)} runs are there, {self.spent_before_s:.0f} s of {self.budget_s:.0f} s are spent")
-        if recorded.keys() == names and self.known is not None and self.known["prune"] == self.smallest_weight:
-            self.weights = {one["run"]: one["weight"] for one in lines_of(self.known)}
+        if recorded.keys() == names and self.known is not None and self.known.prune == self.smallest_weight:
+            self.weights = {one.run: one.weight for one in self.known.looked_at}
         else:
             self.combine()
 
@@ -340,7 +342,7 @@ class _Race:
         return min(self.left_for_next(), max(LEAST_LIMIT_S, MOST_OVER * estimate))
 
     def _give_up(self, candidate: Candidate, why: str) -> None:
-        self.given_up.append({"candidate": candidate.label, "why": why})
+        self.given_up.append(GivenUp(candidate=candidate.label, why=why))
         say(f"best: {candidate.label} is left out: {why}")
 
     def _take(self, candidate: Candidate, run: RunFolder, elapsed_s: float | None = None) -> None:
@@ -354,15 +356,16 @@ class _Race:
     def combine(self) -> None:
         """Choose the ensemble of all members; write it as a run, and its submission."""
         begun = self.clock()
-        notes = {
-            "given_up": self.given_up,
-            "tuned": {one.origin: one.config.model_dump() for one in self.tuned},
-            "minutes": self.minutes,
-            "trust": known_trust(self.store),
-            "spent_s": round(self.spent_s(), 2),
-            "elapsed_s": round(self.spent_s(), 2),
-        }
-        written = write_ensemble(self.store, self.run, self.members, smallest_weight=self.smallest_weight, notes=notes)
+        written = write_ensemble(
+            self.store,
+            self.run,
+            self.members,
+            smallest_weight=self.smallest_weight,
+            given_up=self.given_up,
+            tuned={one.origin: one.config for one in self.tuned},
+            minutes=self.minutes,
+            spent_s=round(self.spent_s(), 2),
+        )
         self.weights = written.weights
         self.stages.finish(written.config, self.run, True)
         self.combining_s = self.clock() - begun
@@ -377,36 +380,33 @@ class _Race:
         if not self.has_looked:
             self.has_looked = True
             say_trust(trust_in(self.store))
-            self.renew(trust=known_trust(self.store))
-
-    def renew(self, **changes: Any) -> None:
-        """Write the report again with other values."""
-        files.write_json(self.run.report, {**files.read_json(self.run.report), **changes})
+            RunReport.read(self.run.report).updated(trust=known_trust(self.store)).write(self.run.report)
 
     def conclude(self) -> Best:
         """The last word: the submission, what it is made of, and what time it took."""
-        report = files.read_json(self.run.report)
+        report = RunReport.read(self.run.report)
+        ensemble = report.ensemble
+        assert ensemble is not None, "the ensemble's report is another run's"
         if self.is_interrupted:
             say("best: interrupted; this is the best so far, and the same command goes on")
-        for member in sorted(lines_of(report), key=lambda one: -one["weight"]):
-            share = f"{member['weight']:6.1%}" if member["weight"] else "     -"
-            say(f"  {share}  {member['label']:<22} cv {member['cv_score']:.5f}  {member['elapsed_s']:5.0f} s")
+        for member in sorted(ensemble.looked_at, key=lambda one: -one.weight):
+            share = f"{member.weight:6.1%}" if member.weight else "     -"
+            say(f"  {share}  {member.label:<22} cv {member.cv_score:.5f}  {member.elapsed_s:5.0f} s")
         if self.smallest_weight != SMALLEST_WEIGHT:
-            before = report["without_prune"]
+            before = ensemble.without_prune
             say(
-                f"best: {len(report['members'])} runs weigh {self.smallest_weight:g} or more, nested "
-                f"{report['nested_score']:.5f}; with {SMALLEST_WEIGHT:g} it would be {before['members']} runs, "
-                f"nested {before['nested_score']:.5f}"
+                f"best: {len(ensemble.members)} runs weigh {self.smallest_weight:g} or more, nested "
+                f"{ensemble.nested_score:.5f}; with {SMALLEST_WEIGHT:g} it would be {before.members} runs, "
+                f"nested {before.nested_score:.5f}"
             )
-        submission = self.stages.finish(
-            resolved(RunConfig.model_validate(report["config"])), self.run, self.is_interrupted
-        )
-        if self.tried - {one["run"] for one in lines_of(report)} or self.known is None:
-            self.renew(given_up=self.given_up, spent_s=round(self.spent_s(), 2))
+        submission = self.stages.finish(resolved(report.config), self.run, self.is_interrupted)
+        if self.tried - {one.run for one in ensemble.looked_at} or self.known is None:
+            ensemble = ensemble.updated(given_up=self.given_up, spent_s=round(self.spent_s(), 2))
+            report.updated(ensemble=ensemble).write(self.run.report)
         say(f"best: {self.spent_s():.0f} s of {60 * self.minutes:.0f} s")
         return Best(submission, self.run, self.is_interrupted)
 
     def fail(self) -> NoReturn:
         """Raise what happened to every candidate."""
-        first = self.given_up[0]["why"] if self.given_up else "there was no candidate"
+        first = self.given_up[0].why if self.given_up else "there was no candidate"
         raise TrainingError("no model could be trained", where="preset best", hint=f"The first said: {first}")

@@ -25,6 +25,7 @@ from pipeline.competition.problem import Problem
 from pipeline.competition.tables import load_tables
 from pipeline.competition.workspace import RunFolder, Workspace
 from pipeline.config.run import RunConfig
+from pipeline.config.run_report import RunReport
 from pipeline.config.spec import CompetitionSpec
 from pipeline.config.types import Label
 
@@ -207,26 +208,22 @@ class FeatureStore:
             **({"rows": self.n_rows} if self.n_rows is not None else {}),
         }
 
-    def record_of(
-        self, run: RunFolder, config: RunConfig, cv_score: float, fold_scores: list[float], device: str
-    ) -> dict[str, Any]:
-        """What every run's report says: what it is of, how it scored, what made it and when."""
-        return {
-            "run": run.name,
-            "competition": self.workspace.competition,
-            "data": self.manifest.data,
-            "is_sample": self.is_sample,
-            "config": config.model_dump(),
-            "metric": self.spec.metric,
-            "cv_score": cv_score,
-            "fold_scores": fold_scores,
-            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "device": device,
-            "fingerprint": self.fingerprint(config),
-            "folds_sha256": self.manifest.folds_sha256,
-            "git_commit": files.git_commit(self.workspace.root),
-            "versions": files.versions(),
-        }
+    def report_of(self, run: RunFolder, config: RunConfig, **of_the_run: Any) -> RunReport:
+        """A run's report, from what the run alone knows: the other keys of `RunReport`."""
+        return RunReport(
+            run=run.name,
+            competition=self.workspace.competition,
+            data=self.manifest.data,
+            is_sample=self.is_sample,
+            config=config,
+            metric=self.spec.metric,
+            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            fingerprint=self.fingerprint(config),
+            folds_sha256=self.manifest.folds_sha256,
+            git_commit=files.git_commit(self.workspace.root),
+            versions=files.versions(),
+            **of_the_run,
+        )
 
 
 def given_class_weights(wanted: Mapping[str, float], classes: Sequence[Label], *, where: str) -> FloatArray:

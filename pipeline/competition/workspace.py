@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.base.errors import ArtifactError, did_you_mean
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -63,6 +65,14 @@ class Workspace:
     def run(self, name: str) -> RunFolder:
         """The artifacts of the run `name`."""
         return RunFolder(self.runs / name)
+
+    def finished_run(self, name: str) -> RunFolder:
+        """The finished run called `name`. Raises ArtifactError naming the nearest."""
+        known = [path.parent.name for path in sorted(self.runs.glob("*/report.json"))]
+        if name not in known:
+            hint = did_you_mean(name, known) or "Train one first: `pipeline train`."
+            raise ArtifactError(f"there is no finished run {name!r}", where=str(self.runs), hint=hint)
+        return self.run(name)
 
     @property
     def kernels(self) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pipeline.config.artifact import Artifact, Record
+from pipeline.config.artifact import Artifact, FiniteOrNone, Record
 from pipeline.config.run import FinalStrategy, RunConfig
 
 
@@ -67,3 +67,84 @@ class Provenance(Artifact):
     made_at: str  # ISO, UTC
     elapsed_s: float
     kernel: NotebookVersion | None
+
+
+class Repeat(Record):
+    """A run's configuration on another cut of the folds."""
+
+    fold_seed: int
+    cv_score: float
+    fold_scores: list[float]
+
+
+class Repeats(Artifact):
+    """`runs/<run>/repeats.json`: mean and standard deviation over the run's own cut and the others."""
+
+    WHAT: ClassVar[str] = "a record of repeats"
+
+    format: Literal[1] = 1
+    fingerprint: str
+    own: float
+    mean: float
+    sd: float
+    repeats: list[Repeat]
+
+
+class CheckpointMark(Artifact):
+    """`checkpoints/fingerprint.json`: whose checkpoints these are."""
+
+    WHAT: ClassVar[str] = "a mark of checkpoints"
+
+    format: Literal[1] = 1
+    fingerprint: str
+
+
+class FoldsSeen(Record):
+    """A configuration's score on the folds it was chosen by, and on others."""
+
+    tuned_folds: FiniteOrNone
+    fresh_folds: list[FiniteOrNone]
+
+
+class Confirmation(Record):
+    """The best trials and the untuned default, scored again on folds the study has not seen."""
+
+    default: FoldsSeen
+    chosen: FoldsSeen
+    candidates: list[FoldsSeen]
+    lead_on_tuned_folds: FiniteOrNone
+    lead_on_fresh_folds: FiniteOrNone
+
+
+class EnsembleComparison(Record):
+    """The numbers behind the choice between an ensemble of trials and a single one."""
+
+    is_chosen: bool
+    weights: dict[str, float]  # trial -> weight
+    selection_score: FiniteOrNone
+    nested_score: FiniteOrNone
+    single_nested_score: FiniteOrNone
+    single_seeds: int
+    lead: FiniteOrNone
+    lead_error: FiniteOrNone
+
+
+class TuningResult(Artifact):
+    """`tuning/<model>/best.json`: the configuration that tuning found, and how far it is to be believed."""
+
+    WHAT: ClassVar[str] = "a result of tuning"
+    REMEDY: ClassVar[str] = "Delete {path}; `make tune` writes it again from the trials that are there."
+
+    format: Literal[1] = 1
+    study: str
+    n_trials: int
+    metric: str
+    cv_score: float
+    n_train_rows: int
+    is_of_all_rows: bool
+    confirmation: Confirmation | None
+    ensemble: EnsembleComparison | None
+    config: RunConfig
+    features: str  # fingerprint of the features it is of
+    is_sample: bool
+    written_at: str  # ISO, UTC

@@ -5,19 +5,25 @@ Knows arrays, folds of rows and a metric.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from pipeline.base.arrays import FloatArray
+from pipeline.config.run_report import (
+    Adjustment,
+    CalibrationKind,
+    ProbabilityQuality,
+    ProbabilityReport,
+    ReliabilityBin,
+    RunReport,
+    ThresholdReport,
+)
 from pipeline.metrics import METRICS, Metric
 from pipeline.scoring.calibration import (
-    CalibrationKind,
-    Calibrator,
+    apply_calibrator,
     expected_calibration_error,
     fit_calibrator,
     reliability_table,
@@ -26,19 +32,11 @@ from pipeline.scoring.cross_fitting import cross_fitted, parts_of
 from pipeline.scoring.thresholds import best_threshold, moved_to_half
 
 
-class Adjustment(BaseModel):
-    """What is done to probabilities of rows that are not train rows; learned from all out-of-fold predictions."""
-
-    model_config = ConfigDict(frozen=True)
-
-    calibrator: Calibrator | None = None
-    threshold: float | None = None
-
-    def __call__(self, probability: FloatArray) -> FloatArray:
-        """(rows, classes) -> (rows, classes): calibrated, and with the threshold moved to 0.5."""
-        if self.calibrator is not None:
-            probability = self.calibrator(probability)
-        return probability if self.threshold is None else moved_to_half(probability, self.threshold)
+def apply_adjustment(adjustment: Adjustment, probability: FloatArray) -> FloatArray:
+    """(rows, classes) -> (rows, classes): calibrated, and with the threshold moved to 0.5."""
+    if adjustment.calibrator is not None:
+        probability = apply_calibrator(adjustment.calibrator, probability)
+    return probability if adjustment.threshold is None else moved_to_half(probability, adjustment.threshold)
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Adjusted:
 
     probability: FloatArray
     adjustment: Adjustment
-    report: dict[str, Any]
+    report: ProbabilityReport
 
 
 def adjust(
@@ -64,24 +62,27 @@ def adjust(
     its reliability table is that of the probabilities before any threshold moved them.
     """
     parts = parts_of(fold_of_row, codes)
-    report: dict[str, Any] = {"calibration": calibration or "none", "before": _quality(codes, probability)}
-    calibrated, _ = cross_fitted(_Fit(calibration, None), parts, codes, probability)
-    if calibration is not None:
-        report["after"] = _quality(codes, calibrated)
-    report["reliability"] = reliability_table(codes, calibrated).to_dict("records")
+    calibrated, _ = cross_fitted(_Fit(calibration, None), apply_adjustment, parts, codes, probability)
     fit = _Fit(calibration, metric if has_threshold else None)
     adjustment = fit(codes, probability)
-    if adjustment.calibrator is not None and calibration == "temperature":
-        report["temperature"] = adjustment.calibrator.temperature
-    if not has_threshold:
-        return Adjusted(calibrated, adjustment, report)
-    adjusted, by_part = cross_fitted(fit, parts, codes, probability)
-    report["threshold"] = {
-        "value": adjustment.threshold,
-        "by_part": [one.threshold for one in by_part],
-        "score_at_half": metric(codes, calibrated),
-        "score_cross_fitted": metric(codes, adjusted),
-    }
+    adjusted, threshold = calibrated, None
+    if adjustment.threshold is not None:
+        adjusted, by_part = cross_fitted(fit, apply_adjustment, parts, codes, probability)
+        threshold = ThresholdReport(
+            value=adjustment.threshold,
+            by_part=[one.threshold for one in by_part if one.threshold is not None],
+            score_at_half=metric(codes, calibrated),
+            score_cross_fitted=metric(codes, adjusted),
+        )
+    calibrator, table = adjustment.calibrator, reliability_table(codes, calibrated)
+    report = ProbabilityReport(
+        calibration=calibration or "none",
+        temperature=calibrator.temperature if calibrator is not None and calibration == "temperature" else None,
+        before=_quality(codes, probability),
+        after=None if calibration is None else _quality(codes, calibrated),
+        reliability=[ReliabilityBin.model_validate(row) for row in table.to_dict("records")],
+        threshold=threshold,
+    )
     return Adjusted(adjusted, adjustment, report)
 
 
@@ -96,19 +97,19 @@ class _Fit:
         calibrator = None if self.calibration is None else fit_calibrator(self.calibration, codes, probability)
         if self.metric is None:
             return Adjustment(calibrator=calibrator)
-        calibrated = probability if calibrator is None else calibrator(probability)
+        calibrated = probability if calibrator is None else apply_calibrator(calibrator, probability)
         return Adjustment(calibrator=calibrator, threshold=best_threshold(self.metric, codes, calibrated))
 
 
-def adjusted_as_reported(report: Mapping[str, Any], prediction: FloatArray) -> FloatArray:
-    """What a run's `report.json` says is done to predictions of new rows; nothing in a regression."""
-    classification = report.get("classification")
-    return prediction if classification is None else Adjustment.model_validate(classification["adjustment"])(prediction)
+def adjusted_as_reported(report: RunReport, prediction: FloatArray) -> FloatArray:
+    """What a run's report says is done to predictions of new rows; nothing in a regression."""
+    found = report.classification
+    return prediction if found is None else apply_adjustment(found.adjustment, prediction)
 
 
-def _quality(codes: NDArray[Any], probability: FloatArray) -> dict[str, float]:
-    return {
-        "log_loss": METRICS["log_loss"](codes, probability),
-        "brier": METRICS["brier"](codes, probability),
-        "expected_calibration_error": expected_calibration_error(codes, probability),
-    }
+def _quality(codes: NDArray[Any], probability: FloatArray) -> ProbabilityQuality:
+    return ProbabilityQuality(
+        log_loss=METRICS["log_loss"](codes, probability),
+        brier=METRICS["brier"](codes, probability),
+        expected_calibration_error=expected_calibration_error(codes, probability),
+    )

@@ -5,16 +5,14 @@ Knows class codes and probabilities (rows, classes).
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from pipeline.base.arrays import FloatArray
-
-CalibrationKind = Literal["temperature", "isotonic"]
+from pipeline.config.run_report import CalibrationKind, Calibrator
 
 HOTTEST = 20.0  # temperatures are sought between 1 / HOTTEST and HOTTEST
 SMALLEST = 1e-12  # a probability of 0 has no logarithm
@@ -44,28 +42,19 @@ def expected_calibration_error(codes: NDArray[Any], probability: FloatArray, *, 
     return float((gap * table["rows"]).sum() / table["rows"].sum())
 
 
-class Calibrator(BaseModel):
-    """A fitted map of probabilities to probabilities.
+def apply_calibrator(calibrator: Calibrator, probability: FloatArray) -> FloatArray:
+    """Calibrate (rows, classes) probabilities; rows sum to 1.
 
     Temperature: p^(1/T), renormalised; no label changes. Isotonic: each class's probability by its own rising steps,
     renormalised (of two classes the second's steps speak for both).
     """
-
-    model_config = ConfigDict(frozen=True)
-
-    kind: CalibrationKind
-    temperature: float = 1.0
-    steps: list[tuple[list[float], list[float]]] = []  # by class: probability before -> after, linear in between
-
-    def __call__(self, probability: FloatArray) -> FloatArray:
-        """(rows, classes) -> (rows, classes); rows sum to 1."""
-        if self.kind == "temperature":
-            return _tempered(probability, self.temperature)
-        if len(self.steps) == 1:
-            positive = np.interp(probability[:, 1], *self.steps[0])
-            return np.column_stack([1.0 - positive, positive])
-        by_class = [np.interp(probability[:, j], *steps) for j, steps in enumerate(self.steps)]
-        return _rows_of_one(np.column_stack(by_class))
+    if calibrator.kind == "temperature":
+        return _tempered(probability, calibrator.temperature)
+    if len(calibrator.steps) == 1:
+        positive = np.interp(probability[:, 1], *calibrator.steps[0])
+        return np.column_stack([1.0 - positive, positive])
+    by_class = [np.interp(probability[:, j], *steps) for j, steps in enumerate(calibrator.steps)]
+    return _rows_of_one(np.column_stack(by_class))
 
 
 def fit_calibrator(kind: CalibrationKind, codes: NDArray[Any], probability: FloatArray) -> Calibrator:

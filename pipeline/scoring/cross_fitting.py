@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
 
-FittedT = TypeVar("FittedT", bound=Callable[[FloatArray], FloatArray])
+FittedT = TypeVar("FittedT")
 
 N_PARTS = 5  # of a single holdout, which has no other folds
 
 
 def cross_fitted(
     fit: Callable[[NDArray[Any], FloatArray], FittedT],
+    apply: Callable[[FittedT, FloatArray], FloatArray],
     part_of_row: NDArray[np.int64],
     codes: NDArray[Any],
     probability: FloatArray,
@@ -30,7 +31,7 @@ def cross_fitted(
     for part in np.unique(part_of_row):
         is_inside = part_of_row == part
         fitted.append(fit(codes[~is_inside], probability[~is_inside]))
-        changed[is_inside] = fitted[-1](probability[is_inside])
+        changed[is_inside] = apply(fitted[-1], probability[is_inside])
     assert np.isfinite(changed).all(), "a row was left out"
     return changed, fitted
 

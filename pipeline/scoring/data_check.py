@@ -6,17 +6,16 @@ Knows feature stores; knows nothing of runs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from pipeline.base import files
 from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
+from pipeline.config.run_report import DataCheck, Finding, Trust
 from pipeline.encoders.target import transform_target
 
 FEW_ROWS, FEW_COLUMNS = 2_000, 50  # of each table, drawn: what a run looks at, in about a second; `check` looks at more
@@ -25,34 +24,10 @@ FEW_PARTS, FEW_ROUNDS = 2, 25  # of a look at few rows: folds, and trees that te
 OnProgress = Callable[[float, str], None]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line."""
-
-    mark: Literal["ok", "look"]
-    text: str
-
-
-@dataclass(frozen=True)
-class Trust:
-    """The findings, and the numbers behind the first two."""
-
-    n_rows: int  # of each table, at most, that were looked at (repeated rows: all were)
-    n_columns: int  # that were looked at
-    adversarial_auc: float  # of telling test rows from train rows; 0.5: not at all
-    repeated_train_rows: int  # equal to an earlier one in all features
-    contradicting_train_rows: int  # of these, with another target
-    test_rows_in_train: int  # equal to a train row in all features
-    findings: list[Finding]
-
-
-def known_trust(store: FeatureStore) -> dict[str, Any] | None:
+def known_trust(store: FeatureStore) -> Trust | None:
     """What was found for these features, as a run's report carries it; None when nobody looked."""
-    path = _path(store)
-    if not path.exists():
-        return None
-    kept: dict[str, Any] = files.read_json(path)
-    return kept["trust"] if kept["fingerprint"] == store.manifest.fingerprint else None
+    kept = DataCheck.read_or_none(_path(store), otherwise="the data is checked again")
+    return kept.trust if kept is not None and kept.fingerprint == store.manifest.fingerprint else None
 
 
 def trust_in(
@@ -60,10 +35,10 @@ def trust_in(
 ) -> Trust:
     """Look, unless somebody has looked at as many rows of these features, and keep what is found."""
     known = known_trust(store)
-    if known is not None and known["n_rows"] >= n_rows:
-        return Trust(**{**known, "findings": [Finding(**one) for one in known["findings"]]})
+    if known is not None and known.n_rows >= n_rows:
+        return known
     found = _looked(store, n_rows, n_columns, on_progress or (lambda _, __: None))
-    files.write_json(_path(store), {"fingerprint": store.manifest.fingerprint, "trust": asdict(found)})
+    DataCheck(fingerprint=store.manifest.fingerprint, trust=found).write(_path(store))
     return found
 
 
@@ -124,7 +99,9 @@ def _of_duplicates(found: Any) -> Finding:
     )
     if not found.within_train and not found.across:
         return Finding("ok", text)
-    return Finding("look", f"{text}; equal rows in two folds flatter the score: a group fold keeps them together")
+    return Finding(
+        mark="look", text=f"{text}; equal rows in two folds flatter the score: a group fold keeps them together"
+    )
 
 
 def _of_shift(shift: Any) -> Finding:
@@ -134,7 +111,9 @@ def _of_shift(shift: Any) -> Finding:
     if shift.auc < AUC_OF_SHIFT:
         return Finding("ok", text)
     told = ", ".join(f"{name} (-{lost:.3f} without)" for name, lost in shift.columns.items())
-    return Finding("look", f"{text}, by {told or 'many columns together'}: expect another score there than in cv")
+    return Finding(
+        mark="look", text=f"{text}, by {told or 'many columns together'}: expect another score there than in cv"
+    )
 
 
 def _of_order(store: FeatureStore, rows: np.ndarray, target: np.ndarray, n_parts: int) -> list[Finding]:
@@ -168,6 +147,8 @@ def _of_columns(
     too_good = [name for name in best if told[name] > TOO_GOOD]
     if too_good:
         shown = ", ".join(f"{name} ({told[name]:.1%})" for name in too_good[:5])
-        return Finding("look", f"too good to be true alone: {shown}; is it known when the prediction is made?")
+        return Finding(
+            mark="look", text=f"too good to be true alone: {shown}; is it known when the prediction is made?"
+        )
     shown = ", ".join(f"{name} {told[name]:.0%}" for name in best[:3])
     return Finding("ok", f"no single column tells more than {TOO_GOOD:.0%} of the target; the most: {shown}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,10 +18,11 @@ from pipeline.competition.folds import NEVER_VALIDATED, FoldArray, splits_of
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import part_folder
 from pipeline.config.run import RunConfig
+from pipeline.config.run_report import ClassificationReport, ClassReport
 from pipeline.metrics import class_scores
 from pipeline.models.base import EpochScores, FitContext, Model
 from pipeline.models.registry import make_model
-from pipeline.scoring.adjustment import Adjusted, adjust
+from pipeline.scoring.adjustment import Adjusted, adjust, apply_adjustment
 from pipeline.scoring.cross_validation import CVResult, cross_validate, oof_frame
 from pipeline.scoring.ensembling import blend
 
@@ -34,7 +34,7 @@ class RunResult:
     results: list[CVResult]  # of the parts
     oof: pd.DataFrame  # as `oof_frame` makes it
     test_prediction: FloatArray
-    classification: dict[str, Any] | None  # the report's part on classes
+    classification: ClassificationReport | None  # the report's part on classes
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ class RunWork:
         classification = None
         if store.spec.task != "regression":
             adjusted, classification = _adjusted(store, self.config, self.has_threshold, fold_of_row, oof_prediction)
-            oof_prediction, test_prediction = adjusted.probability, adjusted.adjustment(test_prediction)
+            oof_prediction = adjusted.probability
+            test_prediction = apply_adjustment(adjusted.adjustment, test_prediction)
         oof = oof_frame(store.train_rows["id"], fold_of_row, store.target, oof_prediction)
         return RunResult(results, oof, test_prediction, classification)
 
@@ -117,7 +118,7 @@ def _has_threshold(store: FeatureStore, config: RunConfig) -> bool:
 
 def _adjusted(
     store: FeatureStore, config: RunConfig, has_threshold: bool, fold_of_row: FoldArray, oof_prediction: FloatArray
-) -> tuple[Adjusted, dict[str, Any]]:
+) -> tuple[Adjusted, ClassificationReport]:
     """Out-of-fold probabilities calibrated and decided as the run wants it; the report's part on classes."""
     is_validated = fold_of_row != NEVER_VALIDATED
     codes = store.target[is_validated].astype(np.int64)
@@ -132,11 +133,11 @@ def _adjusted(
     whole = np.full_like(oof_prediction, np.nan)
     whole[is_validated] = found.probability
     by_class = zip(store.classes, class_scores(codes, found.probability), strict=True)
-    report = {
-        "by_class": [{"class": label, **scores._asdict()} for label, scores in by_class],
-        "probabilities": found.report,
-        "adjustment": found.adjustment.model_dump(),
-    }
+    report = ClassificationReport(
+        by_class=[ClassReport(label=label, **scores._asdict()) for label, scores in by_class],
+        probabilities=found.report,
+        adjustment=found.adjustment,
+    )
     return replace(found, probability=whole), report
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pipeline.base.progress import progress_bar
 from pipeline.competition.store import FeatureStore
-from pipeline.scoring.data_check import Finding, trust_in
+from pipeline.config.run_report import Finding
+from pipeline.scoring.data_check import trust_in
 from pipeline.scoring.leaks import MOST_ROWS
 
 

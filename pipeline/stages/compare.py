@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from scipy.stats import t as student
 
-from pipeline.base import files
-from pipeline.base.errors import ArtifactError, did_you_mean
+from pipeline.base.errors import ArtifactError
 from pipeline.competition.workspace import Workspace
+from pipeline.config.run_report import RunReport
 from pipeline.metrics import METRICS
 from pipeline.scoring.fold_noise import fold_noise
 
@@ -22,19 +20,19 @@ def compare_runs(workspace: Workspace, first: str, second: str) -> list[str]:
     The interval allows for training sets that overlap (`fold_noise`). Raises ArtifactError for runs that are not there
     or were made on other folds.
     """
-    one, other = _report(workspace, first), _report(workspace, second)
-    if one["folds_sha256"] != other["folds_sha256"]:
+    one, other = (RunReport.read(workspace.finished_run(name).report) for name in (first, second))
+    if one.folds_sha256 != other.folds_sha256:
         raise ArtifactError(
             "the two runs were made on different folds", where=f"{first}, {second}", hint="Train the older one again."
         )
-    a, b = np.array(one["fold_scores"]), np.array(other["fold_scores"])
+    a, b = np.array(one.fold_scores), np.array(other.fold_scores)
     if len(a) < 2:
         raise ArtifactError("one fold makes no pairs", where=first, hint="Use two folds or more.")
-    gains = METRICS[one["metric"]].gain(b, a)
+    gains = METRICS[one.metric].gain(b, a)
     mean = float(gains.mean())
     width = float(student.ppf(0.5 + CONFIDENCE / 2, len(a) - 1)) * fold_noise(a, b)
     lines = [f"fold {k}: {x:.5f}  {y:.5f}  {gain:+.5f}" for k, (x, y, gain) in enumerate(zip(a, b, gains, strict=True))]
-    lines.append(f"cv {one['metric']}: {one['cv_score']:.5f}  {other['cv_score']:.5f}")
+    lines.append(f"cv {one.metric}: {one.cv_score:.5f}  {other.cv_score:.5f}")
     lines.append(
         f"{second} is better by {mean:+.5f} a fold, "
         f"{CONFIDENCE:.0%} interval {mean - width:+.5f} to {mean + width:+.5f}"
@@ -44,12 +42,3 @@ def compare_runs(workspace: Workspace, first: str, second: str) -> list[str]:
         f"{second if mean > 0 else first} is better" if is_certain else "these folds do not tell which one is better"
     )
     return lines
-
-
-def _report(workspace: Workspace, name: str) -> dict[str, Any]:
-    known = [path.parent.name for path in sorted(workspace.runs.glob("*/report.json"))]
-    if name not in known:
-        hint = did_you_mean(name, known) or "Train one first: `pipeline train`."
-        raise ArtifactError(f"there is no finished run {name!r}", where=str(workspace.runs), hint=hint)
-    report: dict[str, Any] = files.read_json(workspace.run(name).report)
-    return report

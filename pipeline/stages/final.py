@@ -19,6 +19,7 @@ from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder, part_folder
 from pipeline.config.records import Provenance
 from pipeline.config.run import RunConfig
+from pipeline.config.run_report import RunReport
 from pipeline.kaggle.submission import check_submission, make_submission
 from pipeline.models.base import FitContext
 from pipeline.models.registry import make_model
@@ -43,13 +44,14 @@ def make_final(
     strategy, reason = final_strategy(store, config)
     if is_interim:
         strategy, reason = "average", "the best so far"
-    report = files.read_json(run.report)
+    report = RunReport.read(run.report)
+    nested_score = None if report.ensemble is None else report.ensemble.nested_score
     submission_path = store.workspace.submissions / f"{run.name}.csv"
     provenance_path = submission_path.with_suffix(".json")
     known = Provenance.read_or_none(provenance_path, otherwise="the submission is made again")
     if known is not None and submission_path.exists():
-        is_same = known.fingerprint == report["fingerprint"] and known.final == strategy
-        is_same = is_same and known.nested_score == report.get("nested_score")
+        is_same = known.fingerprint == report.fingerprint and known.final == strategy
+        is_same = is_same and known.nested_score == nested_score
         if is_same and known.sha256 == files.sha256_of(submission_path):
             if not is_interim:
                 say(f"final: {submission_path} is up to date")
@@ -62,7 +64,7 @@ def make_final(
         shutil.rmtree(run.final_model, ignore_errors=True)  # of an earlier refit; `predict` takes what is submitted
         prediction = predictions_of(files.read_parquet(run.test), is_classification=is_classification)
     else:
-        prediction = _refit(store, config, run, report["n_epochs"], context)
+        prediction = _refit(store, config, run, report, context)
     test_ids = store.test_rows["id"]
     submission = make_submission(store.spec, store.classes, store.sample_submission, test_ids, prediction)
     check_submission(store.spec, store.classes, store.sample_submission, submission)
@@ -74,13 +76,13 @@ def make_final(
         n_rows=len(submission),
         data=store.manifest.data,
         is_sample=store.is_sample,
-        metric=report["metric"],
-        cv_score=report["cv_score"],
-        nested_score=report.get("nested_score"),
+        metric=report.metric,
+        cv_score=report.cv_score,
+        nested_score=nested_score,
         final=strategy,
         final_reason=reason,
-        fingerprint=report["fingerprint"],
-        config=report["config"],
+        fingerprint=report.fingerprint,
+        config=report.config,
         raw_files={name: file.sha256 for name, file in store.manifest.raw_files.items()},
         git_commit=files.git_commit(store.workspace.root),
         versions=files.versions(),
@@ -103,23 +105,22 @@ def _refit(
     store: FeatureStore,
     config: RunConfig,
     run: RunFolder,
-    n_epochs: int | list[int | None] | None,
+    report: RunReport,
     context: FitContext,
 ) -> FloatArray:
     """Train as many members as cross-validation had, on all train rows; keep them; predict the test rows."""
     every_row = Split(np.arange(len(store.train_rows)), np.arange(0))
     checkpoints = run.path / "final_checkpoints"
     parts, predictions = config.weighted_parts, []
-    epochs = n_epochs if isinstance(n_epochs, list) else [n_epochs]
     with progress_bar("final") as update:
-        for number, ((_, part), part_epochs) in enumerate(zip(parts, epochs, strict=True)):
+        for number, ((_, part), found) in enumerate(zip(parts, report.parts, strict=True)):
 
             def on_progress(share: float, _: object, number: int = number) -> None:
                 update((number + share) / len(parts), "")
 
             problem = store.problem(part)
             model = make_model(part.model, part.params, where=f"preset {config.preset}")
-            model = model if part_epochs is None else model.with_epochs(part_epochs)
+            model = model if found.n_epochs is None else model.with_epochs(found.n_epochs)
             fitted = model.fit(
                 problem,
                 [every_row],
@@ -132,7 +133,7 @@ def _refit(
             predictions.append(fitted.predict(problem.test, [0]))
             fitted.save(part_folder(run.final_model, number, len(parts)))
     prediction = blend(predictions, [weight for weight, _ in parts], store.spec.scorer)
-    prediction = adjusted_as_reported(files.read_json(run.report), prediction)
+    prediction = adjusted_as_reported(report, prediction)
     files.write_parquet(run.path / "final_test.parquet", prediction_frame(store.test_rows["id"], prediction))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return prediction

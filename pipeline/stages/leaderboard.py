@@ -8,10 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from pipeline.base import files
-from pipeline.base.errors import ArtifactError
 from pipeline.base.progress import say
 from pipeline.competition.workspace import Workspace
+from pipeline.config.run_report import RunReport
 from pipeline.config.spec import CompetitionSpec
 from pipeline.kaggle.client import KaggleSession, LeaderboardRow, SubmissionStatus
 from pipeline.kaggle.ledger import Entry, Ledger
@@ -89,14 +88,10 @@ def _refresh(ledger: Ledger, submissions: Sequence[SubmissionStatus]) -> None:
 
 def _fold_scores(workspace: Workspace, entry: Entry) -> fold_noise.FoldScores | None:
     """The run's fold scores, while it is still the run that was sent."""
-    run = workspace.run(entry.run)
-    if not run.is_finished:
+    report = RunReport.read_or_none(workspace.run(entry.run).report, otherwise="the run is left out")
+    if report is None or report.cv_score != entry.cv_score:
         return None
-    try:
-        report = files.read_json(run.report)
-    except ArtifactError:
-        return None
-    return np.asarray(report["fold_scores"], dtype=np.float64) if report["cv_score"] == entry.cv_score else None
+    return np.asarray(report.fold_scores, dtype=np.float64)
 
 
 def _top(rows: Sequence[LeaderboardRow], team: str) -> pd.DataFrame:

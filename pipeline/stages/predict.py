@@ -8,12 +8,12 @@ import pandas as pd
 
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
-from pipeline.base.errors import ArtifactError, did_you_mean
 from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables import load_new_rows
 from pipeline.competition.workspace import RunFolder, part_folder
 from pipeline.config.run import RunConfig
+from pipeline.config.run_report import RunReport
 from pipeline.encoders import Encodings
 from pipeline.kaggle.submission import make_submission
 from pipeline.models.arrays.boosting import import_lean
@@ -27,9 +27,9 @@ def predict_file(store: FeatureStore, run_name: str, rows: Path, output: Path, *
 
     In a process of its own only what a prediction needs is imported.
     """
-    run = find_run(store, run_name)
+    run = store.workspace.finished_run(run_name)
     if is_own_process:
-        config = RunConfig.model_validate(files.read_json(run.report)["config"])
+        config = RunReport.read(run.report).config
         import_lean(part.model for _, part in config.weighted_parts)
     new = load_new_rows(rows, store.spec.id, store.manifest.recipes)
     for note in new.notes:
@@ -50,14 +50,13 @@ class _Predictor:
 
     def of_run(self, run: RunFolder, *, is_member: bool = False) -> FloatArray:
         """The run's prediction: by its own parts, or by the fold models of the runs it is made of."""
-        report = files.read_json(run.report)
-        config = RunConfig.model_validate(report["config"])
-        parts = config.weighted_parts
+        report = RunReport.read(run.report)
+        parts = report.config.weighted_parts
         weights, metric = [weight for weight, _ in parts], self.store.spec.scorer
         last = part_folder(run.final_model, len(parts) - 1, len(parts))
         is_refitted = not is_member and (last / "model.json").exists()  # written last
-        if "members" in report and not is_refitted:
-            members = [find_run(self.store, member["run"]) for member in report["members"]]
+        if report.ensemble is not None and not is_refitted:
+            members = [self.store.workspace.finished_run(member.run) for member in report.ensemble.members]
             return blend([self.of_run(member, is_member=True) for member in members], weights, metric)
         folder = run.final_model if is_refitted else run.model
         splits = [0] if is_refitted else range(self.store.manifest.n_folds)
@@ -72,13 +71,3 @@ class _Predictor:
         if is_own not in self._with_own_features:
             self._with_own_features[is_own], _ = self.store.apply_own_features(part, self.rows)
         return self._with_own_features[is_own]
-
-
-def find_run(store: FeatureStore, name: str) -> RunFolder:
-    """The finished run called `name`. Raises ArtifactError naming the nearest."""
-    folder = store.workspace.runs
-    known = [path.parent.name for path in sorted(folder.glob("*/report.json"))]
-    if name not in known:
-        hint = did_you_mean(name, known) or "Train one first: `pipeline train`."
-        raise ArtifactError(f"there is no finished run {name!r}", where=str(folder), hint=hint)
-    return store.workspace.run(name)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from pipeline.base import files
 from pipeline.base.errors import SpecError
 from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
+from pipeline.config.records import Repeat, Repeats
 from pipeline.config.run import RunConfig
+from pipeline.config.run_report import RunReport
 from pipeline.models.base import FitContext
 from pipeline.scoring.cross_validation import scores_of
 from pipeline.scoring.run_work import RunWork
@@ -21,7 +21,7 @@ from pipeline.scoring.run_work import RunWork
 
 def repeat_run(
     store: FeatureStore, config: RunConfig, run: RunFolder, context: FitContext, *, n_repeats: int
-) -> dict[str, Any]:
+) -> Repeats:
     """Score the configuration on `n_repeats` other cuts, with other seeds, those of earlier calls included.
 
     The competition's own folds stay as they are; nothing but scores is kept. What an interrupted call finished is not
@@ -34,11 +34,10 @@ def repeat_run(
             where="--repeats",
             hint="Only folds that are drawn by a seed can be drawn again.",
         )
-    report = files.read_json(run.report)
+    report = RunReport.read(run.report)
     path, checkpoints = run.path / "repeats.json", run.path / "repeat_checkpoints"
-    known = files.read_json(path) if path.exists() else {}
-    is_same = known.get("fingerprint") == report["fingerprint"]
-    repeats: list[dict[str, Any]] = known["repeats"] if is_same else []
+    known = Repeats.read_or_none(path, otherwise="the repeats are made again")
+    repeats = [] if known is None or known.fingerprint != report.fingerprint else list(known.repeats)
     work = RunWork.of(store, config)
     for number in range(len(repeats), n_repeats):
         folder = checkpoints / str(number)
@@ -50,15 +49,21 @@ def repeat_run(
         )
         cv_score, fold_scores = scores_of(found.oof, store.spec.scorer)
         fold_seed = store.spec.folds.seed + 1 + number
-        repeats.append({"fold_seed": fold_seed, "cv_score": cv_score, "fold_scores": fold_scores})
-        files.write_json(path, {"fingerprint": report["fingerprint"], **_summary(report["cv_score"], repeats)})
+        repeats.append(Repeat(fold_seed=fold_seed, cv_score=cv_score, fold_scores=fold_scores))
+        _summary(report, repeats).write(path)
         shutil.rmtree(folder, ignore_errors=True)
         say(f"repeat {number + 1} of {n_repeats}: cv {store.spec.metric} {cv_score:.5f}")
     shutil.rmtree(checkpoints, ignore_errors=True)
-    return _summary(report["cv_score"], repeats[:n_repeats])
+    return _summary(report, repeats[:n_repeats])
 
 
-def _summary(cv_score: float, repeats: list[dict[str, Any]]) -> dict[str, Any]:
+def _summary(report: RunReport, repeats: list[Repeat]) -> Repeats:
     """Mean and standard deviation over the run's own cut and the others."""
-    scores = [cv_score, *(one["cv_score"] for one in repeats)]
-    return {"own": cv_score, "mean": float(np.mean(scores)), "sd": float(np.std(scores, ddof=1)), "repeats": repeats}
+    scores = [report.cv_score, *(one.cv_score for one in repeats)]
+    return Repeats(
+        fingerprint=report.fingerprint,
+        own=report.cv_score,
+        mean=float(np.mean(scores)),
+        sd=float(np.std(scores, ddof=1)),
+        repeats=repeats,
+    )

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from pipeline.base import files
 from pipeline.competition.workspace import Workspace
+from pipeline.config.run_report import RunReport
 from pipeline.config.spec import CompetitionSpec
 
 
@@ -19,18 +20,20 @@ def list_runs(workspace: Workspace, spec: CompetitionSpec) -> pd.DataFrame:
     """One row a run: model, preset, cv_score, fold spread, seconds, date, submission."""
     rows = []
     for path in workspace.runs.glob("*/report.json"):
-        report = files.read_json(path)
-        submission = workspace.submissions / f"{report['run']}.csv"
+        report = RunReport.read_or_none(path, otherwise="the run is left out")
+        if report is None:
+            continue
+        submission = workspace.submissions / f"{report.run}.csv"
         rows.append(
             {
-                "run": report["run"],
-                "model": report["config"]["model"],
-                "preset": report["config"]["preset"],
-                "cv_score": report["cv_score"],
-                "fold_sd": float(np.std(report["fold_scores"], ddof=1)) if len(report["fold_scores"]) > 1 else np.nan,
-                "elapsed_s": report["elapsed_s"],
-                "finished_at": report["finished_at"][:16].replace("T", " "),
-                "data": "sample" if report["is_sample"] else "real",
+                "run": report.run,
+                "model": report.config.model,
+                "preset": report.config.preset,
+                "cv_score": report.cv_score,
+                "fold_sd": float(np.std(report.fold_scores, ddof=1)) if len(report.fold_scores) > 1 else np.nan,
+                "elapsed_s": report.elapsed_s,
+                "finished_at": report.finished_at[:16].replace("T", " "),
+                "data": "sample" if report.is_sample else "real",
                 "submission": str(submission) if submission.exists() else "",
             }
         )

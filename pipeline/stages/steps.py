@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.base import files
 from pipeline.base.errors import SpecError
 from pipeline.base.interruption import ENDED_EARLY
 from pipeline.base.progress import mark_messages, say
@@ -19,6 +18,7 @@ from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder, Workspace
 from pipeline.config.presets import DEFAULT_PRESET
+from pipeline.config.records import TuningResult
 from pipeline.config.run import RunConfig
 from pipeline.config.spec import CompetitionSpec, load_spec
 
@@ -67,11 +67,9 @@ def run_configuration(workspace: Workspace, choice: Choice) -> RunConfig:
         raise SpecError("preset best is a plan of many runs", where="--preset", hint="`submit` and `final` take it.")
     best = workspace.tuning(choice.model or load_run_config().model) / "best.json"
     if preset == "auto":
-        is_current = (
-            best.exists()
-            and workspace.manifest.exists()
-            and (files.read_json(best)["features"] == FeatureManifest.read(workspace.manifest).fingerprint)
-        )
+        tuned = TuningResult.read_or_none(best, otherwise="it is not used")
+        features = FeatureManifest.read_or_none(workspace.manifest, otherwise="the features are made again")
+        is_current = tuned is not None and features is not None and tuned.features == features.fingerprint
         preset = "tuned" if is_current else DEFAULT_PRESET
         say(f"preset: {'what tune found' if is_current else f'{DEFAULT_PRESET} (nothing is tuned yet)'}")
     if preset == "tuned" and not best.exists():

@@ -6,7 +6,6 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,9 @@ from pipeline.base import files
 from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder, part_folder
+from pipeline.config.records import CheckpointMark
 from pipeline.config.run import RunConfig
+from pipeline.config.run_report import FoldEpoch, PartReport, RunReport
 from pipeline.models.base import EpochScores, FitContext, feature_importance
 from pipeline.nets.devices import describe_device
 from pipeline.scoring.cross_validation import CVResult, prediction_frame, scores_of
@@ -39,9 +40,9 @@ def train_run(
     """
     run = store.workspace.run(config.run_name)
     fingerprint = store.fingerprint(config)
-    if run.is_finished and files.read_json(run.report)["fingerprint"] == fingerprint:
-        report = files.read_json(run.report)
-        say(f"train: {run.name} is finished (cv {report['metric']} {report['cv_score']:.5f}); nothing to do")
+    known = RunReport.read_or_none(run.report, otherwise="the run is made again")
+    if known is not None and known.fingerprint == fingerprint:
+        say(f"train: {run.name} is finished (cv {known.metric} {known.cv_score:.5f}); nothing to do")
         return run
     parts, work = config.weighted_parts, RunWork.of(store, config)
     prepare_checkpoints(run, fingerprint)
@@ -62,22 +63,25 @@ def train_run(
         _write_tensorboard(run, history)
     for number, result in enumerate(results):
         result.fitted.save(part_folder(run.model, number, len(parts)))
-    report = store.record_of(run, config, cv_score, fold_scores, str(context.device)) | {
-        "last_epoch_by_fold": _last_epoch(history),
-        "classification": found.classification,
-        "trust": known_trust(store),
-        "n_epochs": _one_or_all([result.fitted.n_epochs for result in results]),
-        "feature_importance": _one_or_all([feature_importance(result.fitted) for result in results]),
-        "scope": _one_or_all([store.problem(part).scope for _, part in parts]),
-        "target_transform": _one_or_all([store.problem(part).target_transform for _, part in parts]),
-        "elapsed_s": round(time.monotonic() - started, 2),
-    }
-    files.write_json(run.report, report)
+    report = store.report_of(
+        run,
+        config,
+        cv_score=cv_score,
+        fold_scores=fold_scores,
+        elapsed_s=round(time.monotonic() - started, 2),
+        device=str(context.device),
+        parts=[_part(store, part, result) for (_, part), result in zip(parts, results, strict=True)],
+        last_epoch_by_fold=_last_epoch(history),
+        classification=found.classification,
+        trust=known_trust(store),
+        ensemble=None,
+    )
+    report.write(run.report)
     shutil.rmtree(run.checkpoints, ignore_errors=True)
     spread = float(np.std(fold_scores, ddof=1)) if len(fold_scores) > 1 else 0.0
     say(
         f"train: cv {store.spec.metric} {cv_score:.5f}, folds {' '.join(f'{score:.4f}' for score in fold_scores)} "
-        f"(sd {spread:.4f}), {report['elapsed_s']:.0f} s"
+        f"(sd {spread:.4f}), {report.elapsed_s:.0f} s"
     )
     return run
 
@@ -85,11 +89,13 @@ def train_run(
 def prepare_checkpoints(run: RunFolder, fingerprint: str) -> None:
     """Keep the checkpoints of the same work; remove what other data or another version left."""
     mark = run.checkpoints / "fingerprint.json"
-    if run.path.exists() and not (mark.exists() and files.read_json(mark) == fingerprint):
-        shutil.rmtree(run.path)
-    if mark.exists():
+    known = CheckpointMark.read_or_none(mark, otherwise="the run begins again")
+    if known is not None and known.fingerprint == fingerprint:
         say(f"train: going on with the unfinished {run.name}")
-    files.write_json(mark, fingerprint)
+        return
+    if run.path.exists():
+        shutil.rmtree(run.path)
+    CheckpointMark(fingerprint=fingerprint).write(mark)
 
 
 def _history(results: Sequence[CVResult]) -> pd.DataFrame:
@@ -98,18 +104,23 @@ def _history(results: Sequence[CVResult]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["part", *HISTORY_COLUMNS])
 
 
-def _one_or_all(values: list[Any]) -> Any:
-    """What a report says of a run's parts: the value of the one, or the list."""
-    return values[0] if len(values) == 1 else values
+def _part(store: FeatureStore, config: RunConfig, result: CVResult) -> PartReport:
+    problem, fitted = store.problem(config), result.fitted
+    return PartReport(
+        scope=problem.scope,
+        target_transform=problem.target_transform,
+        n_epochs=fitted.n_epochs,
+        feature_importance=feature_importance(fitted),
+    )
 
 
-def _last_epoch(history: pd.DataFrame) -> list[dict[str, Any]]:
+def _last_epoch(history: pd.DataFrame) -> list[FoldEpoch]:
     """Mean train and valid score of each fold's members at their last evaluation: one network, not their average."""
     if history.empty:
         return []
     last = history.sort_values("epoch").groupby(["part", "split", "seed"]).last()
     means = last.groupby("split")[["train_score", "valid_score"]].mean().rename_axis("fold").reset_index()
-    return [{str(name): value for name, value in row.items()} for row in means.to_dict("records")]
+    return [FoldEpoch.model_validate(row) for row in means.to_dict("records")]
 
 
 def _write_tensorboard(run: RunFolder, history: pd.DataFrame) -> None:

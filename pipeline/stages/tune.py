@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from optuna.trial import TrialState
 
 from pipeline.base import files
 from pipeline.base.interruption import ENDED_EARLY, on_interrupt
 from pipeline.base.progress import progress_bar, say
 from pipeline.competition.store import FeatureStore
+from pipeline.config.records import TuningResult
 from pipeline.config.run import RunConfig
 from pipeline.models.base import EpochScores, FitContext
 from pipeline.models.registry import entry_of
@@ -126,32 +125,29 @@ def _write(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | None
         say("tune: no trial is complete yet")
         return path
     config, score = tuning.config_of(best[0]), float(best[0].value or 0.0)
-    confirmation: dict[str, Any] = {}
+    confirmation = compared = None
     if confirmed:
         config, score, confirmation = confirmed_choice(tuning, confirmed)
     config = as_preset(config, f"the best of {len(finished_trials(study))} trials{_sampled(store)}")
-    compared: dict[str, Any] = {}
     if ensemble is not None:
-        compared, is_better = comparison(tuning, ensemble)
-        if is_better:
+        compared = comparison(tuning, ensemble)
+        if compared.is_chosen:
             config, score = as_ensemble(tuning.base, ensemble), ensemble.selection.score
-    files.write_json(
-        path,
-        {
-            "study": study.study_name,
-            "n_trials": len(finished_trials(study)),
-            "metric": metric.name,
-            "cv_score": score,
-            "n_train_rows": len(store.train_rows),
-            "is_of_all_rows": not _sampled(store),
-            "confirmation": _without_nan(confirmation),
-            "ensemble": _without_nan(compared),
-            "config": config.model_dump(),
-            "features": store.manifest.fingerprint,
-            "is_sample": store.is_sample,
-            "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
+    result = TuningResult(
+        study=study.study_name,
+        n_trials=len(finished_trials(study)),
+        metric=metric.name,
+        cv_score=score,
+        n_train_rows=len(store.train_rows),
+        is_of_all_rows=not _sampled(store),
+        confirmation=confirmation,
+        ensemble=compared,
+        config=config,
+        features=store.manifest.fingerprint,
+        is_sample=store.is_sample,
+        written_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    result.write(path)
     write_plots(study, tuning.folder / "study.html", metric.name)
     return path
 
@@ -160,11 +156,3 @@ def _sampled(store: FeatureStore) -> str:
     """What to tell of a sample of the rows; nothing of all."""
     n_seen, n_all = len(store.train_rows), store.manifest.n_train_rows
     return "" if n_seen == n_all else f" on a sample of {n_seen} of {n_all} train rows"
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(part) for part in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -6,13 +6,13 @@ Knows studies, features and out-of-fold predictions; knows nothing of the comman
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from pipeline.base import files
 from pipeline.base.progress import progress_bar, say
 from pipeline.competition.folds import NEVER_VALIDATED
+from pipeline.config.records import Confirmation, EnsembleComparison, FoldsSeen
 from pipeline.config.run import Part, RunConfig
 from pipeline.models.base import FitContext
 from pipeline.models.registry import entry_of
@@ -77,7 +77,7 @@ def ensemble_of_trials(tuning: Tuning, context: FitContext) -> Ensemble | None:
     )
 
 
-def confirmed_choice(tuning: Tuning, confirmed: list[Confirmed]) -> tuple[RunConfig, float, dict[str, Any]]:
+def confirmed_choice(tuning: Tuning, confirmed: list[Confirmed]) -> tuple[RunConfig, float, Confirmation]:
     """The configuration that is best on the fresh folds, be it the default; its score on the study's; the numbers."""
     metric = tuning.store.spec.scorer
     default, *tried = confirmed
@@ -94,18 +94,22 @@ def confirmed_choice(tuning: Tuning, confirmed: list[Confirmed]) -> tuple[RunCon
     return (
         chosen.config,
         chosen.tuned_score,
-        {
-            "default": {"tuned_folds": default.tuned_score, "fresh_folds": default.fresh_scores},
-            "chosen": {"tuned_folds": chosen.tuned_score, "fresh_folds": chosen.fresh_scores},
-            "candidates": [{"tuned_folds": one.tuned_score, "fresh_folds": one.fresh_scores} for one in tried],
-            "lead_on_tuned_folds": lead,
-            "lead_on_fresh_folds": fresh_lead,
-        },
+        Confirmation(
+            default=_folds_seen(default),
+            chosen=_folds_seen(chosen),
+            candidates=[_folds_seen(one) for one in tried],
+            lead_on_tuned_folds=lead,
+            lead_on_fresh_folds=fresh_lead,
+        ),
     )
 
 
-def comparison(tuning: Tuning, ensemble: Ensemble) -> tuple[dict[str, Any], bool]:
-    """The numbers behind the choice between the ensemble and a single configuration, and whether it wins.
+def _folds_seen(one: Confirmed) -> FoldsSeen:
+    return FoldsSeen(tuned_folds=one.tuned_score, fresh_folds=[*one.fresh_scores])
+
+
+def comparison(tuning: Tuning, ensemble: Ensemble) -> EnsembleComparison:
+    """The numbers behind the choice between the ensemble and a single configuration.
 
     It costs a training a part: it must lead by more than the standard error of the lead.
     """
@@ -118,16 +122,16 @@ def comparison(tuning: Tuning, ensemble: Ensemble) -> tuple[dict[str, Any], bool
         f"with a standard error of {ensemble.lead_error:.5f}: "
         f"best.json holds {'the ensemble' if is_better else 'a single configuration'}"
     )
-    return {
-        "is_chosen": is_better,
-        "weights": selection.weights,
-        "selection_score": selection.score,
-        "nested_score": selection.nested_score,
-        "single_nested_score": ensemble.single_nested_score,
-        "single_seeds": ensemble.n_seeds,
-        "lead": ensemble.lead,
-        "lead_error": ensemble.lead_error,
-    }, is_better
+    return EnsembleComparison(
+        is_chosen=is_better,
+        weights=selection.weights,
+        selection_score=selection.score,
+        nested_score=selection.nested_score,
+        single_nested_score=ensemble.single_nested_score,
+        single_seeds=ensemble.n_seeds,
+        lead=ensemble.lead,
+        lead_error=ensemble.lead_error,
+    )
 
 
 def as_preset(config: RunConfig, description: str) -> RunConfig:

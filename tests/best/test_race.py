@@ -21,7 +21,9 @@ from pipeline.best import race as stage
 from pipeline.best.plan import Candidate, Pace, Size, candidates_for, more_seeds, quick_first, stopgaps_for
 from pipeline.best.race import Best, race
 from pipeline.competition.workspace import RunFolder
+from pipeline.config.records import Provenance
 from pipeline.config.run import RunConfig
+from pipeline.config.run_report import RunReport, WithoutPrune
 from pipeline.metrics import METRICS
 from pipeline.models.base import FitContext
 from pipeline.models.run_configuration import load_run_config
@@ -126,8 +128,8 @@ def test_time_that_is_left_goes_into_tuning_once_and_what_it_finds_is_trained(
     ((model, seconds),) = bench.tuned
     assert model == "random_forest"  # neighbours cannot be tuned
     assert 0.45 * (2400.0 - 40.0) < seconds < 0.5 * (2400.0 - 40.0)  # half of what the two candidates left
-    report = files.read_json(best.run.report)
-    assert "random_forest tuned" in [one["label"] for one in (*report["members"], *report["without_weight"])]
+    report = RunReport.read(best.run.report)
+    assert "random_forest tuned" in [one.label for one in report.ensemble.looked_at]
     assert bench.now <= 2400.0
     bench(80.0)
     assert len(bench.tuned) == 1
@@ -169,9 +171,9 @@ def test_a_submission_is_there_after_the_first_candidate_and_follows_the_ensembl
     bench.on_train = nothing_after_the_first
     best = bench(2.0)
     assert len(pd.read_csv(best.submission)) == 20
-    report = files.read_json(best.run.report)
-    assert [one["label"] for one in report["members"]] == ["ridge"]
-    assert {one["candidate"] for one in report["given_up"]} == {"mlp", "neighbours"}
+    report = RunReport.read(best.run.report)
+    assert [one.label for one in report.ensemble.members] == ["ridge"]
+    assert {one.candidate for one in report.ensemble.given_up} == {"mlp", "neighbours"}
 
 
 def test_without_any_model_the_error_names_the_first_reason(bench: Bench) -> None:
@@ -238,7 +240,7 @@ def test_what_will_not_be_done_in_time_is_given_up_early(bench: Bench) -> None:
     bench.early["mlp"] = 30.0  # of some 48 s that are left: it would take 75 s
     best = bench(1.0)
     assert bench.trained == ["ridge"]
-    assert [one["candidate"] for one in files.read_json(best.run.report)["given_up"]] == ["mlp"]
+    assert [one.candidate for one in RunReport.read(best.run.report).ensemble.given_up] == ["mlp"]
     assert bench.now == 40.0
 
 
@@ -272,7 +274,7 @@ def test_a_first_candidate_that_takes_too_long_goes_on_after_the_floor(
     best = bench(0.5)
     assert begun[:2] == ["ridge", "baseline"]
     assert sorted(begun[2:]) == ["neighbours", "ridge"]
-    assert {one["label"] for one in files.read_json(best.run.report)["members"]} <= {
+    assert {one.label for one in RunReport.read(best.run.report).ensemble.members} <= {
         "ridge",
         "neighbours",
         "baseline",
@@ -282,29 +284,29 @@ def test_a_first_candidate_that_takes_too_long_goes_on_after_the_floor(
 @pytest.mark.slow
 def test_the_report_says_how_far_the_data_is_to_be_trusted(bench: Bench) -> None:
     best = bench(2.0)
-    trust = files.read_json(best.run.report)["trust"]
-    assert 0.0 <= trust["adversarial_auc"] <= 1.0
-    assert trust["test_rows_in_train"] == 0
+    trust = RunReport.read(best.run.report).trust
+    assert 0.0 <= trust.adversarial_auc <= 1.0
+    assert trust.test_rows_in_train == 0
 
 
 @pytest.mark.slow
 def test_the_ensemble_is_a_run_like_any_other(bench: Bench) -> None:
     best = bench(2.0)
-    report, oof = files.read_json(best.run.report), files.read_parquet(best.run.oof)
-    assert scores_of(oof, METRICS["log_rmse"]) == (report["cv_score"], report["fold_scores"])
-    assert sum(one["weight"] for one in report["members"]) == pytest.approx(1.0)
-    assert report["nested_score"] >= report["cv_score"]
-    assert files.read_json(best.submission.with_suffix(".json"))["nested_score"] == report["nested_score"]
+    report, oof = RunReport.read(best.run.report), files.read_parquet(best.run.oof)
+    assert scores_of(oof, METRICS["log_rmse"]) == (report.cv_score, report.fold_scores)
+    assert sum(one.weight for one in report.ensemble.members) == pytest.approx(1.0)
+    assert report.ensemble.nested_score >= report.cv_score
+    assert Provenance.read(best.submission.with_suffix(".json")).nested_score == report.ensemble.nested_score
     assert "best-ensemble" in bench.toy.run("runs").stdout
 
 
 @pytest.mark.slow
 def test_pruning_tells_what_it_costs(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    whole = files.read_json(bench(2.0).run.report)
-    pruned = files.read_json(bench(2.0, smallest_weight=0.9).run.report)
-    assert pruned["nested_score"] != whole["nested_score"]
-    assert pruned["without_prune"] == {"members": len(whole["members"]), "nested_score": whole["nested_score"]}
-    assert f"it would be {len(whole['members'])} runs" in capsys.readouterr().err
+    whole = RunReport.read(bench(2.0).run.report).ensemble
+    pruned = RunReport.read(bench(2.0, smallest_weight=0.9).run.report).ensemble
+    assert pruned.nested_score != whole.nested_score
+    assert pruned.without_prune == WithoutPrune(members=len(whole.members), nested_score=whole.nested_score)
+    assert f"it would be {len(whole.members)} runs" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 from pipeline.base import files
 from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.workspace import Workspace
+from pipeline.config.run_report import RunReport
 from tests.conftest import Toy
 
 REPOSITORY = Path(__file__).parents[2]
@@ -22,8 +23,8 @@ def test_a_generated_competition_runs_through_and_is_scored(tmp_path: Path, comp
     text = (REPOSITORY / "data" / competition / "competition.toml").read_text()
     files.write_text(toy.workspace.spec, text)
     toy.submit("--set", "epochs=10", "--set", "lr=0.02")
-    report = files.read_json(toy.only_run().report)
-    assert report["cv_score"] > chance
+    report = RunReport.read(toy.only_run().report)
+    assert report.cv_score > chance
     labels = pd.read_csv(toy.submission()).iloc[:, 1]
     assert set(labels) <= set(pd.read_csv(toy.workspace.raw / "train.csv").iloc[:, -1])
     result = toy.run("score", str(toy.submission()))

@@ -13,8 +13,40 @@ from pipeline.base.errors import ArtifactError
 from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.tables import ColumnRecipe
 from pipeline.config.artifact import Artifact
-from pipeline.config.records import NotebookVersion, Provenance, RawFile, RawSource
+from pipeline.config.records import (
+    CheckpointMark,
+    Confirmation,
+    EnsembleComparison,
+    FoldsSeen,
+    NotebookVersion,
+    Provenance,
+    RawFile,
+    RawSource,
+    Repeat,
+    Repeats,
+    TuningResult,
+)
 from pipeline.config.run import RunConfig
+from pipeline.config.run_report import (
+    Adjustment,
+    Calibrator,
+    ClassificationReport,
+    ClassReport,
+    DataCheck,
+    EnsembleReport,
+    Finding,
+    FoldEpoch,
+    GivenUp,
+    MemberReport,
+    PartReport,
+    ProbabilityQuality,
+    ProbabilityReport,
+    ReliabilityBin,
+    RunReport,
+    ThresholdReport,
+    Trust,
+    WithoutPrune,
+)
 from pipeline.kaggle.notebook_run import OutputManifest, State
 
 FILE = RawFile(bytes=3, sha256="ab")
@@ -40,7 +72,92 @@ PROVENANCE = Provenance(
     elapsed_s=1.0,
     kernel=NotebookVersion(owner="ada", slug="final", version=1, file_name="s.csv", bundle="b", is_code=False),
 )
+TRUST = Trust(
+    n_rows=3,
+    n_columns=1,
+    adversarial_auc=0.5,
+    repeated_train_rows=0,
+    contradicting_train_rows=0,
+    test_rows_in_train=0,
+    findings=[Finding("ok", "no single column tells more")],
+)
+QUALITY = ProbabilityQuality(log_loss=0.5, brier=0.2, expected_calibration_error=0.1)
+RUN_REPORT = RunReport(
+    run="fast-mlp-1",
+    competition="toy",
+    data="Kaggle: toy",
+    is_sample=False,
+    config=CONFIG,
+    metric="rmse",
+    cv_score=0.5,
+    fold_scores=[0.4, 0.6],
+    finished_at="2026-01-01T00:00:00+00:00",
+    elapsed_s=1.0,
+    device="cpu",
+    fingerprint="f",
+    folds_sha256="ab",
+    git_commit="1234+",
+    versions={"python": "3.12"},
+    parts=[PartReport(scope="train", target_transform="none", n_epochs=None, feature_importance={"area": 1.0})],
+    last_epoch_by_fold=[FoldEpoch(fold=0, train_score=0.4, valid_score=0.5)],
+    classification=ClassificationReport(
+        by_class=[ClassReport(label="yes", precision=1.0, recall=1.0, f1=1.0, support=3)],
+        probabilities=ProbabilityReport(
+            calibration="isotonic",
+            temperature=None,
+            before=QUALITY,
+            after=QUALITY,
+            reliability=[ReliabilityBin(low=0.5, high=1.0, rows=3, confidence=0.8, accuracy=0.7)],
+            threshold=ThresholdReport(value=0.4, by_part=[0.3, 0.5], score_at_half=0.6, score_cross_fitted=0.7),
+        ),
+        adjustment=Adjustment(calibrator=Calibrator(kind="isotonic", steps=[([0.1, 0.9], [0.2, 0.8])]), threshold=0.4),
+    ),
+    trust=TRUST,
+    ensemble=EnsembleReport(
+        nested_score=0.5,
+        method="linear",
+        nested_scores={"linear": 0.5},
+        members=[MemberReport(run="fast-mlp-1", label="mlp", weight=1.0, cv_score=0.5, elapsed_s=1.0)],
+        without_weight=[],
+        prune=0.02,
+        without_prune=WithoutPrune(members=1, nested_score=0.5),
+        given_up=[GivenUp(candidate="svm", why="it takes too long")],
+        tuned={"mlp": CONFIG},
+        minutes=1.0,
+        spent_s=2.5,
+    ),
+)
+SEEN = FoldsSeen(tuned_folds=0.5, fresh_folds=[0.6, float("nan")])
 ARTIFACTS: list[Artifact] = [
+    RUN_REPORT,
+    DataCheck(fingerprint="f", trust=TRUST),
+    Repeats(fingerprint="f", own=0.5, mean=0.5, sd=0.1, repeats=[Repeat(fold_seed=1, cv_score=0.5, fold_scores=[1])]),
+    CheckpointMark(fingerprint="f"),
+    TuningResult(
+        study="mlp-1",
+        n_trials=3,
+        metric="rmse",
+        cv_score=0.5,
+        n_train_rows=3,
+        is_of_all_rows=True,
+        confirmation=Confirmation(
+            default=SEEN, chosen=SEEN, candidates=[SEEN], lead_on_tuned_folds=0.1, lead_on_fresh_folds=float("nan")
+        ),
+        ensemble=EnsembleComparison(
+            is_chosen=False,
+            weights={"1": 1.0},
+            selection_score=0.5,
+            nested_score=0.5,
+            single_nested_score=0.5,
+            single_seeds=2,
+            lead=0.1,
+            lead_error=float("inf"),
+        ),
+        config=CONFIG,
+        features="f",
+        is_sample=False,
+        written_at="2026-01-01T00:00:00+00:00",
+    ),
     RawSource(source="Kaggle: toy", is_sample=False, fetched_at="2026-01-01", files={"train.csv": FILE}),
     PROVENANCE,
     FeatureManifest(

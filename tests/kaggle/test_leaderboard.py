@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.base import files
 from pipeline.kaggle.ledger import Entry, Ledger
 from pipeline.scoring import fold_noise
 from pipeline.stages.leaderboard import compare_with_cv
+from tests.config.test_artifacts import RUN_REPORT
 from tests.conftest import TINY, Toy
 from tests.kaggle.server import KaggleServer
 
@@ -17,8 +17,7 @@ def sent(toy: Toy, number: int, cv: float, public: float, folds: list[float] | N
     """A scored submission in the ledger, and its run's report."""
     run = f"run-{number}"
     if folds is not None:
-        report = {"run": run, "cv_score": cv, "fold_scores": folds}
-        files.write_json(toy.workspace.run(run).report, report)
+        RUN_REPORT.updated(run=run, cv_score=cv, fold_scores=folds).write(toy.workspace.run(run).report)
     entry = Entry(f"2026-01-0{number}T00:00:00+00:00", run, f"{run}.csv", f"{number}" * 64, "rmse", cv, public, None)
     return Ledger(toy.workspace.ledger).put(Entry(**{**entry.__dict__, "ref": number, "status": "complete"}))
 

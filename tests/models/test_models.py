@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline.base import files
 from pipeline.base.errors import PipelineError, SpecError
 from pipeline.base.interruption import Stopped
 from pipeline.config.run import FeatureSteps
+from pipeline.config.run_report import RunReport
 from pipeline.encoders import Encoded, TableEncoder
 from pipeline.metrics import METRICS, Task
 from pipeline.models.arrays.learners import FitRows, Job
@@ -290,9 +290,9 @@ def test_submit_and_predict_through_the_command_line(name: str, toy: Toy) -> Non
     result = toy.run("submit", "--model", name, "--workers", "1", "--device", "cpu", *sets)
     assert result.exit_code == 0, result.output
     run = toy.only_run()
-    report = files.read_json(run.report)
-    assert report["cv_score"] < 0.5
-    assert next(iter(report["feature_importance"])) in ("area", "year")
+    report = RunReport.read(run.report)
+    assert report.cv_score < 0.5
+    assert next(iter(report.parts[0].feature_importance)) in ("area", "year")
     output = toy.workspace.root / "out.csv"
     test_file = str(toy.workspace.raw / "test.csv")
     result = toy.run("predict", run.name, test_file, "--output", str(output))

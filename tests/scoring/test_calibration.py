@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
+from pipeline.config.run_report import Adjustment
 from pipeline.metrics import METRICS
-from pipeline.scoring.adjustment import Adjustment, adjust
-from pipeline.scoring.calibration import expected_calibration_error, fit_calibrator, reliability_table
+from pipeline.scoring.adjustment import adjust, apply_adjustment
+from pipeline.scoring.calibration import apply_calibrator, expected_calibration_error, fit_calibrator, reliability_table
 from pipeline.scoring.cross_fitting import cross_fitted, parts_of
 from pipeline.scoring.thresholds import best_threshold, moved_to_half
 
@@ -53,7 +54,7 @@ def test_temperature_finds_back_what_was_sharpened(n_classes: int, sharpness: fl
     codes, probability = drawn(20_000, n_classes, sharpness=sharpness)
     calibrator = fit_calibrator("temperature", codes, probability)
     assert calibrator.temperature == pytest.approx(sharpness, rel=0.05)
-    calibrated = calibrator(probability)
+    calibrated = apply_calibrator(calibrator, probability)
     assert expected_calibration_error(codes, calibrated) < 0.5 * expected_calibration_error(codes, probability)
     np.testing.assert_array_equal(calibrated.argmax(axis=1), probability.argmax(axis=1))
 
@@ -63,7 +64,7 @@ def test_temperature_finds_back_what_was_sharpened(n_classes: int, sharpness: fl
 def test_calibrated_rows_are_probabilities_and_score_better_on_new_rows(kind: str, n_classes: int) -> None:
     codes, probability = drawn(4000, n_classes, sharpness=3.0)
     calibrator = fit_calibrator(kind, codes[:2000], probability[:2000])
-    calibrated = calibrator(probability[2000:])
+    calibrated = apply_calibrator(calibrator, probability[2000:])
     assert (calibrated > 0).all()
     np.testing.assert_allclose(calibrated.sum(axis=1), 1.0)
     for name in ("log_loss", "brier"):
@@ -76,7 +77,7 @@ def test_isotonic_steps_of_two_classes_are_scikit_learns() -> None:
     expected = IsotonicRegression(y_min=0.5 / 300, y_max=1 - 0.5 / 300, out_of_bounds="clip")
     expected.fit(probability[:, 1], codes)
     new = np.linspace(0, 1, 50)
-    found = calibrator(np.column_stack([1 - new, new]))
+    found = apply_calibrator(calibrator, np.column_stack([1 - new, new]))
     np.testing.assert_allclose(found[:, 1], expected.predict(new), atol=1e-6)
 
 
@@ -84,7 +85,7 @@ def test_isotonic_steps_of_two_classes_are_scikit_learns() -> None:
 def test_certainty_survives_calibration(kind: str) -> None:
     """Probabilities of exactly 0 and 1 neither break the fit nor come out as numbers that are none."""
     codes = np.array([0, 0, 1, 1, 0, 1])
-    calibrated = fit_calibrator(kind, codes, np.eye(2)[[0, 0, 1, 1, 1, 0]])(np.eye(2))
+    calibrated = apply_calibrator(fit_calibrator(kind, codes, np.eye(2)[[0, 0, 1, 1, 1, 0]]), np.eye(2))
     assert np.isfinite(calibrated).all()
 
 
@@ -163,12 +164,14 @@ def test_the_threshold_of_a_rare_class_is_worth_it() -> None:
     positive = 1 / (1 + np.exp(-(generator.normal(size=3000) + 2.0 * codes - 3.2)))
     probability, metric = np.column_stack([1 - positive, positive]), METRICS["f1"]
     adjusted = adjust(None, True, metric, folds_of(3000, 5), codes, probability)
-    told = adjusted.report["threshold"]
-    assert told["score_at_half"] == metric(codes, probability)
-    assert told["score_cross_fitted"] == metric(codes, adjusted.probability) > told["score_at_half"] + 0.1
-    assert len(told["by_part"]) == 5
-    assert told["value"] == adjusted.adjustment.threshold
-    np.testing.assert_array_equal(adjusted.adjustment(probability).argmax(axis=1) == 1, positive > told["value"])
+    told = adjusted.report.threshold
+    assert told.score_at_half == metric(codes, probability)
+    assert told.score_cross_fitted == metric(codes, adjusted.probability) > told.score_at_half + 0.1
+    assert len(told.by_part) == 5
+    assert told.value == adjusted.adjustment.threshold
+    np.testing.assert_array_equal(
+        apply_adjustment(adjusted.adjustment, probability).argmax(axis=1) == 1, positive > told.value
+    )
 
 
 @pytest.mark.slow
@@ -177,14 +180,14 @@ def test_an_adjustment_is_read_back_as_it_was() -> None:
     for kind in ("temperature", "isotonic"):
         adjustment = adjust(kind, True, METRICS["f1"], folds_of(200), codes, probability).adjustment
         again = Adjustment.model_validate(adjustment.model_dump(mode="json"))
-        np.testing.assert_array_equal(adjustment(probability), again(probability))
+        np.testing.assert_array_equal(apply_adjustment(adjustment, probability), apply_adjustment(again, probability))
 
 
 def test_nothing_asked_for_changes_nothing() -> None:
     codes, probability = drawn(100, 3, sharpness=1.0)
     adjusted = adjust(None, False, METRICS["accuracy"], folds_of(100), codes, probability)
     np.testing.assert_array_equal(adjusted.probability, probability)
-    assert adjusted.adjustment(probability) is probability
+    assert apply_adjustment(adjusted.adjustment, probability) is probability
 
 
 def test_the_rows_of_a_holdout_are_dealt_out_class_by_class() -> None:
@@ -199,9 +202,10 @@ def test_the_rows_of_a_holdout_are_dealt_out_class_by_class() -> None:
 def test_cross_fitting_learns_from_all_other_parts() -> None:
     seen: list[int] = []
 
-    def fit(codes: np.ndarray, _: np.ndarray) -> object:
+    def fit(codes: np.ndarray, _: np.ndarray) -> int:
         seen.append(int(codes.sum()))
-        return lambda values: values + seen[-1]
+        return seen[-1]
 
-    changed, _ = cross_fitted(fit, np.array([0, 0, 1, 2]), np.array([1, 2, 4, 8]), np.zeros((4, 1)))  # type: ignore
+    parts, codes = np.array([0, 0, 1, 2]), np.array([1, 2, 4, 8])
+    changed, _ = cross_fitted(fit, lambda total, values: values + total, parts, codes, np.zeros((4, 1)))
     assert changed[:, 0].tolist() == [12.0, 12.0, 11.0, 7.0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from pipeline.base import files
+from pipeline.config.run_report import RunReport
 from pipeline.scoring import data_check
 from pipeline.scoring.data_check import known_trust, trust_in
 from pipeline.scoring.leaks import duplicates_of
@@ -31,9 +31,9 @@ def test_findings_are_kept_until_the_features_change(toy: Toy, monkeypatch: pyte
 
 def test_a_runs_report_carries_the_findings_and_the_user_is_told(toy: Toy) -> None:
     result = toy.submit()
-    carried = files.read_json(toy.only_run().report)["trust"]
+    carried = RunReport.read(toy.only_run().report).trust
     assert carried == known_trust(toy.store())
-    assert {finding["mark"] for finding in carried["findings"]} <= {"ok", "look"}
+    assert {finding.mark for finding in carried.findings} <= {"ok", "look"}
     assert "check: test told from train with an AUC of" in result.stderr
 
 

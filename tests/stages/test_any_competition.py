@@ -13,6 +13,7 @@ import pytest
 from pipeline.base import files
 from pipeline.competition.workspace import Workspace
 from pipeline.config.records import RawSource
+from pipeline.config.run_report import RunReport
 from pipeline.config.spec import load_spec
 from tests.conftest import Toy, toy_tables
 
@@ -120,7 +121,7 @@ def test_a_drafted_spec_runs_through_and_beats_a_constant(
     toy = initialised(tmp_path, real_data / name, *(["--metric", metric] if metric else []))
     result = toy.run("submit", "--set", "epochs=5", "--set", "seeds=1", "--set", "hidden_sizes=[32]")
     assert result.exit_code == 0, result.output
-    score = files.read_json(toy.only_run().report)["cv_score"]
+    score = RunReport.read(toy.only_run().report).cv_score
     scorer = load_spec(toy.workspace.spec).scorer
     assert scorer.is_better(score, constant)
     assert len(pd.read_csv(toy.submission())) == len(pd.read_csv(real_data / name / "test.csv"))
@@ -136,7 +137,7 @@ def test_the_fast_preset_on_house_prices(tmp_path: Path, real_data: Path) -> Non
         files.write_text(workspace.folder / file, (repository / "data/house-prices" / file).read_text())
     result = Toy(workspace).run("submit", "--set", "seeds=1")
     assert result.exit_code == 0, result.output
-    assert files.read_json(Toy(workspace).only_run().report)["cv_score"] < 0.125
+    assert RunReport.read(Toy(workspace).only_run().report).cv_score < 0.125
     assert real_data.name in RawSource.read(workspace.source).source
 
 

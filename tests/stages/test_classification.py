@@ -13,6 +13,7 @@ from pipeline.base import files
 from pipeline.base.errors import SpecError
 from pipeline.competition.store import given_class_weights
 from pipeline.competition.workspace import Workspace
+from pipeline.config.run_report import Adjustment, RunReport
 from pipeline.metrics import METRICS
 from pipeline.models.run_configuration import load_run_config
 from pipeline.scoring.cross_validation import predictions_of, scores_of
@@ -123,16 +124,16 @@ def test_the_report_tells_each_class_and_how_far_the_probabilities_are_true(tmp_
     toy = competition(tmp_path, ["low", "mid", "high"])
     toy.submit("--set", "epochs=30", "--set", "lr=0.03")
     run = toy.only_run()
-    report, oof = files.read_json(run.report), files.read_parquet(run.oof)
-    by_class = report["classification"]["by_class"]
-    assert [row["class"] for row in by_class] == [str(label) for label in toy.store().classes]
-    assert sum(row["support"] for row in by_class) == 96
+    report, oof = RunReport.read(run.report), files.read_parquet(run.oof)
+    by_class = report.classification.by_class
+    assert [str(row.label) for row in by_class] == [str(label) for label in toy.store().classes]
+    assert sum(row.support for row in by_class) == 96
     label = predictions_of(oof, is_classification=True).argmax(axis=1)
     for code, row in enumerate(by_class):
-        assert row["recall"] == pytest.approx(((oof["target_0"] == code) & (label == code)).sum() / row["support"])
-    told = report["classification"]["probabilities"]
-    assert sum(row["rows"] for row in told["reliability"]) == 96
-    assert "threshold" not in told
+        assert row.recall == pytest.approx(((oof["target_0"] == code) & (label == code)).sum() / row.support)
+    told = report.classification.probabilities
+    assert sum(row.rows for row in told.reliability) == 96
+    assert told.threshold is None
 
 
 @pytest.mark.slow
@@ -143,11 +144,11 @@ def test_a_metric_of_labels_gets_its_threshold_and_cv_score_is_that_of_the_store
     toy = competition(tmp_path, ["no", "yes"], metric=metric)
     toy.submit("--set", "epochs=30", "--set", "lr=0.03", "--set", "calibration=temperature")
     run = toy.only_run()
-    report, oof = files.read_json(run.report), files.read_parquet(run.oof)
-    assert (report["cv_score"], report["fold_scores"]) == scores_of(oof, METRICS[metric])
-    told = report["classification"]["probabilities"]["threshold"]
-    assert told["score_cross_fitted"] == report["cv_score"]
-    assert len(told["by_part"]) == 4
+    report, oof = RunReport.read(run.report), files.read_parquet(run.oof)
+    assert (report.cv_score, report.fold_scores) == scores_of(oof, METRICS[metric])
+    told = report.classification.probabilities.threshold
+    assert told.score_cross_fitted == report.cv_score
+    assert len(told.by_part) == 4
     result = toy.run("predict", run.name, str(toy.workspace.raw / "test.csv"))
     assert result.exit_code == 0, result.output
     (again,) = toy.workspace.raw.glob("test-*.csv")
@@ -158,7 +159,7 @@ def test_a_refit_is_adjusted_as_its_run_is(tmp_path: Path) -> None:
     toy = competition(tmp_path, ["no", "yes"], metric="log_loss", sample={"class": "0.5"})
     toy.submit("--set", "epochs=10", "--set", "final=refit", "--set", "calibration=isotonic")
     run = toy.only_run()
-    steps = files.read_json(run.report)["classification"]["adjustment"]["calibrator"]["steps"][0][1]
+    steps = RunReport.read(run.report).classification.adjustment.calibrator.steps[0][1]
     found = submitted(toy)["class"].astype(float)
     assert found.between(min(steps) - 1e-9, max(steps) + 1e-9).all()
     result = toy.run("predict", run.name, str(toy.workspace.raw / "test.csv"))
@@ -170,13 +171,12 @@ def test_a_refit_is_adjusted_as_its_run_is(tmp_path: Path) -> None:
 def test_accuracy_keeps_the_threshold_at_half_unless_asked(tmp_path: Path) -> None:
     toy = competition(tmp_path, ["no", "yes"])
     toy.submit()
-    report = files.read_json(toy.only_run().report)
-    assert report["classification"]["adjustment"] == {"calibrator": None, "threshold": None}
+    report = RunReport.read(toy.only_run().report)
+    assert report.classification.adjustment == Adjustment(calibrator=None, threshold=None)
     result = toy.run("submit", *TINY, "--set", "threshold=best")
     assert result.exit_code == 0, result.output
     thresholds = [
-        files.read_json(path)["classification"]["adjustment"]["threshold"]
-        for path in toy.workspace.runs.glob("*/report.json")
+        RunReport.read(path).classification.adjustment.threshold for path in toy.workspace.runs.glob("*/report.json")
     ]
     assert sorted(one is None for one in thresholds) == [False, True]
 
@@ -186,9 +186,9 @@ def test_a_holdout_is_adjusted_by_parts_of_its_own_rows(tmp_path: Path) -> None:
     toy = competition(tmp_path, ["no", "yes"], metric="f1", kind="holdout")
     toy.workspace.spec.write_text(toy.workspace.spec.read_text() + "share = 0.4\n")
     toy.submit("--set", "epochs=30", "--set", "lr=0.03", "--set", "calibration=temperature")
-    report = files.read_json(toy.only_run().report)
-    assert len(report["classification"]["probabilities"]["threshold"]["by_part"]) == 5
-    assert sum(row["support"] for row in report["classification"]["by_class"]) == 38
+    report = RunReport.read(toy.only_run().report)
+    assert len(report.classification.probabilities.threshold.by_part) == 5
+    assert sum(row.support for row in report.classification.by_class) == 38
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_regression_has_neither_classes_nor_probabilities(toy: Toy, setting: s
 
 def test_a_regressions_report_has_no_part_on_classes(toy: Toy) -> None:
     toy.submit()
-    assert files.read_json(toy.only_run().report)["classification"] is None
+    assert RunReport.read(toy.only_run().report).classification is None
 
 
 # ---- class weights

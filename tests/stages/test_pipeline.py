@@ -13,6 +13,8 @@ import pytest
 
 from pipeline.base import files
 from pipeline.base.interruption import Stopped
+from pipeline.config.records import Provenance
+from pipeline.config.run_report import RunReport
 from pipeline.metrics import METRICS
 from pipeline.models.run_configuration import load_run_config
 from pipeline.scoring.cross_validation import scores_of
@@ -22,7 +24,7 @@ from tests.conftest import TINY, Toy
 @pytest.mark.slow
 def test_one_command_makes_everything_and_its_last_line_names_the_submission(toy: Toy) -> None:
     result = toy.submit()
-    score = files.read_json(toy.only_run().report)["cv_score"]
+    score = RunReport.read(toy.only_run().report).cv_score
     assert result.stdout.splitlines()[-1] == f"submission: {toy.submission()}  cv log_rmse {score:.5f}"
     assert "no Kaggle credentials" in result.stderr
     submission = pd.read_csv(toy.submission())
@@ -34,23 +36,23 @@ def test_one_command_makes_everything_and_its_last_line_names_the_submission(toy
 def test_cv_score_is_the_metric_of_the_stored_oof_file_exactly(toy: Toy) -> None:
     toy.submit()
     run = toy.only_run()
-    report, oof = files.read_json(run.report), files.read_parquet(run.oof)
+    report, oof = RunReport.read(run.report), files.read_parquet(run.oof)
     price = oof["target_0"].to_numpy()
     by_hand = np.sqrt(np.mean((np.log(np.maximum(oof["prediction_0"].to_numpy(), 1.0)) - np.log(price)) ** 2))
-    assert report["cv_score"] == by_hand
-    assert scores_of(oof, METRICS["log_rmse"]) == (report["cv_score"], report["fold_scores"])
+    assert report.cv_score == by_hand
+    assert scores_of(oof, METRICS["log_rmse"]) == (report.cv_score, report.fold_scores)
     assert oof["prediction_0"].notna().all()
 
 
 def test_a_submission_names_its_run_config_inputs_and_versions(toy: Toy) -> None:
     toy.submit()
-    provenance = files.read_json(toy.submission().with_suffix(".json"))
-    assert provenance["run"] == toy.only_run().name
-    assert provenance["sha256"] == files.sha256_of(toy.submission())
-    assert provenance["raw_files"]["train.csv"] == files.sha256_of(toy.workspace.raw / "train.csv")
-    assert provenance["config"]["params"]["epochs"] == 3
-    assert {"torch", "python"} <= provenance["versions"].keys()
-    assert "git_commit" in provenance
+    provenance = Provenance.read(toy.submission().with_suffix(".json"))
+    assert provenance.run == toy.only_run().name
+    assert provenance.sha256 == files.sha256_of(toy.submission())
+    assert provenance.raw_files["train.csv"] == files.sha256_of(toy.workspace.raw / "train.csv")
+    assert provenance.config.params["epochs"] == 3
+    assert {"torch", "python"} <= provenance.versions.keys()
+    assert provenance.git_commit == files.git_commit(toy.workspace.root)
 
 
 def test_the_same_command_gives_the_same_bits(toy: Toy) -> None:
@@ -98,7 +100,7 @@ def test_test_rows_reach_training_only_when_the_scope_says_so(toy: Toy, scope: s
     toy.submit("--set", f"scope={scope}")
     after = files.read_parquet(toy.only_run().oof)["prediction_0"]
     assert before.equals(after) == is_equal
-    assert files.read_json(toy.only_run().report)["scope"] == scope
+    assert [part.scope for part in RunReport.read(toy.only_run().report).parts] == [scope]
 
 
 @pytest.mark.slow
@@ -216,10 +218,10 @@ def test_runs_lists_every_run_best_first(toy: Toy) -> None:
     toy.submit("--model", "linear")
     result = toy.run("runs")
     assert result.exit_code == 0
-    scores = [files.read_json(p)["cv_score"] for p in toy.workspace.runs.glob("*/report.json")]
+    scores = [RunReport.read(p).cv_score for p in toy.workspace.runs.glob("*/report.json")]
     names = [line.split()[1] for line in result.stdout.splitlines() if "fast-" in line]
     assert len(names) == 2
-    by_score = sorted(toy.workspace.runs.glob("*/report.json"), key=lambda p: files.read_json(p)["cv_score"])
+    by_score = sorted(toy.workspace.runs.glob("*/report.json"), key=lambda p: RunReport.read(p).cv_score)
     assert names == [path.parent.name for path in by_score]
     assert f"{min(scores):.5g}" in result.stdout
 
@@ -274,8 +276,8 @@ def test_sample_data_is_marked_everywhere_and_never_uploaded(tmp_path: Path, mon
     assert "this is SAMPLE DATA, which Kaggle never gets" in result.stderr
     assert all("SAMPLE DATA" in line for line in result.stderr.splitlines() if line.startswith("train: "))
     assert "not-a-real-token" not in result.output
-    assert files.read_json(toy.only_run().report)["is_sample"] is True
-    assert files.read_json(toy.submission().with_suffix(".json"))["is_sample"] is True
+    assert RunReport.read(toy.only_run().report).is_sample is True
+    assert Provenance.read(toy.submission().with_suffix(".json")).is_sample is True
     scored = toy.run("score", str(toy.submission()))
     assert scored.exit_code == 0
     assert "score: accuracy 0." in scored.stdout
@@ -370,7 +372,7 @@ def test_a_run_of_different_models_is_their_weighted_average(toy: Toy, tmp_path:
         run = toy.workspace.run(Path(result.stdout.split("run: ")[1].strip()).name)
         oofs[name] = files.read_parquet(run.oof)["prediction_0"].to_numpy()
         tests[name] = files.read_parquet(run.test)["prediction_0"].to_numpy()
-        scores[name] = files.read_json(run.report)["cv_score"]
+        scores[name] = RunReport.read(run.report).cv_score
         assert scores[name] == METRICS["log_rmse"](toy.store().target, oofs[name])
     for parts in (oofs, tests):
         by_hand = np.exp(0.75 * np.log(parts["a"]) + 0.25 * np.log(parts["b"]))

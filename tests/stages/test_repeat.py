@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.base import files
+from pipeline.config.records import Repeats
+from pipeline.config.run_report import RunReport
 from tests.conftest import TINY, Toy
 
 
@@ -17,16 +18,16 @@ def test_repeats_are_other_folds_and_are_kept(toy: Toy) -> None:
     assert all(np.bincount(other).tolist() == np.bincount(folds).tolist() for other in others)
     assert not np.array_equal(others[0], folds)
     assert not np.array_equal(others[0], others[1])
-    (one,) = files.read_json(run.path / "repeats.json")["repeats"]
+    (one,) = Repeats.read(run.path / "repeats.json").repeats
 
     again = toy.run("train", *TINY, "--repeats", "2")
     assert again.exit_code == 0, again.output
-    kept = files.read_json(run.path / "repeats.json")
-    assert kept["repeats"][0] == one
-    scores = [files.read_json(run.report)["cv_score"], *(other["cv_score"] for other in kept["repeats"])]
-    assert kept["mean"] == pytest.approx(np.mean(scores))
-    assert kept["sd"] == pytest.approx(np.std(scores, ddof=1))
-    assert f"mean {kept['mean']:.5f} (sd {kept['sd']:.5f})" in again.stdout
+    kept = Repeats.read(run.path / "repeats.json")
+    assert kept.repeats[0] == one
+    scores = [RunReport.read(run.report).cv_score, *(other.cv_score for other in kept.repeats)]
+    assert kept.mean == pytest.approx(np.mean(scores))
+    assert kept.sd == pytest.approx(np.std(scores, ddof=1))
+    assert f"mean {kept.mean:.5f} (sd {kept.sd:.5f})" in again.stdout
     assert np.array_equal(toy.store().fold_of_row, folds)
 
     assert not (run.path / "repeat_checkpoints").exists()

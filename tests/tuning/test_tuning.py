@@ -18,6 +18,8 @@ from filelock import FileLock
 
 from pipeline.base import files
 from pipeline.base.errors import SpecError
+from pipeline.config.records import TuningResult
+from pipeline.config.run_report import RunReport
 from pipeline.config.search_space import SpaceEntry
 from pipeline.metrics import METRICS
 from pipeline.models.base import FitContext
@@ -92,17 +94,17 @@ def test_tune_then_submit_uses_what_was_found(tuned: Toy) -> None:
     assert result.exit_code == 0, result.output
     assert "on folds it has not seen" in result.stderr
     folder = tuned.workspace.tuning("mlp")
-    best, trials = files.read_json(folder / "best.json"), files.read_parquet(folder / "trials.parquet")
+    best, trials = TuningResult.read(folder / "best.json"), files.read_parquet(folder / "trials.parquet")
     assert len(trials) == 8
-    known = [*trials["cv_score"].nsmallest(5), best["confirmation"]["default"]["tuned_folds"]]
-    assert best["cv_score"] in known
+    known = [*trials["cv_score"].nsmallest(5), best.confirmation.default.tuned_folds]
+    assert best.cv_score in known
     assert "plotly" in (folder / "study.html").read_text()
     submitted = tuned.run("submit", "--workers", "1")
     assert submitted.exit_code == 0, submitted.output
     assert "what tune found" in submitted.stderr
-    config = files.read_json(tuned.only_run().report)["config"]
-    assert config["preset"] == "tuned"
-    assert config["params"]["lr"] == best["config"]["params"]["lr"]
+    config = RunReport.read(tuned.only_run().report).config
+    assert config.preset == "tuned"
+    assert config.params["lr"] == best.config.params["lr"]
 
 
 @pytest.mark.slow
@@ -118,7 +120,7 @@ def test_a_trials_score_is_that_of_the_run_with_its_parameters(tuned: Toy) -> No
         result = tuned.run("train", "--preset", "fast", "--set", "epochs=4", "--set", "seeds=1", *options)
         assert result.exit_code == 0, result.output
         run = tuned.workspace.run(Path(result.stdout.split("run: ")[1].strip()).name)
-        assert files.read_json(run.report)["cv_score"] == pytest.approx(trial.value, rel=1e-4)
+        assert RunReport.read(run.report).cv_score == pytest.approx(trial.value, rel=1e-4)
 
 
 @pytest.mark.slow
@@ -314,13 +316,13 @@ def test_models_that_are_no_networks_are_tuned_trial_by_trial(toy: Toy) -> None:
     result = toy.run("tune", *options, "--trials", "3")
     assert result.exit_code == 0, result.output
     folder = toy.workspace.tuning("random_forest")
-    trials, best = files.read_parquet(folder / "trials.parquet"), files.read_json(folder / "best.json")
+    trials, best = files.read_parquet(folder / "trials.parquet"), TuningResult.read(folder / "best.json")
     assert list(trials["state"]) == ["complete"] * 3
-    assert set(best["config"]["params"]) == {"n_trees", "max_features", "min_samples_leaf"}
+    assert set(best.config.params) == {"n_trees", "max_features", "min_samples_leaf"}
     leaf, features = trials.loc[0, "min_samples_leaf"], trials.loc[0, "max_features"]
     own = ["--set", f"min_samples_leaf={leaf}", "--set", f"max_features={float(features)!r}", "--set", "seeds=1"]
     assert toy.run("train", "--preset", "fast", *options, *own).exit_code == 0
-    assert files.read_json(toy.only_run().report)["cv_score"] == pytest.approx(trials.loc[0, "cv_score"], rel=1e-12)
+    assert RunReport.read(toy.only_run().report).cv_score == pytest.approx(trials.loc[0, "cv_score"], rel=1e-12)
     assert toy.run("tune", *options, "--trials", "4").exit_code == 0
     assert len(files.read_parquet(folder / "trials.parquet")) == 4
     submitted = toy.run("submit", "--model", "random_forest", "--workers", "1")
@@ -339,7 +341,7 @@ def test_the_default_stays_unless_a_trial_beats_it_on_folds_the_study_has_not_se
     confirmed = [Confirmed(configs[0], 0.15, [fresh[0]]), Confirmed(configs[1], 0.10, [fresh[1]])]
     config, _, told = confirmed_choice(open_tuning(tuned.store(), base), confirmed)
     assert config == configs[winner]
-    assert told["chosen"]["fresh_folds"] == [fresh[winner]]
+    assert told.chosen.fresh_folds == [fresh[winner]]
 
 
 @pytest.mark.slow
@@ -366,11 +368,6 @@ def test_the_owner_of_a_trial_is_this_process(tuned: Toy) -> None:
     assert {t.user_attrs["owner"].split(":")[1] for t in finished_trials(study_of(tuned))} == {str(os.getpid())}
 
 
-def run_of(toy: Toy) -> dict[str, Any]:
-    report: dict[str, Any] = files.read_json(toy.only_run().report)
-    return report
-
-
 @pytest.fixture
 def ensemble(tuned: Toy, monkeypatch: pytest.MonkeyPatch) -> Toy:
     """A toy whose study ended in an ensemble, whatever the estimates say."""
@@ -392,14 +389,14 @@ def ensemble(tuned: Toy, monkeypatch: pytest.MonkeyPatch) -> Toy:
 def test_the_ensemble_is_weighed_against_a_single_trial_by_nested_estimates(tuned: Toy) -> None:
     result = tuned.run("tune", *TUNE, "--trials", "10", "--pruner", "none", "--set", "seeds=3")
     assert result.exit_code == 0, result.output
-    best = files.read_json(tuned.workspace.tuning("mlp") / "best.json")
-    told = best["ensemble"]
-    is_better = told["lead"] > told["lead_error"]
-    assert told["is_chosen"] == (is_better and len(told["weights"]) > 1)
-    assert bool(best["config"]["parts"]) == told["is_chosen"]
-    assert told["selection_score"] <= told["nested_score"]
-    assert told["single_seeds"] == min(3, len(told["weights"]))
-    assert sum(told["weights"].values()) == pytest.approx(1.0)
+    best = TuningResult.read(tuned.workspace.tuning("mlp") / "best.json")
+    told = best.ensemble
+    is_better = told.lead > told.lead_error
+    assert told.is_chosen == (is_better and len(told.weights) > 1)
+    assert bool(best.config.parts) == told.is_chosen
+    assert told.selection_score <= told.nested_score
+    assert told.single_seeds == min(3, len(told.weights))
+    assert sum(told.weights.values()) == pytest.approx(1.0)
 
 
 @pytest.mark.slow
@@ -407,9 +404,9 @@ def test_on_one_holdout_no_ensemble_is_chosen_for_there_is_no_other_fold_to_tell
     tuned.edit_spec('kind = "shuffled"\nnumber = 4', 'kind = "holdout"\nshare = 0.3')
     result = tuned.run("tune", *TUNE, "--trials", "4", "--pruner", "none")
     assert result.exit_code == 0, result.output
-    best = files.read_json(tuned.workspace.tuning("mlp") / "best.json")
-    assert not best["ensemble"]
-    assert not best["config"]["parts"]
+    best = TuningResult.read(tuned.workspace.tuning("mlp") / "best.json")
+    assert not best.ensemble
+    assert not best.config.parts
     assert "inf" not in result.stderr.split()
 
 
@@ -417,15 +414,15 @@ def test_on_one_holdout_no_ensemble_is_chosen_for_there_is_no_other_fold_to_tell
 def test_an_ensemble_run_is_the_weighted_average_of_its_parts(ensemble: Toy) -> None:
     """With one seed the parts' out-of-fold predictions are those the trials kept."""
     assert ensemble.run("train", "--workers", "2").exit_code == 0
-    best = files.read_json(ensemble.workspace.tuning("mlp") / "best.json")
-    weights = best["ensemble"]["weights"]
-    assert [part["weight"] for part in best["config"]["parts"]] == list(weights.values())
+    best = TuningResult.read(ensemble.workspace.tuning("mlp") / "best.json")
+    weights = best.ensemble.weights
+    assert [part.weight for part in best.config.parts] == list(weights.values())
     oofs = [files.read_npy(oof_path(ensemble, int(number))) for number in weights]
     by_hand = np.exp(sum(w * np.log(oof) for w, oof in zip(weights.values(), oofs, strict=True)))
-    report, oof = run_of(ensemble), files.read_parquet(ensemble.only_run().oof)
+    report, oof = RunReport.read(ensemble.only_run().report), files.read_parquet(ensemble.only_run().oof)
     np.testing.assert_allclose(oof["prediction_0"], by_hand, rtol=1e-4)
-    assert report["cv_score"] == METRICS["log_rmse"](oof["target_0"].to_numpy(), oof["prediction_0"].to_numpy())
-    assert report["cv_score"] == pytest.approx(best["cv_score"], rel=1e-3)
+    assert report.cv_score == METRICS["log_rmse"](oof["target_0"].to_numpy(), oof["prediction_0"].to_numpy())
+    assert report.cv_score == pytest.approx(best.cv_score, rel=1e-3)
     history = files.read_parquet(ensemble.only_run().history)
     assert sorted(history["part"].unique()) == list(range(len(weights)))
 
@@ -653,16 +650,16 @@ def test_a_study_on_a_sample_of_the_rows_is_one_of_its_own_and_says_so(tuned: To
     assert result.exit_code == 0, result.output
     assert "a sample of 45 of 64 train rows" in result.stderr
     path = tuned.workspace.tuning("mlp") / "best.json"
-    best = files.read_json(path)
-    assert (best["n_train_rows"], best["is_of_all_rows"]) == (45, False)
-    assert "sample" in best["config"]["description"]
+    best = TuningResult.read(path)
+    assert (best.n_train_rows, best.is_of_all_rows) == (45, False)
+    assert "sample" in best.config.description
     oof = files.read_npy(next((path.parent / "oof").glob("*/*.npy")))
     assert len(oof) == 45
     submitted = tuned.run("submit", "--workers", "1")
     assert submitted.exit_code == 0, submitted.output
     assert len(files.read_parquet(tuned.only_run().oof)) == 64
     assert tuned.run("tune", *tune).exit_code == 0
-    whole = files.read_json(path)
-    assert (whole["n_train_rows"], whole["is_of_all_rows"]) == (64, True)
-    assert whole["study"] != best["study"]
+    whole = TuningResult.read(path)
+    assert (whole.n_train_rows, whole.is_of_all_rows) == (64, True)
+    assert whole.study != best.study
     assert tuned.run("tune", *tune, "--rows", "30").exit_code == 2

@@ -1,0 +1,94 @@
+"""A broken artifact is made again where that is safe, left out of a list, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.run_report import RunReport
+from tests.conftest import TINY, Toy
+
+
+def _without(key: str) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        raw = json.loads(path.read_text())
+        del raw[key]
+        path.write_text(json.dumps(raw))
+
+    return change
+
+
+BREAKAGES: dict[str, Callable[[Path], None]] = {
+    "empty": lambda path: path.write_text("") and None,
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:50]) and None,
+    "older": _without("format"),
+    "a key is gone": _without("fingerprint"),
+}
+every_breakage = pytest.mark.parametrize("damage", BREAKAGES.values(), ids=BREAKAGES)
+
+
+@every_breakage
+def test_a_run_with_a_broken_report_is_left_out_of_lists_and_made_again(
+    toy: Toy, damage: Callable[[Path], None]
+) -> None:
+    assert toy.run("train", *TINY).exit_code == 0
+    broken = toy.only_run()
+    score = RunReport.read(broken.report).cv_score
+    assert toy.run("train", *TINY, "--set", "lr=0.02").exit_code == 0
+    (other,) = {path.name for path in toy.workspace.runs.iterdir()} - {broken.name}
+    damage(broken.report)
+    listed = toy.run("runs")
+    assert listed.exit_code == 0, listed.output
+    assert other in listed.stdout
+    assert broken.name not in listed.stdout
+    assert f"{broken.name}/report.json" in "".join(listed.stderr.split())
+    assert "the run is left out" in " ".join(listed.stderr.split())
+    compared = toy.run("compare", other, broken.name)
+    assert compared.exit_code == 2
+    assert "Delete the folder" in " ".join(compared.stderr.split())
+    assert toy.run("train", *TINY).exit_code == 0
+    assert RunReport.read(broken.report).cv_score == score
+
+
+@every_breakage
+def test_broken_features_are_made_again(toy: Toy, damage: Callable[[Path], None]) -> None:
+    assert toy.run("features").exit_code == 0
+    whole = toy.workspace.manifest.read_bytes()
+    damage(toy.workspace.manifest)
+    again = toy.run("features")
+    assert again.exit_code == 0, again.output
+    assert "the features are made again" in " ".join(again.stderr.split())
+    assert toy.workspace.manifest.read_bytes() == whole
+
+
+@every_breakage
+def test_a_submission_with_a_broken_record_is_made_again(toy: Toy, damage: Callable[[Path], None]) -> None:
+    toy.submit("--no-upload")
+    content, record = toy.submission().read_bytes(), toy.submission().with_suffix(".json")
+    damage(record)
+    said = toy.submit("--no-upload")
+    assert "the submission is made again" in " ".join(said.stderr.split())
+    assert toy.submission().read_bytes() == content
+
+
+def test_a_broken_record_of_raw_files_is_refused(toy: Toy) -> None:
+    assert toy.run("data").exit_code == 0
+    toy.workspace.source.write_text("{}")
+    refused = toy.run("features")
+    assert refused.exit_code == 2
+    said = " ".join(refused.stderr.split())
+    assert "is not a record of raw files of this version: it has no key 'format'" in said
+    assert "Delete the folder" in said
+
+
+def test_a_broken_result_of_tuning_is_not_used(toy: Toy) -> None:
+    best = toy.workspace.tuning("mlp") / "best.json"
+    best.parent.mkdir(parents=True)
+    best.write_text("{")
+    assert toy.run("features").exit_code == 0
+    trained = toy.run("train", *TINY)
+    assert trained.exit_code == 0, trained.output
+    assert "it is not used" in " ".join(trained.stderr.split())
