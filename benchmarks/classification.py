@@ -36,7 +36,8 @@ from pipeline.nets.networks import MLP, Network
 from pipeline.nets.optimizers import Update
 from pipeline.nets.parameters import views_of
 from pipeline.nets.plan import Member, PackData, Plan
-from pipeline.nets.training import one_by_one, predict, train_pack
+from pipeline.nets.prediction import predict
+from pipeline.nets.training import one_by_one, train_pack
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
 import scratch

@@ -29,7 +29,8 @@ from pipeline.nets.networks import MLP
 from pipeline.nets.optimizers import OptimizerName, ScheduleName, Update
 from pipeline.nets.parameters import views_of
 from pipeline.nets.plan import Member, PackData, Plan
-from pipeline.nets.training import one_by_one, predict, train_pack
+from pipeline.nets.prediction import predict
+from pipeline.nets.training import one_by_one, train_pack
 
 SIZE = os.environ.get("NOTEBOOK_SIZE", "full")  # `small` is for a quick look, and for the tests
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C6D31", "#555555"]  # told apart by all

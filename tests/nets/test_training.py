@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.base.interruption import Stopped
-from pipeline.nets import training
+from pipeline.nets import prediction, training
 from pipeline.nets.dropout import PackedDropout
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import cross_entropy, mse
@@ -22,8 +22,9 @@ from pipeline.nets.networks import MLP
 from pipeline.nets.optimizers import SCHEDULES, ScheduleName, Update
 from pipeline.nets.parameters import views_of
 from pipeline.nets.plan import Member, PackData, Plan
+from pipeline.nets.prediction import predict
 from pipeline.nets.stepping import VectorSteps
-from pipeline.nets.training import History, PackResult, one_by_one, predict, train_pack
+from pipeline.nets.training import History, PackResult, one_by_one, train_pack
 
 N_ROWS, N_INPUTS = 80, 5
 NETWORK = MLP(N_INPUTS, (8, 6), 1, activation="tanh")
@@ -636,7 +637,7 @@ def test_prediction_in_parts_is_prediction_at_once(monkeypatch: pytest.MonkeyPat
     for position, view in enumerate(views):
         expected = plain_network(NETWORK, matrix[position])(data.x.dense[view]).detach().numpy()
         np.testing.assert_allclose(whole[position], expected, rtol=1e-5, atol=1e-6)
-    monkeypatch.setattr(training, "PREDICT_NUMBERS", 64)
+    monkeypatch.setattr(prediction, "PREDICT_NUMBERS", 64)
     for one, other in zip(
         whole, predict(NETWORK, views_of(NETWORK.parameter_infos(), matrix), data.x, views), strict=True
     ):

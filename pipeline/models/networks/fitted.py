@@ -26,7 +26,7 @@ from pipeline.models.networks.columns import Columns
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.networks import MLP, Network
 from pipeline.nets.parameters import views_of
-from pipeline.nets.training import predict
+from pipeline.nets.prediction import predict
 
 
 @dataclass
