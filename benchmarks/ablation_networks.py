@@ -20,7 +20,6 @@ from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import Workspace
 from pipeline.config.spec import load_spec
 from pipeline.models.base import FitContext
-from pipeline.models.registry import make_model
 from pipeline.models.run_configuration import load_run_config
 from pipeline.nets.devices import n_cores
 from pipeline.scoring.cross_validation import cross_validate
@@ -71,22 +70,11 @@ def main() -> None:
             if is_unfit or (options.only and name not in ("fast", *options.only)):
                 continue
             config = load_run_config("fast", overrides=[f"seeds={options.seeds}", *overrides])
-            problem, started = store.problem(config), time.monotonic()
-            result = cross_validate(
-                make_model(config.model, config.params, where=name),
-                problem,
-                store.splits,
-                seed=0,
-                n_seeds=config.seeds,
-                context=FitContext(n_workers=n_cores()),
-            )
+            started = time.monotonic()
+            found = cross_validate(config, store.problem, store.splits, FitContext(n_workers=n_cores()))
             elapsed_s = time.monotonic() - started
-            rows = np.sort(np.concatenate([split.valid_rows for split in store.splits]))
-            cv_score = problem.metric(problem.target[rows], result.oof_prediction[rows])
-            by_fold = [
-                problem.metric(problem.target[s.valid_rows], result.oof_prediction[s.valid_rows]) for s in store.splits
-            ]
-            folds = np.array(by_fold)
+            cv_score, fold_scores = found.scores()
+            folds = np.array(fold_scores)
             base = folds if base is None else base
             gain = store.spec.scorer.gain(folds, base)
             error = gain.std(ddof=1) / np.sqrt(len(gain))

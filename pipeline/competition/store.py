@@ -5,8 +5,9 @@ Knows the files of `features/`; knows nothing of models or of how the files were
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -27,7 +28,7 @@ from pipeline.competition.workspace import RunFolder, Workspace
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import RunReport
 from pipeline.config.spec import CompetitionSpec
-from pipeline.config.types import Label
+from pipeline.config.types import Label, Role
 
 SAMPLE_MARK = "simulated or built-in sample data, not Kaggle's"
 
@@ -39,6 +40,7 @@ class FeatureStore:
     workspace: Workspace
     spec: CompetitionSpec
     n_rows: int | None = None  # train rows seen of all: a sample by fold and class; None: all
+    _problems: dict[str, Problem] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def manifest(self) -> FeatureManifest:
@@ -149,10 +151,26 @@ class FeatureStore:
             return frame, roles
         return apply_feature_function(self.workspace.folder / self.spec.feature_function, frame, roles)
 
+    @cached_property
+    def _own_features(self) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Role]]:
+        """Train and test table and their roles after the feature function, which takes its time."""
+        path = self.workspace.folder / str(self.spec.feature_function)
+        train, roles = apply_feature_function(path, self.train, self.manifest.roles)
+        test, _ = apply_feature_function(path, self.test, self.manifest.roles)
+        return train, test, roles
+
     def problem(self, config: RunConfig) -> Problem:
-        """The problem as the run `config` sets it."""
-        train, roles = self.apply_own_features(config, self.train)
-        test, _ = self.apply_own_features(config, self.test)
+        """The problem as the run `config` sets it; made once for all configurations that read the same."""
+        read = config.model_dump(mode="json", include={"features", "scope", "target_transform", "class_weights"})
+        key = json.dumps(read, sort_keys=True)
+        if key not in self._problems:
+            self._problems[key] = self._problem(config)
+        return self._problems[key]
+
+    def _problem(self, config: RunConfig) -> Problem:
+        train, test, roles = self.train, self.test, self.manifest.roles
+        if config.features.feature_function and self.spec.feature_function is not None:
+            train, test, roles = self._own_features
         return Problem(
             train=train,
             test=test,

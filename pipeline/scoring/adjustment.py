@@ -1,6 +1,6 @@
 """Calibration, then the threshold: what a run does to its probabilities, fitted out-of-fold and scored honestly.
 
-Knows arrays, folds of rows and a metric.
+Knows arrays, folds of rows, a metric and what a run's configuration asks for.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
+from pipeline.base.errors import SpecError
+from pipeline.config.run import RunConfig
 from pipeline.config.run_report import (
     Adjustment,
     CalibrationKind,
@@ -21,7 +23,7 @@ from pipeline.config.run_report import (
     RunReport,
     ThresholdReport,
 )
-from pipeline.metrics import METRICS, Metric
+from pipeline.metrics import METRICS, Metric, Task
 from pipeline.scoring.calibration import (
     apply_calibrator,
     expected_calibration_error,
@@ -37,6 +39,22 @@ def apply_adjustment(adjustment: Adjustment, probability: FloatArray) -> FloatAr
     if adjustment.calibrator is not None:
         probability = apply_calibrator(adjustment.calibrator, probability)
     return probability if adjustment.threshold is None else moved_to_half(probability, adjustment.threshold)
+
+
+def has_threshold(config: RunConfig, task: Task, metric: Metric) -> bool:
+    """Whether the run chooses a decision threshold. Raises SpecError for an adjustment that cannot be."""
+    where = f"preset {config.preset}"
+    if task == "regression" and config.calibration != "none":
+        raise SpecError("a regression has no probabilities to mend", where=f"{where}, calibration")
+    can_have = task == "binary" and metric.reads == "label"
+    if config.threshold == "best" and not can_have:
+        raise SpecError(
+            f"there is no threshold to choose: the task is {task}, and the metric {metric.name} reads "
+            f"{'labels' if metric.reads == 'label' else 'no labels'}",
+            where=f"{where}, threshold",
+            hint='A threshold parts two classes for a metric of labels. Leave it at "auto".',
+        )
+    return can_have and (config.threshold == "best" or (config.threshold == "auto" and metric.wants_threshold))
 
 
 @dataclass(frozen=True)

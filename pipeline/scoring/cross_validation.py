@@ -1,22 +1,33 @@
-"""Cross-validation: a model fitted on every fold, its out-of-fold and test predictions, its scores.
+"""Cross-validation: a configuration fitted on every fold, its out-of-fold and test predictions, its scores.
 
-Knows models, problems and splits; knows nothing of files. A score is always computed from the frame that is stored.
+Knows configurations, models, problems and splits; knows nothing of files. A score is always computed from the frame
+that is stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
-from pipeline.competition.folds import NEVER_VALIDATED, Split
+from pipeline.base.errors import TrainingError
+from pipeline.base.progress import progress_bar
+from pipeline.competition.folds import NEVER_VALIDATED, FoldArray, Split
 from pipeline.competition.problem import Problem
-from pipeline.metrics import Metric
-from pipeline.models.base import FitContext, FittedModel, Model
+from pipeline.competition.workspace import part_folder
+from pipeline.config.run import RunConfig
+from pipeline.config.run_report import ClassificationReport, ClassReport
+from pipeline.config.types import Label
+from pipeline.metrics import Metric, Task, class_scores
+from pipeline.models.base import EpochScores, FitContext, FittedModel
+from pipeline.models.registry import make_model
+from pipeline.scoring.adjustment import Adjusted, adjust, apply_adjustment, has_threshold
+from pipeline.scoring.ensembling import blend
 
 PREDICTION = "prediction_"  # column prefix: prediction_0 .. of targets, or of classes' probabilities
 TARGET = "target_"
@@ -24,25 +35,181 @@ TARGET = "target_"
 
 @dataclass(frozen=True)
 class CVResult:
-    """What cross-validation found."""
+    """A configuration fitted on every split: predictions and scores, of an ensemble those of the parts' average.
 
-    fitted: FittedModel
-    oof_prediction: FloatArray  # (rows, ...) NaN for rows no fold validates (forward chaining)
-    test_prediction: FloatArray  # mean of the folds' models
+    Predictions of classes are calibrated and decided as the configuration wants it. Raises TrainingError where a
+    valid row's prediction is not finite.
+    """
+
+    config: RunConfig
+    problems: list[Problem]  # of the parts
+    fitted: list[FittedModel]  # of the parts
+    splits: Sequence[Split]
+
+    def __post_init__(self) -> None:
+        predicted = self._blended[self.fold_of_row != NEVER_VALIDATED]
+        n_broken = int((~np.isfinite(predicted.reshape(len(predicted), -1))).any(axis=1).sum())
+        if n_broken:
+            raise TrainingError(
+                f"the predictions of {n_broken} valid rows are not finite",
+                where=f"model {self.config.model}",
+                hint="Lower the learning rate, or penalise large weights.",
+            )
+
+    @property
+    def metric(self) -> Metric:
+        """The competition's."""
+        return self.problems[0].metric
+
+    @cached_property
+    def fold_of_row(self) -> FoldArray:
+        """(rows,) the split that validates each row, or NEVER_VALIDATED."""
+        fold_of_row = np.full(len(self.problems[0].target), NEVER_VALIDATED)
+        for number, split in enumerate(self.splits):
+            fold_of_row[split.valid_rows] = number
+        return fold_of_row
+
+    @property
+    def oof_prediction(self) -> FloatArray:
+        """(rows, ...); NaN for rows that no split validates."""
+        return self._blended if self._adjusted is None else self._adjusted.probability
+
+    @cached_property
+    def test_prediction(self) -> FloatArray:
+        """(test rows, ...) the mean over the splits' members."""
+        splits = range(len(self.splits))
+        predictions = [fit.predict(one.test, splits) for fit, one in zip(self.fitted, self.problems, strict=True)]
+        blended = blend(predictions, self._weights, self.metric)
+        return blended if self._adjusted is None else apply_adjustment(self._adjusted.adjustment, blended)
+
+    def oof_frame(self, ids: pd.Series) -> pd.DataFrame:
+        """Ids, folds, targets and out-of-fold predictions as they are stored."""
+        return oof_frame(ids, self.fold_of_row, self.problems[0].target, self.oof_prediction)
+
+    def scores(self, metric: Metric | None = None) -> tuple[float, list[float]]:
+        """`cv_score` and `fold_scores`, by the competition's metric unless another one is given."""
+        ids = pd.Series(np.arange(len(self.fold_of_row)))
+        return scores_of(self.oof_frame(ids), metric or self.metric)
+
+    def classification_report(self, classes: Sequence[Label]) -> ClassificationReport | None:
+        """The report's part on `classes`: scores of each, calibration and threshold; None for a regression."""
+        if self._adjusted is None:
+            return None
+        validated = self.fold_of_row != NEVER_VALIDATED
+        codes = self.problems[0].target[validated].astype(np.int64)
+        by_class = zip(classes, class_scores(codes, self.oof_prediction[validated]), strict=True)
+        return ClassificationReport(
+            by_class=[ClassReport(label=label, **scores._asdict()) for label, scores in by_class],
+            probabilities=self._adjusted.report,
+            adjustment=self._adjusted.adjustment,
+        )
+
+    @property
+    def _weights(self) -> list[float]:
+        return [weight for weight, _ in self.config.weighted_parts]
+
+    @cached_property
+    def _blended(self) -> FloatArray:
+        return blend([one.oof_prediction for one in self.fitted], self._weights, self.metric)
+
+    @cached_property
+    def _adjusted(self) -> Adjusted | None:
+        config, task, target = self.config, self.problems[0].task, self.problems[0].target
+        if task == "regression":
+            return None
+        validated = self.fold_of_row != NEVER_VALIDATED
+        found = adjust(
+            None if config.calibration == "none" else config.calibration,
+            has_threshold(config, task, self.metric),
+            self.metric,
+            self.fold_of_row[validated],
+            target[validated].astype(np.int64),
+            self._blended[validated],
+        )
+        whole = np.full_like(self._blended, np.nan)
+        whole[validated] = found.probability
+        return replace(found, probability=whole)
+
+
+def check_configuration(config: RunConfig, task: Task, metric: Metric) -> None:
+    """Raise SpecError for parameters, a calibration or a threshold with which cross-validation would not begin."""
+    for _, part in config.weighted_parts:
+        make_model(part.model, part.params, where=f"preset {config.preset}")
+    has_threshold(config, task, metric)
 
 
 def cross_validate(
-    model: Model,
-    problem: Problem,
+    config: RunConfig,
+    problem_of: Callable[[RunConfig], Problem],
     splits: Sequence[Split],
-    *,
-    seed: int,
-    n_seeds: int,
     context: FitContext,
+    *,
+    seed_offset: int = 0,
+    title: str | None = None,
 ) -> CVResult:
-    """Fit on every split; predict its valid rows with its own members only, and the test rows with all."""
-    fitted = model.fit(problem, splits, seed=seed, n_seeds=n_seeds, context=context)
-    return CVResult(fitted, fitted.oof_prediction, fitted.predict(problem.test, range(len(splits))))
+    """Fit every part of the configuration on every split; the checkpoints let an interrupted call go on.
+
+    `seed_offset` is added to the parts' seeds; with a `title` a bar shows the progress. Raises SpecError, and
+    TrainingError when a network diverges or a prediction is not finite.
+    """
+    parts = [part for _, part in config.weighted_parts]
+    problems, fitted = [problem_of(part) for part in parts], []
+    with _progress(title, len(parts), problems[0].metric.name, context) as progress_of:
+        for number, (part, problem) in enumerate(zip(parts, problems, strict=True)):
+            folder = context.checkpoints
+            own = None if folder is None else part_folder(folder, number, len(parts))
+            model = make_model(part.model, part.params, where=f"preset {config.preset}")
+            fitted.append(
+                model.fit(
+                    problem,
+                    splits,
+                    seed=part.seed + seed_offset,
+                    n_seeds=part.seeds,
+                    context=replace(context, checkpoints=own, on_progress=progress_of(number)),
+                )
+            )
+    return CVResult(config, problems, fitted, splits)
+
+
+OnProgress = Callable[[float, Sequence[EpochScores]], None]
+
+
+@contextmanager
+def _progress(
+    title: str | None, n_parts: int, metric: str, context: FitContext
+) -> Iterator[Callable[[int], OnProgress | None]]:
+    """What part `number` reports its progress to: the bar called `title`, and `context` as a share of all parts."""
+    if title is None and context.on_progress is None:
+        yield lambda _: None
+        return
+    with progress_bar(title) if title is not None else nullcontext(lambda _, __: None) as update:
+
+        def progress_of(number: int) -> OnProgress:
+            scores, which = _RunningScores(metric), f"part {number + 1} of {n_parts}, " if n_parts > 1 else ""
+
+            def on_progress(share: float, new: Sequence[EpochScores]) -> None:
+                update((number + share) / n_parts, which + scores.text_after(new))
+                if context.on_progress is not None:
+                    context.on_progress((number + share) / n_parts, new)
+
+            return on_progress
+
+        yield progress_of
+
+
+class _RunningScores:
+    """The latest valid score of every fold, as one short text."""
+
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
+        self.latest: dict[tuple[int, int], float] = {}
+
+    def text_after(self, new: Sequence[EpochScores]) -> str:
+        for line in new:
+            self.latest[line.split, line.seed] = line.valid_score
+        splits = sorted({split for split, _ in self.latest})
+        means = (np.mean([score for (s, _), score in self.latest.items() if s == split]) for split in splits)
+        return f"{self.metric} " + " ".join(f"{mean:.4f}" for mean in means)
 
 
 def prediction_frame(ids: pd.Series, prediction: FloatArray) -> pd.DataFrame:
@@ -50,7 +217,7 @@ def prediction_frame(ids: pd.Series, prediction: FloatArray) -> pd.DataFrame:
     return pd.DataFrame({"id": ids.reset_index(drop=True)}).join(_columns(PREDICTION, prediction))
 
 
-def oof_frame(ids: pd.Series, fold_of_row: NDArray[np.int64], target: FloatArray, oof: FloatArray) -> pd.DataFrame:
+def oof_frame(ids: pd.Series, fold_of_row: FoldArray, target: FloatArray, oof: FloatArray) -> pd.DataFrame:
     """Ids, folds, targets and out-of-fold predictions as they are stored."""
     frame = pd.DataFrame({"id": ids.reset_index(drop=True), "fold": fold_of_row})
     return frame.join(_columns(TARGET, target)).join(_columns(PREDICTION, oof))

@@ -9,14 +9,14 @@ import numpy as np
 
 from pipeline.base.errors import SpecError
 from pipeline.base.progress import say
+from pipeline.competition.folds import splits_of
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
 from pipeline.config.records import Repeat, Repeats
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import RunReport
 from pipeline.models.base import FitContext
-from pipeline.scoring.cross_validation import scores_of
-from pipeline.scoring.run_work import RunWork
+from pipeline.scoring.cross_validation import cross_validate
 
 
 def repeat_run(
@@ -38,16 +38,17 @@ def repeat_run(
     path, checkpoints = run.path / "repeats.json", run.path / "repeat_checkpoints"
     known = Repeats.read_or_none(path, otherwise="the repeats are made again")
     repeats = [] if known is None or known.fingerprint != report.fingerprint else list(known.repeats)
-    work = RunWork.of(store, config)
     for number in range(len(repeats), n_repeats):
         folder = checkpoints / str(number)
-        found = work.cross_validated(
-            cuts[number],
+        found = cross_validate(
+            config,
+            store.problem,
+            splits_of(cuts[number], is_chained=False),
             replace(context, checkpoints=folder),
             title=f"repeat {number + 1} of {n_repeats}",
             seed_offset=1 + number,
         )
-        cv_score, fold_scores = scores_of(found.oof, store.spec.scorer)
+        cv_score, fold_scores = found.scores()
         fold_seed = store.spec.folds.seed + 1 + number
         repeats.append(Repeat(fold_seed=fold_seed, cv_score=cv_score, fold_scores=fold_scores))
         _summary(report, repeats).write(path)

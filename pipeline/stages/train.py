@@ -12,16 +12,16 @@ import pandas as pd
 
 from pipeline.base import files
 from pipeline.base.progress import say
+from pipeline.competition.problem import Problem
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder, part_folder
 from pipeline.config.records import CheckpointMark
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import FoldEpoch, PartReport, RunReport
-from pipeline.models.base import EpochScores, FitContext, feature_importance
+from pipeline.models.base import EpochScores, FitContext, FittedModel, feature_importance
 from pipeline.nets.devices import describe_device
-from pipeline.scoring.cross_validation import CVResult, prediction_frame, scores_of
+from pipeline.scoring.cross_validation import check_configuration, cross_validate, prediction_frame, scores_of
 from pipeline.scoring.data_check import known_trust
-from pipeline.scoring.run_work import RunWork
 
 HISTORY_COLUMNS = [field.name for field in fields(EpochScores)]
 
@@ -44,25 +44,26 @@ def train_run(
     if known is not None and known.fingerprint == fingerprint:
         say(f"train: {run.name} is finished (cv {known.metric} {known.cv_score:.5f}); nothing to do")
         return run
-    parts, work = config.weighted_parts, RunWork.of(store, config)
+    check_configuration(config, store.spec.task, store.spec.scorer)
     prepare_checkpoints(run, fingerprint)
-    shown = f", an ensemble of {len(parts)} configurations" if len(parts) > 1 else ""
+    n_parts = len(config.weighted_parts)
+    shown = f", an ensemble of {n_parts} configurations" if n_parts > 1 else ""
     where = describe_device(context.device)
     say(f"train: {run.name} on {where}, {len(store.splits)} folds x {config.seeds} seeds{shown}")
     started = time.monotonic()
     on_progress = None if on_share is None else lambda share, _: on_share(share)
     context = replace(context, checkpoints=run.checkpoints, on_progress=on_progress)
-    found = work.cross_validated(store.fold_of_row, context, title="train")
-    results = found.results
-    cv_score, fold_scores = scores_of(found.oof, store.spec.scorer)
-    files.write_parquet(run.oof, found.oof)
+    found = cross_validate(config, store.problem, store.splits, context, title="train")
+    oof = found.oof_frame(store.train_rows["id"])
+    cv_score, fold_scores = scores_of(oof, store.spec.scorer)
+    files.write_parquet(run.oof, oof)
     files.write_parquet(run.test, prediction_frame(store.test_rows["id"], found.test_prediction))
-    history = _history(results)
+    history = _history(found.fitted)
     files.write_parquet(run.history, history)
     if not history.empty:
         _write_tensorboard(run, history)
-    for number, result in enumerate(results):
-        result.fitted.save(part_folder(run.model, number, len(parts)))
+    for number, fitted in enumerate(found.fitted):
+        fitted.save(part_folder(run.model, number, n_parts))
     report = store.report_of(
         run,
         config,
@@ -70,9 +71,9 @@ def train_run(
         fold_scores=fold_scores,
         elapsed_s=round(time.monotonic() - started, 2),
         device=str(context.device),
-        parts=[_part(store, part, result) for (_, part), result in zip(parts, results, strict=True)],
+        parts=[_part(problem, fitted) for problem, fitted in zip(found.problems, found.fitted, strict=True)],
         last_epoch_by_fold=_last_epoch(history),
-        classification=found.classification,
+        classification=found.classification_report(store.classes),
         trust=known_trust(store),
         ensemble=None,
     )
@@ -98,14 +99,13 @@ def prepare_checkpoints(run: RunFolder, fingerprint: str) -> None:
     CheckpointMark(fingerprint=fingerprint).write(mark)
 
 
-def _history(results: Sequence[CVResult]) -> pd.DataFrame:
+def _history(fitted: Sequence[FittedModel]) -> pd.DataFrame:
     """The epochs of every part; `part` is its number in the ensemble, 0 where there is one configuration."""
-    lines = [{"part": number} | asdict(line) for number, one in enumerate(results) for line in one.fitted.history]
+    lines = [{"part": number} | asdict(line) for number, one in enumerate(fitted) for line in one.history]
     return pd.DataFrame(lines, columns=["part", *HISTORY_COLUMNS])
 
 
-def _part(store: FeatureStore, config: RunConfig, result: CVResult) -> PartReport:
-    problem, fitted = store.problem(config), result.fitted
+def _part(problem: Problem, fitted: FittedModel) -> PartReport:
     return PartReport(
         scope=problem.scope,
         target_transform=problem.target_transform,

@@ -16,7 +16,7 @@ from pipeline.tuning.study import (
     with_values,
 )
 from pipeline.tuning.timed import tune_within
-from pipeline.tuning.tuner import Tuner, oof_of, score_on
+from pipeline.tuning.tuner import Tuner
 
 __all__ = [
     "KILLED",
@@ -31,11 +31,9 @@ __all__ = [
     "default_values",
     "differences",
     "finished_trials",
-    "oof_of",
     "open_study",
     "open_tuning",
     "quiet_optuna",
-    "score_on",
     "suggest",
     "tune_within",
     "values_of",

@@ -5,22 +5,25 @@ Knows studies, features and out-of-fold predictions; knows nothing of the comman
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.base import files
+from pipeline.base.errors import TrainingError
 from pipeline.base.progress import progress_bar, say
 from pipeline.competition.folds import NEVER_VALIDATED
 from pipeline.config.records import Confirmation, EnsembleComparison, FoldsSeen
 from pipeline.config.run import Part, RunConfig
 from pipeline.models.base import FitContext
 from pipeline.models.registry import entry_of
+from pipeline.scoring.cross_validation import cross_validate
 from pipeline.scoring.ensembling import Selection, best_by_fold, lead, nested_prediction_of_singles, select_greedily
 from pipeline.tuning.confirmation import Confirmed
 from pipeline.tuning.session import Tuning
 from pipeline.tuning.study import best_trials
-from pipeline.tuning.tuner import n_epochs, oof_of
+from pipeline.tuning.tuner import as_trial, n_epochs
 
 MOST_SEEDS = 4  # of a single trial in the comparison: more would take as long as the study
 CURVE_POINTS = 8  # of a tuned network's history
@@ -59,11 +62,9 @@ def ensemble_of_trials(tuning: Tuning, context: FitContext) -> Ensemble | None:
         picked = sorted(set(by_fold.values()))
         with progress_bar("compare") as update:
             for number, name in enumerate(picked):
-                config = tuning.config_of(complete[name])
-                oof = oof_of(
-                    config, store.problem(config), store.splits, seed=config.seed, n_seeds=n_seeds, context=context
-                )
-                oofs[name] = oofs[name] if oof is None else oof
+                config = as_trial(tuning.config_of(complete[name]), n_seeds=n_seeds)
+                with suppress(TrainingError):  # with other seeds the network diverged: one seed must do
+                    oofs[name] = cross_validate(config, store.problem, store.splits, context).oof_prediction
                 update((number + 1) / len(picked), "")
     single = nested_prediction_of_singles(by_fold, oofs, fold_of_row)
     validated = fold_of_row != NEVER_VALIDATED

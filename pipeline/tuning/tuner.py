@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipeline.base.arrays import FloatArray
+from pipeline.base.errors import TrainingError
 from pipeline.base.interruption import Stopped
 from pipeline.base.progress import say
 from pipeline.competition.folds import Split
@@ -29,7 +29,8 @@ from pipeline.models.base import FitContext
 from pipeline.models.networks.fitted import FittedNeural
 from pipeline.models.networks.model import Failed, NeuralParams, Pruned, fit_many, tensors_for
 from pipeline.models.networks.tensors import SplitTensors
-from pipeline.models.registry import entry_of, make_model, model_params
+from pipeline.models.registry import entry_of, model_params
+from pipeline.scoring.cross_validation import CVResult, cross_validate
 from pipeline.tuning.ownership import Ownership, tell_if_mine
 from pipeline.tuning.pruning import note_fold_scores
 from pipeline.tuning.study import REASON, RUNGS, finished_trials, suggest, with_values
@@ -115,10 +116,12 @@ class Tuner:
 
     def _train_one_by_one(self, trials: Sequence[Trial], configs: Sequence[RunConfig]) -> None:
         for trial, config in zip(trials, configs, strict=True):
-            problem = self.problem_of(config)
-            oof = oof_of(config, problem, self.splits, seed=self.base.seed, n_seeds=1, context=self.context)
-            assert oof is not None, "only networks break down"
-            self._tell(trial, oof, problem)
+            try:
+                found = cross_validate(as_trial(config), self.problem_of, self.splits, self.context)
+            except TrainingError as error:
+                self._tell_failure(trial, error.message)
+            else:
+                self._tell(trial, found)
 
     def _train_packed(self, trials: Sequence[Trial], configs: Sequence[RunConfig]) -> None:
         groups: dict[str, list[int]] = {}
@@ -153,8 +156,7 @@ class Tuner:
             for number, fit in zip(numbers, fits, strict=True):
                 if isinstance(fit, FittedNeural):
                     self.epochs_of[trials[number].number] = params[number].epochs
-                    oof = fit.oof_prediction
-                    self._tell(trials[number], oof, problem)
+                    self._tell(trials[number], CVResult(as_trial(configs[number]), [problem], [fit], self.splits))
                 else:
                     self._tell_why_not(trials[number], fit)
 
@@ -171,18 +173,16 @@ class Tuner:
             return
         tell_if_mine(self.study, trial, state=TrialState.FAIL)
 
-    def _tell(self, trial: Trial, oof: FloatArray, problem: Problem) -> None:
-        rows = _validated_rows(self.splits)
-        score = self.metric(problem.target[rows], oof[rows])
+    def _tell(self, trial: Trial, found: CVResult) -> None:
+        score, fold_scores = found.scores(self.metric)
         if not np.isfinite(score):
             self._tell_failure(trial, f"its {self.metric.name} is {score}")
             return
-        scores = [self.metric(problem.target[s.valid_rows], oof[s.valid_rows]) for s in self.splits]
         try:
-            trial.set_user_attr(FOLD_SCORES, scores)
+            trial.set_user_attr(FOLD_SCORES, fold_scores)
         except UpdateFinishedTrialError:  # another process took the trial over
             return
-        self.keep_oof(trial.number, oof)
+        self.keep_oof(trial.number, found.oof_prediction)
         tell_if_mine(self.study, trial, values=score)
 
     def _params(self, config: RunConfig) -> NeuralParams:
@@ -211,34 +211,12 @@ def n_epochs(config: RunConfig) -> int:
     return int(config.params.get("epochs", 1))
 
 
-def score_on(
-    config: RunConfig, problem: Problem, metric: Metric, splits: Sequence[Split], seed: int, context: FitContext
-) -> float:
-    """The configuration's `cv_score` on some folds, one seed; NaN when it breaks down."""
-    oof = oof_of(config, problem, splits, seed=seed, n_seeds=1, context=context)
-    rows = _validated_rows(splits)
-    return float("nan") if oof is None else metric(problem.target[rows], oof[rows])
-
-
-def oof_of(
-    config: RunConfig, problem: Problem, splits: Sequence[Split], *, seed: int, n_seeds: int, context: FitContext
-) -> FloatArray | None:
-    """The configuration's out-of-fold prediction, `n_seeds` averaged; None when it is a network and breaks down."""
-    params = model_params(config.model, config.params, where="trial")
-    if not isinstance(params, NeuralParams):
-        model = make_model(config.model, config.params, where="trial")
-        return model.fit(problem, splits, seed=seed, n_seeds=n_seeds, context=context).oof_prediction
-    tensors = tensors_for(params, problem, splits, seed=seed, device=context.device)
-    silent = params.model_copy(update={"evaluate_every": params.epochs, "patience": None})
-    (fit,) = fit_many([silent], problem, splits, tensors, seed=seed, n_seeds=n_seeds, context=context)
-    if not isinstance(fit, FittedNeural):
-        return None
-    return fit.oof_prediction
-
-
-def _validated_rows(splits: Sequence[Split]) -> NDArray[np.int64]:
-    """In the order of the table, so that a score is that of the stored prediction to the last bit."""
-    return np.sort(np.concatenate([split.valid_rows for split in splits]))
+def as_trial(config: RunConfig, *, n_seeds: int = 1) -> RunConfig:
+    """The configuration as trials are fitted and scored: no curves, early stopping, calibration or threshold."""
+    params = config.params
+    if entry_of(config.model).is_network:
+        params = {**params, "evaluate_every": n_epochs(config), "patience": None}
+    return config.model_copy(update={"params": params, "seeds": n_seeds, "calibration": "none", "threshold": "half"})
 
 
 def _data_key(config: RunConfig, params: NeuralParams) -> str:

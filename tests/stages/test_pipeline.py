@@ -55,6 +55,30 @@ def test_a_submission_names_its_run_config_inputs_and_versions(toy: Toy) -> None
     assert provenance.git_commit == files.git_commit(toy.workspace.root)
 
 
+def test_the_feature_function_runs_once_for_each_table(toy: Toy, tmp_path: Path) -> None:
+    """Training, report and refit of an ensemble share the tables it made; `predict` has rows of its own."""
+    calls = tmp_path / "calls.txt"
+    (toy.workspace.folder / "feature_function.py").write_text(
+        "def add_features(frame):\n"
+        f"    with open({str(calls)!r}, 'a') as file:\n"
+        "        print(len(frame), file=file)\n"
+        "    return frame.assign(area_squared=frame['area'] ** 2)\n"
+    )
+    toy.edit_spec('id = "id"', 'id = "id"\nfeature_function = "feature_function.py"')
+    preset = tmp_path / "both.toml"
+    preset.write_text(
+        'model = "mlp"\nfinal = "refit"\n'
+        '[[parts]]\nmodel = "ridge"\n[parts.features]\nfeature_function = true\n'
+        '[[parts]]\nmodel = "lasso"\n[parts.features]\nfeature_function = true\nmissing_indicators = true\n'
+    )
+    result = toy.run("submit", "--preset", str(preset), "--workers", "1")
+    assert result.exit_code == 0, result.output
+    assert calls.read_text().split() == ["64", "20"]
+    result = toy.run("predict", toy.only_run().name, str(toy.workspace.raw / "test.csv"))
+    assert result.exit_code == 0, result.output
+    assert calls.read_text().split() == ["64", "20", "20"]
+
+
 def test_the_same_command_gives_the_same_bits(toy: Toy) -> None:
     toy.submit()
     first, oof = toy.submission().read_bytes(), files.read_parquet(toy.only_run().oof)

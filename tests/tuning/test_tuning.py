@@ -441,21 +441,21 @@ def test_a_stored_ensemble_is_submitted_and_predicts(ensemble: Toy, tmp_path: Pa
 
 
 def test_an_interrupted_ensemble_goes_on_with_what_is_trained(ensemble: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.scoring import run_work
+    from pipeline.models.networks.model import NeuralModel
 
     assert ensemble.run("train", "--workers", "1").exit_code == 0
     expected = files.read_parquet(ensemble.only_run().oof)
     ensemble.only_run().report.unlink()
-    cross_validate, n_calls = run_work.cross_validate, 0
+    fit, n_calls = NeuralModel.fit, 0
 
     def interrupted(*args: Any, **options: Any) -> Any:
         nonlocal n_calls
         n_calls += 1
         if n_calls == 2:
             raise KeyboardInterrupt
-        return cross_validate(*args, **options)
+        return fit(*args, **options)
 
-    monkeypatch.setattr(run_work, "cross_validate", interrupted)
+    monkeypatch.setattr(NeuralModel, "fit", interrupted)
     assert ensemble.run("train", "--workers", "1").exit_code == 130
     (folder,) = ensemble.workspace.runs.glob("*")
     assert list((folder / "checkpoints" / "part-0").glob("*.safetensors"))
