@@ -54,7 +54,7 @@ class FeatureSteps(Table):
     codes_as_numbers: bool = Field(default=False, description="treat categories written in digits as numbers")
     scaling: Literal["standard", "robust", "pixels", "none"] = Field(
         default="standard",
-        description="of numbers; pixels: divide all by the largest, so that images lie in [0, 1]; "
+        description="scaling of numbers; pixels: divide all by the largest, so that images lie in [0, 1]; "
         "none: leave them as they are, missing values included (for trees)",
     )
 
@@ -71,9 +71,9 @@ class Part(Table):
     params: dict[str, Any] = Field(default={}, description="parameters of the model; those left out get its defaults")
     features: FeatureSteps = FeatureSteps()
     scope: Scope | None = Field(default=None, description="overrides the spec's encoder scope")
-    target_transform: TargetTransform | None = Field(default=None, description="overrides the spec's")
-    seeds: int | None = Field(default=None, ge=1, le=1000, description="default: the run's")
-    seed: int | None = Field(default=None, ge=0, description="default: the run's")
+    target_transform: TargetTransform | None = Field(default=None, description="overrides the spec's transform")
+    seeds: int | None = Field(default=None, ge=1, le=1000, description="as in the run; default: the run's")
+    seed: int | None = Field(default=None, ge=0, description="as in the run; default: the run's")
 
 
 class RunConfig(Table):
@@ -85,12 +85,12 @@ class RunConfig(Table):
     params: dict[str, Any] = Field(default={}, description="parameters of the model; those left out get its defaults")
     features: FeatureSteps = FeatureSteps()
     scope: Scope | None = Field(default=None, description="overrides the spec's encoder scope")
-    target_transform: TargetTransform | None = Field(default=None, description="overrides the spec's")
+    target_transform: TargetTransform | None = Field(default=None, description="overrides the spec's transform")
     class_weights: ClassWeights = Field(
         default="none", description="weight of each class in the loss; balanced: all classes alike"
     )
     calibration: Literal["none", "temperature", "isotonic"] = Field(
-        default="none", description="of class probabilities, fitted on out-of-fold predictions"
+        default="none", description="calibration of class probabilities, fitted on out-of-fold predictions"
     )
     threshold: Literal["auto", "half", "best"] = Field(
         default="auto",

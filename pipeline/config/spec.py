@@ -68,7 +68,7 @@ class Folds(Table):
     column: str | None = Field(default=None, description="train column holding the fold of each row")
     file: str | None = Field(default=None, description="csv beside the spec: id column and `fold`")
     share: float = Field(
-        default=0.2, gt=0.0, lt=1.0, description="of a holdout: share of the train rows that are validated"
+        default=0.2, gt=0.0, lt=1.0, description="of a holdout: share of the train rows that is validated"
     )
 
     @model_validator(mode="after")
@@ -120,7 +120,9 @@ class CompetitionSpec(Table):
     target: list[str] = Field(min_length=1, description="target column, or a list of several")
     task: Task = Field(description="what is predicted")
     metric: str = Field(description="what Kaggle scores: one of the table of metrics")
-    target_transform: TargetTransform = Field(default="none", description="of a regression target, before training")
+    target_transform: TargetTransform = Field(
+        default="none", description="transformation of a regression target before training"
+    )
     feature_function: str | None = Field(
         default=None, description="Python file beside the spec that defines `add_features(frame) -> frame`"
     )

@@ -48,27 +48,33 @@ NOT_TO_PREDICT = ("sklearn", "IPython", "matplotlib", "plotly", "graphviz", "das
 class BoostingParams(Table):
     """Parameters of `lightgbm`, `xgboost` and `catboost`; the registry holds their defaults."""
 
-    lr: float | None = Field(default=None, gt=0, description="default: by the number of rows")
-    max_leaves: int | None = Field(default=None, ge=2, description="of lightgbm; default: by the number of rows")
-    max_depth: int | None = Field(default=None, ge=1, description="of xgboost and catboost; default: by rows")
-    min_samples_leaf: float = Field(default=5.0, ge=0, description="rows, or sum of hessians in xgboost")
+    lr: float | None = Field(default=None, gt=0, description="learning rate; default: by the number of rows")
+    max_leaves: int | None = Field(default=None, ge=2, description="leaves per tree, of lightgbm; default: by rows")
+    max_depth: int | None = Field(
+        default=None, ge=1, description="depth of trees, of xgboost and catboost; default: by rows"
+    )
+    min_samples_leaf: float = Field(default=5.0, ge=0, description="fewest rows in a leaf; sum of hessians in xgboost")
     row_share: float = Field(default=0.7, gt=0, le=1, description="share of the rows drawn for every tree")
     column_share: float | None = Field(
-        default=None, gt=0, le=1, description="of the columns, drawn for every tree; default: by their number"
+        default=None, gt=0, le=1, description="share of the columns drawn for every tree; default: by their number"
     )
     l2: float = Field(default=1.0, ge=0, description="L2 penalty of leaf values")
     loss: str = Field(
         default="auto",
         pattern="^(auto|mse|mae|huber)$",
-        description="of regression; auto: mae where the metric is mae, else mse",
+        description="of regression; auto: what the metric asks for",
     )
-    rounds: int | None = Field(default=None, ge=1, description="a fixed number; default: found on held rows")
+    rounds: int | None = Field(default=None, ge=1, description="number of rounds; default: found on held-out rows")
     max_rounds: int = Field(default=5000, ge=1, description="upper limit of rounds")
     patience: int | None = Field(
-        default=None, ge=1, description="rounds without a better loss on the held rows; default: 3 / lr"
+        default=None,
+        ge=1,
+        description="stop after this many rounds without a better loss on held-out rows; default: 3 / lr",
     )
-    held_parts: int = Field(default=4, ge=2, description="parts of the fit rows, of which one at a time is held out")
-    one_hot_max: int = Field(default=4, ge=1, description="levels up to which a category is split one against all")
+    held_parts: int = Field(
+        default=4, ge=2, description="parts of the fit rows; each is held out once to find the number of rounds"
+    )
+    one_hot_max: int = Field(default=4, ge=1, description="categories with at most this many levels get one-hot splits")
 
 
 def imported(name: str) -> ModuleType:

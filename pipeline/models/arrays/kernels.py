@@ -61,11 +61,13 @@ class KernelParams(Table):
     """Parameters of `kernel_ridge` and `svm`."""
 
     gammas: tuple[float, ...] = Field(
-        default=(0.03, 0.1, 0.3), description="widths that are tried, in units of 1 / (columns x variance)"
+        default=(0.03, 0.1, 0.3), description="kernel widths to try, in units of 1 / (columns x variance)"
     )
-    penalties: tuple[float, ...] = Field(default=(1.0, 3.0, 10.0), description="of svm: values of C that are tried")
-    epsilon: float = Field(default=0.1, ge=0, description="of svm: error that costs nothing, in target deviations")
-    max_rows: int = Field(default=1500, ge=10, description="rows that serve as centres; more are drawn from")
+    penalties: tuple[float, ...] = Field(default=(1.0, 3.0, 10.0), description="of svm: values of C to try")
+    epsilon: float = Field(
+        default=0.1, ge=0, description="of svm: errors below this cost nothing, in standard deviations of the target"
+    )
+    max_rows: int = Field(default=1500, ge=10, description="most rows used as centres; larger tables are sampled")
 
 
 class KernelRidge:
@@ -247,8 +249,8 @@ def _one_against_one(model: Any) -> tuple[NDArray[np.float32], FloatArray]:
 class NeighbourParams(Table):
     """Parameters of `neighbours`."""
 
-    numbers: tuple[int, ...] = Field(default=(5, 10, 20, 40), description="numbers of neighbours that are tried")
-    max_rows: int = Field(default=20_000, ge=10, description="rows that are kept as neighbours; more are drawn from")
+    numbers: tuple[int, ...] = Field(default=(5, 10, 20, 40), description="numbers of neighbours to try")
+    max_rows: int = Field(default=20_000, ge=10, description="most rows kept as neighbours; larger tables are sampled")
 
 
 class Neighbours:

@@ -29,11 +29,13 @@ HUBER_ALPHAS = (0.1, 3.0, 30.0)
 class LinearParams(Table):
     """Parameters of `ridge`, `lasso`, `elastic_net`, `huber` and `logistic`."""
 
-    alpha: float | None = Field(default=None, gt=0, description="strength of the penalty; default: by inner validation")
+    alpha: float | None = Field(default=None, gt=0, description="penalty; default: chosen by inner cross-validation")
     l1_shares: tuple[float, ...] = Field(
-        default=(0.1, 0.5, 0.9), description="of elastic_net: shares of the absolute penalty that are tried"
+        default=(0.1, 0.5, 0.9), description="of elastic_net: shares of the L1 penalty to try"
     )
-    epsilon: float = Field(default=1.35, gt=1.0, description="of huber: deviations from which a row counts linearly")
+    epsilon: float = Field(
+        default=1.35, gt=1.0, description="of huber: errors above this many deviations count linearly"
+    )
 
 
 class _Linear:

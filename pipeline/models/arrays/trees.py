@@ -37,7 +37,7 @@ class ForestParams(Table):
     """Parameters of `random_forest` and `extra_trees`."""
 
     n_trees: int = Field(default=300, ge=1, description="number of trees")
-    max_features: float = Field(default=0.33, gt=0, le=1, description="share of the columns a split looks at")
+    max_features: float = Field(default=0.33, gt=0, le=1, description="share of the columns considered at a split")
     min_samples_leaf: int = Field(default=2, ge=1, description="fewest rows in a leaf")
 
 
@@ -132,16 +132,20 @@ def _without_missing(x: NDArray[np.float32]) -> NDArray[np.float32]:
 class HistogramParams(Table):
     """Parameters of `histogram_boosting`."""
 
-    lr: float | None = Field(default=None, gt=0, description="default: by the number of rows")
-    max_leaves: int | None = Field(default=None, ge=2, description="default: by the number of rows")
+    lr: float | None = Field(default=None, gt=0, description="learning rate; default: by the number of rows")
+    max_leaves: int | None = Field(default=None, ge=2, description="leaves per tree; default: by the number of rows")
     min_samples_leaf: int = Field(default=10, ge=1, description="fewest rows in a leaf")
     l2: float = Field(default=1.0, ge=0, description="L2 penalty of leaf values")
     max_features: float | None = Field(
-        default=None, gt=0, le=1, description="share of the columns a split looks at; default: by their number"
+        default=None, gt=0, le=1, description="share of the columns considered at a split; default: by their number"
     )
     max_rounds: int = Field(default=3000, ge=1, description="upper limit of rounds")
-    patience: int = Field(default=50, ge=1, description="rounds without a better loss on the rows held out")
-    held_parts: int = Field(default=5, ge=2, description="parts of the fit rows; one finds the number of rounds")
+    patience: int = Field(
+        default=50, ge=1, description="stop after this many rounds without a better loss on held-out rows"
+    )
+    held_parts: int = Field(
+        default=5, ge=2, description="parts of the fit rows; one is held out to find the number of rounds"
+    )
 
 
 class HistogramBoosting:

@@ -26,8 +26,8 @@ class MLPParams(NeuralParams):
     """Parameters of `linear` and `mlp`."""
 
     hidden_sizes: tuple[int, ...] = Field(default=(), description="units of each hidden layer")
-    activation: Activation = Field(default="relu", description="of the hidden layers")
-    initialisation: Initialisation = Field(default="torch", description="of the weights")
+    activation: Activation = Field(default="relu", description="activation function of the hidden layers")
+    initialisation: Initialisation = Field(default="torch", description="initial weights")
     input_scale: bool = Field(default=False, description="a learned factor per input column")
     number_embedding: NumberEmbeddingName | Literal["auto"] = Field(
         default="none", description="periodic features of every number; auto: pbld for tables with few numbers"
@@ -73,11 +73,13 @@ class MLPParams(NeuralParams):
 class ConvNetParams(NeuralParams):
     """Parameters of `cnn`."""
 
-    channels: tuple[int, ...] = Field(default=(24, 48), description="of each convolution; each halves the image")
-    kernel: int = Field(default=3, ge=1, description="pixels a side, odd")
-    hidden: int = Field(default=128, ge=1, description="units between the convolutions and the outputs")
+    channels: tuple[int, ...] = Field(
+        default=(24, 48), description="channels of each convolution; each halves the image"
+    )
+    kernel: int = Field(default=3, ge=1, description="width of the convolutions in pixels, odd")
+    hidden: int = Field(default=128, ge=1, description="units of the layer between convolutions and outputs")
     image_shape: tuple[int, int] | None = Field(
-        default=None, description="height and width; default: those of the pixels' names, else a square"
+        default=None, description="height and width; default: from the names of the pixels, else a square"
     )
 
     @field_validator("channels")

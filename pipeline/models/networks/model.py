@@ -41,7 +41,7 @@ OWN_NUMBERS = {"lr", "weight_decay", "dropout", "momentum", "beta2", "label_smoo
 class NeuralParams(Table):
     """How a packed network trains; each architecture adds its own. The registry holds the defaults."""
 
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="of the hidden units")
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="dropout rate of the hidden units")
     loss: Literal["auto", "mse", "mae", "huber", "log_rmse", "cross_entropy"] = Field(
         default="auto", description="what is minimised; auto: mse for numbers, cross_entropy for classes"
     )
@@ -51,18 +51,18 @@ class NeuralParams(Table):
     scale_target: bool = Field(default=True, description="centre and scale the target on the fit rows")
     optimizer: OptimizerName = Field(default="adamw", description="update rule")
     lr: float = Field(default=1e-3, gt=0.0, description="learning rate; the peak of a schedule")
-    momentum: float = Field(default=0.0, ge=0.0, lt=1.0, description="of sgd")
-    beta2: float = Field(default=0.999, gt=0.0, lt=1.0, description="of adam and adamw")
-    weight_decay: float = Field(default=0.0, ge=0.0, description="of the weights")
-    decay_biases: bool = Field(default=False, description="weight decay for biases, too")
-    schedule: ScheduleName = Field(default="constant", description="of the learning rate")
+    momentum: float = Field(default=0.0, ge=0.0, lt=1.0, description="momentum of sgd")
+    beta2: float = Field(default=0.999, gt=0.0, lt=1.0, description="second-moment decay of adam and adamw")
+    weight_decay: float = Field(default=0.0, ge=0.0, description="weight decay; decoupled in adamw")
+    decay_biases: bool = Field(default=False, description="decay biases as well")
+    schedule: ScheduleName = Field(default="constant", description="how the learning rate changes over the epochs")
     epochs: int = Field(default=50, ge=1, description="passes over the fit rows")
     batch_size: int = Field(default=64, ge=1, description="rows per step")
     patience: int | None = Field(
         default=None, ge=1, description="stop after this many evaluations without a better valid score; default: never"
     )
     precision: Precision = Field(
-        default="float32", description="of matrix products; tf32 on CUDA only, bf16 also on CPUs that have it"
+        default="float32", description="precision of matrix products; tf32 on CUDA only, bf16 also on CPUs that have it"
     )
     evaluate_every: int = Field(default=1, ge=1, description="epochs between evaluations")
 
