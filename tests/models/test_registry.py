@@ -46,7 +46,9 @@ def test_every_family_has_defaults_and_every_default_a_family() -> None:
 def test_packages_are_those_of_the_extra() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extra = " ".join(project["optional-dependencies"]["boosting"])
-    assert all(entry.package in extra for entry in MODELS.values() if entry.package)
+    packages = [entry.package for entry in MODELS.values() if entry.package]
+    assert all(package in extra for package in packages)
+    assert f"$(filter {' '.join(packages)},$(MODEL))" in (ROOT / "Makefile").read_text(encoding="utf-8")
     assert packages_of(load_run_config(model="xgboost")) == ["xgboost"]
     assert packages_of(load_run_config()) == []
 

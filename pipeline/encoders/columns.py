@@ -1,0 +1,162 @@
+"""What an encoder learns of one column: how a number is scaled, a category's levels, their target means and counts.
+
+Knows one column's fit rows; must not know folds, files or models.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.base.arrays import FloatArray
+from pipeline.config.run import FeatureSteps
+from pipeline.encoders.encoded import FIRST_LEVEL_CODE, MISSING_CODE, UNSEEN_CODE, View
+
+RARE = "(rare)"
+PRIOR_ROWS = 10.0  # rows of the overall mean that a level's target mean is shrunk by
+
+
+class Fitted(BaseModel):
+    """Fitted state: immutable, stored as JSON."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+
+
+class NumberColumn(Fitted):
+    """A numeric column, or an ordered one read as its level's number."""
+
+    name: str
+    levels: list[str] | None = None
+    is_log1p: bool = False
+    centre: float
+    scale: float
+    has_indicator: bool = False
+
+    def raw(self, frame: pd.DataFrame) -> FloatArray:
+        """(rows,) the column as numbers, missing as NaN, before scaling."""
+        column = frame[self.name]
+        if self.levels is not None:
+            codes = _codes(column, self.levels)
+            values = np.where(codes >= 0, codes, np.nan)
+        else:
+            values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        return cast(FloatArray, np.sign(values) * np.log1p(np.abs(values))) if self.is_log1p else values
+
+    @classmethod
+    def fit(cls, name: str, levels: list[str] | None, steps: FeatureSteps, frame: pd.DataFrame) -> NumberColumn:
+        """Learn from the fit rows; `levels` of an ordered column, lowest first."""
+        column = cls(name=name, levels=levels, centre=0.0, scale=1.0)
+        values = column.raw(frame)
+        if steps.log1p_skewed is not None and levels is None:
+            skew = cast(float, pd.Series(values, dtype=np.float64).skew())
+            if abs(skew) > steps.log1p_skewed:
+                column = column.model_copy(update={"is_log1p": True})
+                values = column.raw(frame)
+        has_indicator = steps.missing_indicators and bool(np.isnan(values).any())
+        if steps.scaling == "pixels":  # `on_one_scale` scales them
+            return column.model_copy(update={"has_indicator": has_indicator})
+        known = pd.Series(values[~np.isnan(values)])
+        centre = float(known.mean()) if len(known) else 0.0
+        is_constant = bool(known.nunique() < 2)  # the computed deviation of equal numbers need not be 0
+        scale = 0.0 if is_constant else float(known.std())
+        if steps.scaling == "robust" and len(known):
+            quarter, centre, three_quarters = (float(q) for q in known.quantile([0.25, 0.5, 0.75]))
+            spread = three_quarters - quarter
+            scale = spread if spread > 0 else float(known.max() - known.min()) / 2.0
+        update = {"centre": centre, "scale": scale if scale > 0 else 1.0, "has_indicator": has_indicator}
+        return column.model_copy(update=update)
+
+
+class CategoryColumn(Fitted):
+    """A category and the levels seen in the fit rows, sorted; with `pools_rare`, the last level is `(rare)`."""
+
+    name: str
+    vocabulary: list[str]
+    pools_rare: bool = False
+
+    def read(self, frame: pd.DataFrame) -> NDArray[np.intp]:
+        """(rows,) codes as in `Encoded`."""
+        is_missing = frame[self.name].isna().to_numpy()
+        codes = _codes(frame[self.name], self.vocabulary) + FIRST_LEVEL_CODE
+        last = FIRST_LEVEL_CODE + len(self.vocabulary) - 1
+        codes[codes < FIRST_LEVEL_CODE] = last if self.pools_rare else UNSEEN_CODE
+        codes[is_missing] = MISSING_CODE
+        return codes
+
+    @classmethod
+    def fit(cls, name: str, view: View, steps: FeatureSteps, frame: pd.DataFrame) -> CategoryColumn:
+        """Learn the levels of the fit rows."""
+        most = steps.max_levels if view == "onehot" else len(frame)
+        counts = frame[name].value_counts().sort_index().sort_values(ascending=False, kind="stable")
+        kept = [str(level) for level in counts.index[counts >= max(steps.rare_min_count, 1)][:most]]
+        pools_rare = steps.rare_min_count > 0 or len(counts) > most
+        return cls(name=name, vocabulary=sorted(kept) + [RARE] * pools_rare, pools_rare=pools_rare)
+
+
+class TargetMeans(Fitted):
+    """Shrunk target means of a category's levels in the fit rows; (outputs,) numbers a level."""
+
+    name: str
+    prior: list[float]
+    means: dict[str, list[float]]
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the encoded columns."""
+        return [f"{self.name}_target_{output}" for output in range(len(self.prior))]
+
+    def read(self, column: pd.Series) -> FloatArray:
+        """(rows, outputs); missing and unseen levels get the prior."""
+        table = np.array([*self.means.values(), self.prior], dtype=np.float64)
+        by_row: FloatArray = table[_codes(column, list(self.means))]  # -1, the last row, for the others
+        return by_row
+
+    @classmethod
+    def fit(cls, name: str, levels: pd.Series, target: FloatArray) -> TargetMeans:
+        """Learn from (rows,) levels and (rows, outputs) target."""
+        prior = target.mean(axis=0)
+        table = pd.DataFrame(target).groupby(levels.to_numpy(dtype=object), dropna=True)
+        sums, counts = table.sum(), table.size().to_numpy()[:, None]
+        means = (sums.to_numpy() + PRIOR_ROWS * prior) / (counts + PRIOR_ROWS)
+        by_level = {str(level): row for level, row in zip(sums.index, means.tolist(), strict=True)}
+        return cls(name=name, prior=prior.tolist(), means=by_level)
+
+
+class LevelCounts(Fitted):
+    """How many of the fit rows hold each level of a column of text."""
+
+    name: str
+    counts: dict[str, int]
+
+    @property
+    def column(self) -> str:
+        """The name of the encoded column."""
+        return f"{self.name.removesuffix('.key')}.count"
+
+    def read(self, column: pd.Series, *, others: int) -> FloatArray:
+        """(rows,) rows with the same level, the row itself included: `others` more than counted; NaN for missing."""
+        table = np.array([*self.counts.values(), 0], dtype=np.float64)
+        found = np.maximum(table[_codes(column, list(self.counts))] + others, 1.0)
+        return np.where(column.isna().to_numpy(), np.nan, found)
+
+    @classmethod
+    def fit(cls, name: str, column: pd.Series) -> LevelCounts:
+        """Count the levels of the fit rows."""
+        levels = column.value_counts().sort_index()
+        return cls(name=name, counts={str(level): int(count) for level, count in levels.items()})
+
+
+def on_one_scale(numbers: list[NumberColumn], frame: pd.DataFrame) -> list[NumberColumn]:
+    """The columns scaled by the largest magnitude of them all; 0 stays 0."""
+    highest = max((float(np.nan_to_num(np.abs(number.raw(frame))).max(initial=0.0)) for number in numbers), default=0.0)
+    return [number.model_copy(update={"centre": 0.0, "scale": highest or 1.0}) for number in numbers]
+
+
+def _codes(column: pd.Series, levels: list[str]) -> NDArray[np.intp]:
+    """(rows,) position of each value in `levels`, -1 for missing and for other values."""
+    codes: NDArray[np.intp] = pd.Index(levels, dtype="str").get_indexer(pd.Index(column))
+    return codes
