@@ -5,7 +5,7 @@ Knows typed frames, roles and the target; knows nothing of runs or files. Trees 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -96,7 +96,7 @@ def shift_of(
     if auc < AUC_OF_SHIFT:
         return Shift(auc, {})
     lost = np.zeros(x.shape[1])
-    most_used = np.argsort(-np.sum([_gains(model, x.shape[1]) for model, _ in models], axis=0))[:N_SHUFFLED]
+    most_used = _most_used([model for model, _ in models], x.shape[1])
     for model, held in models:
         own = _auc(y[held] == 1, told[held])
         for column in most_used:
@@ -108,13 +108,16 @@ def shift_of(
     return Shift(auc, columns)
 
 
-def _gains(model: HistGradientBoostingClassifier, n_columns: int) -> FloatArray:
-    """(columns,) sums of the splits' gains."""
+def _most_used(models: Sequence[HistGradientBoostingClassifier], n_columns: int) -> NDArray[np.intp]:
+    """Columns whose splits gain most; all, which takes longer, where scikit-learn's private trees are not as known."""
     gains = np.zeros(n_columns)
-    for (predictor,) in model._predictors:
-        nodes = predictor.nodes[predictor.nodes["is_leaf"] == 0]
-        np.add.at(gains, nodes["feature_idx"], np.maximum(nodes["gain"], 0.0))
-    return gains
+    try:
+        for (predictor,) in (trees for model in models for trees in model._predictors):
+            nodes = predictor.nodes[predictor.nodes["is_leaf"] == 0]
+            np.add.at(gains, nodes["feature_idx"], np.maximum(nodes["gain"], 0.0))
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return np.arange(n_columns)
+    return np.argsort(-gains)[:N_SHUFFLED]
 
 
 def duplicates_of(train: pd.DataFrame, test: pd.DataFrame, target: FloatArray) -> Duplicates:

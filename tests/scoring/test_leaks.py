@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 
+from pipeline.scoring import leaks
 from pipeline.scoring.leaks import AUC_OF_SHIFT, ORDER_TELLS, TOO_GOOD, duplicates_of, numbers_of, shift_of, told_by
 from tests.conftest import Toy
 
@@ -21,6 +23,19 @@ def test_a_shifted_column_is_found_and_named() -> None:
     found = shift_of(train, test.assign(b=test["b"] + 2.0), seed=0)
     assert found.auc > 0.8
     assert next(iter(found.columns)) == "b"
+
+
+def test_without_scikit_learns_private_trees_a_shifted_column_is_found_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train, test = tables()
+    test["b"] += 2.0
+    expected, most_used = shift_of(train, test, seed=0), leaks._most_used
+    monkeypatch.setattr(leaks, "_most_used", lambda _, n_columns: most_used([object()], n_columns))
+    found = shift_of(train, test, seed=0)
+    assert found.auc == expected.auc
+    assert list(found.columns) == list(expected.columns) == ["b"]
+    assert found.columns["b"] == pytest.approx(expected.columns["b"], abs=0.05)
 
 
 def test_repeated_rows_are_counted_once_each() -> None:

@@ -12,9 +12,11 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -426,7 +428,10 @@ class CatBoost(_Boosting):
         return model, int(model.tree_count_)
 
     def _bytes(self, model: Any) -> bytes:
-        return bytes(model._serialize_model())
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "model.cbm"
+            model.save_model(str(file))
+            return file.read_bytes()
 
     def _raw(
         self, library: ModuleType, stored: bytes, x: NDArray[np.float32], categories: NDArray[np.int64]
