@@ -101,6 +101,19 @@ def test_every_page_is_in_the_navigation() -> None:
     assert [name for name in PAGES if name.startswith("docs/") and name.removeprefix("docs/") not in navigation] == []
 
 
+@pytest.mark.parametrize("name", HOW_TOS)
+def test_the_list_of_how_tos_names_the_files_that_each_touches(name: str) -> None:
+    (row,) = (line for line in TEXTS["docs/how-to/index.md"].splitlines() if f"({Path(name).name})" in line)
+    titles = [block.title for block in blocks_of(TEXTS[name]) if block.title]
+    touched = [title for title in titles if block_is_ours(title)]
+    assert [title for title in touched if title not in row and f"{Path(title).parent}/" not in row] == []
+
+
+def block_is_ours(title: str) -> bool:
+    """Whether a how-to's file is a part of the change, not the test that comes with it."""
+    return not title.startswith("tests/") or title == "tests/test_layers.py"
+
+
 def test_the_floors_are_those_that_the_layer_test_checks() -> None:
     rows = re.findall(r"^\| (\d+) \| `pipeline/(\w+)", TEXTS["docs/architecture.md"], flags=re.MULTILINE)
     assert {room: int(floor) for floor, room in rows} == {room: n for room, n in FLOOR_OF.items() if room != "__main__"}
