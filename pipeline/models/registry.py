@@ -211,8 +211,8 @@ def default_model(name: str, params: Mapping[str, Any], *, where: str) -> Model:
     return entry_of(name).make(model_params(name, params, where=where))
 
 
-def make_model(name: str, params: Mapping[str, Any], *, where: str) -> Model:
-    """The model of a resolved run configuration, which has a value for every parameter. Raises SpecError."""
+def complete_params(name: str, params: Mapping[str, Any], *, where: str) -> Table:
+    """The parameters of a resolved run configuration, which has a value for every one. Raises SpecError."""
     entry = entry_of(name)
     if lacking := entry.params.model_fields.keys() - params.keys():
         raise SpecError(
@@ -220,7 +220,12 @@ def make_model(name: str, params: Mapping[str, Any], *, where: str) -> Model:
             where=f"{where}, [params] of {name}",
             hint="Configurations are completed by `models.run_configuration.resolved`.",
         )
-    return entry.make(validated(entry.params, params, where=f"{where}, [params] of {name}"))
+    return validated(entry.params, params, where=f"{where}, [params] of {name}")
+
+
+def make_model(name: str, params: Mapping[str, Any], *, where: str) -> Model:
+    """The model of a resolved run configuration. Raises SpecError."""
+    return entry_of(name).make(complete_params(name, params, where=where))
 
 
 def packages_of(config: RunConfig) -> list[str]:

@@ -29,7 +29,7 @@ from pipeline.models.base import FitContext
 from pipeline.models.networks.fitted import FittedNeural
 from pipeline.models.networks.model import Failed, NeuralParams, Pruned, fit_many, tensors_for
 from pipeline.models.networks.tensors import SplitTensors
-from pipeline.models.registry import entry_of, model_params
+from pipeline.models.registry import complete_params, entry_of
 from pipeline.scoring.cross_validation import CVResult, cross_validate
 from pipeline.tuning.ownership import Ownership, tell_if_mine
 from pipeline.tuning.pruning import note_fold_scores
@@ -186,7 +186,7 @@ class Tuner:
         tell_if_mine(self.study, trial, values=score)
 
     def _params(self, config: RunConfig) -> NeuralParams:
-        params = model_params(config.model, config.params, where="search space")
+        params = complete_params(config.model, config.params, where="search space")
         assert isinstance(params, NeuralParams)
         return params.model_copy(update={"evaluate_every": max(1, params.epochs // RUNGS), "patience": None})
 
