@@ -36,6 +36,7 @@ SKLEARN_VALUE: dict[str, Callable[[Any, Any], float]] = {
 }
 
 
+@pytest.mark.slow
 @given(y_true=PRICES, y_pred=PRICES)
 def test_values_are_scored_as_scikit_learn_does(y_true: np.ndarray, y_pred: np.ndarray) -> None:
     for name, expected in SKLEARN_VALUE.items():

@@ -136,6 +136,7 @@ def test_time_that_is_left_goes_into_tuning_once_and_what_it_finds_is_trained(
     assert "neighbours" not in bench.trained
 
 
+@pytest.mark.slow
 def test_when_all_seeds_are_trained_the_next_kind_is_tuned(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     forests = [candidate("random_forest", 10.0, "n_trees=10"), candidate("extra_trees", 10.0, "n_trees=10")]
     monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: forests)
@@ -156,12 +157,14 @@ def test_too_little_time_for_enough_trials_is_not_spent_on_tuning(bench: Bench) 
     assert bench.tuned == []
 
 
+@pytest.mark.slow
 def test_what_takes_longer_than_thought_slows_the_whole_plan(bench: Bench) -> None:
     bench.seconds = {model: 3.0 * seconds for model, seconds in bench.seconds.items()}
     bench(1.0)
     assert bench.trained == ["ridge"]
 
 
+@pytest.mark.slow
 def test_a_submission_is_there_after_the_first_candidate_and_follows_the_ensemble(bench: Bench) -> None:
     def nothing_after_the_first(config: RunConfig, _: threading.Event) -> None:
         if config.model != "ridge":
@@ -201,6 +204,7 @@ def test_ctrl_c_ends_with_the_best_so_far(bench: Bench) -> None:
     assert bench.trained[:2] == ["mlp", "neighbours"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_it_tunes_trains_nothing_more(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     forest = candidate("random_forest", 20.0, "n_trees=10")
     monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: [forest])
@@ -223,6 +227,7 @@ def test_ctrl_c_before_any_model_is_an_interruption(bench: Bench) -> None:
         bench(5.0)
 
 
+@pytest.mark.slow
 def test_a_fit_that_will_not_end_in_time_is_stopped(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(config: RunConfig, stop: threading.Event) -> None:
         if config.model == "mlp":
@@ -244,6 +249,7 @@ def test_what_will_not_be_done_in_time_is_given_up_early(bench: Bench) -> None:
     assert bench.now == 40.0
 
 
+@pytest.mark.slow
 def test_where_no_candidate_is_done_in_time_the_floor_is_submitted_first(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

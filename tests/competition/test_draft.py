@@ -281,6 +281,7 @@ def test_amounts_and_flags_are_no_categories(tmp_path: Path, name: str, values: 
     assert with_column(tmp_path, name, values)[1].columns.categories == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "levels"),
     [

@@ -93,6 +93,7 @@ def test_a_damaged_file_is_refused_by_name(folder: Path, name: str, content: byt
     assert said in error.value.message
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.skipif("PIPELINE_DATA_DIR" not in os.environ, reason="PIPELINE_DATA_DIR is not set")
 def test_fashion_mnist_reads_whole() -> None:

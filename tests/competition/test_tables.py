@@ -113,6 +113,7 @@ ID_TEXTS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     ids=st.lists(ID_TEXTS, min_size=3, max_size=12, unique=True),
@@ -141,6 +142,7 @@ def test_reading_neither_loses_nor_moves_rows_and_ids_come_back_as_written(
         assert tables.train["t"].fillna("").tolist() == texts[:n_rows]
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.permutations(range(6)))
 def test_shuffled_files_give_the_same_rows_by_id(tmp_path: Path, order: list[int]) -> None:

@@ -119,6 +119,7 @@ def test_logging_in_prints_nothing_and_asks_once(kaggle: KaggleServer, capfd: py
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--competition", "https://www.kaggle.com/competitions/toy"]])
 def test_doctor_reports_and_never_shows_a_secret(kaggle: KaggleServer, finished: Toy, options: list[str]) -> None:
     result = finished.run("doctor", *options)

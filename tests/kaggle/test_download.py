@@ -227,6 +227,7 @@ def test_real_files_replace_the_sample_when_there_are_credentials(
     assert "DownloadDataFiles" in kaggle.names()
 
 
+@pytest.mark.slow
 def test_a_download_that_is_killed_goes_on_with_the_next_run(kaggle: KaggleServer, place: Path) -> None:
     """Killed for good while bytes come in: no clean-up of its own."""
     kaggle.offer(BIG)

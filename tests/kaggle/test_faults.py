@@ -157,6 +157,7 @@ def test_no_network_and_a_dead_proxy_are_told_apart(
     assert words in err
 
 
+@pytest.mark.slow
 def test_every_request_has_timeouts(kaggle: KaggleServer, empty: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     from requests.adapters import HTTPAdapter
 

@@ -119,6 +119,7 @@ def test_an_input_that_kaggle_leaves_out_ends_the_run(kaggle: KaggleServer, fini
     assert len(versions(kaggle)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("word", "words"), [("ERROR", "failed: out of memory"), ("CANCEL_ACKNOWLEDGED", "cancelled")])
 def test_a_run_that_fails_shows_its_log_and_the_next_command_pushes_anew(
     kaggle: KaggleServer, finished: Toy, word: str, words: str
@@ -193,6 +194,7 @@ def test_a_web_page_is_not_taken_for_the_output(kaggle: KaggleServer, finished: 
     assert len(versions(kaggle)) == len(kaggle.submissions) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [Fault(status=403, body=b"expired", times=1), Fault(cut_at=40, times=1)])
 def test_a_worn_out_address_and_a_cut_line_are_asked_for_again(
     kaggle: KaggleServer, finished: Toy, fault: Fault

@@ -246,6 +246,7 @@ def test_a_file_kaggle_cannot_score_is_an_error_with_its_words(kaggle: KaggleSer
     assert only_entry(finished).status == "error"
 
 
+@pytest.mark.slow
 def test_a_score_that_takes_long_is_fetched_by_the_next_run(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.n_polls_pending = 10**6
     assert "not scored yet" in submit(finished)

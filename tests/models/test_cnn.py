@@ -61,6 +61,7 @@ def make_problem(**changes: Any) -> Problem:
     return Problem(**(settings | changes))
 
 
+@pytest.mark.slow
 def test_it_learns_is_stored_whole_and_goes_by_names(tmp_path: Path) -> None:
     problem = make_problem()
     model = default_model("cnn", QUICK, where="test")

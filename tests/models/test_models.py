@@ -77,6 +77,7 @@ def test_a_model_learns_more_than_the_floor(name: str) -> None:
     assert scores[name] < 0.8 * scores["baseline"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [STEPS, FeatureSteps(target_encoding=2, category_counts=True)])
 @pytest.mark.parametrize("name", ["ridge", "random_forest", "mlp"])
 def test_the_out_of_fold_prediction_is_that_of_each_splits_own_members(
@@ -94,6 +95,7 @@ def test_the_out_of_fold_prediction_is_that_of_each_splits_own_members(
         assert np.isnan(found.oof_prediction[make_splits()[2].valid_rows]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ridge", "random_forest", "mlp"])
 def test_a_table_is_encoded_once_for_all_members_of_a_split(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     n_rows, transform = list[int](), TableEncoder.transform
@@ -161,6 +163,7 @@ def test_several_targets_are_learned_side_by_side(name: str) -> None:
     assert (prediction[:, 1] > 1.3 * prediction[:, 0]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ridge", "kernel_ridge", "svm", "random_forest", "histogram_boosting", *EXTRA])
 def test_a_class_that_the_fit_rows_lack_gets_no_probability(name: str) -> None:
     problem = make_problem("multiclass")

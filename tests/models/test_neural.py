@@ -164,6 +164,7 @@ def test_the_pruned_leave_a_shared_pack_and_the_others_are_as_alone(jobs: list[P
         assert_same_fit(together[number], alone)
 
 
+@pytest.mark.slow
 def test_a_shared_pack_that_was_interrupted_goes_on_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: list[PackJob]
 ) -> None:

@@ -221,6 +221,7 @@ def test_a_dry_run_prints_the_configuration_and_makes_nothing(toy: Toy) -> None:
     assert not toy.workspace.features.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "what"),
     [

@@ -126,6 +126,7 @@ def test_thresholds_part_float32_values_as_before() -> None:
         np.testing.assert_array_equal(value <= rounded_down(threshold), value.astype(np.float64) <= threshold)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_classes", [0, 3])
 def test_trees_do_not_depend_on_how_many_are_grown_at_once(n_classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, free = make_rows(n_classes), Job(seed=3, n_threads=1, device=torch.device("cpu"), stop=threading.Event())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -38,6 +39,7 @@ def by_torch(row: torch.Tensor) -> nn.Sequential:
     return nn.Sequential(first, nn.ReLU(), pool, second, nn.ReLU(), pool, nn.Flatten(), third, nn.ReLU(), fourth)
 
 
+@pytest.mark.slow
 def test_each_member_is_the_network_of_torchs_layers_forward_and_backward() -> None:
     pixels = torch.rand(3, 5, 64, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(5).expand(3, -1)
@@ -59,6 +61,7 @@ def test_each_member_is_the_network_of_torchs_layers_forward_and_backward() -> N
         torch.testing.assert_close(gradients[member, -10:], last)
 
 
+@pytest.mark.slow
 def test_it_learns_the_digits_in_the_one_training_loop() -> None:
     sample = make_sample("digits")
     table = sample.train

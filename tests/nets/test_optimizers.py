@@ -134,6 +134,7 @@ def test_without_torchs_private_kernel_a_step_is_the_same(
     _adamw.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options", "optimizer", "torch_options"), TORCH.values(), ids=TORCH)
 def test_a_changing_rate_is_followed(name: OptimizerName, options: Any, optimizer: Any, torch_options: Any) -> None:
     pack = make_pack()

@@ -441,6 +441,7 @@ def scripted(members: Sequence[Member], valid_scores: dict[int, list[float]]) ->
     return score
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("greater_is_better", [False, True])
 def test_early_stopping_restores_the_best_epoch_and_lets_the_others_go_on(greater_is_better: bool) -> None:
     members = [make_member(0), make_member(1), make_member(2)]

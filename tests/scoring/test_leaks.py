@@ -98,6 +98,7 @@ def train_row(toy: Toy) -> str:
     return ",".join(line.split(",")[1:-1]) + "\n"
 
 
+@pytest.mark.slow
 def test_compare_pairs_the_folds_of_two_runs(toy: Toy) -> None:
     toy.submit()
     assert toy.run("train", "--model", "baseline").exit_code == 0

@@ -35,6 +35,7 @@ def write(folder: Path, train: pd.DataFrame, test: pd.DataFrame, sample: pd.Data
         frame.rename(columns={"id": id_header}).to_csv(folder / f"{name}.csv", index=False)
 
 
+@pytest.mark.slow
 def test_one_probability_column_per_class_and_an_id_without_a_header(tmp_path: Path) -> None:
     train, test = toy_tables(90)
     train["Status"] = np.array(["C", "CL", "D"])[pd.qcut(train.pop("price"), 3, labels=False)]
@@ -85,6 +86,7 @@ def test_bool_labels_and_a_probability_of_the_positive_class(tmp_path: Path) -> 
     assert values.nunique() > 5
 
 
+@pytest.mark.slow
 def test_several_regression_targets(tmp_path: Path) -> None:
     train, test = toy_tables()
     train["rent"] = train["price"] / 200
@@ -173,6 +175,7 @@ def test_every_kind_of_folds_goes_through_all_stages(toy: Toy, folds: str) -> No
     assert "weight" not in toy.store().manifest.roles
 
 
+@pytest.mark.slow
 def test_sample_weights_change_what_is_learned(toy: Toy) -> None:
     train = pd.read_csv(toy.workspace.raw / "train.csv").assign(weight=1.0)
     toy.edit("train.csv", lambda _: train.to_csv(index=False))
@@ -199,6 +202,7 @@ def test_a_text_column_of_many_values_costs_a_bounded_number_of_columns(toy: Toy
     assert all(len(column["vocabulary"]) == 7 and column["pools_rare"] for column in by_fold)
 
 
+@pytest.mark.slow
 def test_tables_that_do_not_fit_the_memory_are_read_from_a_file(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law: the same bits, wherever the tables lie."""
     from pipeline.models.networks import tensors

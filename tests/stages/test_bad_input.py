@@ -169,6 +169,7 @@ def test_bad_files_and_specs_are_refused(toy: Toy, case: str) -> None:
     _assert_refused(toy, before, expected)
 
 
+@pytest.mark.slow
 def test_a_column_that_test_lacks_is_left_out_and_said(toy: Toy) -> None:
     toy.edit("test.csv", lambda _: pd.read_csv(toy.workspace.raw / "test.csv").drop(columns="year").to_csv(index=False))
     result = toy.submit()
@@ -212,6 +213,7 @@ def test_a_loss_that_is_not_finite_names_fold_seed_epoch_and_lr(toy: Toy) -> Non
     assert {path: after[path] for path in before} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

@@ -94,6 +94,7 @@ def test_labels_come_back_as_the_train_file_writes_them(tmp_path: Path, labels: 
     assert again.read_text() == toy.submission().read_text()
 
 
+@pytest.mark.slow
 def test_one_probability_is_that_of_the_second_class(tmp_path: Path) -> None:
     toy = competition(tmp_path, ["no", "yes"], metric="roc_auc", sample={"class": "0.5"})
     toy.submit("--set", "epochs=30", "--set", "lr=0.03")
@@ -120,6 +121,7 @@ def test_a_column_a_class_stands_in_the_samples_order_not_the_codes(tmp_path: Pa
         np.testing.assert_allclose(found[f"p_{label}"].astype(float), test[f"prediction_{classes.index(label)}"])
 
 
+@pytest.mark.slow
 def test_the_report_tells_each_class_and_how_far_the_probabilities_are_true(tmp_path: Path) -> None:
     toy = competition(tmp_path, ["low", "mid", "high"])
     toy.submit("--set", "epochs=30", "--set", "lr=0.03")
@@ -155,6 +157,7 @@ def test_a_metric_of_labels_gets_its_threshold_and_cv_score_is_that_of_the_store
     assert again.read_text() == toy.submission().read_text()
 
 
+@pytest.mark.slow
 def test_a_refit_is_adjusted_as_its_run_is(tmp_path: Path) -> None:
     toy = competition(tmp_path, ["no", "yes"], metric="log_loss", sample={"class": "0.5"})
     toy.submit("--set", "epochs=10", "--set", "final=refit", "--set", "calibration=isotonic")
@@ -168,6 +171,7 @@ def test_a_refit_is_adjusted_as_its_run_is(tmp_path: Path) -> None:
     assert again.read_text() == toy.submission().read_text()
 
 
+@pytest.mark.slow
 def test_accuracy_keeps_the_threshold_at_half_unless_asked(tmp_path: Path) -> None:
     toy = competition(tmp_path, ["no", "yes"])
     toy.submit()
@@ -191,6 +195,7 @@ def test_a_holdout_is_adjusted_by_parts_of_its_own_rows(tmp_path: Path) -> None:
     assert sum(row.support for row in report.classification.by_class) == 38
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
@@ -234,6 +239,7 @@ def test_given_weights_go_by_the_labels_text_and_others_weigh_one() -> None:
         given_class_weights({"Maybe": 3.0}, [False, True], where="here")
 
 
+@pytest.mark.slow
 def test_class_weights_reach_the_loss_and_are_part_of_the_runs_name(tmp_path: Path) -> None:
     toy = competition(tmp_path, ["no", "yes"])
     assert toy.run("features").exit_code == 0

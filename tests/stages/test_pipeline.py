@@ -79,6 +79,7 @@ def test_the_feature_function_runs_once_for_each_table(toy: Toy, tmp_path: Path)
     assert calls.read_text().split() == ["64", "20", "20"]
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_bits(toy: Toy) -> None:
     toy.submit()
     first, oof = toy.submission().read_bytes(), files.read_parquet(toy.only_run().oof)
@@ -207,6 +208,7 @@ def test_an_interrupt_ends_with_130_and_says_what_is_kept(
     assert "the same command goes on" in result.stderr
 
 
+@pytest.mark.slow
 def test_refit_trains_on_all_rows_and_predicts_with_what_it_kept(toy: Toy, tmp_path: Path) -> None:
     toy.submit("--set", "final=refit")
     run = toy.only_run()
@@ -237,6 +239,7 @@ def test_predict_on_train_like_rows_needs_no_target_and_keeps_ids(toy: Toy, tmp_
     np.testing.assert_allclose(made["price"], submission.loc[[68, 66], "price"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_runs_lists_every_run_best_first(toy: Toy) -> None:
     toy.submit()
     toy.submit("--model", "linear")
@@ -307,6 +310,7 @@ def test_sample_data_is_marked_everywhere_and_never_uploaded(tmp_path: Path, mon
     assert "score: accuracy 0." in scored.stdout
 
 
+@pytest.mark.slow
 def test_real_files_replace_the_sample_and_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy: Toy) -> None:
     from pipeline.competition.workspace import Workspace
 
@@ -342,6 +346,7 @@ def test_it_is_said_why_nothing_was_uploaded(
     assert "not-a-real-token" not in result.output
 
 
+@pytest.mark.slow
 def test_help_shows_every_command_without_importing_what_it_does_not_need() -> None:
     heavy = {"torch", "pandas", "numpy", "pydantic", "kaggle", "requests"}
     code = f"import sys; from pipeline.cli import app; assert not {heavy} & set(sys.modules)"

@@ -10,6 +10,7 @@ from pipeline.config.run_report import RunReport
 from tests.conftest import TINY, Toy
 
 
+@pytest.mark.slow
 def test_repeats_are_other_folds_and_are_kept(toy: Toy) -> None:
     first = toy.run("train", *TINY, "--repeats", "1")
     assert first.exit_code == 0, first.output

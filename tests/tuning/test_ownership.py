@@ -97,6 +97,7 @@ def test_two_that_reap_ask_once(shared: Shared) -> None:
     assert states(here) == ["FAIL", "WAITING"]
 
 
+@pytest.mark.slow
 def test_a_result_that_comes_too_late_neither_counts_twice_nor_crashes(shared: Shared) -> None:
     there, here = shared.process("there:7:a"), shared.process("here:8:b")
     trial = started(there)
@@ -120,6 +121,7 @@ def test_a_result_that_comes_first_is_not_lost(shared: Shared) -> None:
     assert states(here) == ["COMPLETE"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("owner", [f"{socket.gethostname()}:999999999:a", f"{socket.gethostname()}:{os.getpid()}:a"])
 def test_dead_on_this_host_is_known_at_once_even_when_the_process_id_came_again(shared: Shared, owner: str) -> None:
     started(shared.process(owner))

@@ -427,6 +427,7 @@ def test_an_ensemble_run_is_the_weighted_average_of_its_parts(ensemble: Toy) -> 
     assert sorted(history["part"].unique()) == list(range(len(weights)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["average", "refit"])
 def test_a_stored_ensemble_is_submitted_and_predicts(ensemble: Toy, tmp_path: Path, strategy: str) -> None:
     submitted = ensemble.run("submit", "--workers", "2", "--set", f"final={strategy}")
@@ -440,6 +441,7 @@ def test_a_stored_ensemble_is_submitted_and_predicts(ensemble: Toy, tmp_path: Pa
     assert "is up to date" in again.stderr
 
 
+@pytest.mark.slow
 def test_an_interrupted_ensemble_goes_on_with_what_is_trained(ensemble: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.models.networks.model import NeuralModel
 
@@ -464,6 +466,7 @@ def test_an_interrupted_ensemble_goes_on_with_what_is_trained(ensemble: Toy, mon
     pd.testing.assert_frame_equal(files.read_parquet(ensemble.only_run().oof), expected, check_exact=True)
 
 
+@pytest.mark.slow
 def test_numbers_of_one_configuration_are_refused_for_an_ensemble(ensemble: Toy) -> None:
     result = ensemble.run("train", "--set", "lr=0.1")
     assert result.exit_code == 2
@@ -471,6 +474,7 @@ def test_numbers_of_one_configuration_are_refused_for_an_ensemble(ensemble: Toy)
     assert ensemble.run("tune", "--preset", str(ensemble.workspace.tuning("mlp") / "best.json")).exit_code == 2
 
 
+@pytest.mark.slow
 def test_another_space_is_another_study_and_what_changed_is_told(tuned: Toy) -> None:
     assert tuned.run("tune", *TUNE, "--trials", "3").exit_code == 0
     tuned.edit_spec("choices = [16, 32]", "choices = [16, 64]")
@@ -490,6 +494,7 @@ def test_another_space_is_another_study_and_what_changed_is_told(tuned: Toy) -> 
     assert "a new study" not in back.stderr
 
 
+@pytest.mark.slow
 def test_values_that_a_complete_trial_had_are_not_trained_again(tuned: Toy) -> None:
     tuned.edit_spec("[tune.mlp.lr]\nlow = 1e-3\nhigh = 1e-1\nlog = true", "[tune.mlp.lr]\nchoices = [0.01]")
     fixed = "".join(
@@ -561,6 +566,7 @@ def test_wilcoxon_follows_the_metrics_direction() -> None:
         assert trial.should_prune() == is_worse
 
 
+@pytest.mark.slow
 def test_wilcoxon_prunes_inside_the_pack(tuned: Toy) -> None:
     options = ["--trials", "16", "--pruner", "wilcoxon", "--set", "epochs=16"]
     result = tuned.run("tune", *TUNE, *options)
@@ -570,6 +576,7 @@ def test_wilcoxon_prunes_inside_the_pack(tuned: Toy) -> None:
     assert all(len(trial.user_attrs["checkpoints"]["4"]) == 4 for trial in pruned)
 
 
+@pytest.mark.slow
 def test_importances_are_told_when_there_are_enough_trials(tuned: Toy) -> None:
     few = tuned.run("tune", *TUNE, "--trials", "2", "--pruner", "none")
     assert few.exit_code == 0
@@ -581,6 +588,7 @@ def test_importances_are_told_when_there_are_enough_trials(tuned: Toy) -> None:
     assert importances["importance"].is_monotonic_decreasing
 
 
+@pytest.mark.slow
 def test_a_real_ctrl_c_writes_best_json_and_prints_the_table(tuned: Toy) -> None:
     assert tuned.run("features").exit_code == 0
     where = ["--competition", "toy", "--root", str(tuned.workspace.root)]
@@ -643,6 +651,7 @@ def test_it_waits_for_a_silent_owner_and_takes_its_trials_over(tuned: Toy, tmp_p
     assert tuner.member_epochs == 2 * 4  # epochs x folds
 
 
+@pytest.mark.slow
 def test_a_study_on_a_sample_of_the_rows_is_one_of_its_own_and_says_so(tuned: Toy) -> None:
     tuned.edit_spec("number = 4", "number = 2")
     tune = [*TUNE, "--trials", "2", "--pruner", "none"]
