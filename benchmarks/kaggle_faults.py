@@ -30,7 +30,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from pipeline.base.errors import KaggleError
 from pipeline.base.files import read_json
 from pipeline.competition.workspace import Workspace
-from pipeline.kaggle.client import KaggleSession, calls, download_files
+from pipeline.kaggle.client import calls
+from pipeline.kaggle.client.download import download_files
+from pipeline.kaggle.client.session import KaggleSession
 from pipeline.kaggle.ledger import Ledger
 from pipeline.kaggle.upload import SubmissionFile, send_once
 from tests.conftest import SPEC, TINY, Toy, toy_tables

@@ -50,7 +50,7 @@ app = typer.Typer(
 
 def _slug(given: str) -> str:
     """A competition's slug from itself or from the address of one of its pages."""
-    from pipeline.kaggle.client.addresses import slug_of
+    from pipeline.kaggle.client.urls import slug_of
 
     return slug_of(given)
 

@@ -1,1 +1,1 @@
-"""Everything that goes to Kaggle or comes from it; Kaggle's own client is imported under `client` alone."""
+"""Everything sent to or received from Kaggle. Only `client` imports Kaggle's own client."""

@@ -1,6 +1,6 @@
-"""The ledger: every file that was sent to Kaggle, or is about to be, with its cv and Kaggle's scores.
+"""The ledger: every file that was sent to Kaggle or is being sent, with its cv and Kaggle's scores.
 
-Knows `submissions/<competition>/ledger.csv`; knows nothing of Kaggle's API.
+Reads and writes `submissions/<competition>/ledger.csv`; knows nothing of Kaggle's API.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -22,7 +22,7 @@ TAG_DIGITS = 12
 
 @dataclass(frozen=True)
 class Entry:
-    """One submission. `sending` is written before it is sent: what became of it is asked on the next run."""
+    """One submission. `sending` is written before it is sent; the next run asks Kaggle whether it arrived."""
 
     time: str  # ISO, UTC
     run: str
@@ -37,28 +37,23 @@ class Entry:
 
     @property
     def tag(self) -> str:
-        """What marks the content in Kaggle's description."""
-        return tag_of(self.sha256)
+        """The tag that identifies the content in Kaggle's description."""
+        return f"sha:{self.sha256[:TAG_DIGITS]}"
 
     @property
     def description(self) -> str:
-        """What Kaggle shows beside the submission."""
+        """The text Kaggle shows beside the submission."""
         return f"{self.tag} run:{self.run} cv={self.cv_score:.5f}"
 
 
-def tag_of(sha256: str) -> str:
-    """The mark of a file's content in a description."""
-    return f"sha:{sha256[:TAG_DIGITS]}"
-
-
 class Ledger:
-    """The entries of one competition, oldest first; every change is on disk when it returns."""
+    """The entries of one competition, oldest first; every change is on disk when the method returns."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def entries(self) -> list[Entry]:
-        """All entries. Raises ArtifactError when the file is not a ledger."""
+        """Return all entries. Raises ArtifactError if the file is not a ledger."""
         if not self.path.exists():
             return []
         try:
@@ -68,26 +63,28 @@ class Ledger:
             raise ArtifactError(
                 f"cannot be read: {error!r}",
                 where=str(self.path),
-                hint="It says what was sent already: mend the line, or move the file away.",
+                hint="It records what was sent already: fix the line, or move the file away.",
             ) from error
 
     def find(self, sha256: str) -> Entry | None:
-        """The newest entry of a file's content."""
+        """Return the newest entry with this content."""
         return next((entry for entry in reversed(self.entries()) if entry.sha256 == sha256), None)
 
     def put(self, entry: Entry) -> Entry:
-        """Write an entry in the place of the one of the same content, or behind all others."""
-        with self._alone():
-            kept = [other for other in self.entries() if other.sha256 != entry.sha256]
-            self._write(sorted([*kept, entry], key=lambda one: one.time))
+        """Write an entry; it replaces the one with the same content."""
+        with self._lock():
+            self._write(sorted([*self._others(entry), entry], key=lambda one: one.time))
         return entry
 
     def drop(self, entry: Entry) -> None:
-        """Take out an entry that was never sent."""
-        with self._alone():
-            self._write([other for other in self.entries() if other.sha256 != entry.sha256])
+        """Remove an entry that was never sent."""
+        with self._lock():
+            self._write(self._others(entry))
 
-    def _alone(self) -> AbstractContextManager[None]:
+    def _others(self, entry: Entry) -> list[Entry]:
+        return [other for other in self.entries() if other.sha256 != entry.sha256]
+
+    def _lock(self) -> AbstractContextManager[None]:
         return hold(self.path.with_name("ledger.lock"))
 
     def _write(self, entries: list[Entry]) -> None:
@@ -101,15 +98,15 @@ class Ledger:
 def _entry_of(row: dict[str, str]) -> Entry:
     if row["status"] not in get_args(Status):
         raise ValueError(f"unknown status {row['status']!r}")
-
-    def number(key: str) -> float | None:
-        return float(row[key]) if row[key] else None
-
-    entry = Entry(row["time"], row["run"], row["file"], row["sha256"], row["metric"], float(row["cv_score"]))
-    return replace(
-        entry,
-        public_score=number("public_score"),
-        private_score=number("private_score"),
+    return Entry(
+        time=row["time"],
+        run=row["run"],
+        file=row["file"],
+        sha256=row["sha256"],
+        metric=row["metric"],
+        cv_score=float(row["cv_score"]),
+        public_score=float(row["public_score"]) if row["public_score"] else None,
+        private_score=float(row["private_score"]) if row["private_score"] else None,
         ref=int(row["ref"]) if row["ref"] else None,
         status=cast("Status", row["status"]),
     )

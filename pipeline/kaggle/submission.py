@@ -1,4 +1,4 @@
-"""A submission: predictions filled into Kaggle's own sample by id, and the check that Kaggle would accept it.
+"""Fill predictions into Kaggle's sample submission by id, and check that Kaggle would accept a submission.
 
 Knows the spec, the sample's frame and predictions; knows nothing of runs or of Kaggle's API.
 """
@@ -27,30 +27,33 @@ def make_submission(
     """Fill the sample's rows, in its order, with the prediction of each id.
 
     `prediction` is (rows,) or (rows, targets) values, or (rows, classes) probabilities in the order of `classes`,
-    aligned with `test_ids`. Raises DataError when an id of the sample has no prediction.
+    aligned with `test_ids`. Raises DataError if an id of the sample has no prediction.
     """
-    id_column = sample.columns[0] if spec.id not in sample.columns else spec.id
+    id_column = _id_column(spec, sample)
     position = pd.Series(np.arange(len(test_ids)), index=test_ids.astype(str).to_numpy())
-    wanted = sample[id_column].astype(str)
-    absent = ~wanted.isin(position.index)
-    if absent.any():
+    sample_ids = sample[id_column].astype(str)
+    is_missing = ~sample_ids.isin(position.index).to_numpy()
+    if is_missing.any():
+        row = int(is_missing.argmax())
         raise DataError(
-            f"the id {wanted[absent].iloc[0]!r} of the sample submission has no prediction",
-            where=f"row {int(absent.to_numpy().argmax()) + 1}",
+            f"the id {sample_ids.iloc[row]!r} of the sample submission has no prediction", where=f"row {row + 1}"
         )
-    rows = prediction[position.loc[wanted].to_numpy()]
+    rows = prediction[position.loc[sample_ids].to_numpy()]
     submission = pd.DataFrame({id_column: sample[id_column]})
     columns = _columns_of(spec, classes, rows)
-    for name in sample.columns:
-        if name != id_column:
-            if name not in columns:
-                raise SpecError(
-                    f"the sample submission has a column {name!r} that the spec does not fill",
-                    where="[submission] columns",
-                    hint=did_you_mean(name, columns),
-                )
-            submission[name] = columns[name]
+    for name in sample.columns.drop(id_column):
+        if name not in columns:
+            raise SpecError(
+                f"the sample submission has a column {name!r} that the spec does not fill",
+                where="[submission] columns",
+                hint=did_you_mean(name, columns),
+            )
+        submission[name] = columns[name]
     return submission[list(sample.columns)]
+
+
+def _id_column(spec: CompetitionSpec, sample: pd.DataFrame) -> str:
+    return spec.id if spec.id in sample.columns else str(sample.columns[0])
 
 
 def _columns_of(
@@ -59,7 +62,7 @@ def _columns_of(
     names = spec.prediction_columns
     if spec.task == "regression":
         by_target = rows[:, None] if rows.ndim == 1 else rows
-        if spec.scorer.smallest_prediction is not None:  # as the metric clamps: Kaggle refuses what it cannot log
+        if spec.scorer.smallest_prediction is not None:  # clamp as the metric does
             by_target = np.maximum(by_target, spec.scorer.smallest_prediction)
         if len(names) != by_target.shape[1]:
             raise SpecError(
@@ -80,7 +83,7 @@ def _columns_of(
         return {n: rows[:, by_text[label]] for n, label in zip(names, spec.submission.classes, strict=True)}
     if len(names) != 1:
         raise SpecError(
-            f"{len(names)} prediction columns need the class each stands for",
+            f"state the class of each of the {len(names)} prediction columns",
             where="[submission] classes",
             hint=f"The classes are: {', '.join(map(str, classes))}.",
         )
@@ -97,65 +100,59 @@ def _columns_of(
 def check_submission(
     spec: CompetitionSpec, classes: Sequence[Label], sample: pd.DataFrame, submission: pd.DataFrame
 ) -> None:
-    """Raise DataError unless Kaggle would accept `submission` and it can be what the spec says.
+    """Raise DataError unless Kaggle would accept `submission` and it matches the spec.
 
-    Columns and their order, row count, ids and their order; no missing or infinite value; numbers, probabilities in
-    [0, 1] or known labels; targets a log metric can score.
+    Checks columns and their order, row count, ids and their order; that no value is missing or infinite; that values
+    are numbers, probabilities in [0, 1] or known labels, and numbers the metric can score.
     """
     if list(submission.columns) != list(sample.columns):
         raise DataError(
             f"has the columns {list(submission.columns)}",
             where="submission",
-            hint=f"Kaggle wants {list(sample.columns)}.",
+            hint=f"Kaggle expects {list(sample.columns)}.",
         )
     if len(submission) != len(sample):
-        raise DataError(f"has {len(submission)} rows", where="submission", hint=f"Kaggle wants {len(sample)}.")
-    id_column = sample.columns[0] if spec.id not in sample.columns else spec.id
-    differs = submission[id_column].astype(str).to_numpy() != sample[id_column].astype(str).to_numpy()
-    if differs.any():
-        row = int(differs.argmax())
-        raise DataError(
-            f"holds the id {_plain(submission[id_column].iloc[row])!r}",
-            where=f"submission, row {row + 1}",
-            hint=f"The sample submission has {_plain(sample[id_column].iloc[row])!r} there.",
-        )
-    for name in (column for column in sample.columns if column != id_column):
-        if spec.writes == "label":
-            _check_labels(name, submission[name], classes)
-        else:
-            _check_numbers(name, submission[name], spec)
-
-
-def _check_labels(name: str, column: pd.Series, classes: Sequence[Label]) -> None:
-    known = {str(label) for label in classes}
-    is_wrong = ~column.astype(str).isin(known) | column.isna()
+        raise DataError(f"has {len(submission)} rows", where="submission", hint=f"Kaggle expects {len(sample)}.")
+    id_column = _id_column(spec, sample)
+    ids, sample_ids = submission[id_column], sample[id_column]
+    is_wrong = ids.astype(str).to_numpy() != sample_ids.astype(str).to_numpy()
     if is_wrong.any():
-        row = int(is_wrong.to_numpy().argmax())
-        raise DataError(
-            f"holds {_plain(column.iloc[row])!r}, which is no class",
-            where=f"submission, column {name!r}, row {row + 1}",
-            hint=f"Classes: {', '.join(sorted(known)[:20])}.",
-        )
+        expected = _python_value(sample_ids.iloc[int(is_wrong.argmax())])
+        raise _wrong_cell(ids, is_wrong, f"Expected {expected!r}, as in the sample submission.")
+    for name in sample.columns.drop(id_column):
+        if spec.writes == "label":
+            _check_labels(submission[name], classes)
+        else:
+            _check_numbers(submission[name], spec)
 
 
-def _check_numbers(name: str, column: pd.Series, spec: CompetitionSpec) -> None:
+def _check_labels(column: pd.Series, classes: Sequence[Label]) -> None:
+    known = {str(label) for label in classes}
+    is_wrong = (~column.astype(str).isin(known) | column.isna()).to_numpy()
+    if is_wrong.any():
+        raise _wrong_cell(column, is_wrong, f"Expected one of the classes {', '.join(sorted(known)[:20])}.")
+
+
+def _check_numbers(column: pd.Series, spec: CompetitionSpec) -> None:
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
-    is_wrong, wanted = ~np.isfinite(numbers), "a finite number"
+    is_wrong, expected = ~np.isfinite(numbers), "a finite number"
     if not is_wrong.any() and spec.writes == "probability":
-        is_wrong, wanted = (numbers < 0) | (numbers > 1), "a probability between 0 and 1"
+        is_wrong, expected = (numbers < 0) | (numbers > 1), "a probability between 0 and 1"
     smallest = spec.scorer.smallest_target
     if not is_wrong.any() and smallest is not None:
         is_wrong = numbers < smallest if spec.scorer.smallest_is_allowed else numbers <= smallest
-        wanted = f"a number {'of at least' if spec.scorer.smallest_is_allowed else 'above'} {smallest:g}"
+        expected = f"a number {'of at least' if spec.scorer.smallest_is_allowed else 'above'} {smallest:g}"
     if is_wrong.any():
-        row = int(is_wrong.argmax())
-        raise DataError(
-            f"holds {_plain(column.iloc[row])!r}",
-            where=f"submission, column {name!r}, row {row + 1}",
-            hint=f"Wanted: {wanted}.",
-        )
+        raise _wrong_cell(column, is_wrong, f"Expected {expected}.")
 
 
-def _plain(value: object) -> object:
-    """A cell as Python writes it, not as numpy does."""
+def _wrong_cell(column: pd.Series, is_wrong: NDArray[np.bool_], hint: str) -> DataError:
+    """Return the error for the first wrong cell of a column."""
+    row = int(is_wrong.argmax())
+    where = f"submission, column {column.name!r}, row {row + 1}"
+    return DataError(f"contains {_python_value(column.iloc[row])!r}", where=where, hint=hint)
+
+
+def _python_value(value: object) -> object:
+    """Convert a numpy scalar, whose repr names its type."""
     return value.item() if isinstance(value, np.generic) else value

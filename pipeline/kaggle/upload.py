@@ -1,46 +1,46 @@
-"""A submission's way to Kaggle and its score's way back: each content at most once, whatever breaks on the way.
+"""Send a submission to Kaggle and fetch its score, sending each content at most once whatever fails on the way.
 
-Knows the ledger and a Kaggle session; knows nothing of how the file was made. The ledger holds an intent before
-anything is sent, and the description a tag of the content: with both, a lost answer is found again instead of repeated.
+Knows the ledger and a Kaggle session; does not know how the file was made. An entry is written to the ledger before
+anything is sent, and the description contains a tag of the content, so a submission whose response was lost is found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain, repeat
 from pathlib import Path
 
 from pipeline.base.errors import KaggleError
 from pipeline.base.locks import hold
 from pipeline.base.progress import progress_bar, say
+from pipeline.config.records import NotebookVersion
 from pipeline.config.spec import CompetitionSpec
-from pipeline.kaggle.client import (
-    COMPETITION_URL,
-    RULES_URL,
-    SETTINGS_URL,
-    Competition,
-    KaggleSession,
-    SubmissionStatus,
-    find_credentials,
-)
+from pipeline.kaggle.client import calls
 from pipeline.kaggle.client.calls import Clock
-from pipeline.kaggle.ledger import Entry, Ledger, tag_of
+from pipeline.kaggle.client.credentials import find_credentials
+from pipeline.kaggle.client.errors import DAILY_LIMIT_HINT, MAY_HAVE_SUCCEEDED, reworded, rules_not_accepted
+from pipeline.kaggle.client.responses import Competition, SubmissionStatus
+from pipeline.kaggle.client.session import KaggleSession
+from pipeline.kaggle.client.urls import COMPETITION_URL, SETTINGS_URL
+from pipeline.kaggle.ledger import Entry, Ledger
 
-SETTLE_S = 90.0  # what Kaggle does not list after it was never sent: a request lives no longer than its timeout
+SETTLE_S = 90.0  # a request lives no longer than its timeout: what Kaggle does not list after this was never sent
 SETTLE_EVERY_S = 10.0
 POLL_DELAYS_S = (2.0, 3.0, 5.0, 10.0, 15.0)
-LOOK_AGAIN_S = (0.0, 3.0, 7.0)  # a list may be a moment behind
-DOUBTFUL = {"server", "maintenance", "dropped", "timeout", "bad answer", "proxy"}  # it may have been heard
 
 
-def why_no_upload(spec: CompetitionSpec) -> str | None:
-    """The reason for which nothing can be sent, known without asking; None when there is none."""
+def why_offline(spec: CompetitionSpec, *, is_sample: bool, opt_out: str | None) -> str | None:
+    """Return why Kaggle must not be contacted, None if it may; `opt_out` is the user's option against it."""
+    if is_sample:
+        return "this is SAMPLE DATA, which is never sent to Kaggle"
+    if opt_out is not None:
+        return opt_out
     if spec.dataset is not None:
-        return f"the files are those of the data set {spec.dataset}, which takes no submissions"
+        return f"the files come from the dataset {spec.dataset}, which takes no submissions"
     if find_credentials() is None:
         return (
-            f"no Kaggle credentials were found (make a token at {SETTINGS_URL} and put it into "
+            f"no Kaggle credentials found (create a token at {SETTINGS_URL} and put it into "
             "~/.kaggle/access_token or KAGGLE_API_TOKEN, then run the same command again)"
         )
     return None
@@ -48,89 +48,82 @@ def why_no_upload(spec: CompetitionSpec) -> str | None:
 
 @dataclass(frozen=True)
 class SubmissionFile:
-    """What is to be sent."""
+    """A file to submit, or `notebook`, whose output it is, for a code competition."""
 
     slug: str
     file: Path
-    sha256: str
+    sha256: str  # of what Kaggle receives
     run: str
     metric: str
     cv_score: float
-    is_code: bool = False  # the output of a notebook, for a code competition
+    notebook: NotebookVersion | None = None
 
     def entry(self) -> Entry:
-        """Its line in the ledger before it is sent."""
+        """Return its ledger entry before it is sent."""
         now = datetime.fromtimestamp(Clock.now(), UTC).isoformat(timespec="seconds")
         return Entry(now, self.run, self.file.name, self.sha256, self.metric, self.cv_score)
 
 
-@dataclass(frozen=True)
-class Sender:
-    """How a submission is sent: `prepare` uses no slot and returns a token; `create` takes token and description."""
-
-    prepare: Callable[[], str]
-    create: Callable[[str, str], int]  # uses one slot, returns the ref
-
-
 def send_once(
-    session: KaggleSession,
-    ledger: Ledger,
-    submission: SubmissionFile,
-    *,
-    may_use_last_slot: bool,
-    wait_s: float,
-    sender: Sender | None = None,
+    session: KaggleSession, ledger: Ledger, submission: SubmissionFile, *, may_use_last_slot: bool, wait_s: float
 ) -> Entry:
-    """Send `submission` unless its content was sent before, wait for the score, and return its line of the ledger.
+    """Send `submission` unless its content was sent before, wait for the score, and return its ledger entry.
 
-    `sender` replaces the upload of the file, e.g. by naming a notebook's output. Raises KaggleError; the ledger is true
-    in any case.
+    Raises KaggleError; the ledger is correct in either case.
     """
     with hold(ledger.path.with_name("sending.lock")):
-        entry = _settled(session, ledger, submission)
+        entry = _already_sent(session, ledger, submission)
         if entry is None:
             check_before_sending(session, submission, may_use_last_slot=may_use_last_slot)
-            entry = _send(session, ledger, submission, sender or _as_file(session, submission))
+            entry = _send(session, ledger, submission)
     return wait_for_score(session, ledger, submission.slug, entry, wait_s=wait_s)
 
 
 def check_before_sending(session: KaggleSession, submission: SubmissionFile, *, may_use_last_slot: bool) -> None:
-    """Raise KaggleError for all that Kaggle would refuse, before a byte is sent."""
-    competition = session.competition(submission.slug)
-    _check_standing(competition, submission)
-    n_left = _slots_left(session, competition, submission.slug)
-    if n_left == 0:
+    """Raise KaggleError for everything Kaggle would refuse, before anything is sent."""
+    slug = submission.slug
+    competition = session.competition(slug)
+    if competition.is_code_only and submission.notebook is None:
         raise KaggleError(
-            "no submission is left today",
-            kind="daily limit",
-            where=submission.slug,
-            hint="The count starts anew at midnight UTC; the same command sends the file then.",
+            "is a code competition, which accepts notebooks rather than files",
+            kind="code competition",
+            where=slug,
+            hint=f"`make kernel COMPETITION={slug}` runs the final training as a notebook on Kaggle.",
         )
+    if not competition.has_entered:
+        raise rules_not_accepted(slug)
+    if competition.is_closed:
+        raise KaggleError("takes no submissions", kind="closed", where=slug, hint=COMPETITION_URL.format(slug=slug))
+    if competition.deadline is not None and competition.deadline.timestamp() < Clock.now():
+        say(f"submit: the deadline was {competition.deadline:%Y-%m-%d %H:%M} UTC; this is a late submission")
+    n_left = _slots_left(session, competition, slug)
+    if n_left == 0:
+        raise KaggleError("no submissions left today", kind="daily limit", where=slug, hint=DAILY_LIMIT_HINT)
     if n_left == 1 and not may_use_last_slot:
         raise KaggleError(
             "this would be the last submission of the day",
             kind="last slot",
-            where=submission.slug,
-            hint="Say so with --yes (`make submit YES=1`), or wait until midnight UTC.",
+            where=slug,
+            hint="Confirm with --yes (`make submit YES=1`), or wait until midnight UTC.",
         )
-    say(f"submit: {n_left} submissions are left today" if n_left is not None else "submit: Kaggle names no daily limit")
+    say("submit: Kaggle reports no daily limit" if n_left is None else f"submit: {n_left} submissions left today")
 
 
 def wait_for_score(session: KaggleSession, ledger: Ledger, slug: str, entry: Entry, *, wait_s: float) -> Entry:
-    """Ask until Kaggle has scored the submission or `wait_s` are over; the ledger follows. Raises KaggleError."""
+    """Poll until Kaggle has scored the submission or `wait_s` has passed; updates the ledger. Raises KaggleError."""
     if entry.status == "complete" or entry.ref is None:
         return entry
     end = Clock.now() + wait_s
-    n_asked = 0
+    delays = chain(POLL_DELAYS_S, repeat(POLL_DELAYS_S[-1]))
     with progress_bar("score") as update:
         while True:
-            found = _look(session, slug, entry.ref)
-            if found is not None:
-                entry = ledger.put(_scored(entry, found))
-                if found.status == "error":
+            status = _status_of(session, slug, entry.ref)
+            if status is not None:
+                entry = ledger.put(with_status(entry, status))
+                if status.status == "error":
                     raise KaggleError(
-                        f"took the submission (ref {entry.ref}) but could not score it: "
-                        f"{found.error or 'it does not say why'}",
+                        f"accepted the submission (ref {entry.ref}) but could not score it: "
+                        f"{status.error or 'it does not say why'}",
                         kind="not scored",
                         where=slug,
                         hint=f"See {COMPETITION_URL.format(slug=slug)}/submissions",
@@ -138,64 +131,52 @@ def wait_for_score(session: KaggleSession, ledger: Ledger, slug: str, entry: Ent
             if entry.status == "complete" or Clock.now() >= end:
                 return entry
             update(0.0, f"ref {entry.ref}: Kaggle is scoring")
-            Clock.sleep(POLL_DELAYS_S[min(n_asked, len(POLL_DELAYS_S) - 1)])
-            n_asked += 1
+            Clock.sleep(next(delays))
 
 
-def _settled(session: KaggleSession, ledger: Ledger, submission: SubmissionFile) -> Entry | None:
-    """The line of this content if it was ever sent, by the ledger or by its tag at Kaggle; None when it was not.
+def with_status(entry: Entry, status: SubmissionStatus) -> Entry:
+    """Return the entry with Kaggle's current status and scores."""
+    return replace(
+        entry,
+        ref=status.ref,
+        status=status.status,
+        public_score=status.public_score,
+        private_score=status.private_score,
+    )
 
-    An intent without an outcome is waited for: a request that was under way when the process died may still arrive.
+
+def _already_sent(session: KaggleSession, ledger: Ledger, submission: SubmissionFile) -> Entry | None:
+    """Return the entry of this content if it was ever sent, found in the ledger or by its tag at Kaggle.
+
+    Waits for one that is still `sending`: a request that was under way when the process died may still arrive.
     """
     entry = ledger.find(submission.sha256)
     if entry is not None and entry.ref is not None:
         return entry
     if entry is not None:
-        say("submit: an earlier run was cut off while sending this file; asking Kaggle what became of it")
+        say("submit: an earlier run was interrupted while sending this file; asking Kaggle whether it arrived")
     found = _find_by_tag(session, submission)
-    while found is None and entry is not None and (rest := _age_left(entry)) > 0:
-        Clock.sleep(min(rest, SETTLE_EVERY_S))
+    while found is None and entry is not None and (seconds_left := _seconds_to_settle(entry)) > 0:
+        Clock.sleep(min(seconds_left, SETTLE_EVERY_S))
         found = _find_by_tag(session, submission)
     if found is None:
         return None
-    say(f"submit: Kaggle has this file already (ref {found.ref}); it is not sent again")
-    return ledger.put(_scored(entry or submission.entry(), found))
+    say(f"submit: Kaggle already has this file (ref {found.ref}); it is not sent again")
+    return ledger.put(with_status(entry or submission.entry(), found))
 
 
-def _age_left(entry: Entry) -> float:
-    """Seconds until a submission that Kaggle does not list is certain not to come."""
+def _seconds_to_settle(entry: Entry) -> float:
+    """Return the seconds until a submission that Kaggle does not list can no longer arrive."""
     return datetime.fromisoformat(entry.time).timestamp() + SETTLE_S - Clock.now()
 
 
 def _find_by_tag(session: KaggleSession, submission: SubmissionFile) -> SubmissionStatus | None:
-    tag = tag_of(submission.sha256)
+    tag = submission.entry().tag
     return next((one for one in session.submissions(submission.slug) if tag in one.description.split()), None)
 
 
-def _check_standing(competition: Competition, submission: SubmissionFile) -> None:
-    slug = submission.slug
-    if competition.is_code_only and not submission.is_code:
-        raise KaggleError(
-            "is a code competition: Kaggle takes notebooks there, not files",
-            kind="code competition",
-            where=slug,
-            hint=f"`make kernel COMPETITION={slug}` runs the final training as a notebook on Kaggle.",
-        )
-    if not competition.has_entered:
-        raise KaggleError(
-            "the rules were not accepted yet",
-            kind="rules",
-            where=slug,
-            hint=f"Accept them once in the browser: {RULES_URL.format(slug=slug)}",
-        )
-    if competition.is_closed:
-        raise KaggleError("takes no submissions", kind="closed", where=slug, hint=COMPETITION_URL.format(slug=slug))
-    if competition.deadline is not None and competition.deadline.timestamp() < Clock.now():
-        say(f"submit: the deadline was {competition.deadline:%Y-%m-%d %H:%M} UTC; this is a late submission")
-
-
 def _slots_left(session: KaggleSession, competition: Competition, slug: str) -> int | None:
-    """Submissions still allowed now; counted from the list where Kaggle does not tell; None without a limit."""
+    """Return the submissions left, counted from the list if Kaggle does not report them; None without a limit."""
     try:
         return session.limits(slug).n_left
     except KaggleError as error:
@@ -208,71 +189,36 @@ def _slots_left(session: KaggleSession, competition: Competition, slug: str) -> 
     return max(0, competition.daily_limit - n_today)
 
 
-def _as_file(session: KaggleSession, submission: SubmissionFile) -> Sender:
-    return Sender(
-        prepare=lambda: session.upload(submission.slug, submission.file),
-        create=lambda token, description: session.create_submission(submission.slug, token, description),
-    )
-
-
-def _send(session: KaggleSession, ledger: Ledger, submission: SubmissionFile, sender: Sender) -> Entry:
-    """Upload, intent, submission; in doubt whether Kaggle heard it, Kaggle is asked."""
-    token = sender.prepare()
+def _send(session: KaggleSession, ledger: Ledger, submission: SubmissionFile) -> Entry:
+    """Upload the file, write the ledger entry, submit; if the outcome is unknown, ask Kaggle."""
+    slug, notebook = submission.slug, submission.notebook
+    token = session.upload(slug, submission.file) if notebook is None else ""
     entry = ledger.put(submission.entry())
     try:
-        ref = sender.create(token, entry.description)
+        if notebook is None:
+            ref = session.create_submission(slug, token, entry.description)
+        else:
+            ref = session.create_code_submission(slug, notebook, entry.description)
+        entry = replace(entry, ref=ref, status="pending")
     except KaggleError as error:
-        if error.kind not in DOUBTFUL:
+        if error.kind not in MAY_HAVE_SUCCEEDED:
             ledger.drop(entry)
             raise
-        entry = _after_doubt(session, ledger, submission, entry, error)
-    else:
-        entry = ledger.put(replace(entry, ref=ref, status="pending"))
-    say(f"submit: Kaggle took {submission.file.name} (ref {entry.ref})")
+        entry = with_status(entry, calls.recover(error, "submit", "file", lambda: _find_by_tag(session, submission)))
+    entry = ledger.put(entry)
+    say(f"submit: Kaggle accepted {submission.file.name} (ref {entry.ref})")
     return entry
 
 
-def _after_doubt(
-    session: KaggleSession, ledger: Ledger, submission: SubmissionFile, entry: Entry, error: KaggleError
-) -> Entry:
-    """The submission whose answer was lost, found by its tag; else the error, with the intent left to settle."""
-    say(f"submit: {error.what}; asking Kaggle whether it took the file")
-    try:
-        for delay in LOOK_AGAIN_S:
-            Clock.sleep(delay)
-            found = _find_by_tag(session, submission)
-            if found is not None:
-                return ledger.put(_scored(entry, found))
-    except KaggleError as second:
-        say(f"submit: {second.what}")
-    raise KaggleError(
-        f"{error.what}; whether Kaggle took the file is not certain yet",
-        kind=error.kind,
-        where=error.where,
-        hint="Run the same command again: it asks Kaggle first and sends nothing twice.",
-    ) from error
-
-
-def _look(session: KaggleSession, slug: str, ref: int) -> SubmissionStatus | None:
-    """The submission, or None while Kaggle does not show it yet."""
+def _status_of(session: KaggleSession, slug: str, ref: int) -> SubmissionStatus | None:
+    """Return the submission's status, or None while Kaggle does not show it yet."""
     try:
         return session.submission(slug, ref)
     except KaggleError as error:
         if error.kind == "not found":
             return None
-        raise KaggleError(
-            f"{error.what}; the file itself was taken (ref {ref})",
-            kind=error.kind,
-            where=error.where,
-            hint=f"Run the same command again to fetch the score. {error.hint}".strip(),
+        raise reworded(
+            error,
+            what=f"{error.what}; the file itself was accepted (ref {ref})",
+            hint=f"Run the same command again to fetch the score. {error.hint}",
         ) from error
-
-
-def _scored(entry: Entry, found: SubmissionStatus) -> Entry:
-    return replace(
-        entry,
-        ref=found.ref,
-        status=found.status,
-        public_score=found.public_score,
-        private_score=found.private_score,
-    )

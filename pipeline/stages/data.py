@@ -1,4 +1,4 @@
-"""Stage `data`: the raw files of a competition, from the first place that has them.
+"""Stage `data`: get the raw files of a competition from the first place that has them.
 
 Order: `raw/` itself, `PIPELINE_DATA_DIR/<competition>`, Kaggle (a competition or a data set), the built-in sample.
 Writes `raw/` and `source.json`.
@@ -22,27 +22,29 @@ from pipeline.competition import idx_images
 from pipeline.competition.samples import NOT_ON_KAGGLE, SAMPLES, make_sample
 from pipeline.competition.workspace import Workspace
 from pipeline.config.records import RawFile, RawSource
-from pipeline.kaggle import client
-from pipeline.kaggle.client import KaggleSession
+from pipeline.kaggle.client.credentials import find_credentials
+from pipeline.kaggle.client.download import download_files
+from pipeline.kaggle.client.session import KaggleSession
+from pipeline.kaggle.client.urls import SETTINGS_URL, data_url
 
 DATA_DIR_VARIABLE = "PIPELINE_DATA_DIR"
 RAW_SUFFIXES = (".csv", ".csv.gz", ".parquet", ".txt", ".md")
 
 
 def fetch_data(workspace: Workspace, slug: str, *, place: Path | None = None) -> None:
-    """Make `raw/` complete, unless it is; `place` is a folder to look in first, `slug` a competition or `owner/name`.
+    """Fill `raw/` unless it is complete; `place` is a folder to try first, `slug` a competition or `owner/name`.
 
-    Raises DataError when no place has the competition's files, KaggleError when Kaggle does not give them.
+    Raises DataError if no place has the competition's files, KaggleError if Kaggle does not provide them.
     """
-    place = place or _given_place(workspace.competition, slug)
-    is_for_kaggle = client.find_credentials() is not None and slug not in NOT_ON_KAGGLE
+    place = place or _local_place(workspace.competition, slug)
+    is_for_kaggle = find_credentials() is not None and slug not in NOT_ON_KAGGLE
     if workspace.source.exists():
         source = RawSource.read(workspace.source)
         if not source.is_sample or (place is None and not is_for_kaggle):
             _check_unchanged(workspace, source)
             return
         if place is not None:
-            say(f"real files were found in {place}; they replace the sample data")
+            say(f"data: found real files in {place}; they replace the sample data")
     elif _raw_files(workspace.raw):
         _write_source(workspace, "files put there by hand", is_sample=False)
         say(f"data: using the files in {workspace.raw}")
@@ -54,8 +56,8 @@ def fetch_data(workspace: Workspace, slug: str, *, place: Path | None = None) ->
     elif workspace.competition in SAMPLES:
         _fill(workspace, lambda folder: _write_sample(workspace, folder), "built-in sample", is_sample=True)
         say(
-            f"data: no files of {workspace.competition} were found, so SAMPLE DATA was made "
-            f"(set {DATA_DIR_VARIABLE}, or put Kaggle's files into {workspace.raw}); it can never be uploaded"
+            f"data: found no files of {workspace.competition}, so SAMPLE DATA was generated "
+            f"(set {DATA_DIR_VARIABLE}, or put Kaggle's files into {workspace.raw}); it is never uploaded"
         )
         return
     else:
@@ -63,9 +65,9 @@ def fetch_data(workspace: Workspace, slug: str, *, place: Path | None = None) ->
             f"no files of the competition {workspace.competition!r} were found",
             where=str(workspace.raw),
             hint=(
-                f"With Kaggle credentials ({client.SETTINGS_URL}) they are downloaded. Else put "
-                f"train.csv, test.csv and sample_submission.csv there ({client.data_url(slug)}), or set "
-                f"{DATA_DIR_VARIABLE} to a folder that has {workspace.competition}/. {_near(workspace.competition)}"
+                f"With Kaggle credentials ({SETTINGS_URL}) they are downloaded. Otherwise put "
+                f"train.csv, test.csv and sample_submission.csv there ({data_url(slug)}), or set "
+                f"{DATA_DIR_VARIABLE} to a folder containing {workspace.competition}/. {_near(workspace.competition)}"
             ),
         )
     say(f"data: {len(_raw_files(workspace.raw))} files in {workspace.raw}")
@@ -77,13 +79,13 @@ def _near(competition: str) -> str:
     return did_you_mean(competition, [*known, *SAMPLES])
 
 
-def _given_place(competition: str, slug: str) -> Path | None:
-    """The competition's folder in `PIPELINE_DATA_DIR`, by its own name or its Kaggle slug."""
+def _local_place(competition: str, slug: str) -> Path | None:
+    """Return the competition's folder in `PIPELINE_DATA_DIR`, named after it or its Kaggle slug."""
     given = os.environ.get(DATA_DIR_VARIABLE)
     if not given:
         return None
     if not Path(given).is_dir():
-        raise DataError("is not a folder", where=f"{DATA_DIR_VARIABLE}={given}", hint="Set it right, or unset it.")
+        raise DataError("is not a folder", where=f"{DATA_DIR_VARIABLE}={given}", hint="Correct it, or unset it.")
     return next((path for name in (competition, slug) if (path := Path(given) / name).is_dir()), None)
 
 
@@ -94,7 +96,7 @@ def _raw_files(folder: Path) -> list[Path]:
 
 
 def _fill(workspace: Workspace, write: Callable[[Path], None], source: str, *, is_sample: bool) -> None:
-    """Write into a temporary folder beside `raw/`, then put it in its place: complete, or not at all."""
+    """Write to a temporary folder beside `raw/`, then rename it, so that `raw/` is complete or absent."""
     try:
         workspace.folder.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".raw.", suffix=".partial", dir=workspace.folder))
@@ -121,17 +123,17 @@ def _copy(place: Path, folder: Path) -> None:
         return
     found = _raw_files(place)
     if not found:
-        raise DataError(f"there is no file ending in {', '.join(RAW_SUFFIXES)}", where=str(place))
+        raise DataError(f"contains no file ending in {', '.join(RAW_SUFFIXES)}", where=str(place))
     for path in found:
         shutil.copyfile(path, folder / path.name)
 
 
 def _download(workspace: Workspace, slug: str, folder: Path) -> None:
-    """Kaggle's files, unpacked; images become tables; a single folder that holds all is opened."""
+    """Download and extract Kaggle's files; convert images to tables; leave out a single enclosing folder."""
     session = KaggleSession.connect()
     with tempfile.TemporaryDirectory(prefix=".files.", suffix=".partial", dir=workspace.folder) as temporary:
         fetched = Path(temporary)
-        client.download_files(session, slug, fetched, part_folder=workspace.folder / "download")
+        download_files(session, slug, fetched, part_folder=workspace.folder / "download")
         inside = list(fetched.iterdir())
         if len(inside) == 1 and inside[0].is_dir():
             fetched = inside[0]
@@ -139,7 +141,7 @@ def _download(workspace: Workspace, slug: str, folder: Path) -> None:
             _copy(fetched, folder)
             return
         if not _raw_files(fetched):
-            raise DataError(f"Kaggle's files hold none ending in {', '.join(RAW_SUFFIXES)}", where=slug)
+            raise DataError(f"Kaggle has no file ending in {', '.join(RAW_SUFFIXES)}", where=slug)
         for path in fetched.iterdir():
             path.replace(folder / path.name)
 
@@ -153,7 +155,7 @@ def _write_sample(workspace: Workspace, folder: Path) -> None:
 
 
 def _write_kaggle_csv(path: Path, frame: pd.DataFrame) -> None:
-    """As Kaggle writes House Prices: missing cells are NA, and the text None is a value."""
+    """Write as Kaggle does for House Prices: missing cells are NA, and the text None is a value."""
     files.write_csv(path, frame.astype(object).where(frame.notna(), "NA"))
 
 
@@ -170,11 +172,13 @@ def _check_unchanged(workspace: Workspace, source: RawSource) -> None:
     for name, recorded in source.files.items():
         path = workspace.raw / name
         if not path.exists():
-            raise DataError("a raw file is gone", where=str(path), hint=f"Delete {workspace.raw} to fetch it again.")
+            raise DataError(
+                "this raw file is missing", where=str(path), hint=f"Delete {workspace.raw} to fetch it again."
+            )
         if path.stat().st_size != recorded.bytes or files.sha256_of(path) != recorded.sha256:
             raise DataError(
-                "a raw file was changed after it was fetched",
+                "this raw file was changed after it was fetched",
                 where=str(path),
-                hint=f"Raw files are read-only by agreement. Delete {workspace.source} to accept the change, "
+                hint=f"Raw files must not be edited. Delete {workspace.source} to accept the change, "
                 f"or {workspace.raw} to fetch the files again.",
             )

@@ -1,4 +1,4 @@
-"""Stage `doctor`: what the pipeline finds on this machine and at Kaggle, and what to do where something is wrong."""
+"""Stage `doctor`: check this machine, the credentials and Kaggle, and say how to fix what is wrong."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from importlib import metadata
 from typing import Literal
 
 from pipeline.base.errors import KaggleError
-from pipeline.kaggle import client
-from pipeline.kaggle.client import KaggleSession
+from pipeline.kaggle.client.credentials import credential_warnings, found_credentials
+from pipeline.kaggle.client.session import KaggleSession, client_version
+from pipeline.kaggle.client.urls import RULES_URL, SETTINGS_URL
 
 Mark = Literal["ok", "note", "warning", "problem"]
 PACKAGES = ("torch", "pandas", "scikit-learn", "optuna", "pyarrow", "numpy")
@@ -25,19 +26,19 @@ class Diagnosis:
 
 
 def examine(slug: str | None) -> Iterator[Diagnosis]:
-    """Findings one after the other: machine, credentials, Kaggle and, for a `slug`, the competition."""
+    """Yield findings about the machine, the credentials, Kaggle and, given a `slug`, the competition."""
     yield from _machine()
     yield from _credentials()
-    if not client.found_credentials():
+    if not found_credentials():
         yield Diagnosis(
             "note",
-            f"Kaggle: not asked, there are no credentials; make a token at {client.SETTINGS_URL} and put it "
-            "into ~/.kaggle/access_token (chmod 600). Everything but download and upload works without.",
+            f"Kaggle: not checked, there are no credentials; create a token at {SETTINGS_URL} and put it "
+            "into ~/.kaggle/access_token (chmod 600). Only downloads and uploads need it.",
         )
         return
     try:
         session = KaggleSession.connect()
-        yield Diagnosis("ok", f"Kaggle: answers; logged in as {session.user or 'unknown'} by {_method(session.method)}")
+        yield Diagnosis("ok", f"Kaggle: logged in as {session.user or 'unknown'} by {_method(session.method)}")
         if slug is not None:
             yield from _competition(session, slug)
     except KaggleError as error:
@@ -65,31 +66,33 @@ def _machine() -> Iterator[Diagnosis]:
                 "ok", f"GPU {index}: {facts.name}, {facts.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
             )
     else:
-        yield Diagnosis("note", "GPU: none that torch can use; everything runs on the CPU")
+        yield Diagnosis("note", "GPU: torch finds none; everything runs on the CPU")
 
 
 def _credentials() -> Iterator[Diagnosis]:
-    version = client.client_version()
+    version = client_version()
     yield Diagnosis("problem" if version == "not installed" else "ok", f"kaggle client: {version}")
-    found = client.found_credentials()
-    for place, credential in enumerate(found, start=1):
-        wins = " (this one is used)" if place == 1 else ""
-        yield Diagnosis("ok", f"credentials {place}: {credential.kind} from {credential.source}{wins}")
-    for warning in client.credential_warnings():
+    found = found_credentials()
+    for rank, credential in enumerate(found, start=1):
+        used = " (this one is used)" if rank == 1 else ""
+        yield Diagnosis("ok", f"credentials {rank}: {credential.kind} from {credential.source}{used}")
+    for warning in credential_warnings():
         yield Diagnosis("warning", warning)
 
 
 def _competition(session: KaggleSession, slug: str) -> Iterator[Diagnosis]:
     competition = session.competition(slug)
     deadline = f", deadline {competition.deadline:%Y-%m-%d %H:%M} UTC" if competition.deadline else ""
-    yield Diagnosis("ok", f"{slug}: {competition.title}, metric {competition.metric or 'not named'}{deadline}")
+    yield Diagnosis("ok", f"{slug}: {competition.title}, metric {competition.metric or 'unknown'}{deadline}")
     if competition.has_entered:
         yield Diagnosis("ok", f"{slug}: the rules are accepted")
     else:
-        rules = client.RULES_URL.format(slug=slug)
-        yield Diagnosis("problem", f"{slug}: the rules are not accepted; accept them once in the browser: {rules}")
+        rules = RULES_URL.format(slug=slug)
+        yield Diagnosis(
+            "problem", f"{slug}: the rules have not been accepted; accept them once in the browser: {rules}"
+        )
     if competition.is_code_only:
-        yield Diagnosis("note", f"{slug}: takes notebooks only: `make kernel COMPETITION={slug}`")
+        yield Diagnosis("note", f"{slug}: accepts notebooks only: `make kernel COMPETITION={slug}`")
     if competition.is_closed:
         yield Diagnosis("problem", f"{slug}: takes no submissions")
     limits = session.limits(slug)
@@ -100,4 +103,4 @@ def _competition(session: KaggleSession, slug: str) -> Iterator[Diagnosis]:
 
 def _method(name: str) -> str:
     """`AuthMethod.ACCESS_TOKEN` -> `access token`."""
-    return name.rsplit(".", 1)[-1].lower().replace("_", " ") or "an unknown way"
+    return name.rsplit(".", 1)[-1].lower().replace("_", " ") or "an unknown method"

@@ -1,9 +1,8 @@
-"""Stage `leaderboard`: Kaggle's public leaderboard, one's own place, and the ledger's cv beside the public scores."""
+"""Stage `leaderboard`: Kaggle's public leaderboard, your place on it, and the ledger's cv against public scores."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,15 +11,17 @@ from pipeline.base.progress import say
 from pipeline.competition.workspace import Workspace
 from pipeline.config.run_report import RunReport
 from pipeline.config.spec import CompetitionSpec
-from pipeline.kaggle.client import KaggleSession, LeaderboardRow, SubmissionStatus
+from pipeline.kaggle.client.responses import LeaderboardRow, SubmissionStatus
+from pipeline.kaggle.client.session import KaggleSession
 from pipeline.kaggle.ledger import Entry, Ledger
+from pipeline.kaggle.upload import with_status
 from pipeline.scoring import fold_noise
 
 
 def read_leaderboard(
     workspace: Workspace, spec: CompetitionSpec, *, n_rows: int
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """The top of the public leaderboard, the ledger brought up to date, lines that compare. Raises KaggleError."""
+    """Update the ledger; return the top of the leaderboard, the ledger and comparing lines. Raises KaggleError."""
     session = KaggleSession.connect()
     slug = spec.kaggle_slug
     competition = session.competition(slug)
@@ -29,9 +30,9 @@ def read_leaderboard(
     ledger = Ledger(workspace.ledger)
     _refresh(ledger, submissions)
     team = next((one.team for one in submissions if one.team), "")
-    place = competition.user_rank or next((row.rank for row in rows if row.team == team), None)
+    place = competition.user_rank or next((rank for rank, row in enumerate(rows, 1) if row.team == team), None)
     if place is None:
-        say(f"leaderboard: no place of your own yet among {competition.n_teams} teams")
+        say(f"leaderboard: you are not among the {competition.n_teams} teams yet")
     else:
         say(f"leaderboard: place {place} of {competition.n_teams}{f' ({team})' if team else ''}")
     entries = ledger.entries()
@@ -39,10 +40,10 @@ def read_leaderboard(
 
 
 def compare_with_cv(workspace: Workspace, entries: Sequence[Entry]) -> list[str]:
-    """Lines on how cv and public score go together; a warning begins with `warning:`."""
+    """Return lines on how cv and public score agree; a warning starts with `warning:`."""
     scored = [(entry, entry.public_score) for entry in entries if entry.public_score is not None]
     if not scored:
-        return ["no submission of the ledger has a public score yet"]
+        return ["no submission in the ledger has a public score yet"]
     cv = [entry.cv_score for entry, _ in scored]
     public = [score for _, score in scored]
     folds = [_fold_scores(workspace, entry) for entry, _ in scored]
@@ -63,31 +64,22 @@ def compare_with_cv(workspace: Workspace, entries: Sequence[Entry]) -> list[str]
     ]
     if off:
         lines.append(
-            f"warning: the public score of {', '.join(off)} lies farther from its cv than folds do from each other: "
-            "the test rows differ from the train rows, or the folds let something through"
+            f"warning: the public score of {', '.join(off)} is farther from its cv than the folds are from each other: "
+            "the test rows differ from the train rows, or the folds leak"
         )
     return lines
 
 
 def _refresh(ledger: Ledger, submissions: Sequence[SubmissionStatus]) -> None:
-    """Scores and states that changed since: a pending one was scored, the private score came out."""
+    """Update the ledger with scores and statuses that have changed since."""
     for entry in ledger.entries():
         found = next((s for s in submissions if s.ref == entry.ref or entry.tag in s.description.split()), None)
-        if found is None:
-            continue
-        fresh = replace(
-            entry,
-            ref=found.ref,
-            status=found.status,
-            public_score=found.public_score,
-            private_score=found.private_score,
-        )
-        if fresh != entry:
-            ledger.put(fresh)
+        if found is not None and with_status(entry, found) != entry:
+            ledger.put(with_status(entry, found))
 
 
 def _fold_scores(workspace: Workspace, entry: Entry) -> fold_noise.FoldScores | None:
-    """The run's fold scores, while it is still the run that was sent."""
+    """Return the run's fold scores; None unless it is still the run that was sent."""
     report = RunReport.read_or_none(workspace.run(entry.run).report, otherwise="the run is left out")
     if report is None or report.cv_score != entry.cv_score:
         return None
@@ -97,7 +89,7 @@ def _fold_scores(workspace: Workspace, entry: Entry) -> fold_noise.FoldScores | 
 def _top(rows: Sequence[LeaderboardRow], team: str) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "place": [row.rank for row in rows],
+            "place": range(1, len(rows) + 1),
             "team": [f"{row.team} <- you" if team and row.team == team else row.team for row in rows],
             "public score": [_number(row.score) for row in rows],
             "date": [f"{row.date:%Y-%m-%d}" if row.date else "" for row in rows],

@@ -47,7 +47,7 @@ from pipeline.config.run_report import (
     Trust,
     WithoutPrune,
 )
-from pipeline.kaggle.notebook_run import OutputManifest, State
+from pipeline.kaggle.notebook.run import OutputManifest, State
 
 FILE = RawFile(bytes=3, sha256="ab")
 CONFIG = RunConfig(preset="fast", model="mlp", params={"lr": 0.01, "hidden_sizes": [8]})

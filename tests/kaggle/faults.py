@@ -82,12 +82,12 @@ WORDS = {
     "503": "on Kaggle's side",
     "maintenance page, 503": "maintenance",
     "maintenance page, 200": "maintenance",
-    "truncated body": "broke off",
-    "wrong JSON": "cannot be understood",
-    "no JSON": "cannot be understood",
-    "dropped": "broke off",
-    "lost answer": "broke off",
-    "stalled": "in time",
+    "truncated body": "dropped",
+    "wrong JSON": "unexpected response",
+    "no JSON": "unexpected response",
+    "dropped": "dropped",
+    "lost answer": "dropped",
+    "stalled": "timed out",
 }
 EVERY_FAULT = ("download", "submit", "score", "leaderboard", "kernel")  # met by all faults; the others by these:
 SOME_FAULTS = ("401", "403 rules", "500", "maintenance page, 200", "wrong JSON", "dropped")

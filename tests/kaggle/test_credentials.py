@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.base.errors import KaggleError
-from pipeline.kaggle.client import KaggleSession, credential_warnings, find_credentials, found_credentials, slug_of
+from pipeline.kaggle.client.credentials import credential_warnings, find_credentials, found_credentials
+from pipeline.kaggle.client.session import KaggleSession
+from pipeline.kaggle.client.urls import slug_of
 from tests.conftest import Toy
 from tests.kaggle.server import KEY, TOKEN, USER, KaggleServer
 
@@ -67,7 +69,7 @@ def test_a_token_that_hides_a_good_key_is_warned_of(write: Write, monkeypatch: p
     write(".kaggle/kaggle.json", {"username": USER, "key": KEY})
     assert credential_warnings() == []
     monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
-    assert "KAGGLE_API_TOKEN wins over" in "\n".join(credential_warnings())
+    assert "KAGGLE_API_TOKEN takes precedence over" in "\n".join(credential_warnings())
 
 
 def test_files_others_can_read_and_tokens_in_the_place_of_keys_are_warned_of(write: Write) -> None:
@@ -81,7 +83,7 @@ def test_files_others_can_read_and_tokens_in_the_place_of_keys_are_warned_of(wri
 def test_a_broken_key_file_is_no_credential_and_is_warned_of(write: Write) -> None:
     write(".kaggle/kaggle.json", "{broken")
     assert find_credentials() is None
-    assert "ignores it without a word" in "\n".join(credential_warnings())
+    assert "silently ignores it" in "\n".join(credential_warnings())
 
 
 def test_a_variable_may_name_a_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +110,7 @@ def test_a_stale_token_beside_a_good_key_is_refused_by_name(
     kaggle.token_is_active = False
     monkeypatch.setenv("KAGGLE_USERNAME", USER)
     monkeypatch.setenv("KAGGLE_KEY", KEY)
-    with pytest.raises(KaggleError, match="hides the API key") as caught:
+    with pytest.raises(KaggleError, match="even though the API key may be valid") as caught:
         KaggleSession.connect()
     assert "unset KAGGLE_API_TOKEN" in caught.value.hint
 

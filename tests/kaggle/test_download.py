@@ -15,7 +15,8 @@ from pipeline.base import files
 from pipeline.base.errors import KaggleError
 from pipeline.competition.workspace import Workspace
 from pipeline.config.records import RawSource
-from pipeline.kaggle.client import KaggleSession, download_files
+from pipeline.kaggle.client.download import download_files
+from pipeline.kaggle.client.session import KaggleSession
 from tests.conftest import Toy
 from tests.kaggle.server import TOKEN, Fault, KaggleServer, page, zip_of
 
@@ -58,7 +59,7 @@ def test_a_part_is_continued_by_the_next_run(kaggle: KaggleServer, place: Path) 
     kaggle.offer(BIG)
     kaggle.fault("storage", Fault(cut_at=100_000, times=1))
     kaggle.fault("storage", Fault(drops=True))
-    with pytest.raises(KaggleError, match="the same command goes on from there"):
+    with pytest.raises(KaggleError, match="the same command resumes the download"):
         download(place)
     assert (place / "part" / "archive.part").stat().st_size == 100_000
     assert list((place / "files").iterdir()) == []
@@ -137,7 +138,7 @@ def test_a_damaged_archive_leaves_nothing(kaggle: KaggleServer, place: Path, dam
     flipped = good[:1000] + bytes([good[1000] ^ 1]) + good[1001:]
     kaggle.offer(BIG)
     kaggle.offer_bytes({"flipped": flipped, "short": good[:-10], "text": b"no archive"}[damage])
-    with pytest.raises(KaggleError, match="nothing was kept"):
+    with pytest.raises(KaggleError, match="it was deleted"):
         download(place)
     assert not (place / "part").exists()
     assert list((place / "files").iterdir()) == []
@@ -238,7 +239,8 @@ from kagglesdk import kaggle_env
 for name in kaggle_env._env_to_endpoint:
     kaggle_env._env_to_endpoint[name] = {kaggle.url!r}
 from pathlib import Path
-from pipeline.kaggle.client import KaggleSession, download_files
+from pipeline.kaggle.client.download import download_files
+from pipeline.kaggle.client.session import KaggleSession
 part = Path({str(place)!r}) / "part" / "archive.part"
 def die_half_way():
     while not (part.exists() and part.stat().st_size > 100_000):
@@ -256,5 +258,5 @@ download_files(KaggleSession.connect(), "toy", Path({str(place)!r}) / "files", p
 
 @pytest.mark.usefixtures("kaggle")
 def test_404_of_a_dataset_says_so(place: Path) -> None:
-    with pytest.raises(KaggleError, match="knows nothing"):
+    with pytest.raises(KaggleError, match="found nothing"):
         download(place, "ada/misspelled")

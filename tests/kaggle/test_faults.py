@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.kaggle.client import calls
 from pipeline.kaggle.ledger import Ledger
-from pipeline.kaggle.notebook_run import POLL_DELAYS_S
+from pipeline.kaggle.notebook.run import POLL_DELAYS_S
 from tests.conftest import TINY, Toy
 from tests.kaggle.conftest import SAME_RUN, FakeClock, run_notebooks
 from tests.kaggle.faults import CASES, FAULTS, OPERATIONS, PASSING, STALL_TIMEOUT_S, WORDS
@@ -25,14 +25,14 @@ HARMLESS = {
 OTHER_WORDS = {
     ("403 rules", "login"): "accepts none of the credentials",
     ("wrong JSON", "login"): "accepts none of the credentials",
-    ("wrong JSON", "storage"): "no archive",
-    ("500", "submit"): "not certain yet",
-    ("503", "submit"): "not certain yet",
+    ("wrong JSON", "storage"): "not an archive",
+    ("500", "submit"): "not known yet",
+    ("503", "submit"): "not known yet",
     ("403 rules", "kernel"): "competition's rules must be accepted",
     ("403 rules", "kernel output"): "competition's rules must be accepted",
-    ("403 spelling", "kernel"): "A private notebook is open to its owner alone",
-    ("403 closed", "kernel"): "A private notebook is open to its owner alone",
-    ("500", "kernel push"): "not certain yet",
+    ("403 spelling", "kernel"): "Only its owner can read a private notebook",
+    ("403 closed", "kernel"): "Only its owner can read a private notebook",
+    ("500", "kernel push"): "not known yet",
     ("401", "storage"): "the storage refused",
     ("401", "upload"): "the storage refused",
     ("403 rules", "upload"): "the storage refused",
@@ -120,7 +120,7 @@ def test_a_read_is_asked_again_after_a_passing_fault(
     assert len(kaggle.submissions) == (command in SENDING)
     if (name, operation) not in HARMLESS:
         assert "trying again in" in err
-        assert 0 < clock.slept <= 2 * calls.LONGEST_WAIT_S + sum((2.0, 3.0)) + sum(POLL_DELAYS_S[:2])
+        assert 0 < clock.slept <= 2 * calls.MAX_WAIT_S + sum((2.0, 3.0)) + sum(POLL_DELAYS_S[:2])
 
 
 @pytest.mark.slow
@@ -139,7 +139,7 @@ def test_a_write_is_never_repeated(
 
 
 @pytest.mark.parametrize(
-    ("variable", "words"), [("", "cannot be reached"), ("http_proxy", "the proxy did not let the login through")]
+    ("variable", "words"), [("", "cannot be reached"), ("http_proxy", "the proxy blocked the login")]
 )
 def test_no_network_and_a_dead_proxy_are_told_apart(
     kaggle: KaggleServer, empty: Toy, monkeypatch: pytest.MonkeyPatch, variable: str, words: str

@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.base import files
 from pipeline.config.records import Provenance
-from pipeline.kaggle import notebook_run
 from pipeline.kaggle.ledger import Ledger
+from pipeline.kaggle.notebook import run
 from tests.conftest import Toy
 from tests.kaggle.conftest import SAME_RUN, run_notebooks
 from tests.kaggle.server import TOKEN, Fault, KaggleServer, page, status
@@ -98,7 +98,7 @@ def test_a_newer_version_of_somebody_else_is_not_taken_for_ours(kaggle: KaggleSe
     kernel(finished, code=3)
     kaggle.faults.clear()
     kaggle.add_kernel_version(NAME, {"text": "a newer one"}, {"submission.csv": b"new"}, status=["ERROR"])
-    assert "going on with ada/final-toy version 1" in kernel(finished)
+    assert "continuing with ada/final-toy version 1" in kernel(finished)
     assert len(kaggle.submissions) == 1
 
 
@@ -125,10 +125,10 @@ def test_a_run_that_fails_shows_its_log_and_the_next_command_pushes_anew(
     kaggle: KaggleServer, finished: Toy, word: str, words: str
 ) -> None:
     kaggle.kernel_status, kaggle.error_text = ["RUNNING", word], "out of memory"
-    kaggle.kernel_log = [{"data": "line one\n"}, {"data": "too old or absent here: pandas 2.2\n"}]
+    kaggle.kernel_log = [{"data": "line one\n"}, {"data": "missing or too old: pandas 2.2\n"}]
     said = kernel(finished, code=3)
     assert words in said
-    assert "too old or absent here: pandas 2.2" in said.split("the end of its log")[1]
+    assert "missing or too old: pandas 2.2" in said.split("the end of its log")[1]
     assert kaggle.submissions == fetched(finished) == []
     kaggle.kernel_status = ["COMPLETE"]
     assert "pushed ada/final-toy version 2" in kernel(finished)
@@ -138,7 +138,7 @@ def test_a_run_that_fails_shows_its_log_and_the_next_command_pushes_anew(
 def test_an_output_of_another_bundle_is_refused(kaggle: KaggleServer, finished: Toy) -> None:
     good = kaggle.run_kernel
     kaggle.run_kernel = lambda text: good(re.sub(r'"id": "\w+"', '"id": "other"', text))
-    assert "that of another bundle, other" in kernel(finished, code=3)
+    assert "from another bundle, other" in kernel(finished, code=3)
     assert fetched(finished) == kaggle.submissions == []
 
 
@@ -146,12 +146,12 @@ def test_an_output_of_another_bundle_is_refused(kaggle: KaggleServer, finished: 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"submission.csv": None}, "there is no submission.csv in the output"),
+        ({"submission.csv": None}, "the output has no submission.csv"),
         ({"manifest.json": None, "submission.csv": None}, "no manifest.json and no submission.csv"),
         ({"submission.csv": b"id,price\n65,1\n"}, "it was changed"),
-        ({"submission.csv": b"x" * (1 << 21)}, "which it cannot need"),
-        ({"manifest.json": b"[1, 2]"}, "manifest.json is not the script's"),
-        ({"manifest.json": b'{"bundle": NaN}'}, "manifest.json is not the script's"),
+        ({"submission.csv": b"x" * (1 << 21)}, "more than a submission can need"),
+        ({"manifest.json": b"[1, 2]"}, "did not write this manifest.json"),
+        ({"manifest.json": b'{"bundle": NaN}'}, "did not write this manifest.json"),
     ],
 )
 def test_an_output_that_is_not_its_own_is_neither_kept_nor_sent(
@@ -174,7 +174,7 @@ def test_an_output_that_is_no_submission_is_not_sent(kaggle: KaggleServer, finis
     path = finished.submission()
     path.write_text(path.read_text().replace("\n66,", "\n999,"))
     run_notebooks(kaggle, finished)
-    assert "holds the id 999" in kernel(finished, code=3)
+    assert "contains 999" in kernel(finished, code=3)
     assert fetched(finished) == kaggle.submissions == []
 
 
@@ -207,11 +207,11 @@ def test_a_worn_out_address_and_a_cut_line_are_asked_for_again(
 def test_a_long_run_is_followed_by_the_next_command(
     kaggle: KaggleServer, finished: Toy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notebook_run, "POLL_DELAYS_S", (7200.0,))
+    monkeypatch.setattr(run, "POLL_DELAYS_S", (7200.0,))
     kaggle.kernel_status = ["RUNNING"]
     assert "still running after 12.0 hours" in kernel(finished, code=3)
     versions(kaggle)[0]["status"] = ["COMPLETE"]
-    assert "pushed already" in kernel(finished)
+    assert "already pushed" in kernel(finished)
     assert len(versions(kaggle)) == len(kaggle.submissions) == 1
 
 
@@ -221,23 +221,23 @@ def test_another_configuration_is_another_bundle(kaggle: KaggleServer, finished:
     kaggle.run_kernel = lambda _: {}
     kernel(finished, "--set", "epochs=4", code=3)
     kaggle.run_kernel = good
-    assert "was fetched already" in kernel(finished, "--no-upload")
+    assert "was already fetched" in kernel(finished, "--no-upload")
     assert len(versions(kaggle)) == 2
     assert kaggle.submissions == []
 
 
 def test_a_lost_answer_is_found_again_by_the_text(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.fault("SaveKernel", Fault(drops=True, is_after=True))
-    assert "Kaggle took it as ada/final-toy version 1" in kernel(finished)
+    assert "pushed ada/final-toy version 1" in kernel(finished)
     assert len(versions(kaggle)) == len(kaggle.submissions) == 1
 
 
 def test_a_lost_answer_that_cannot_be_looked_up_is_settled_by_the_next_run(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.fault("SaveKernel", Fault(drops=True, is_after=True))
     kaggle.fault("GetKernel", Fault(drops=True, skip=1))
-    assert "pushes nothing twice" in kernel(finished, code=3)
+    assert "sends nothing twice" in kernel(finished, code=3)
     kaggle.faults.clear()
-    assert "Kaggle has this bundle already" in kernel(finished)
+    assert "Kaggle already has this bundle" in kernel(finished)
     assert len(versions(kaggle)) == 1
 
 
@@ -273,7 +273,7 @@ def test_a_lost_answer_of_a_code_submission_is_found_again(kaggle: KaggleServer,
 
 def test_a_code_competitions_notebook_has_no_internet(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.competition["isKernelsSubmissionsOnly"] = True
-    assert "without the internet" in kernel(finished, "--internet", code=3)
+    assert "without internet access" in kernel(finished, "--internet", code=3)
     assert "SaveKernel" not in kaggle.names()
 
 

@@ -20,8 +20,9 @@ from pipeline.base import files
 from pipeline.base.errors import SpecError
 from pipeline.config.records import Provenance
 from pipeline.config.spec import load_spec
-from pipeline.kaggle.notebook import Bundle, make_bundle, requirements_of, script
-from pipeline.kaggle.notebook_run import OutputManifest
+from pipeline.kaggle.notebook import script
+from pipeline.kaggle.notebook.bundle import Bundle, make_bundle, requirements_of
+from pipeline.kaggle.notebook.run import OutputManifest
 from pipeline.models.registry import packages_of
 from pipeline.models.run_configuration import load_run_config
 from tests.conftest import TINY, Toy
@@ -151,10 +152,10 @@ def test_the_run_in_the_bundle_is_the_run(toy: Toy, preset: str) -> None:
 def test_a_file_outside_the_competitions_folder_is_not_sent(toy: Toy) -> None:
     (toy.workspace.root / "secret.py").write_text("")
     toy.edit_spec('id = "id"', 'id = "id"\nfeature_function = "../../secret.py"')
-    with pytest.raises(SpecError, match="lies outside"):
+    with pytest.raises(SpecError, match="which is outside"):
         bundle_of(toy)
     toy.edit_spec("../../secret.py", "absent.py")
-    with pytest.raises(SpecError, match="not there"):
+    with pytest.raises(SpecError, match="does not exist"):
         bundle_of(toy)
 
 
@@ -162,7 +163,7 @@ def test_a_bundle_that_kaggle_would_not_take_is_refused(toy: Toy) -> None:
     lines = "".join(f"# {hash((i, 'salt'))}\n" for i in range(80_000))
     (toy.workspace.folder / "feature_function.py").write_text(lines)
     toy.edit_spec('id = "id"', 'id = "id"\nfeature_function = "feature_function.py"')
-    with pytest.raises(SpecError, match="Kaggle takes 1000000"):
+    with pytest.raises(SpecError, match="Kaggle accepts 1000000"):
         bundle_of(toy)
 
 
@@ -177,7 +178,7 @@ def test_absent_files_end_with_what_is_there(toy: Toy, kaggle: Kaggle) -> None:
     (kaggle.given / "wheels").mkdir()
     done = kaggle.run(bundle_of(toy).text)
     assert done.returncode == 1
-    assert "(there: wheels). Add the input toy" in done.stderr
+    assert "(found: wheels). Add the input toy" in done.stderr
     assert not kaggle.working.exists()
 
 
@@ -204,10 +205,10 @@ def test_packages_that_are_lacking_are_named_with_what_to_attach(
     installed = {"pandas": "2.2.3", "torch": "2.0", "numpy": "2.10.0"}
     monkeypatch.setattr(script.metadata, "version", lambda name: installed[name])
     requirements = {"pandas": "3.0", "torch": "2.11", "numpy": "2.9"}
-    assert script.lacking(requirements) == {"pandas": "2.2.3"}
+    assert script.missing_packages(requirements) == {"pandas": "2.2.3"}
     facts = facts_of(toy) | {"requirements": requirements}
     with pytest.raises(SystemExit, match=r"pandas 2\.2\.3") as raised:
-        script.install_lacking(facts, kaggle.given, kaggle.root / "packages")
+        script.install_missing(facts, kaggle.given, kaggle.root / "packages")
     assert "pip download" in str(raised.value)
     assert "'pandas>=3.0'" in str(raised.value)
     assert "kernel --competition toy --wheels" in str(raised.value)
@@ -226,11 +227,11 @@ def test_lacking_packages_are_installed_from_wheels_that_are_attached(
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
     target = kaggle.root / "packages"
-    script.install_lacking(facts_of(toy) | {"requirements": {"toy-package": "1.5"}}, kaggle.given, target)
+    script.install_missing(facts_of(toy) | {"requirements": {"toy-package": "1.5"}}, kaggle.given, target)
     assert (target / "toy_package.py").exists()
     monkeypatch.setattr(script.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1))
     with pytest.raises(SystemExit, match="pip could not install other-package"):
-        script.install_lacking(facts_of(toy) | {"requirements": {"other-package": "1"}}, kaggle.given, target)
+        script.install_missing(facts_of(toy) | {"requirements": {"other-package": "1"}}, kaggle.given, target)
 
 
 def test_what_is_required_is_what_the_project_requires() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import requests
 
-from pipeline.kaggle.client import KaggleSession, calls
+from pipeline.kaggle.client import calls
+from pipeline.kaggle.client.session import KaggleSession
 from tests.kaggle.server import KaggleServer
 
 

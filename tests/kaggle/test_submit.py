@@ -66,7 +66,7 @@ def test_the_same_content_is_found_at_kaggle_without_a_ledger(kaggle: KaggleServ
     submit(finished)
     finished.workspace.ledger.unlink()
     kaggle.submissions += [{**kaggle.submissions[0], "ref": 2000 + i, "description": "other"} for i in range(50)]
-    assert "Kaggle has this file already (ref 1000)" in submit(finished)
+    assert "Kaggle already has this file (ref 1000)" in submit(finished)
     assert kaggle.names().count("CreateSubmission") == 1
     assert only_entry(finished).public_score == 0.12345
 
@@ -83,7 +83,7 @@ def test_a_lost_answer_that_cannot_be_looked_up_is_settled_by_the_next_run(kaggl
     assert "sends nothing twice" in submit(finished, code=3)
     assert only_entry(finished).status == "sending"
     kaggle.faults.clear()
-    assert "cut off while sending" in submit(finished)
+    assert "interrupted while sending" in submit(finished)
     assert len(kaggle.submissions) == 1
     assert only_entry(finished).status == "complete"
 
@@ -134,7 +134,7 @@ import os, sys
 from kagglesdk import kaggle_env
 for name in kaggle_env._env_to_endpoint:
     kaggle_env._env_to_endpoint[name] = {kaggle.url!r}
-from pipeline.kaggle.client import KaggleSession
+from pipeline.kaggle.client.session import KaggleSession
 create = KaggleSession.create_submission
 def dies(*args):
     if {moment!r} == "after":
@@ -208,7 +208,7 @@ def test_a_late_submission_is_said_to_be_one(kaggle: KaggleServer, finished: Toy
 
 def test_no_slot_left_is_refused_before_the_upload(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.daily_limit = 0
-    assert "no submission is left today" in submit(finished, code=3)
+    assert "no submissions left today" in submit(finished, code=3)
     assert "upload" not in kaggle.names()
 
 
@@ -234,7 +234,7 @@ def test_slots_are_counted_where_kaggle_does_not_tell(kaggle: KaggleServer, fini
 def test_the_limit_kaggle_names_only_after_the_upload_leaves_no_line(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.fault("GetSubmissionLimits", Fault(status=200, body={"numAllowedNow": 3}))
     kaggle.daily_limit = 0
-    assert "takes no more submissions today" in submit(finished, code=3)
+    assert "accepts no more submissions today" in submit(finished, code=3)
     assert Ledger(finished.workspace.ledger).entries() == []
 
 
@@ -268,7 +268,7 @@ def test_a_submission_that_is_not_checked_is_not_sent(kaggle: KaggleServer, fini
 
     path = finished.submission()
     path.write_text(path.read_text().replace("\n66,", "\n999,"))
-    with pytest.raises(DataError, match="holds the id 999"):
+    with pytest.raises(DataError, match="contains 999"):
         submit_file(finished.store(), path, is_upload_wanted=True)
     assert kaggle.requests == []
 

@@ -1,6 +1,6 @@
-"""How anything is called at Kaggle: timeouts on every request, nothing on stdout, reads asked again, one kind of error.
+"""How every call to Kaggle is made: with timeouts, nothing on stdout, retries for reads, and one type of error.
 
-Knows nothing of what is called.
+Does not know what is called.
 """
 
 from __future__ import annotations
@@ -13,94 +13,116 @@ from typing import Any, TypeVar
 
 from pipeline.base.errors import KaggleError
 from pipeline.base.progress import say
-from pipeline.kaggle.client.faults import PASSING, explain
+from pipeline.kaggle.client.errors import TRANSIENT, explain, reworded
 
 T = TypeVar("T")
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 15.0, 60.0  # to connect; between two pieces of an answer
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 15.0, 60.0  # to connect; between two chunks of a response
 RETRY_DELAYS_S = (1.0, 4.0, 15.0)
-LONGEST_WAIT_S = 60.0  # Kaggle's Retry-After is not to be relied on
+MAX_WAIT_S = 60.0  # Kaggle's Retry-After is not reliable
+LOOKUP_DELAYS_S = (0.0, 3.0, 7.0)  # Kaggle may list something a moment after it was created
 
 
 class Clock:
-    """Time as the client sees it: one place for tests to stand in."""
+    """The client's clock, which tests replace."""
 
     sleep: Callable[[float], None] = staticmethod(time.sleep)
     now: Callable[[], float] = staticmethod(time.time)
 
 
-class Seen:
-    """The last HTTP answer of a block of calls."""
+class LastResponse:
+    """The last HTTP response in a block of calls."""
 
     response: Any = None
 
 
 def timeouts() -> tuple[float, float]:
-    """(connect, read) for `requests`."""
+    """Return (connect, read) in seconds for `requests`."""
     return CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 
 
 @contextlib.contextmanager
-def guarded(*, is_offline: bool = False) -> Iterator[Seen]:
-    """A block in which the official client has timeouts, cannot write to stdout and, if asked, has no network.
+def guarded(*, is_offline: bool = False) -> Iterator[LastResponse]:
+    """Run the official client with timeouts, without stdout and, if `is_offline`, without network access.
 
-    stdout is taken because the client prints help, warnings and (with VERBOSE) the Authorization header there.
+    stdout is redirected because the client prints help, warnings and (with VERBOSE) the Authorization header to it.
     """
     import requests
     from requests.adapters import HTTPAdapter
 
-    seen = Seen()
+    last = LastResponse()
     send = HTTPAdapter.send
 
-    def send_in_time(
+    def send_with_timeout(
         self: Any, request: Any, stream: bool = False, timeout: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
         if is_offline:
-            raise requests.exceptions.ConnectionError("no network while the client is imported")
-        seen.response = None
-        seen.response = send(self, request, stream, timeout if timeout is not None else timeouts(), *args, **kwargs)
-        return seen.response
+            raise requests.exceptions.ConnectionError("no network access while the client is imported")
+        last.response = None
+        last.response = send(self, request, stream, timeout if timeout is not None else timeouts(), *args, **kwargs)
+        return last.response
 
-    HTTPAdapter.send = send_in_time  # type: ignore[method-assign]
+    HTTPAdapter.send = send_with_timeout  # type: ignore[method-assign]
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            yield seen
+            yield last
     finally:
         HTTPAdapter.send = send  # type: ignore[method-assign]
 
 
-def read(doing: str, slug: str, call: Callable[[], T]) -> T:
-    """`call()`, which changes nothing at Kaggle: asked again after a passing failure. Raises KaggleError."""
+def read(action: str, slug: str, call: Callable[[], T]) -> T:
+    """Run `call`, which changes nothing at Kaggle, and retry it after a transient error. Raises KaggleError."""
     for delay in (*RETRY_DELAYS_S, None):
         try:
-            return write(doing, slug, call)
+            return write(action, slug, call)
         except KaggleError as error:
-            if delay is None or error.kind not in PASSING:
+            if delay is None or error.kind not in TRANSIENT:
                 raise
             wait_before_retry(error, delay)
     raise AssertionError("unreachable")
 
 
-def write(doing: str, slug: str, call: Callable[[], T]) -> T:
-    """`call()` once and never again: it may have been heard though the answer was lost. Raises KaggleError."""
-    with guarded() as seen:
+def write(action: str, slug: str, call: Callable[[], T]) -> T:
+    """Run `call` once. Requests that change something are never retried: only the response may have been lost.
+
+    Raises KaggleError.
+    """
+    with guarded() as last:
         try:
             result = call()
-            _check_shape(seen.response)
+            _check_shape(last.response)
             return result
-        except (Exception, SystemExit) as error:  # the SDK raises whatever a strange answer leads to
-            raise explain(error, seen.response, doing=doing, slug=slug) from error
+        except (Exception, SystemExit) as error:  # the SDK raises all sorts of errors for an unexpected response
+            raise explain(error, last.response, action=action, slug=slug) from error
 
 
 def _check_shape(response: Any) -> None:
-    """Raise ValueError where Kaggle answered JSON that is no object: the SDK takes it for an empty answer."""
+    """Raise ValueError if Kaggle sent JSON that is not an object: the SDK would treat it as an empty response."""
     if response is None or response.request.method != "POST":
         return
     if "application/json" in response.headers.get("Content-Type", "") and not isinstance(response.json(), dict):
-        raise ValueError("the answer is no JSON object")
+        raise ValueError("the response is not a JSON object")
 
 
 def wait_before_retry(error: KaggleError, delay: float) -> None:
-    """Say why, and wait `delay` or what Kaggle asked for, within bounds."""
-    wait = min(LONGEST_WAIT_S, max(delay, error.retry_after_s or 0.0))
+    """Print the reason, then wait for `delay` or for as long as Kaggle asked, up to `MAX_WAIT_S`."""
+    wait = min(MAX_WAIT_S, max(delay, error.retry_after_s or 0.0))
     say(f"Kaggle: {error.kind}: {error.what.splitlines()[0]}; trying again in {wait:.0f} s")
     Clock.sleep(wait)
+
+
+def recover(error: KaggleError, stage: str, thing: str, find: Callable[[], T | None]) -> T:
+    """Return what `find` finds at Kaggle after `error` left open whether a write succeeded. Raises KaggleError."""
+    say(f"{stage}: {error.what}; asking Kaggle whether it accepted the {thing}")
+    try:
+        for delay in LOOKUP_DELAYS_S:
+            Clock.sleep(delay)
+            found = find()
+            if found is not None:
+                return found
+    except KaggleError as lookup_error:
+        say(f"{stage}: {lookup_error.what}")
+    raise reworded(
+        error,
+        what=f"{error.what}; whether Kaggle accepted the {thing} is not known yet",
+        hint="Run the same command again: it asks Kaggle first and sends nothing twice.",
+    ) from error

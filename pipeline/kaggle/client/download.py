@@ -1,7 +1,7 @@
-"""All files of a competition or data set in a folder: resumed, verified, then unpacked.
+"""Download all files of a competition or dataset into a folder: resumable, verified, then extracted.
 
-Knows HTTP and part files; knows nothing of specs or of what the files mean. The official client's own resume is not
-used: its version 2.2.4 can end with a corrupt archive and report success.
+Handles HTTP and partial files; knows nothing of specs or of what the files mean. Does not use the official client's
+own resume: version 2.2.4 can produce a corrupt archive and report success.
 """
 
 from __future__ import annotations
@@ -19,50 +19,49 @@ from pipeline.base.errors import KaggleError
 from pipeline.base.locks import hold
 from pipeline.base.progress import progress_bar, say
 from pipeline.kaggle.client import calls
-from pipeline.kaggle.client.answers import RemoteFile
+from pipeline.kaggle.client.errors import EXPIRED, TRANSIENT, explain, explain_status, is_html, reworded
 from pipeline.kaggle.client.extraction import extract
-from pipeline.kaggle.client.faults import PASSING, STALE, STALE_STATUS, explain, explain_status, is_html
-from pipeline.kaggle.client.parts import PartialFile, Remote
+from pipeline.kaggle.client.partial_file import PartialFile, Remote
+from pipeline.kaggle.client.responses import RemoteFile
 from pipeline.kaggle.client.session import KaggleSession
 
 BLOCK = 1 << 18  # bytes
-IDLE_ATTEMPTS = len(calls.RETRY_DELAYS_S)  # attempts in a row that may bring not one byte
+IDLE_ATTEMPTS = len(calls.RETRY_DELAYS_S)  # attempts in a row that may yield no bytes
 MAX_ATTEMPTS = 200
 
 
 def download_files(session: KaggleSession, slug: str, folder: Path, *, part_folder: Path) -> None:
-    """Fill `folder` with the files of a competition, or of the data set `owner/name`.
+    """Fill `folder` with the files of a competition, or of the dataset `owner/name`.
 
-    What an interrupted download had waits in `part_folder`, which is gone at the end. Raises KaggleError, DataError.
+    `part_folder` keeps an interrupted download and is deleted at the end. Raises KaggleError, DataError.
     """
     with hold(part_folder.with_name(f"{part_folder.name}.lock")):
-        _download_alone(session, slug, folder, part_folder)
-
-
-def _download_alone(session: KaggleSession, slug: str, folder: Path, part_folder: Path) -> None:
-    listed = session.data_files(slug)
-    part = PartialFile(part_folder)
-    fetch(session, slug, part)
-    if not part.is_sound():
-        was_resumed = part.was_resumed
+        listed = session.data_files(slug)
+        part = PartialFile(part_folder)
+        _fetch_valid(session, slug, part)
+        if zipfile.is_zipfile(part.file):
+            extract(part.file, folder)
+        else:
+            _copy_single_file(slug, part, listed, folder)
+        _report_differences(listed, folder)
         part.delete()
-        if not was_resumed:
-            raise _corrupt(slug)
-        say("Kaggle: the resumed archive is not sound; fetching it anew")
+
+
+def _fetch_valid(session: KaggleSession, slug: str, part: PartialFile) -> None:
+    """Download the archive, a second time if resuming produced a corrupt one. Raises KaggleError."""
+    fetch(session, slug, part)
+    is_valid = part.is_valid()
+    if not is_valid and part.was_resumed:
+        part.delete()
+        say("Kaggle: the resumed archive is corrupt; downloading it again")
         fetch(session, slug, part)
-        if not part.is_sound():
-            part.delete()
-            raise _corrupt(slug)
-    if zipfile.is_zipfile(part.file):
-        extract(part.file, folder)
-    else:
-        _take_single_file(slug, part, listed, folder)
-    _compare(listed, folder)
-    part.delete()
+        is_valid = part.is_valid()
+    if not is_valid:
+        raise _corrupt(slug, part, "the archive Kaggle sent is corrupt")
 
 
 def fetch(session: KaggleSession, slug: str, part: PartialFile) -> None:
-    """Bring `part` to its full size: attempts go on where the last one broke off. Raises KaggleError."""
+    """Complete `part`; each attempt resumes where the last one stopped. Raises KaggleError."""
     n_idle = 0
     with progress_bar(f"download {slug}") as update:
         for _ in range(MAX_ATTEMPTS):
@@ -71,9 +70,9 @@ def fetch(session: KaggleSession, slug: str, part: PartialFile) -> None:
                 _attempt(session, slug, part, update)
                 return
             except KaggleError as error:
-                if error.kind == STALE:
+                if error.kind == EXPIRED:
                     part.remote = None  # the next attempt asks Kaggle for a new address
-                elif error.kind not in PASSING:
+                elif error.kind not in TRANSIENT:
                     raise
                 n_idle = 0 if part.n_bytes > before else n_idle + 1
                 if n_idle > IDLE_ATTEMPTS:
@@ -81,15 +80,15 @@ def fetch(session: KaggleSession, slug: str, part: PartialFile) -> None:
                 calls.wait_before_retry(error, calls.RETRY_DELAYS_S[max(0, n_idle - 1)])
             except OSError as error:
                 raise files.write_error(part.file, error) from error
-    raise _unfinished(KaggleError("broke off too often", kind="dropped", where=slug), part)
+    raise _unfinished(KaggleError("the connection was dropped too often", kind="dropped", where=slug), part)
 
 
 def _attempt(session: KaggleSession, slug: str, part: PartialFile, update: Any) -> None:
-    """One go: an address from Kaggle unless there is one, then the bytes that are missing."""
+    """Make one attempt: get an address from Kaggle unless there is one, then request the missing bytes."""
     if part.remote is None or not part.remote.url:
         response = session.open_archive(slug)
         part.remote = Remote.of(response, response.url if response.history else "")
-        if part.continues(part.remote):
+        if part.can_resume(part.remote):
             response.close()
             if part.n_bytes == part.remote.n_bytes:
                 part.was_resumed = True
@@ -98,55 +97,51 @@ def _attempt(session: KaggleSession, slug: str, part: PartialFile, update: Any) 
     else:
         response = _get(slug, part.remote, part)
     with contextlib.closing(response):
-        if is_html(response):
-            raise explain(ValueError("a web page"), response, doing="the download", slug=slug)
-        if _is_message(response):
-            raise explain(ValueError("no file"), response, doing="the download", slug=slug)
+        if is_html(response) or _is_message(response):
+            raise explain(ValueError("not a file"), response, action="the download", slug=slug)
         if response.status_code == 206:
             part.was_resumed = True
         else:
             part.remote = Remote.of(response, part.remote.url)
             if part.n_bytes:
-                say("download: the part that was there cannot be continued; starting anew")
+                say("download: cannot resume the partial download; starting again")
             part.begin(part.remote)
         _append(response, slug, part, part.remote, update)
 
 
 def _is_message(response: Any) -> bool:
-    """Whether this is JSON from Kaggle itself: the client looked for an error in it, and it is no file."""
+    """Return whether this is JSON from Kaggle itself rather than a file: the client checked it for an error."""
     return "application/json" in response.headers.get("Content-Type", "") and response.request.method == "POST"
 
 
 def _get(slug: str, remote: Remote, part: PartialFile) -> Any:
-    """Ask the storage for the bytes that are missing, or for all when they are of another version."""
+    """Request the missing bytes from the storage, or all bytes if those here belong to another version."""
     import requests
 
     headers = {"Accept-Encoding": "identity"}
-    validator, have = part.validator(), part.n_bytes
-    if have and validator:
-        headers |= {"Range": f"bytes={have}-", "If-Range": validator}
+    validator, n_bytes = part.validator(), part.n_bytes
+    if n_bytes and validator:
+        headers |= {"Range": f"bytes={n_bytes}-", "If-Range": validator}
     response = calls.write(
         "the download",
         slug,
         lambda: requests.get(remote.url, headers=headers, stream=True, timeout=calls.timeouts()),
     )
     status, span = response.status_code, response.headers.get("Content-Range", "")
-    is_as_asked = status != 206 or (
-        span.startswith(f"bytes {have}-") and span.rsplit("/", 1)[-1] in ("*", str(remote.n_bytes))
+    is_as_requested = status != 206 or (
+        span.startswith(f"bytes {n_bytes}-") and span.rsplit("/", 1)[-1] in ("*", str(remote.n_bytes))
     )
-    if status < 400 and is_as_asked:
+    if status < 400 and is_as_requested:
         return response
     with contextlib.closing(response):
-        if status < 400 or status == 416:  # other bytes than asked for, or fewer there than here
+        if status < 400 or status == 416:  # another range than requested, or the file there is shorter than this part
             part.file.unlink(missing_ok=True)
-            raise KaggleError(f"cannot continue the download ({status} {span})", kind=STALE, where=slug)
-        if status in STALE_STATUS:
-            raise KaggleError(f"the storage refused the download ({status})", kind=STALE, where=slug)
-        raise explain_status(response, doing="the download", slug=slug)
+            raise KaggleError(f"cannot resume the download ({status} {span})", kind=EXPIRED, where=slug)
+        raise explain_status(response, action="the download", slug=slug, is_storage=True)
 
 
 def _append(response: Any, slug: str, part: PartialFile, remote: Remote, update: Any) -> None:
-    """Write what comes, as it comes; fewer bytes than announced are a broken connection."""
+    """Write bytes as they arrive; fewer than announced mean a dropped connection."""
     part.folder.mkdir(parents=True, exist_ok=True)
     total = remote.n_bytes
     with part.file.open("ab") as file:
@@ -166,7 +161,7 @@ def _append(response: Any, slug: str, part: PartialFile, remote: Remote, update:
 
 
 def _blocks(response: Any, slug: str) -> Iterator[bytes]:
-    """The body in pieces as small as they arrive, so that a cut loses nothing that was sent."""
+    """Yield the body in the pieces in which it arrives, so that a dropped connection loses nothing that was sent."""
     from urllib3.exceptions import HTTPError
 
     decode = bool(response.headers.get("Content-Encoding"))
@@ -174,44 +169,39 @@ def _blocks(response: Any, slug: str) -> Iterator[bytes]:
         while block := response.raw.read1(BLOCK, decode_content=decode):
             yield block
     except (HTTPError, OSError, ValueError) as error:
-        raise explain(error, None, doing="the download", slug=slug) from error
+        raise explain(error, None, action="the download", slug=slug) from error
 
 
 def _unfinished(error: KaggleError, part: PartialFile) -> KaggleError:
-    kept = f"{part.n_bytes / 1e6:.1f} MB are kept in {part.folder}: the same command goes on from there."
-    return KaggleError(error.what, kind=error.kind, where=error.where, hint=f"{kept} {error.hint}".strip())
+    kept = f"{part.n_bytes / 1e6:.1f} MB are kept in {part.folder}; the same command resumes the download."
+    return reworded(error, hint=f"{kept} {error.hint}")
 
 
-def _corrupt(slug: str) -> KaggleError:
+def _corrupt(slug: str, part: PartialFile, what: str) -> KaggleError:
+    part.delete()
     return KaggleError(
-        "the archive Kaggle sent is not sound; nothing was kept of it",
+        f"{what}; it was deleted",
         kind="corrupt",
         where=slug,
-        hint="Run the same command again; when it stays, download it in the browser.",
+        hint="Run the same command again; if it keeps failing, download the files in the browser.",
     )
 
 
-def _take_single_file(slug: str, part: PartialFile, listed: list[RemoteFile], folder: Path) -> None:
-    """What came is no archive: right only where there is a single file, of just that size."""
+def _copy_single_file(slug: str, part: PartialFile, listed: list[RemoteFile], folder: Path) -> None:
+    """Copy a download that is not an archive, which is valid only for a single listed file of that size."""
     name = Path(listed[0].name).name if len(listed) == 1 else ""
     if not name or part.n_bytes != listed[0].n_bytes:
-        part.delete()
-        raise KaggleError(
-            "what Kaggle sent is no archive; nothing was kept of it",
-            kind="corrupt",
-            where=slug,
-            hint="Run the same command again; when it stays, download it in the browser.",
-        )
+        raise _corrupt(slug, part, "the file Kaggle sent is not an archive")
     shutil.copyfile(part.file, folder / name)
 
 
-def _compare(listed: list[RemoteFile], folder: Path) -> None:
-    """Say which files that Kaggle lists are not as listed; the archive's own checksums were right."""
-    names = {path.name: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+def _report_differences(listed: list[RemoteFile], folder: Path) -> None:
+    """Print which files differ from Kaggle's list; the archive's own checksums were correct."""
+    sizes = {path.name: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     for file in listed:
         name = file.name.rsplit("/", 1)[-1]
-        size = names.get(name, names.get(name.removesuffix(".zip")))
+        size = sizes.get(name, sizes.get(name.removesuffix(".zip")))
         if size is None and name.removesuffix(".zip") not in {path.name for path in folder.rglob("*")}:
-            say(f"download: Kaggle lists {file.name}, which its archive does not hold")
-        elif file.n_bytes and size is not None and size != file.n_bytes and name in names:
-            say(f"download: {file.name} has {size} bytes, Kaggle lists {file.n_bytes}; its checksum is right")
+            say(f"download: Kaggle lists {file.name}, but the archive does not contain it")
+        elif file.n_bytes and size is not None and size != file.n_bytes and name in sizes:
+            say(f"download: {file.name} has {size} bytes, Kaggle lists {file.n_bytes}; its checksum is correct")

@@ -1,6 +1,6 @@
-"""Kaggle's web addresses: made from a slug, and read back into one.
+"""URLs of Kaggle's pages, built from a slug and parsed back into one.
 
-Knows text alone; never talks to the network.
+Handles text only; never touches the network.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ KERNEL_URL = "https://www.kaggle.com/code/{owner}/{slug}"
 SETTINGS_URL = "https://www.kaggle.com/settings"
 
 
-def slug_of(given: str) -> str:
-    """A competition's slug from itself or from any of its pages' addresses."""
-    found = re.search(r"/(?:competitions|c)/([^/?#]+)", given)
-    return found.group(1) if found else re.split(r"[?#]", given)[0].rstrip("/").split("/")[-1]
+def slug_of(text: str) -> str:
+    """Return a competition's slug, given the slug or the URL of any of its pages."""
+    found = re.search(r"/(?:competitions|c)/([^/?#]+)", text)
+    return found.group(1) if found else re.split(r"[?#]", text)[0].rstrip("/").split("/")[-1]
 
 
 def is_dataset(slug: str) -> bool:
-    """Whether `slug` names a data set: `owner/name`."""
+    """Return whether `slug` names a dataset: `owner/name`."""
     return re.fullmatch(r"[\w.-]+/[\w.-]+", slug) is not None
 
 
 def data_url(slug: str) -> str:
-    """The page on which the files of a competition or data set can be downloaded by hand."""
+    """Return the page from which the files of a competition or dataset can be downloaded by hand."""
     return DATASET_URL.format(slug=slug) if is_dataset(slug) else f"{COMPETITION_URL.format(slug=slug)}/data"

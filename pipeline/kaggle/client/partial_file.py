@@ -1,6 +1,6 @@
-"""An unfinished download on disk, and what the storage says of the file it is a part of.
+"""An unfinished download on disk, and the storage's description of the complete file.
 
-Knows HTTP headers and files; never talks to the network.
+Handles HTTP headers and files; never touches the network.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.base import files
 
 @dataclass(frozen=True)
 class Remote:
-    """What the storage says of the archive. `url` is "" where Kaggle sent it without a storage."""
+    """The archive as the storage describes it. `url` is "" if Kaggle sent it directly, without a storage."""
 
     url: str
     n_bytes: int | None
@@ -26,7 +26,7 @@ class Remote:
 
     @classmethod
     def of(cls, response: Any, url: str) -> Remote:
-        """Read off an answer's headers. A weak ETag cannot guard a range (RFC 9110, 13.1.5)."""
+        """Read a response's headers. A weak ETag cannot guard a range request (RFC 9110, 13.1.5)."""
         etag = response.headers.get("ETag", "")
         length = response.headers.get("Content-Length", "")
         return cls(
@@ -37,7 +37,7 @@ class Remote:
 
 
 class PartialFile:
-    """An unfinished download: its bytes, and beside them what they are a part of."""
+    """An unfinished download: its bytes, and a JSON file with the version they belong to."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -47,33 +47,33 @@ class PartialFile:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes there are."""
+        """Number of bytes downloaded so far."""
         return self.file.stat().st_size if self.file.exists() else 0
 
     def validator(self) -> str:
-        """What identifies the version the bytes belong to (ETag or date); "" when they cannot be continued."""
+        """Return the ETag or date of the version the bytes belong to; "" if the download cannot be resumed."""
         try:
             record = json.loads(self.marker.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return ""
         return str(record.get("validator", "")) if self.n_bytes else ""
 
-    def continues(self, remote: Remote) -> bool:
-        """Whether the bytes there are a part of just this version, and more can be asked for."""
+    def can_resume(self, remote: Remote) -> bool:
+        """Return whether the bytes belong to exactly this version and the rest can be requested."""
         return bool(remote.url and remote.validator and remote.validator == self.validator() and remote.n_bytes)
 
     def begin(self, remote: Remote) -> None:
-        """Forget the bytes; those that come now belong to `remote`."""
+        """Discard the bytes and start a download of `remote`."""
         self.file.unlink(missing_ok=True)
         files.write_json(self.marker, {"validator": remote.validator, "bytes": remote.n_bytes})
         self.was_resumed = False
 
     def delete(self) -> None:
-        """Leave nothing."""
+        """Delete the folder with everything in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def is_sound(self) -> bool:
-        """Whether every member of the archive has its checksum; a file that is no archive has none to fail."""
+    def is_valid(self) -> bool:
+        """Return whether every member of the archive matches its checksum; True for a file that is not an archive."""
         if not zipfile.is_zipfile(self.file):
             with self.file.open("rb") as file:
                 return not file.read(4).startswith(b"PK")
