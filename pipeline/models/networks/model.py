@@ -158,54 +158,74 @@ def fit_many(
     Raises SpecError.
     """
     outcomes = [_Outcome(params, problem, splits, tensors, n_seeds) for params in configurations]
-    jobs: list[PackJob] = []
-    inside_of: list[list[tuple[int, int]]] = []  # (configuration, its member) by position in the pack
+    packs: list[_Pack] = []
     for group_number, numbers in enumerate(_groups(outcomes)):
-        positions = [(number, m) for number in numbers for m in range(n_seeds * len(splits))]
-        params, network = outcomes[numbers[0]].params, outcomes[numbers[0]].fitted.network
-        plan = _plan(params, _loss(params, problem), problem, stops_at_failure)
-        data = tensors.data if context.device.type == "cpu" or network.reads_codes else tensors.dense_data
-        sizes = pack_sizes(
-            len(positions),
-            context.n_workers,
-            context.device,
-            unit=1 if should_prune is None else n_seeds * len(splits),
-            bytes_each=member_bytes(network, plan),
-            free=free_memory(context.device),
-            n_least=least_pack(network, plan),
-        )
-        for start, stop in pairwise(accumulate(sizes, initial=0)):
-            inside = positions[start:stop]
-            inside_of.append(inside)
-            jobs.append(
-                PackJob(
-                    name=f"group-{group_number}-members-{start}-{stop - 1}",
-                    network=network,
-                    plan=plan,
-                    data=data,
-                    members=[_member(outcomes[number], splits, tensors.view_of_split, seed, m) for number, m in inside],
-                    labels=[_label(m, len(splits)) for _, m in inside],
-                    prune=None if should_prune is None else _prune(should_prune, inside, len(splits)),
-                    score=_score(problem, [outcomes[number].fitted for number, _ in inside], [m for _, m in inside]),
-                )
-            )
+        members = [(number, m) for number in numbers for m in range(n_seeds * len(splits))]
+        plan = _plan(outcomes[numbers[0]].params, problem, stops_at_failure)
+        packs += _packs(f"group-{group_number}", outcomes, members, plan, seed, context, should_prune)
 
     def on_progress(share: float, number: int, new: list[HistoryRow]) -> None:
         if context.on_progress is not None:
-            members = [inside_of[number][position][1] for _, position, _, _ in new]
+            members = [packs[number].members[position][1] for _, position, _, _ in new]
             context.on_progress(share, _epoch_scores(new, members, len(splits)))
 
     results = run_packs(
-        jobs,
+        [pack.job for pack in packs],
         n_workers=context.n_workers,
         checkpoints=context.checkpoints,
         on_progress=on_progress,
         stop=context.stop,
     )
-    for inside, result in zip(inside_of, results, strict=True):
-        for position, (number, member) in enumerate(inside):
+    for pack, result in zip(packs, results, strict=True):
+        for position, (number, member) in enumerate(pack.members):
             outcomes[number].take(result, position, member)
     return [outcome.finished() for outcome in outcomes]
+
+
+@dataclass(frozen=True)
+class _Pack:
+    """A pack to train, and whose its members are: (configuration, its member) by position."""
+
+    job: PackJob
+    members: Sequence[tuple[int, int]]
+
+
+def _packs(
+    name: str,
+    outcomes: Sequence[_Outcome],
+    members: Sequence[tuple[int, int]],
+    plan: Plan,
+    seed: int,
+    context: FitContext,
+    should_prune: ShouldPrune | None,
+) -> list[_Pack]:
+    """The members of one group of configurations in packs that suit the device."""
+    one = outcomes[members[0][0]]
+    network, tensors, splits = one.fitted.network, one.tensors, one.splits
+    sizes = pack_sizes(
+        len(members),
+        context.n_workers,
+        context.device,
+        unit=1 if should_prune is None else len(one.rows),
+        bytes_each=member_bytes(network, plan),
+        free=free_memory(context.device),
+        n_least=least_pack(network, plan),
+    )
+    packs = []
+    for start, stop in pairwise(accumulate(sizes, initial=0)):
+        inside = members[start:stop]
+        job = PackJob(
+            name=f"{name}-members-{start}-{stop - 1}",
+            network=network,
+            plan=plan,
+            data=tensors.data if context.device.type == "cpu" or network.reads_codes else tensors.dense_data,
+            members=[_member(outcomes[number], splits, tensors.view_of_split, seed, m) for number, m in inside],
+            labels=[_label(m, len(splits)) for _, m in inside],
+            prune=None if should_prune is None else _prune(should_prune, inside, len(splits)),
+            score=_score(one.problem, [outcomes[number].fitted for number, _ in inside], [m for _, m in inside]),
+        )
+        packs.append(_Pack(job, inside))
+    return packs
 
 
 def _groups(outcomes: Sequence[_Outcome]) -> list[list[int]]:
@@ -339,9 +359,9 @@ def _loss(params: NeuralParams, problem: Problem) -> Loss:
     return REGRESSION_LOSSES[name] if is_regression else cross_entropy()
 
 
-def _plan(params: NeuralParams, loss: Loss, problem: Problem, stops_at_failure: bool) -> Plan:
+def _plan(params: NeuralParams, problem: Problem, stops_at_failure: bool) -> Plan:
     return Plan(
-        loss=loss,
+        loss=_loss(params, problem),
         epochs=params.epochs,
         batch_size=params.batch_size,
         update=Update(params.optimizer, params.has_momentum, params.decay_biases),
