@@ -27,7 +27,7 @@ from pipeline.models.arrays.trees import ExtraTrees, ForestParams, HistogramBoos
 from pipeline.models.base import FittedModel, Model
 from pipeline.models.entry import Cost, ModelEntry, Variant
 from pipeline.models.networks.architectures import ConvNetParams, MLPParams
-from pipeline.models.networks.fitted import FittedNeural
+from pipeline.models.networks.fitted import FittedNeural, StoredNetworks
 from pipeline.models.networks.model import NeuralModel
 from pipeline.nets.convolutional import ConvNet
 
@@ -93,7 +93,7 @@ MODELS: dict[str, ModelEntry] = {
             "epochs": 12,
             "evaluate_every": 3,
         },
-        partial(FittedNeural.load, network_from_json=ConvNet.from_json),
+        partial(FittedNeural.load, stored_class=StoredNetworks[ConvNet]),
         family="images",
     ),
     "baseline": _smooth(

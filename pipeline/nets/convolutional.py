@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,11 +35,6 @@ class ConvNet:
     is_plain: ClassVar[bool] = False
     is_heavy: ClassVar[bool] = True
     reads_codes: ClassVar[bool] = False
-
-    @classmethod
-    def from_json(cls, state: Mapping[str, Any]) -> ConvNet:
-        """The network `dataclasses.asdict` wrote down."""
-        return cls(**{**state, "channels": tuple(state["channels"])})
 
     @property
     def hidden_sizes(self) -> tuple[int, ...]:

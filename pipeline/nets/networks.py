@@ -131,16 +131,6 @@ class MLP:
     n_heads: int = 1
     is_heavy: ClassVar[bool] = False
 
-    @classmethod
-    def from_json(cls, state: Mapping[str, Any]) -> MLP:
-        """The network `dataclasses.asdict` wrote down."""
-        parts = {
-            "hidden_sizes": tuple(state["hidden_sizes"]),
-            "numbers": NumberEmbedding(**state["numbers"]),
-            "categories": CategoryEmbedding(**state["categories"]),
-        }
-        return cls(**{**state, **parts})
-
     @property
     def is_plain(self) -> bool:
         """Nothing but layers and activations."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -128,8 +128,7 @@ EXTRAS = {
 
 @pytest.mark.parametrize("extras", EXTRAS.values(), ids=EXTRAS)
 def test_a_step_changes_every_parameter_of_its_own_member_alone(extras: dict[str, object]) -> None:
-    network = MLP.from_json(asdict(replace(PLAIN, **extras)))  # through its stored form
-    assert network == replace(PLAIN, **extras)
+    network = replace(PLAIN, **extras)
     pack = make_pack(network)
     target = torch.randn(MEMBERS, BATCH, 2)
     weight = torch.ones(MEMBERS, BATCH)

@@ -15,6 +15,8 @@ from pipeline.competition.workspace import Workspace
 from pipeline.config.records import RawSource
 from pipeline.config.run_report import RunReport
 from pipeline.config.spec import load_spec
+from pipeline.models.networks.fitted import StoredNetworks
+from pipeline.nets.networks import MLP
 from tests.conftest import Toy, toy_tables
 
 
@@ -195,11 +197,11 @@ def test_a_text_column_of_many_values_costs_a_bounded_number_of_columns(toy: Toy
             file, lambda _, frame=frame: frame.assign(word=[f"w{i // 2}" for i in frame["id"]]).to_csv(index=False)
         )
     toy.submit("--set", "features.max_levels=6", "--set", "features.rare_min_count=0")
-    model = files.read_json(toy.only_run().model / "model.json")
-    words = {column for slot in model["columns"]["slots"] for column in slot if column.startswith("word=")}
+    model = StoredNetworks[MLP].read(toy.only_run().model / "model.json")
+    words = {column for slot in model.columns.slots for column in slot if column.startswith("word=")}
     assert len({word for word in words if word not in ("word=(rare)", "word=nan")}) <= 6 * 4  # at most six a fold
-    by_fold = [next(c for c in encoder["categories"] if c["name"] == "word") for encoder in model["encoders"]]
-    assert all(len(column["vocabulary"]) == 7 and column["pools_rare"] for column in by_fold)
+    by_fold = [next(c for c in encoder.categories if c.name == "word") for encoder in model.encoders]
+    assert all(len(column.vocabulary) == 7 and column.pools_rare for column in by_fold)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,13 +25,14 @@ from pipeline.base.seeds import derive_seed
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
 from pipeline.config.spec import TargetTransform
-from pipeline.config.table import Table
+from pipeline.config.table import Table, validated
 from pipeline.encoders import Encode, TableEncoder
 from pipeline.encoders.target import TargetScaler, inverse_transform
 from pipeline.metrics import Task
 from pipeline.models.arrays.learners import Arrays, FitRows, Job, Learner
 from pipeline.models.base import EpochScores, FitContext, out_of_fold
 from pipeline.models.split_encoders import SplitEncoders
+from pipeline.models.stored import StoredModel
 
 WAIT_S = 0.2  # between looks at whether the fit shall stop
 
@@ -180,6 +181,14 @@ class _SplitTables:
         )
 
 
+class StoredArrayModel(StoredModel):
+    """`model.json` beside `members.npz`."""
+
+    format: Literal[1] = 1
+    params: dict[str, Any]
+    n_classes: int
+
+
 @dataclass
 class FittedArrayModel:
     """Encoders and members of splits x seeds x targets; see `position` for which member is whose."""
@@ -254,32 +263,37 @@ class FittedArrayModel:
         """Write `members.npz`, then `model.json`."""
         arrays = {f"{number}/{name}": a for number, member in enumerate(self.members) for name, a in member.items()}
         files.write_arrays(folder / "members.npz", arrays)
-        state = {
-            "params": self.params.model_dump(mode="json"),
-            "encoders": [encoder.model_dump(mode="json") for encoder in self.encoders],
-            "scalers": [scaler.model_dump(mode="json") for scaler in self.scalers],
-            "task": self.task,
-            "n_classes": self.n_classes,
-            "target_transform": self.target_transform,
-            "n_seeds": self.n_seeds,
-            "is_flat": self.is_flat,
-            "n_epochs": self.n_epochs,
-        }
-        files.write_json(folder / "model.json", state)
+        stored = StoredArrayModel(
+            params=self.params.model_dump(mode="json"),
+            n_classes=self.n_classes,
+            encoders=self.encoders,
+            scalers=self.scalers,
+            task=self.task,
+            target_transform=self.target_transform,
+            n_seeds=self.n_seeds,
+            is_flat=self.is_flat,
+            n_epochs=self.n_epochs,
+        )
+        stored.write(folder / "model.json")
 
     @classmethod
     def load(cls, folder: Path, *, learner_class: type[Learner], params_class: type[Table]) -> FittedArrayModel:
-        """Read what `save` wrote. Raises ArtifactError."""
-        state: dict[str, Any] = files.read_json(folder / "model.json")
+        """Read what `save` wrote. Raises ArtifactError, SpecError for parameters of another version."""
+        stored = StoredArrayModel.read(folder / "model.json")
         members: dict[int, Arrays] = {}
         for key, array in files.read_arrays(folder / "members.npz").items():
             number, name = key.split("/", 1)
             members.setdefault(int(number), {})[name] = array
         return cls(
             learner_class=learner_class,
-            params=params_class.model_validate(state.pop("params")),
-            encoders=[TableEncoder.model_validate(encoder) for encoder in state.pop("encoders")],
-            scalers=[TargetScaler.model_validate(scaler) for scaler in state.pop("scalers")],
+            params=validated(params_class, stored.params, where=str(folder / "model.json")),
+            encoders=stored.encoders,
+            scalers=stored.scalers,
+            task=stored.task,
+            n_classes=stored.n_classes,
+            target_transform=stored.target_transform,
+            n_seeds=stored.n_seeds,
+            is_flat=stored.is_flat,
+            n_epochs=stored.n_epochs,
             members=[members[number] for number in sorted(members)],
-            **state,
         )

@@ -5,10 +5,10 @@ Knows frames and tensors; knows nothing of how the networks were trained.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,10 +23,21 @@ from pipeline.encoders.target import TargetScaler, inverse_transform, softmax
 from pipeline.metrics import Task
 from pipeline.models.base import EpochScores
 from pipeline.models.networks.columns import Columns
+from pipeline.models.stored import StoredModel
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.networks import MLP, Network
 from pipeline.nets.parameters import views_of
 from pipeline.nets.prediction import predict
+
+NetworkT = TypeVar("NetworkT")
+
+
+class StoredNetworks(StoredModel, Generic[NetworkT]):
+    """`model.json` beside `weights.safetensors`: networks of one architecture, a dataclass of JSON values."""
+
+    format: Literal[1] = 1
+    network: NetworkT
+    columns: Columns
 
 
 @dataclass
@@ -83,30 +94,32 @@ class FittedNeural:
     def save(self, folder: Path) -> None:
         """Write `weights.safetensors`, then `model.json`."""
         files.write_tensors(folder / "weights.safetensors", {"weights": self.weights.numpy()})
-        state = {
-            "network": asdict(self.network),
-            "columns": asdict(self.columns),
-            "encoders": [encoder.model_dump(mode="json") for encoder in self.encoders],
-            "scalers": [scaler.model_dump(mode="json") for scaler in self.scalers],
-            "task": self.task,
-            "target_transform": self.target_transform,
-            "n_seeds": self.n_seeds,
-            "is_flat": self.is_flat,
-            "n_epochs": self.n_epochs,
-        }
-        files.write_json(folder / "model.json", state)
+        stored = StoredNetworks[Any](
+            network=self.network,
+            columns=self.columns,
+            encoders=self.encoders,
+            scalers=self.scalers,
+            task=self.task,
+            target_transform=self.target_transform,
+            n_seeds=self.n_seeds,
+            is_flat=self.is_flat,
+            n_epochs=self.n_epochs,
+        )
+        stored.write(folder / "model.json")
 
     @classmethod
-    def load(
-        cls, folder: Path, *, network_from_json: Callable[[Mapping[str, Any]], Network] = MLP.from_json
-    ) -> FittedNeural:
+    def load(cls, folder: Path, *, stored_class: type[StoredNetworks[Any]] = StoredNetworks[MLP]) -> FittedNeural:
         """Read what `save` wrote. Raises ArtifactError."""
-        state: dict[str, Any] = files.read_json(folder / "model.json")
+        stored = stored_class.read(folder / "model.json")
         return cls(
-            network=network_from_json(state.pop("network")),
-            columns=Columns(**state.pop("columns")),
-            encoders=[TableEncoder.model_validate(encoder) for encoder in state.pop("encoders")],
-            scalers=[TargetScaler.model_validate(scaler) for scaler in state.pop("scalers")],
+            network=stored.network,
+            columns=stored.columns,
+            encoders=stored.encoders,
+            scalers=stored.scalers,
+            task=stored.task,
+            target_transform=stored.target_transform,
+            n_seeds=stored.n_seeds,
+            is_flat=stored.is_flat,
+            n_epochs=stored.n_epochs,
             weights=torch.from_numpy(files.read_tensors(folder / "weights.safetensors")["weights"]),
-            **state,
         )
