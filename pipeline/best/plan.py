@@ -6,7 +6,7 @@ Knows configurations, sizes and seconds; knows nothing of data, runs or files.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -134,6 +134,17 @@ def quick_first(candidates: Sequence[Candidate], quick: Sequence[Candidate], bud
     """The candidates; between the quick ones where the first would keep the submission waiting for long."""
     is_slow = candidates[0].reference_s > min(FIRST_SHARE * budget_s, FIRST_S)
     return [quick[0], *candidates, *quick[1:]] if is_slow else list(candidates)
+
+
+def timetable(candidates: Sequence[Candidate], pace: Pace, *, spent_s: float, budget_s: float) -> Iterator[str]:
+    """A line for each candidate: what it should take, and when it should be done."""
+    total = spent_s
+    for one in candidates:
+        seconds = pace.estimate(one)
+        total += seconds
+        when = "" if total <= budget_s else "   if time is left"
+        seeds = f"{one.config.seeds} seed{'s' if one.config.seeds > 1 else ''}"
+        yield f"{one.label:<20} {seeds:<8} about {seconds:4.0f} s, by {total:4.0f} s{when}"
 
 
 def more_seeds(candidates: Sequence[Candidate], weights: dict[str, float], pace: Pace) -> list[Candidate]:

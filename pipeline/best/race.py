@@ -26,9 +26,11 @@ from pipeline.best.plan import (
     more_seeds,
     quick_first,
     stopgaps_for,
+    timetable,
     to_tune,
     tuned_candidate,
 )
+from pipeline.best.time_limit import TimeLimit
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
 from pipeline.config.run import RunConfig
@@ -46,11 +48,6 @@ FIRST_BY_S, FIRST_BY_SHARE = 50.0, 0.38  # when the first submission shall be th
 TUNING_SHARE = 0.5  # of what is left when every candidate has had its turn
 LAST_TUNING_SHARE = 0.8  # of what is left when their further seeds have had theirs, too
 SHARE_BEFORE_REFIT = 0.45  # of the budget, where the members are trained again on all rows at the end
-
-# (share done, times): a fit that at its own pace would take so many times what it may take is given up at once; of five
-# folds on two cores the first is done after a third of the time
-HOPELESS = ((0.35, 1.3), (0.15, 2.0))
-UNDER_WAY = 0.15  # what is done beyond the share that is told: the folds that are under way
 
 
 class Stages(Protocol):
@@ -198,15 +195,9 @@ class _Race:
             f"best: a plan for {self.minutes:g} minutes: {size.n_rows} rows x {size.n_columns} columns, "
             f"{size.n_folds} folds{there}"
         )
-        total = self.spent_s()
-        for one in self.candidates:
-            if one.config.run_name in self.tried:
-                continue
-            seconds = self.pace.estimate(one)
-            total += seconds
-            when = "" if total <= self.budget_s else "   if time is left"
-            seeds = f"{one.config.seeds} seed{'s' if one.config.seeds > 1 else ''}"
-            say(f"  {one.label:<20} {seeds:<8} about {seconds:4.0f} s, by {total:4.0f} s{when}")
+        untried = self._untried(self.candidates)
+        for line in timetable(untried, self.pace, spent_s=self.spent_s(), budget_s=self.budget_s):
+            say(f"  {line}")
         say("  then tuning and further seeds of what earns weight")
 
     def next_candidate(self) -> Candidate | None:
@@ -293,30 +284,15 @@ class _Race:
         estimate = self.pace.estimate(candidate)
         limit = self._limit(candidate, estimate)
         say(f"best: {candidate.label}, about {estimate:.0f} s; {max(0.0, self.left()):.0f} s are left")
-        begun, self.stop, late = self.clock(), threading.Event(), threading.Event()
-        stop, done = self.stop, 0.0
-
-        def give_up() -> None:
-            late.set()
-            stop.set()
-
-        def look_ahead(share: float) -> None:
-            nonlocal done
-            done = share
-            times = next((times for least, times in HOPELESS if share >= least), math.inf)
-            if share < 1.0 and self.clock() - begun > times * limit * share:
-                give_up()
-
-        timer = None if math.isinf(limit) else threading.Timer(max(0.0, limit), give_up)
-        if timer is not None:
-            timer.daemon = True
-            timer.start()
+        timed = TimeLimit(limit, self.clock)
+        self.stop = timed.stop
         try:
-            run = self.stages.train(candidate.config, stop, look_ahead)
+            with timed:
+                run = self.stages.train(candidate.config, timed.stop, timed.look_ahead)
         except ENDED_EARLY:
-            if late.is_set() and not self.is_interrupted:
-                if done > 0:  # what it would have taken, and with it others
-                    self.pace.measured(candidate, (self.clock() - begun) / min(1.0, done + UNDER_WAY))
+            if timed.is_late and not self.is_interrupted:
+                if timed.whole_s is not None:  # with it others are estimated, too
+                    self.pace.measured(candidate, timed.whole_s)
                 if self.has_nothing:  # it goes on when there is a submission, after quicker ones
                     self.tried.discard(candidate.config.run_name)
                     self.candidates = [*self.quick, *(one for one in self.candidates if one not in self.quick)]
@@ -329,10 +305,7 @@ class _Race:
         except PipelineError as error:
             self._give_up(candidate, error.message)
             return False
-        finally:
-            if timer is not None:
-                timer.cancel()
-        self._take(candidate, run, elapsed_s=self.clock() - begun)
+        self._take(candidate, run, elapsed_s=timed.elapsed_s)
         return True
 
     def _limit(self, candidate: Candidate, estimate: float) -> float:
