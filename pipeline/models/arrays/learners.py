@@ -49,6 +49,12 @@ class FitRows:
         weight = None if self.weight is None else self.weight[rows]
         return FitRows(self.x[rows], self.y[rows], weight, self.cardinality, self.n_classes, self.metric)
 
+    def at_most(self, n_rows: int, seed: int) -> FitRows:
+        """All rows, or `n_rows` of them drawn without replacement, in their order."""
+        if len(self.y) <= n_rows:
+            return self
+        return self.take(np.sort(np.random.default_rng(seed).choice(len(self.y), n_rows, replace=False)))
+
 
 @dataclass(frozen=True)
 class Job:
