@@ -26,7 +26,7 @@ FLOORS = (
     {"scoring"},
     {"tuning", "best"},
     {"stages"},
-    {"cli", "__main__"},
+    {"api", "cli", "__main__"},
 )
 # Inside `stages` the order of the work: a stage may call the stages before it.
 STAGES = (
@@ -109,6 +109,8 @@ def mistakes_of(package: Path) -> list[str]:
             continue
         other = rest[0]
         if room == "__init__":
+            if other == "api" and not arrow.runs_at_import:  # its names, for type checkers
+                continue
             mistakes.append(f"{where}: pipeline/__init__.py imports {arrow.target}")
         elif other not in FLOOR_OF:
             mistakes.append(f"{where}: imports {arrow.target}, which has no floor")

@@ -25,11 +25,11 @@ class PipelineError(Exception):
         return f"{first}\n{self.hint}" if self.hint else first
 
 
-class SpecError(PipelineError):
+class SpecError(PipelineError, ValueError):
     """`competition.toml`, a preset or a `--set` is wrong."""
 
 
-class DataError(PipelineError):
+class DataError(PipelineError, ValueError):
     """A raw file is missing or holds what it must not."""
 
 

@@ -46,7 +46,7 @@ def fetch_data(workspace: Workspace, slug: str, *, place: Path | None = None) ->
         if place is not None:
             say(f"data: found real files in {place}; they replace the sample data")
     elif _raw_files(workspace.raw):
-        _write_source(workspace, "files put there by hand", is_sample=False)
+        write_source(workspace, "files put there by hand", is_sample=False)
         say(f"data: using the files in {workspace.raw}")
         return
     if place is not None:
@@ -109,7 +109,7 @@ def _fill(workspace: Workspace, write: Callable[[Path], None], source: str, *, i
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise files.write_error(workspace.raw, error) from error
-    _write_source(workspace, source, is_sample=is_sample)
+    write_source(workspace, source, is_sample=is_sample)
 
 
 def _copy(place: Path, folder: Path) -> None:
@@ -159,7 +159,7 @@ def _write_kaggle_csv(path: Path, frame: pd.DataFrame) -> None:
     files.write_csv(path, frame.astype(object).where(frame.notna(), "NA"))
 
 
-def _write_source(workspace: Workspace, source: str, *, is_sample: bool) -> None:
+def write_source(workspace: Workspace, source: str, *, is_sample: bool) -> None:
     fetched_at = datetime.now(UTC).isoformat(timespec="seconds")
     recorded = {
         path.name: RawFile(bytes=path.stat().st_size, sha256=files.sha256_of(path))

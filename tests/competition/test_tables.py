@@ -24,8 +24,8 @@ from pipeline.competition.tables import (
     ColumnRecipe,
     CompetitionTables,
     find_raw,
-    load_new_rows,
     load_tables,
+    new_rows,
     read_raw,
     read_table,
     type_new_rows,
@@ -335,22 +335,22 @@ def test_new_rows_are_typed_as_the_competitions_own(tmp_path: Path) -> None:
     stored = json.loads(json.dumps([dataclasses.asdict(recipe) for recipe in tables.recipes]))
     recipes = [ColumnRecipe(**value) for value in stored]
     assert recipes == tables.recipes
-    new = load_new_rows(tmp_path / "test.csv", "id", recipes)
+    new = new_rows(read_raw(tmp_path / "test.csv"), "id", recipes)
     pd.testing.assert_frame_equal(new.features, tables.test)
     pd.testing.assert_series_equal(new.ids, tables.test_ids)
     pd.testing.assert_frame_equal(type_new_rows(read_raw(tmp_path / "train.csv"), recipes), tables.train)
     one = written(tmp_path, "id,size,colour,f,code,when\n9,,red,,,\n", "new.csv")
-    row = load_new_rows(one, "id", recipes)  # all missing: types come from the recipes, not from the values
+    row = new_rows(read_raw(one), "id", recipes)  # all missing: types come from the recipes, not from the values
     assert row.features.dtypes.astype(str).tolist() == tables.test.dtypes.astype(str).tolist()
 
 
 def test_new_rows_with_a_wrong_value_or_without_a_column_are_refused(tmp_path: Path) -> None:
     recipes = load(tmp_path).recipes
     with pytest.raises(DataError) as error:
-        load_new_rows(written(tmp_path, "id,size,colour\n9,big,red\n", "new.csv"), "id", recipes)
+        new_rows(read_raw(written(tmp_path, "id,size,colour\n9,big,red\n", "new.csv")), "id", recipes)
     refused(error, "new.csv", "column 'size'", "row 1", "'big'")
     with pytest.raises(DataError) as error:
-        load_new_rows(written(tmp_path, "id,Size,colour\n9,1,red\n", "new.csv"), "id", recipes)
+        new_rows(read_raw(written(tmp_path, "id,Size,colour\n9,1,red\n", "new.csv")), "id", recipes)
     refused(error, "new.csv", "no column 'size'", "Did you mean 'Size'?")
 
 

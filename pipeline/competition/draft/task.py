@@ -50,7 +50,7 @@ def guess_prediction(files: DraftFiles, metric: str | None) -> Prediction:
     target, columns, classes = _targets(files, evidence)
     task = _task(files, target, classes, metric, evidence)
     metric = _metric(files, target, task, columns, classes, metric, evidence)
-    transform = _transform(files, target, task, metric, evidence)
+    transform = guess_transform(files, target, task, metric, evidence)
     rarest = None
     if task != "regression":
         rarest = int(files.train.column(target[0], markers=CLASS_MARKERS).value_counts().min())
@@ -223,7 +223,7 @@ def _wants_probability(files: DraftFiles, target: str, columns: list[str]) -> bo
     return is_number and not set(as_written(predicted.dropna())) <= labels
 
 
-def _transform(
+def guess_transform(
     files: DraftFiles, target: list[str], task: Task, metric: str, evidence: dict[str, str]
 ) -> TargetTransform:
     if task != "regression":

@@ -3,7 +3,7 @@
 Must not know: encoders, folds' assignment, models, or where artifacts lie.
 """
 
-from pipeline.competition.tables.loading import CompetitionTables, NewRows, load_new_rows, load_tables
+from pipeline.competition.tables.loading import CompetitionTables, NewRows, load_tables, new_rows
 from pipeline.competition.tables.reading import MISSING_MARKERS, RawTable, find_raw, read_raw, read_table
 from pipeline.competition.tables.typed import ColumnRecipe, type_new_rows
 
@@ -14,8 +14,8 @@ __all__ = [
     "NewRows",
     "RawTable",
     "find_raw",
-    "load_new_rows",
     "load_tables",
+    "new_rows",
     "read_raw",
     "read_table",
     "type_new_rows",

@@ -67,7 +67,7 @@ class NewRows:
 def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
     """Read, check and type the raw files of `spec` in the folder `raw`. Raises DataError at the first mistake."""
     train, test, sample = (
-        _read_with_id(find_raw(raw, name), spec.id)
+        _with_id(read_raw(find_raw(raw, name)), spec.id)
         for name in (spec.files.train, spec.files.test, spec.files.sample_submission)
     )
     check_columns(train, columns_of_spec(spec))
@@ -115,17 +115,16 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
     )
 
 
-def load_new_rows(path: Path, id_column: str, recipes: list[ColumnRecipe]) -> NewRows:
-    """Read and type the rows of a new file as the competition's own were. Raises DataError."""
-    raw = _read_with_id(path, id_column)
+def new_rows(raw: RawTable, id_column: str, recipes: list[ColumnRecipe]) -> NewRows:
+    """Type the rows of another table as the competition's own were. Raises DataError."""
+    raw = _with_id(raw, id_column)
     check_columns(raw, [("id", id_column)])
     (ids,) = same_type([ids_of(raw, id_column)])
     return NewRows(ids.rename(id_column), type_new_rows(raw, recipes), raw.notes)
 
 
-def _read_with_id(path: Path, id_column: str) -> RawTable:
+def _with_id(raw: RawTable, id_column: str) -> RawTable:
     """The raw table; an id column with an empty header answers to pandas' `Unnamed: 0` too."""
-    raw = read_raw(path)
     if id_column.startswith("Unnamed: ") and id_column not in raw.frame.columns:
         return replace(raw, frame=raw.frame.rename(columns={"": id_column}))
     return raw

@@ -1,0 +1,345 @@
+"""scikit-learn estimators: a preset, cross-validated on a DataFrame, that predicts with its fold models.
+
+Knows scikit-learn's contract, frames and the stages; must not know how a model is fitted.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import Tags, check_array, check_random_state, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, validate_data
+
+from pipeline import __version__
+from pipeline.api.calls import as_overrides, isolated
+from pipeline.api.frames import raw_frame, write_competition
+from pipeline.base import files
+from pipeline.base.arrays import FloatArray
+from pipeline.base.errors import ArtifactError, DataError, SpecError
+from pipeline.competition.store import FeatureStore
+from pipeline.competition.tables import ColumnRecipe, RawTable, type_new_rows
+from pipeline.competition.workspace import RunFolder, Workspace
+from pipeline.config.artifact import Artifact, FiniteOrNone
+from pipeline.config.run_report import RunReport
+from pipeline.config.types import Label
+from pipeline.encoders import Encodings
+from pipeline.metrics import USUAL_METRIC, Task
+from pipeline.scoring.cross_validation import predictions_of
+from pipeline.scoring.fitted_run import FittedRun
+from pipeline.stages import steps
+from pipeline.stages.best import make_best
+from pipeline.stages.data import write_source
+from pipeline.stages.features import build_features
+from pipeline.stages.final import make_final
+from pipeline.stages.predict import load_run
+from pipeline.stages.train import train_run
+
+FILE = "estimator.json"
+USUAL_MINUTES = 10.0
+
+
+class SavedEstimator(Artifact):
+    """`estimator.json`: a fitted estimator but for its models."""
+
+    WHAT: ClassVar[str] = "a fitted estimator"
+    REMEDY: ClassVar[str] = "Save the estimator again."
+
+    format: Literal[1] = 1
+    estimator: str
+    version: str
+    params: dict[str, Any]
+    names: list[str] | None  # of columns, where a frame was fitted
+    n_features: int
+    recipes: list[ColumnRecipe]
+    classes: list[Label]  # [] for regression
+    classes_dtype: str
+    metric: str
+    cv_score: FiniteOrNone
+    fold_scores: list[FiniteOrNone]
+
+
+class _Tabular(BaseEstimator):  # type: ignore[misc]
+    """What both estimators do: see `TabularRegressor`."""
+
+    def __init__(
+        self,
+        preset: str = "fast",
+        model: str | None = None,
+        minutes: float | None = None,
+        metric: str | None = None,
+        random_state: int | np.random.RandomState | None = 0,
+        *,
+        params: Mapping[str, Any] | None = None,
+        n_folds: int = 5,
+        device: str = "auto",
+        n_workers: int = 0,
+        verbose: bool = False,
+    ) -> None:
+        self.preset = preset
+        self.model = model
+        self.minutes = minutes
+        self.metric = metric
+        self.random_state = random_state
+        self.params = params
+        self.n_folds = n_folds
+        self.device = device
+        self.n_workers = n_workers
+        self.verbose = verbose
+
+    @isolated
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Cross-validate on `X` (rows, columns) and `y`, and keep the fold models, or those refitted on all rows.
+
+        `sample_weight` (rows,) weighs rows in the loss; the scores count all alike but those of weight 0, which take no
+        part.
+        """
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        frame = self._frame(X, is_fit=True)
+        weight = _check_sample_weight(sample_weight, frame, dtype=np.float64, ensure_non_negative=True)
+        is_used = weight > 0.0
+        task, target = self._target(y, is_used)
+        seed = self.random_state
+        if not isinstance(seed, int | np.integer):
+            seed = check_random_state(seed).randint(2**31 - 1)
+        self.metric_ = self.metric or USUAL_METRIC[task]
+        with tempfile.TemporaryDirectory(prefix="tabular-") as folder:
+            workspace = Workspace(Path(folder), "table")
+            try:
+                spec = write_competition(
+                    workspace,
+                    frame[is_used],
+                    target,
+                    task=task,
+                    metric=self.metric_,
+                    is_metric_given=self.metric is not None,
+                    weight=None if sample_weight is None else weight[is_used],
+                    folds=self._folds(task, target) | {"seed": int(seed)},
+                )
+                write_source(workspace, "a DataFrame", is_sample=False)
+                build_features(workspace, spec)
+                store = FeatureStore(workspace, spec)
+                self._keep(store, self._run(store, int(seed)), is_used)
+            except DataError as error:
+                where = error.where.replace(str(workspace.raw / "train.parquet"), "X, y")
+                raise DataError(error.what, where=where, hint=error.hint) from None
+        return self
+
+    def _run(self, store: FeatureStore, seed: int) -> RunFolder:
+        context = steps.fit_context(self.device, self.n_workers)
+        if self.preset == "best":
+            if self.model is not None or self.params:
+                raise SpecError("preset best chooses models and their settings itself", where="model, params")
+            return make_best(store, context, minutes=self.minutes or USUAL_MINUTES).run
+        if self.minutes is not None:
+            raise SpecError("only preset best takes a time", where="minutes", hint='Set preset="best".')
+        settings = {"seed": seed, **(self.params or {})}
+        config = steps.run_configuration(store.workspace, steps.Choice(self.preset, self.model, as_overrides(settings)))
+        run = train_run(store, config, context)
+        if config.final == "refit":
+            make_final(store, config, run, context)
+        return run
+
+    def _keep(self, store: FeatureStore, run: RunFolder, is_used: NDArray[np.bool_]) -> None:
+        report = RunReport.read(run.report)
+        self.cv_score_ = report.cv_score
+        self.fold_scores_ = np.array(report.fold_scores)
+        is_classification = store.spec.task != "regression"
+        oof = predictions_of(files.read_parquet(run.oof), is_classification=is_classification)
+        self.oof_prediction_ = np.full((len(is_used), *oof.shape[1:]), np.nan)
+        self.oof_prediction_[is_used] = oof
+        self._recipes = store.manifest.recipes
+        self._fitted_run = load_run(store, run)
+
+    def _frame(self, X: Any, *, is_fit: bool) -> pd.DataFrame:
+        """`X` as a frame with text as names; its names and number of columns are noted, or compared with `fit`'s."""
+        if hasattr(X, "to_pandas"):
+            X = X.to_pandas()
+        if not isinstance(X, pd.DataFrame):
+            array = validate_data(self, X, reset=is_fit, dtype=None, ensure_all_finite=False)
+            names = [f"x{number}" for number in range(array.shape[1])]
+            return pd.DataFrame(array, columns=names).infer_objects()
+        validate_data(self, X, reset=is_fit, skip_check_array=True)
+        if X.empty:
+            raise DataError(f"there are {X.shape[0]} rows and {X.shape[1]} columns", where="X")
+        return X.rename(columns=str)
+
+    def _target(self, y: ArrayLike, is_used: NDArray[np.bool_]) -> tuple[Task, FloatArray]:
+        raise NotImplementedError
+
+    def _folds(self, task: Task, target: FloatArray) -> dict[str, object]:
+        """As many folds as are asked for, or as the rows of the rarest class allow."""
+        if self.n_folds < 2:
+            raise SpecError(f"n_folds is {self.n_folds}; cross-validation needs 2 or more", where="n_folds")
+        if len(target) < 2:
+            raise DataError("n_samples=1: one row can not be cross-validated", where="X, y")
+        rarest = len(target) if task == "regression" else int(np.unique(target, return_counts=True)[1].min())
+        if task == "binary" and rarest < 2:
+            label = self.classes_[int(np.bincount(target.astype(np.int64)).argmin())]
+            raise DataError(f"the class {label!s} has 1 row; cross-validation needs 2", where="y")
+        if task == "regression" or rarest < 2:
+            return {"kind": "shuffled", "number": min(self.n_folds, len(target))}
+        return {"kind": "stratified", "number": min(self.n_folds, rarest)}
+
+    def _predicted(self, X: ArrayLike) -> FloatArray:
+        check_is_fitted(self)
+        rows = RawTable(Path("X"), raw_frame(self._frame(X, is_fit=False)))
+        typed = type_new_rows(rows, self._recipes)
+        return self._fitted_run.predict(lambda _: typed, Encodings())
+
+    def save(self, folder: str | Path) -> None:
+        """Write the fitted estimator into a folder as JSON, safetensors and npz: nothing that runs code when read."""
+        check_is_fitted(self)
+        path = Path(folder)
+        self._fitted_run.save(path / "run")
+        files.write_npy(path / "oof_prediction.npy", self.oof_prediction_)
+        params = self.get_params()
+        if not isinstance(self.random_state, int):
+            params["random_state"] = None
+        names, classes = getattr(self, "feature_names_in_", None), getattr(self, "classes_", None)
+        SavedEstimator(
+            estimator=type(self).__name__,
+            version=__version__,
+            params=params,
+            names=None if names is None else names.tolist(),
+            n_features=self.n_features_in_,
+            recipes=self._recipes,
+            classes=[] if classes is None else classes.tolist(),
+            classes_dtype="" if classes is None else classes.dtype.str,
+            metric=self.metric_,
+            cv_score=self.cv_score_,
+            fold_scores=self.fold_scores_.tolist(),
+        ).write(path / FILE)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read what `save` wrote. Raises ArtifactError."""
+        path = Path(folder)
+        saved = SavedEstimator.read(path / FILE)
+        if saved.estimator != cls.__name__:
+            raise ArtifactError(f"holds a {saved.estimator}, not a {cls.__name__}", where=str(path / FILE))
+        loaded = cls(**saved.params)
+        if saved.names is not None:
+            loaded.feature_names_in_ = np.array(saved.names, dtype=object)
+        if saved.classes:
+            loaded.classes_ = np.array(saved.classes, dtype=saved.classes_dtype)
+        loaded.n_features_in_, loaded.metric_, loaded._recipes = saved.n_features, saved.metric, saved.recipes
+        loaded.cv_score_ = float("nan") if saved.cv_score is None else saved.cv_score
+        loaded.fold_scores_ = np.array(saved.fold_scores, dtype=np.float64)
+        loaded.oof_prediction_ = files.read_npy(path / "oof_prediction.npy")
+        loaded._fitted_run = FittedRun.load(path / "run")
+        return loaded
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
+        tags.non_deterministic = self.preset == "best"  # it is a matter of time what it trains
+        return tags
+
+
+class TabularRegressor(RegressorMixin, _Tabular):  # type: ignore[misc]
+    """Predict numbers from a table: a preset of the pipeline as a scikit-learn regressor.
+
+    `X` may hold numbers, bools, categories (dtype `category` or text), dates, longer texts and missing values; the
+    dtypes say what a column is, and where they leave it open its values do. `predict` averages the models of the folds.
+
+    Parameters
+    ----------
+    preset : a built-in preset, or the path of a .toml file; "best" makes an ensemble of as much as fits into `minutes`.
+    model : another model than the preset's, such as "ridge", "lightgbm" or "random_forest".
+    minutes : the time that preset "best" may take; 10 when None.
+    metric : what `cv_score_` is and what training looks at, such as "mae"; "rmse" when None. `score` is R2 always.
+    random_state : an int gives the same result again on a CPU; preset "best" takes it for the folds alone.
+    params : parameters of the model, or dotted keys of a run, such as {"lr": 0.01, "features.rare_min_count": 5}.
+    n_folds : folds of the cross-validation; fewer where the rows do not allow as many.
+    device : "auto", "cuda", "mps" or "cpu".
+    n_workers : threads; 0 is one per core.
+    verbose : whether messages and progress go to stderr.
+
+    Attributes
+    ----------
+    oof_prediction_ : (rows,) or (rows, targets) every row predicted by a model that has not seen it;
+        NaN for rows of weight 0.
+    cv_score_, fold_scores_ : the metric of all out-of-fold predictions, and of every fold's.
+    feature_names_in_, n_features_in_, metric_
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from pipeline import TabularRegressor
+    >>> homes = pd.DataFrame({"area": range(40, 140), "town": ["Ames", "Boone"] * 50})
+    >>> price = 1000 * homes["area"] + 9000 * (homes["town"] == "Ames")
+    >>> regressor = TabularRegressor(model="ridge", metric="mae").fit(homes, price)
+    >>> bool(regressor.cv_score_ < 1000)
+    True
+    >>> regressor.predict(pd.DataFrame({"area": [80], "town": ["Ames"]})).round(-3)
+    array([89000.])
+    """
+
+    def _target(self, y: ArrayLike, is_used: NDArray[np.bool_]) -> tuple[Task, FloatArray]:
+        target: FloatArray = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", estimator=self)
+        check_consistent_length(target, is_used)
+        target = target[is_used]
+        return "regression", target[:, 0] if target.ndim == 2 and target.shape[1] == 1 else target
+
+    @isolated
+    def predict(self, X: ArrayLike) -> FloatArray:
+        """(rows,) or (rows, targets) predictions."""
+        return self._predicted(X)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
+    """Predict classes from a table: a preset of the pipeline as a scikit-learn classifier.
+
+    Parameters and attributes are those of `TabularRegressor`; `metric` is "accuracy" when None, `score` is the accuracy
+    always, `oof_prediction_` are probabilities (rows, classes), and `classes_` are the labels in the order of columns.
+    Where the metric wants a threshold other than 0.5, the probabilities are moved so that 0.5 is it.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from pipeline import TabularClassifier
+    >>> flowers = load_iris(as_frame=True)
+    >>> classifier = TabularClassifier(model="logistic").fit(flowers.data, flowers.target_names[flowers.target])
+    >>> bool(classifier.cv_score_ > 0.9)
+    True
+    >>> classifier.predict(flowers.data.head(2))
+    array(['setosa', 'setosa'], dtype='<U10')
+    >>> classifier.predict_proba(flowers.data.head(2)).shape
+    (2, 3)
+    """
+
+    def _target(self, y: ArrayLike, is_used: NDArray[np.bool_]) -> tuple[Task, FloatArray]:
+        labels = column_or_1d(y, warn=True)
+        check_classification_targets(labels)
+        if pd.isna(labels).any():
+            raise DataError("Input y contains NaN: every row needs a class", where="y")
+        check_consistent_length(labels, is_used)
+        self.classes_, codes = np.unique(labels[is_used], return_inverse=True)
+        if len(self.classes_) < 2:
+            raise DataError(f"there is only 1 class, {self.classes_.tolist()[0]!r}", where="y")
+        return "binary" if len(self.classes_) == 2 else "multiclass", codes.astype(np.float64)
+
+    @isolated
+    def predict_proba(self, X: ArrayLike) -> FloatArray:
+        """(rows, classes) probabilities, the columns in the order of `classes_`."""
+        return self._predicted(X)
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """(rows,) the most probable class of each."""
+        codes = self.predict_proba(X).argmax(axis=1)
+        labels: NDArray[Any] = self.classes_[codes]
+        return labels
