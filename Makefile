@@ -86,7 +86,7 @@ check: $(SETUP_DEV) ## run ruff and mypy
 
 docs: $(SETUP_DOCS) ## build the documentation into build/site; warnings and broken links are errors
 	@$(VENV)/bin/python docs/generate.py
-	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 bench: $(SETUP_DEV) ## run the benchmarks against plain PyTorch loops, about ten minutes
 	@$(VENV)/bin/python benchmarks/kfold.py
