@@ -235,14 +235,15 @@ def kernel(
 ) -> None:
     """Final training as a notebook on Kaggle's GPU: pushed, followed, its output checked and submitted."""
     from pipeline.stages import steps
-    from pipeline.stages.kernel import Attached, run_at_kaggle
+    from pipeline.stages.kernel import run_at_kaggle
     from pipeline.stages.submit import submit as submit_file
 
     workspace = Workspace(root, competition)
     config = steps.run_configuration(workspace, steps.Choice(preset, model, overrides or ()))
     store, _ = steps.with_features(workspace)
-    attached = Attached(tuple(wheels or ()), internet)
-    path = run_at_kaggle(store, config, attached, is_push_wanted=push, is_again=again)
+    path = run_at_kaggle(
+        store, config, wheels=tuple(wheels or ()), has_internet=internet, is_push_wanted=push, is_again=again
+    )
     if path is None:
         print(f"bundle: {workspace.kernels}")
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.base import files
@@ -10,10 +9,8 @@ from pipeline.base.errors import DataError, KaggleError
 from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables import read_table
-from pipeline.competition.workspace import Workspace
 from pipeline.config.records import NotebookVersion, Provenance
 from pipeline.config.run import RunConfig
-from pipeline.config.spec import CompetitionSpec
 from pipeline.kaggle.client.session import KaggleSession
 from pipeline.kaggle.notebook.bundle import CODE_FILE, SUBMISSION_FILE, Bundle, make_bundle
 from pipeline.kaggle.notebook.run import State, StateFile, fetch_output, follow, push_once
@@ -25,43 +22,27 @@ WAIT_S = 12 * 3600.0  # Kaggle stops a run after twelve hours
 MAX_SIZE_RATIO = 30  # of a submission to the sample submission, where "0" may stand for 17 digits
 
 
-@dataclass(frozen=True)
-class Attached:
-    """What the notebook gets besides the competition's files: datasets with wheels, and internet access."""
-
-    wheels: tuple[str, ...] = ()
-    has_internet: bool = False
-
-
-def build(workspace: Workspace, spec: CompetitionSpec, config: RunConfig, attached: Attached) -> Bundle:
-    """Write the bundle into `kernels/<competition>/`. Raises SpecError."""
-    bundle = make_bundle(
-        workspace,
-        spec,
-        config,
-        packages=packages_of(config),
-        wheels=attached.wheels,
-        has_internet=attached.has_internet,
-    )
-    path = bundle.write(workspace.kernels)
-    say(f"kernel: {path} ({len(bundle.text) / 1e3:.0f} kB) trains {bundle.run} on Kaggle")
-    return bundle
-
-
 def run_at_kaggle(
     store: FeatureStore,
     config: RunConfig,
-    attached: Attached,
     *,
+    wheels: tuple[str, ...],
+    has_internet: bool,
     is_push_wanted: bool,
-    is_again: bool = False,
+    is_again: bool,
     wait_s: float = WAIT_S,
 ) -> Path | None:
     """Push the bundle, follow its run, fetch and check its output. Returns the submission's path, None without a push.
 
-    Resumes an interrupted call: the same bundle is pushed once. Raises SpecError, KaggleError.
+    `wheels` are datasets (owner/name) with packages that Kaggle lacks. Resumes an interrupted call: the same bundle is
+    pushed once. Raises SpecError, KaggleError.
     """
-    bundle = build(store.workspace, store.spec, config, attached)
+    packages = packages_of(config)
+    bundle = make_bundle(
+        store.workspace, store.spec, config, packages=packages, wheels=wheels, has_internet=has_internet
+    )
+    script = bundle.write(store.workspace.kernels)
+    say(f"kernel: {script} ({len(bundle.text) / 1e3:.0f} kB) trains {bundle.run} on Kaggle")
     reason = why_offline(store.spec, is_sample=store.is_sample, opt_out=None if is_push_wanted else "--no-push")
     if reason is not None:
         say(f"kernel: nothing was pushed: {reason}; by hand: {_by_hand(store)}")
@@ -74,7 +55,7 @@ def run_at_kaggle(
             say(f"kernel: the output of {state.kernel} was already fetched")
             return path
     session = KaggleSession.connect()
-    state = _pushed(session, store, bundle, attached, file, is_again=is_again)
+    state = _pushed(session, store, bundle, file, is_again=is_again)
     follow(session, file, state, wait_s=wait_s)
     max_bytes = MAX_SIZE_RATIO * len(store.sample_submission.to_csv(index=False)) + (1 << 20)
     provenance, content = fetch_output(session, file, state, max_bytes=max_bytes)
@@ -83,15 +64,8 @@ def run_at_kaggle(
     return path
 
 
-def _pushed(
-    session: KaggleSession,
-    store: FeatureStore,
-    bundle: Bundle,
-    attached: Attached,
-    file: StateFile,
-    *,
-    is_again: bool,
-) -> State:
+def _pushed(session: KaggleSession, store: FeatureStore, bundle: Bundle, file: StateFile, *, is_again: bool) -> State:
+    """Push the bundle as a notebook of the session's user, unless Kaggle has it. Raises KaggleError."""
     slug = store.spec.kaggle_slug
     if not session.user:
         raise KaggleError(
@@ -100,7 +74,7 @@ def _pushed(
             hint="Set KAGGLE_USERNAME to your Kaggle username.",
         )
     competition = session.entered_competition(slug)
-    if competition.is_code_only and attached.has_internet:
+    if competition.is_code_only and bundle.metadata["enable_internet"]:
         raise KaggleError(
             "is a code competition, whose notebooks run without internet access",
             kind="code competition",

@@ -116,29 +116,19 @@ class KaggleSession:
 
     def data_files(self, slug: str) -> list[RemoteFile]:
         """Return the files of a competition, or of a dataset if `slug` is `owner/name`."""
-        owner, _, name = slug.rpartition("/")
-        if owner:
-            return self.ask_pages(
-                "the list of files",
-                slug,
-                "list_dataset_files",
-                lambda page: map(RemoteFile.of, page.dataset_files),
-                owner_slug=owner,
-                dataset_slug=name,
-            )
+        is_dataset = "/" in slug
         return self.ask_pages(
             "the list of files",
             slug,
-            "list_data_files",
-            lambda page: map(RemoteFile.of, page.files),
-            competition_name=slug,
+            "list_dataset_files" if is_dataset else "list_data_files",
+            lambda page: map(RemoteFile.of, page.dataset_files if is_dataset else page.files),
+            **_source_fields(slug),
         )
 
     def open_archive(self, slug: str) -> Any:
         """Return the streamed response with all files of a competition or dataset; no retry. The caller closes it."""
-        owner, _, name = slug.rpartition("/")
-        method = "download_dataset" if owner else "download_data_files"
-        fields = {"owner_slug": owner, "dataset_slug": name} if owner else {"competition_name": slug}
+        method = "download_dataset" if "/" in slug else "download_data_files"
+        fields = _source_fields(slug)
         return self.ask("the download", slug, method, lambda response: response, how=calls.write, **fields)
 
     def upload(self, slug: str, path: Path) -> str:
@@ -249,6 +239,12 @@ class KaggleSession:
                 break
             token = next_token
         return items[:max_items]
+
+
+def _source_fields(slug: str) -> dict[str, Any]:
+    """Return a request's fields for a competition, or for the dataset `owner/name`."""
+    owner, _, name = slug.rpartition("/")
+    return {"owner_slug": owner, "dataset_slug": name} if owner else {"competition_name": name}
 
 
 def _upload_target(response: Any) -> tuple[str, str]:

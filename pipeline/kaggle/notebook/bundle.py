@@ -71,7 +71,7 @@ def make_bundle(
     config: RunConfig,
     *,
     packages: Sequence[str] = (),
-    wheels: tuple[str, ...] = (),
+    wheels: Sequence[str] = (),
     has_internet: bool = False,
 ) -> Bundle:
     """Return the bundle of a run whose models need the optional `packages`.
@@ -88,7 +88,7 @@ def make_bundle(
         "internet": has_internet,
     }
     payload = base64.b64encode(_archive(workspace, spec, config)).decode()
-    notebook = _metadata(workspace.competition, spec, wheels=wheels, has_internet=has_internet)
+    notebook = _metadata(workspace.competition, spec, wheels, has_internet)
     template = Path(script.__file__).read_text(encoding="utf-8")
     identity = files.sha256_of_json([template, facts, payload, notebook])
     text = _filled(template, json.dumps({"id": identity, **facts}), payload)
@@ -121,9 +121,7 @@ def _stated_requirements() -> list[str]:
         return []
 
 
-def _metadata(
-    competition: str, spec: CompetitionSpec, *, wheels: tuple[str, ...], has_internet: bool
-) -> dict[str, Any]:
+def _metadata(competition: str, spec: CompetitionSpec, wheels: Sequence[str], has_internet: bool) -> dict[str, Any]:
     """Return `kernel-metadata.json`. Kaggle derives the slug from the title, so the title is derived from the slug."""
     slug = re.sub(r"[^a-z0-9]+", "-", f"final-{competition}".lower())[:MAX_TITLE].strip("-")
     return {
