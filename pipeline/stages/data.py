@@ -1,6 +1,6 @@
 """Stage `data`: get the raw files of a competition from the first place that has them.
 
-Order: `raw/` itself, `PIPELINE_DATA_DIR/<competition>`, Kaggle (a competition or a data set), the built-in sample.
+Order: `raw/` itself, `PIPELINE_DATA_DIR/<competition>`, Kaggle (a competition or a dataset), the built-in sample.
 Writes `raw/` and `source.json`.
 """
 

@@ -84,14 +84,14 @@ def push(session: KaggleSession, metadata: dict[str, Any], text: str) -> tuple[K
         rejected = [f"{kind} {one}" for kind in SOURCES for one in getattr(response, f"invalid_{kind}_sources") or []]
         return KernelVersion(owner, slug, number), rejected
 
-    where = next(iter(metadata["competition_sources"]), metadata["id"])  # it is the competition that has rules
+    where = next(iter(metadata["competition_sources"]), metadata["id"])  # an error about rules concerns the competition
     with _explained(where):
         return session.ask(
             "the push of the notebook",
             where,
             "save_kernel",
             pushed,
-            how=calls.write,
+            is_retried=False,
             slug=metadata["id"],
             new_title=metadata["title"],
             text=text,
@@ -101,7 +101,7 @@ def push(session: KaggleSession, metadata: dict[str, Any], text: str) -> tuple[K
 
 
 def find_pushed(session: KaggleSession, owner: str, slug: str, bundle_id: str) -> KernelVersion | None:
-    """Return the notebook's latest version if its text contains `bundle_id`; None if not, or without a notebook."""
+    """Return the notebook's latest version if its text contains `bundle_id`; None if not or if there is no notebook."""
 
     def found(response: Any) -> KernelVersion | None:
         source = response.blob and response.blob.source
@@ -132,8 +132,7 @@ def status_of(session: KaggleSession, version: KernelVersion) -> RunStatus:
 
     where = str(version)
     with _explained(where):
-        run: RunStatus = session.ask("the run's status", where, "get_kernel_session_status", status, **version.fields)
-        return run
+        return session.ask("the run's status", where, "get_kernel_session_status", status, **version.fields)
 
 
 def output_of(session: KaggleSession, version: KernelVersion, *, is_retried: bool = True) -> KernelOutput:
@@ -150,7 +149,7 @@ def output_of(session: KaggleSession, version: KernelVersion, *, is_retried: boo
             str(version),
             "list_kernel_session_output",
             files,
-            how=calls.read if is_retried else calls.write,
+            is_retried=is_retried,
             **version.fields,
         )
     return KernelOutput(dict(found), log)

@@ -129,7 +129,7 @@ class KaggleSession:
         """Return the streamed response with all files of a competition or dataset; no retry. The caller closes it."""
         method = "download_dataset" if "/" in slug else "download_data_files"
         fields = _source_fields(slug)
-        return self.ask("the download", slug, method, lambda response: response, how=calls.write, **fields)
+        return self.ask("the download", slug, method, lambda response: response, is_retried=False, **fields)
 
     def upload(self, slug: str, path: Path) -> str:
         """Upload a file to Kaggle's storage and return its token. Uses no submission slot; never retried."""
@@ -139,7 +139,7 @@ class KaggleSession:
             slug,
             "start_submission_upload",
             _upload_target,
-            how=calls.write,
+            is_retried=False,
             competition_name=slug,
             file_name=path.name,
             content_length=path.stat().st_size,
@@ -163,7 +163,7 @@ class KaggleSession:
             slug,
             "create_submission",
             _ref_of,
-            how=calls.write,
+            is_retried=False,
             competition_name=slug,
             blob_file_tokens=token,
             submission_description=description,
@@ -176,7 +176,7 @@ class KaggleSession:
             slug,
             "create_code_submission",
             _ref_of,
-            how=calls.write,
+            is_retried=False,
             competition_name=slug,
             kernel_owner=notebook.owner,
             kernel_slug=notebook.slug,
@@ -192,10 +192,10 @@ class KaggleSession:
         method: str,
         convert: Callable[[Any], T],
         *,
-        how: Callable[[str, str, Callable[[], T]], T] = calls.read,
+        is_retried: bool = True,
         **fields: Any,
     ) -> T:
-        """Call the SDK's `method` with a request of `fields`; errors in `convert` count as an unexpected response."""
+        """Call the SDK's `method` with a request of `fields` and convert the response; reads only may be retried."""
         package, api = next((names for word, names in SERVICES.items() if word in method), DEFAULT_SERVICE)
         types = import_module(f"kagglesdk.{package}.types.{api}_service")
         request = getattr(types, f"Api{method.title().replace('_', '')}Request")()
@@ -207,7 +207,7 @@ class KaggleSession:
                 service = getattr(getattr(client, package), f"{api}_client")
                 return convert(getattr(service, method)(request))
 
-        return how(action, where, call)
+        return (calls.read if is_retried else calls.write)(action, where, call)
 
     def ask_pages(
         self,
@@ -217,7 +217,7 @@ class KaggleSession:
         items_of: Callable[[Any], Iterable[T]],
         *,
         max_items: int | None = None,
-        how: Callable[..., Any] = calls.read,
+        is_retried: bool = True,
         **fields: Any,
     ) -> list[T]:
         """Return the items of all pages, or the first `max_items`."""
@@ -230,7 +230,7 @@ class KaggleSession:
                 where,
                 method,
                 lambda response: (list(items_of(response)), response.next_page_token),
-                how=how,
+                is_retried=is_retried,
                 page_token=token,
                 **fields,
             )
