@@ -12,7 +12,6 @@ defaults on the same folds (categories as pandas' own, the folds' mean).
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -29,6 +28,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.config.records import Provenance
 from pipeline.metrics import METRICS
 
 WAIT_S = 0.1  # between looks at whether the process is done and its submission there
@@ -263,7 +263,7 @@ def main() -> None:
         (path,) = set((root / "submissions" / name).glob("best-*.csv"))
         folds = np.load(root / "data" / name / "features" / "folds.npy")
         scores = scored(hard, truth, pd.read_csv(path), folds)
-        nested = json.loads(path.with_suffix(".json").read_text())["nested_score"]
+        nested = Provenance.read(path.with_suffix(".json")).nested_score
         seconds = [f"{took[key]:.1f}" for key in ("wall_s", "cpu_s", "first_s")]
         values = [f"{value:.4f}" for value in (nested, scores["best"], scores["lightgbm"], scores["constant"])]
         shown.add_row(name, hard.metric, *seconds, f"{took['peak_mb']:.0f}", *values)

@@ -28,12 +28,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from pipeline.base.errors import KaggleError
-from pipeline.base.files import read_json
 from pipeline.competition.workspace import Workspace
 from pipeline.kaggle.client import calls
 from pipeline.kaggle.client.download import download_files
 from pipeline.kaggle.client.session import KaggleSession
 from pipeline.kaggle.ledger import Ledger
+from pipeline.kaggle.notebook.run import State
 from pipeline.kaggle.upload import SubmissionFile, send_once
 from tests.conftest import SPEC, TINY, Toy, toy_tables
 from tests.kaggle.conftest import SAME_RUN, FakeClock, offer_toy, run_notebooks
@@ -238,7 +238,7 @@ def on_disk(toy: Toy) -> str:
             ", ".join(f"ledger: {entry.status}" for entry in Ledger(toy.workspace.ledger).entries()) or "ledger: empty"
         )
     if found := list(toy.workspace.kernels.glob("state-*.json")):
-        return f"notebook: {read_json(found[0])['status']}"
+        return f"notebook: {State.read(found[0]).status}"
     if (toy.workspace.folder / "download" / "archive.part").exists():
         return "a part"
     return "raw/ complete" if toy.workspace.source.exists() else "nothing"

@@ -121,11 +121,6 @@ def _read(path: Path, read: Callable[[Path], Any]) -> Any:
         ) from error
 
 
-def read_json(path: Path) -> Any:
-    """Parse a JSON artifact. Raises ArtifactError."""
-    return _read(path, lambda p: json.loads(p.read_text(encoding="utf-8")))
-
-
 def read_parquet(path: Path) -> pd.DataFrame:
     """Read a parquet artifact. Raises ArtifactError."""
     import pandas as pd

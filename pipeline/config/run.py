@@ -11,12 +11,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from pipeline.base.errors import SpecError, did_you_mean
 from pipeline.config.presets import preset_names
 from pipeline.config.spec import Scope, TargetTransform
-from pipeline.config.table import Table, read_toml
+from pipeline.config.table import Table, read_toml, validated
 
 FinalStrategy = Literal["average", "refit"]
 ClassWeights = Literal["none", "balanced"] | dict[str, float]
@@ -152,14 +152,29 @@ def read_preset(preset: str) -> tuple[dict[str, Any], str]:
     Raises SpecError.
     """
     if preset.endswith(".json"):
-        raw: dict[str, Any] = json.loads(Path(preset).read_text(encoding="utf-8"))["config"]
-        return raw, preset
+        return _saved_config(Path(preset)).model_dump(), preset
     if preset.endswith(".toml"):
         return {**read_toml(Path(preset)), "preset": Path(preset).stem}, preset
     if preset not in preset_names():
         raise SpecError(f"unknown preset {preset!r}", hint=did_you_mean(preset, preset_names()))
     text = resources.files("pipeline.config.presets").joinpath(f"{preset}.toml").read_text("utf-8")
     return {**tomllib.loads(text), "preset": preset}, f"preset {preset}"
+
+
+class _Saved(BaseModel):
+    """Any JSON file that holds a run's configuration: a `best.json`, a report, a submission's provenance."""
+
+    config: RunConfig
+
+
+def _saved_config(path: Path) -> RunConfig:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except ValueError as error:
+        raise SpecError(f"is not a complete JSON file: {error}", where=str(path)) from error
+    return validated(_Saved, raw, where=str(path)).config
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:

@@ -74,6 +74,8 @@ def run_configuration(workspace: Workspace, choice: Choice) -> RunConfig:
         say(f"preset: {'what tune found' if is_current else f'{DEFAULT_PRESET} (nothing is tuned yet)'}")
     if preset == "tuned" and not best.exists():
         raise SpecError("nothing is tuned yet", where=str(best), hint="`make tune` first, or PRESET=fast.")
+    if preset == "tuned":
+        TuningResult.read(best)
     return load_run_config(str(best) if preset == "tuned" else preset, model=choice.model, overrides=choice.overrides)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from pipeline.competition.workspace import Workspace
 
 FRAME = pd.DataFrame({"Id": [1, 2], "text": ["a,b", 'say "ü"'], "number": [0.1, np.nan]})
 WRITERS: dict[str, tuple[Callable[[Path, Any], None], Callable[[Path], Any], Any]] = {
-    "json": (files.write_json, files.read_json, {"ü": [1, 0.1, None]}),
+    "json": (files.write_json, lambda path: json.loads(path.read_text(encoding="utf-8")), {"ü": [1, 0.1, None]}),
     "parquet": (files.write_parquet, files.read_parquet, FRAME),
     "npy": (files.write_npy, files.read_npy, np.arange(6).reshape(2, 3)),
     "safetensors": (files.write_tensors, files.read_tensors, {"w": np.eye(2, dtype=np.float32).T}),
@@ -62,7 +63,7 @@ def test_a_float_survives_csv_and_json_to_the_last_bit(tmp_path: Path) -> None:
     back = pd.read_csv(tmp_path / "s.csv")["y"].to_numpy()
     np.testing.assert_array_equal(back, values)
     files.write_json(tmp_path / "s.json", values.tolist())
-    assert files.read_json(tmp_path / "s.json") == values.tolist()
+    assert json.loads((tmp_path / "s.json").read_text()) == values.tolist()
 
 
 @pytest.mark.parametrize("error", [RuntimeError("stop"), KeyboardInterrupt()])
@@ -164,7 +165,7 @@ def test_json_has_no_nan(tmp_path: Path, value: Any) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-READERS = [kind for kind in WRITERS if kind != "csv"]
+READERS = [kind for kind in WRITERS if kind not in ("csv", "json")]
 
 
 @pytest.mark.parametrize("kind", READERS)

@@ -49,6 +49,7 @@ from pipeline.config.run_report import (
 )
 from pipeline.encoders import fit_encoder
 from pipeline.encoders.target import TargetScaler
+from pipeline.kaggle.client.partial_file import PartialFileMarker
 from pipeline.kaggle.notebook.run import OutputManifest, State
 from pipeline.models.arrays.model import StoredArrayModel
 from pipeline.models.networks.columns import Columns
@@ -202,6 +203,7 @@ ARTIFACTS: list[Artifact] = [
     StoredArrayModel(**FITTED, params={"alpha": 1.0}, n_classes=0),
     StoredNetworks[MLP](**FITTED, network=MLP(2, (8, 4), 1, numbers=NumberEmbedding("plr", 1)), columns=COLUMNS),
     StoredNetworks[ConvNet](**FITTED, network=ConvNet(4, 4, (2, 3), 5, 1), columns=COLUMNS),
+    PartialFileMarker(validator='"etag"', bytes=None),
     State(bundle="b", status="pushed", owner="ada", slug="final", version=1),
     OutputManifest(bundle="b", files={"submission.csv": FILE}, provenance=PROVENANCE, elapsed_s=1.0),
 ]

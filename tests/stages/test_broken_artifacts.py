@@ -92,3 +92,29 @@ def test_a_broken_result_of_tuning_is_not_used(toy: Toy) -> None:
     trained = toy.run("train", *TINY)
     assert trained.exit_code == 0, trained.output
     assert "it is not used" in " ".join(trained.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read"),
+        ("{", "is not a complete JSON file"),
+        ("{}", "missing key 'config'"),
+        ('{"config": {"preset": "mine"}}', "missing key 'model'"),
+    ],
+)
+def test_a_broken_saved_preset_is_refused(toy: Toy, tmp_path: Path, content: str | None, words: str) -> None:
+    path = tmp_path / "mine.json"
+    if content is not None:
+        path.write_text(content)
+    refused = toy.run("train", "--preset", str(path))
+    assert refused.exit_code == 2
+    assert words in " ".join(refused.stderr.split())
+
+
+def test_the_configuration_of_a_report_can_be_trained_again(toy: Toy) -> None:
+    assert toy.run("train", *TINY).exit_code == 0
+    run = toy.only_run()
+    again = toy.run("train", "--preset", str(run.report), "--workers", "1")
+    assert again.exit_code == 0, again.output
+    assert f"{run.name} is finished" in " ".join(again.stderr.split())

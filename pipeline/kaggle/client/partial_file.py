@@ -5,15 +5,14 @@ Handles HTTP headers and files; never touches the network.
 
 from __future__ import annotations
 
-import json
 import shutil
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from pipeline.base import files
+from pipeline.config.artifact import Artifact
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,16 @@ class Remote:
         )
 
 
+class PartialFileMarker(Artifact):
+    """`archive.json`: the version that the bytes belong to."""
+
+    WHAT: ClassVar[str] = "a marker of an unfinished download"
+
+    format: Literal[1] = 1
+    validator: str
+    bytes: int | None  # of the complete file
+
+
 class PartialFile:
     """An unfinished download: its bytes, and a JSON file with the version they belong to."""
 
@@ -52,11 +61,10 @@ class PartialFile:
 
     def validator(self) -> str:
         """Return the ETag or date of the version the bytes belong to; "" if the download cannot be resumed."""
-        try:
-            record = json.loads(self.marker.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        if not self.n_bytes:
             return ""
-        return str(record.get("validator", "")) if self.n_bytes else ""
+        marker = PartialFileMarker.read_or_none(self.marker, otherwise="the download begins again")
+        return "" if marker is None else marker.validator
 
     def can_resume(self, remote: Remote) -> bool:
         """Return whether the bytes belong to exactly this version and the rest can be requested."""
@@ -65,7 +73,7 @@ class PartialFile:
     def begin(self, remote: Remote) -> None:
         """Discard the bytes and start a download of `remote`."""
         self.file.unlink(missing_ok=True)
-        files.write_json(self.marker, {"validator": remote.validator, "bytes": remote.n_bytes})
+        PartialFileMarker(validator=remote.validator, bytes=remote.n_bytes).write(self.marker)
         self.was_resumed = False
 
     def delete(self) -> None:
