@@ -258,5 +258,5 @@ download_files(KaggleSession.connect(), "toy", Path({str(place)!r}) / "files", p
 
 @pytest.mark.usefixtures("kaggle")
 def test_404_of_a_dataset_says_so(place: Path) -> None:
-    with pytest.raises(KaggleError, match="found nothing"):
+    with pytest.raises(KaggleError, match="found no 'ada/misspelled'"):
         download(place, "ada/misspelled")

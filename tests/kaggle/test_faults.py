@@ -139,7 +139,7 @@ def test_a_write_is_never_repeated(
 
 
 @pytest.mark.parametrize(
-    ("variable", "words"), [("", "cannot be reached"), ("http_proxy", "the proxy blocked the login")]
+    ("variable", "words"), [("", "cannot be reached"), ("http_proxy", "the proxy blocked the request when logging in")]
 )
 def test_no_network_and_a_dead_proxy_are_told_apart(
     kaggle: KaggleServer, empty: Toy, monkeypatch: pytest.MonkeyPatch, variable: str, words: str

@@ -300,7 +300,7 @@ def test_sample_data_is_marked_everywhere_and_never_uploaded(tmp_path: Path, mon
     monkeypatch.setenv("KAGGLE_API_TOKEN", "not-a-real-token")
     result = toy.submit()
     assert "SAMPLE DATA" in result.stdout
-    assert "this is SAMPLE DATA, which Kaggle never gets" in result.stderr
+    assert "this is SAMPLE DATA, which is never sent to Kaggle" in result.stderr
     assert all("SAMPLE DATA" in line for line in result.stderr.splitlines() if line.startswith("train: "))
     assert "not-a-real-token" not in result.output
     assert RunReport.read(toy.only_run().report).is_sample is True

@@ -98,7 +98,7 @@ def _attempt(session: KaggleSession, slug: str, part: PartialFile, update: Any) 
         response = _get(slug, part.remote, part)
     with contextlib.closing(response):
         if is_html(response) or _is_message(response):
-            raise explain(ValueError("not a file"), response, action="the download", slug=slug)
+            raise explain(ValueError("not a file"), response, action="downloading the files", slug=slug)
         if response.status_code == 206:
             part.was_resumed = True
         else:
@@ -123,7 +123,7 @@ def _get(slug: str, remote: Remote, part: PartialFile) -> Any:
     if n_bytes and validator:
         headers |= {"Range": f"bytes={n_bytes}-", "If-Range": validator}
     response = calls.write(
-        "the download",
+        "downloading the files",
         slug,
         lambda: requests.get(remote.url, headers=headers, stream=True, timeout=calls.timeouts()),
     )
@@ -137,7 +137,7 @@ def _get(slug: str, remote: Remote, part: PartialFile) -> Any:
         if status < 400 or status == 416:  # another range than requested, or the file there is shorter than this part
             part.file.unlink(missing_ok=True)
             raise KaggleError(f"cannot resume the download ({status} {span})", kind=EXPIRED, where=slug)
-        raise explain_status(response, action="the download", slug=slug, is_storage=True)
+        raise explain_status(response, action="downloading the files", slug=slug, is_storage=True)
 
 
 def _append(response: Any, slug: str, part: PartialFile, remote: Remote, update: Any) -> None:
@@ -169,7 +169,7 @@ def _blocks(response: Any, slug: str) -> Iterator[bytes]:
         while block := response.raw.read1(BLOCK, decode_content=decode):
             yield block
     except (HTTPError, OSError, ValueError) as error:
-        raise explain(error, None, action="the download", slug=slug) from error
+        raise explain(error, None, action="downloading the files", slug=slug) from error
 
 
 def _unfinished(error: KaggleError, part: PartialFile) -> KaggleError:

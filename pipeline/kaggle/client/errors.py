@@ -25,7 +25,10 @@ DOCTOR_HINT = "`python -m pipeline doctor` shows which credentials are used."
 
 
 def explain(error: BaseException, response: Any, *, action: str, slug: str) -> KaggleError:
-    """Return the KaggleError for what `action` raised; `response` is the last HTTP response, or None."""
+    """Return the KaggleError for an error raised when `action`, e.g. "logging in".
+
+    `response` is the last HTTP response, or None.
+    """
     if isinstance(error, KaggleError):
         return error
     own_response = getattr(error, "response", None)
@@ -40,7 +43,7 @@ def explain(error: BaseException, response: Any, *, action: str, slug: str) -> K
     if response is not None and is_html(response):
         return _maintenance(action)
     return KaggleError(
-        f"sent an unexpected response to {action} ({type(error).__name__}: {_short(str(error))})",
+        f"sent an unexpected response when {action} ({type(error).__name__}: {_short(str(error))})",
         kind="bad response",
         hint="Try again later; if it keeps happening, try a newer client: `pip install -U kaggle`.",
     )
@@ -58,7 +61,7 @@ def explain_status(
     quote = f' Kaggle says: "{_short(message)}"' if message and "for url" not in message else ""
     if status in EXPIRED_STATUS and (is_storage or response.history):  # a redirect leads to the storage
         return KaggleError(
-            f"the storage refused {action} ({status})",
+            f"the storage refused access ({status}) when {action}",
             kind=EXPIRED,
             where=slug,
             hint="Run the same command again; it asks for a new address.",
@@ -69,13 +72,13 @@ def explain_status(
         return _forbidden(action, slug, message, quote)
     if status == 404:
         return KaggleError(
-            f"found nothing for {action} of {slug!r} (404).{quote}",
+            f"found no {slug!r} when {action} (404).{quote}",
             kind="not found",
             hint=f"Check the spelling against the URL: {COMPETITION_URL.format(slug='<slug>')}",
         )
     if status == 429:
         return KaggleError(
-            f"received too many requests (429) for {action}.{quote}",
+            f"received too many requests (429) when {action}.{quote}",
             kind="rate limit",
             hint="Wait a few minutes and run the same command again.",
             retry_after_s=_retry_after(response),
@@ -84,14 +87,16 @@ def explain_status(
         if is_html(response):
             return _maintenance(action, _retry_after(response))
         return KaggleError(
-            f"failed at {action} ({status}).{quote}",
+            f"failed when {action} ({status}).{quote}",
             kind="server",
             hint="The problem is on Kaggle's side (https://status.kaggle.com): run the same command again later.",
             retry_after_s=_retry_after(response),
         )
     if re.search(r"allowance|daily limit|submission limit|maximum number of submissions", message, re.IGNORECASE):
         return KaggleError(f"accepts no more submissions today.{quote}", kind="daily limit", hint=DAILY_LIMIT_HINT)
-    return KaggleError(f"refused {action} ({status}).{quote}", kind="refused", hint=_competition_hint(slug))
+    return KaggleError(
+        f"refused the request ({status}) when {action}.{quote}", kind="refused", hint=_competition_hint(slug)
+    )
 
 
 def check_storage(response: Any, *, action: str, slug: str) -> None:
@@ -149,19 +154,21 @@ def _connection_error(error: BaseException, action: str) -> KaggleError | None:
     names = requests.exceptions
     if isinstance(error, names.ProxyError):
         return KaggleError(
-            f"the proxy blocked {action}", kind="proxy", hint="Check https_proxy, http_proxy and no_proxy."
+            f"the proxy blocked the request when {action}",
+            kind="proxy",
+            hint="Check https_proxy, http_proxy and no_proxy.",
         )
     if isinstance(error, names.SSLError):
-        return KaggleError(f"certificate verification failed for {action}", kind="certificate", hint=NETWORK_HINT)
+        return KaggleError(f"certificate verification failed when {action}", kind="certificate", hint=NETWORK_HINT)
     text = str(error)
     if isinstance(error, names.Timeout | urllib3.exceptions.TimeoutError) or "timed out" in text.lower():
-        return KaggleError(f"{action} timed out", kind="timeout", hint=NETWORK_HINT)
+        return KaggleError(f"timed out when {action}", kind="timeout", hint=NETWORK_HINT)
     if isinstance(error, names.ConnectionError) and re.search(NEVER_CONNECTED, text):
-        return KaggleError(f"cannot be reached for {action}", kind="no network", hint=NETWORK_HINT)
+        return KaggleError(f"cannot be reached when {action}", kind="no network", hint=NETWORK_HINT)
     dropped = (names.ConnectionError, names.ChunkedEncodingError, names.ContentDecodingError)
     if isinstance(error, (*dropped, urllib3.exceptions.HTTPError, ConnectionError)):
         return KaggleError(
-            f"the connection was dropped during {action}", kind="dropped", hint="Run the same command again."
+            f"the connection was dropped when {action}", kind="dropped", hint="Run the same command again."
         )
     return None
 
@@ -169,7 +176,7 @@ def _connection_error(error: BaseException, action: str) -> KaggleError | None:
 def _unauthorized(action: str, quote: str) -> KaggleError:
     warnings = " ".join(f"{warning[0].upper()}{warning[1:]}." for warning in credential_warnings())
     return KaggleError(
-        f"does not accept the credentials from {find_credentials()} for {action} (401).{quote}",
+        f"does not accept the credentials from {find_credentials()} when {action} (401).{quote}",
         kind="unauthorized",
         hint=f"{warnings} Create a new token at {SETTINGS_URL}; {DOCTOR_HINT}".strip(),
     )
@@ -196,7 +203,7 @@ def _forbidden(action: str, slug: str, message: str, quote: str) -> KaggleError:
 
 def _maintenance(action: str, retry_after_s: float | None = None) -> KaggleError:
     return KaggleError(
-        f"sent a web page in response to {action}: either maintenance or a login page of your network",
+        f"sent a web page when {action}: either maintenance or a login page of your network",
         kind="maintenance",
         hint="Try again later (https://status.kaggle.com), or open any page in the browser to log in to the network.",
         retry_after_s=retry_after_s,

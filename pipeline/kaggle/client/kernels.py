@@ -87,7 +87,7 @@ def push(session: KaggleSession, metadata: dict[str, Any], text: str) -> tuple[K
     where = next(iter(metadata["competition_sources"]), metadata["id"])  # an error about rules concerns the competition
     with _explained(where):
         return session.ask(
-            "the push of the notebook",
+            "pushing the notebook",
             where,
             "save_kernel",
             pushed,
@@ -111,7 +111,7 @@ def find_pushed(session: KaggleSession, owner: str, slug: str, bundle_id: str) -
     where = f"{owner}/{slug}"
     try:
         with _explained(where):
-            return session.ask("the notebook", where, "get_kernel", found, user_name=owner, kernel_slug=slug)
+            return session.ask("reading the notebook", where, "get_kernel", found, user_name=owner, kernel_slug=slug)
     except KaggleError as error:
         if error.kind in MISSING:
             return None
@@ -132,7 +132,7 @@ def status_of(session: KaggleSession, version: KernelVersion) -> RunStatus:
 
     where = str(version)
     with _explained(where):
-        return session.ask("the run's status", where, "get_kernel_session_status", status, **version.fields)
+        return session.ask("reading the run's status", where, "get_kernel_session_status", status, **version.fields)
 
 
 def output_of(session: KaggleSession, version: KernelVersion, *, is_retried: bool = True) -> KernelOutput:
@@ -145,7 +145,7 @@ def output_of(session: KaggleSession, version: KernelVersion, *, is_retried: boo
 
     with _explained(str(version)):
         found = session.ask_pages(
-            "the run's output",
+            "reading the run's output",
             str(version),
             "list_kernel_session_output",
             files,
@@ -157,7 +157,7 @@ def output_of(session: KaggleSession, version: KernelVersion, *, is_retried: boo
 
 def fetch(url: str, version: KernelVersion, *, max_bytes: int) -> bytes:
     """Return the content of an output file. Raises KaggleError, of kind EXPIRED if its signed URL has expired."""
-    action = "the download of the output"
+    action = "downloading the output"
 
     def get() -> bytes:
         import requests

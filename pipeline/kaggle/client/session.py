@@ -63,7 +63,7 @@ class KaggleSession:
             api.authenticate()
             return api
 
-        api = calls.read("the login", "", log_in)
+        api = calls.read("logging in", "", log_in)
         method = str(api.config_values.get("auth_method", ""))
         _refuse_stale_token(method)
         return cls(api, str(api.config_values.get("username", "")), method)
@@ -76,7 +76,7 @@ class KaggleSession:
 
     def competition(self, slug: str) -> Competition:
         """Return the competition as this user sees it."""
-        return self.ask("the competition", slug, "get_competition", Competition.of, competition_name=slug)
+        return self.ask("reading the competition", slug, "get_competition", Competition.of, competition_name=slug)
 
     def entered_competition(self, slug: str) -> Competition:
         """Return the competition, or raise KaggleError if the user has not accepted its rules."""
@@ -87,16 +87,18 @@ class KaggleSession:
 
     def limits(self, slug: str) -> Limits:
         """Return how many submissions are left."""
-        return self.ask("the submission limits", slug, "get_submission_limits", Limits.of, competition_name=slug)
+        return self.ask(
+            "reading the submission limits", slug, "get_submission_limits", Limits.of, competition_name=slug
+        )
 
     def submission(self, slug: str, ref: int) -> SubmissionStatus:
         """Return one submission by its ref."""
-        return self.ask(f"submission {ref}", slug, "get_submission", SubmissionStatus.of, ref=ref)
+        return self.ask(f"reading submission {ref}", slug, "get_submission", SubmissionStatus.of, ref=ref)
 
     def submissions(self, slug: str) -> list[SubmissionStatus]:
         """Return all submissions of the user's team, newest first."""
         return self.ask_pages(
-            "the list of submissions",
+            "listing the submissions",
             slug,
             "list_submissions",
             lambda page: map(SubmissionStatus.of, page.submissions),
@@ -106,7 +108,7 @@ class KaggleSession:
     def leaderboard(self, slug: str, n_rows: int) -> list[LeaderboardRow]:
         """Return the first rows of the public leaderboard, best first."""
         return self.ask_pages(
-            "the leaderboard",
+            "reading the leaderboard",
             slug,
             "get_leaderboard",
             lambda page: map(LeaderboardRow.of, page.submissions),
@@ -118,7 +120,7 @@ class KaggleSession:
         """Return the files of a competition, or of a dataset if `slug` is `owner/name`."""
         is_dataset = "/" in slug
         return self.ask_pages(
-            "the list of files",
+            "listing the files",
             slug,
             "list_dataset_files" if is_dataset else "list_data_files",
             lambda page: map(RemoteFile.of, page.dataset_files if is_dataset else page.files),
@@ -129,11 +131,11 @@ class KaggleSession:
         """Return the streamed response with all files of a competition or dataset; no retry. The caller closes it."""
         method = "download_dataset" if "/" in slug else "download_data_files"
         fields = _source_fields(slug)
-        return self.ask("the download", slug, method, lambda response: response, is_retried=False, **fields)
+        return self.ask("downloading the files", slug, method, lambda response: response, is_retried=False, **fields)
 
     def upload(self, slug: str, path: Path) -> str:
         """Upload a file to Kaggle's storage and return its token. Uses no submission slot; never retried."""
-        action = "the upload"
+        action = "uploading the file"
         url, token = self.ask(
             action,
             slug,
@@ -159,7 +161,7 @@ class KaggleSession:
     def create_submission(self, slug: str, token: str, description: str) -> int:
         """Submit an uploaded file, which uses a submission slot. Returns the ref; never retried."""
         return self.ask(
-            "the submission",
+            "submitting",
             slug,
             "create_submission",
             _ref_of,
@@ -172,7 +174,7 @@ class KaggleSession:
     def create_code_submission(self, slug: str, notebook: NotebookVersion, description: str) -> int:
         """Submit a notebook's output to a code competition, which uses a slot. Returns the ref; never retried."""
         return self.ask(
-            "the submission",
+            "submitting",
             slug,
             "create_code_submission",
             _ref_of,
