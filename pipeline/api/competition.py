@@ -20,7 +20,7 @@ from pipeline.base import files
 from pipeline.base.arrays import FloatArray
 from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
-from pipeline.competition.tables import RawTable, read_raw, read_table
+from pipeline.competition.tables.reading import RawTable, read_raw, read_table
 from pipeline.competition.workspace import RunFolder, Workspace
 from pipeline.config.records import Provenance
 from pipeline.config.run_report import RunReport

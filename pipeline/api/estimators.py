@@ -25,7 +25,8 @@ from pipeline.base import files
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import ArtifactError, DataError, SpecError
 from pipeline.competition.store import FeatureStore
-from pipeline.competition.tables import ColumnRecipe, RawTable, type_new_rows
+from pipeline.competition.tables.reading import RawTable
+from pipeline.competition.tables.typed import ColumnRecipe, type_new_rows
 from pipeline.competition.workspace import RunFolder, Workspace
 from pipeline.config.artifact import Artifact, FiniteOrNone
 from pipeline.config.run_report import RunReport

@@ -18,8 +18,7 @@ from pipeline.base.errors import DataError
 from pipeline.competition.draft.files import DraftFiles
 from pipeline.competition.draft.roles import guess_roles
 from pipeline.competition.draft.task import guess_transform
-from pipeline.competition.tables import RawTable
-from pipeline.competition.tables.reading import as_written, is_text
+from pipeline.competition.tables.reading import RawTable, as_written, is_text
 from pipeline.competition.workspace import Workspace
 from pipeline.config.spec import Columns, CompetitionSpec, Folds
 from pipeline.metrics import Task

@@ -23,7 +23,7 @@ from pipeline.competition.feature_function import apply_feature_function
 from pipeline.competition.folds import FoldArray, Split, assign_folds, sample_rows, splits_of
 from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.problem import Problem
-from pipeline.competition.tables import load_tables
+from pipeline.competition.tables.loading import load_tables
 from pipeline.competition.workspace import RunFolder, Workspace
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import RunReport

@@ -11,7 +11,8 @@ from pipeline.base.progress import say
 from pipeline.competition.folds import NEVER_VALIDATED, assign_folds
 from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.store import SAMPLE_MARK
-from pipeline.competition.tables import find_raw, load_tables, read_table
+from pipeline.competition.tables.loading import load_tables
+from pipeline.competition.tables.reading import find_raw, read_table
 from pipeline.competition.workspace import Workspace
 from pipeline.config.records import RawSource
 from pipeline.config.spec import CompetitionSpec

@@ -7,7 +7,7 @@ import re
 from pipeline.base import files
 from pipeline.base.errors import SpecError
 from pipeline.base.progress import say
-from pipeline.competition.draft import draft_spec
+from pipeline.competition.draft.spec_text import draft_spec
 from pipeline.competition.workspace import Workspace
 from pipeline.config.spec import load_spec
 

@@ -8,7 +8,7 @@ from pipeline.base import files
 from pipeline.base.errors import DataError, KaggleError
 from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
-from pipeline.competition.tables import read_table
+from pipeline.competition.tables.reading import read_table
 from pipeline.config.records import NotebookVersion, Provenance
 from pipeline.config.run import RunConfig
 from pipeline.kaggle.client.session import KaggleSession

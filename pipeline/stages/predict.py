@@ -9,7 +9,8 @@ import pandas as pd
 from pipeline.base import files
 from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
-from pipeline.competition.tables import RawTable, new_rows, read_raw
+from pipeline.competition.tables.loading import new_rows
+from pipeline.competition.tables.reading import RawTable, read_raw
 from pipeline.competition.workspace import RunFolder, part_folder
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import RunReport

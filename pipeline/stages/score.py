@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.base.errors import DataError
 from pipeline.competition.store import FeatureStore
-from pipeline.competition.tables import read_table
+from pipeline.competition.tables.reading import read_table
 from pipeline.kaggle.submission import check_submission
 
 

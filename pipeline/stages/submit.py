@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.base import files
 from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
-from pipeline.competition.tables import read_table
+from pipeline.competition.tables.reading import read_table
 from pipeline.config.records import Provenance
 from pipeline.kaggle.client.session import KaggleSession
 from pipeline.kaggle.client.urls import COMPETITION_URL

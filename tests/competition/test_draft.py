@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from pipeline.base.errors import DataError, PipelineError, SpecError
-from pipeline.competition.draft import draft_spec
+from pipeline.competition.draft.spec_text import draft_spec
 from pipeline.competition.idx_images import idx_tables
-from pipeline.competition.tables import CompetitionTables, load_tables
+from pipeline.competition.tables.loading import CompetitionTables, load_tables
 from pipeline.config.spec import CompetitionSpec
 
 Columns = Mapping[str, Sequence[object]]

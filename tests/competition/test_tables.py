@@ -20,16 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.base.errors import DataError, SpecError
-from pipeline.competition.tables import (
-    ColumnRecipe,
-    CompetitionTables,
-    find_raw,
-    load_tables,
-    new_rows,
-    read_raw,
-    read_table,
-    type_new_rows,
-)
+from pipeline.competition.tables.loading import CompetitionTables, load_tables, new_rows
+from pipeline.competition.tables.reading import find_raw, read_raw, read_table
+from pipeline.competition.tables.typed import ColumnRecipe, type_new_rows
 from pipeline.config.spec import CompetitionSpec
 
 Columns = Mapping[str, Sequence[object]]

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.base.errors import ArtifactError
 from pipeline.competition.manifest import FeatureManifest
-from pipeline.competition.tables import ColumnRecipe
+from pipeline.competition.tables.typed import ColumnRecipe
 from pipeline.config.artifact import Artifact
 from pipeline.config.records import (
     CheckpointMark,

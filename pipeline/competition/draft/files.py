@@ -12,8 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.base.errors import DataError, did_you_mean
-from pipeline.competition.tables import RawTable, read_raw
-from pipeline.competition.tables.reading import as_written
+from pipeline.competition.tables.reading import RawTable, as_written, read_raw
 
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
 USUAL_STEMS = {  # file -> stems that settle it, then the pattern that makes a candidate
