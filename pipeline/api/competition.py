@@ -80,11 +80,24 @@ class Run:
 
 @dataclass(frozen=True)
 class Submission:
-    """A checked submission file; `path` with the suffix .json says how it was made."""
+    """A checked submission file."""
 
     path: Path
-    cv_score: float
-    nested_score: float | None  # of preset best: the ensemble's score with weights chosen on other rows
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """How it was made: run, configuration, scores, versions, hashes."""
+        return Provenance.read(self.path.with_suffix(".json"))
+
+    @property
+    def cv_score(self) -> float:
+        """The run's `cv_score`."""
+        return self.provenance.cv_score
+
+    @property
+    def nested_score(self) -> float | None:
+        """Of preset "best": the ensemble's score with weights that were chosen on other rows."""
+        return self.provenance.nested_score
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -241,7 +254,6 @@ class Competition:
     ) -> tuple[FeatureStore, Submission, bool]:
         choice = steps.Choice(preset, model, as_overrides(overrides))
         store, path, is_interrupted = steps.finish(self.workspace, choice, self._context(), minutes=minutes)
-        record = Provenance.read(path.with_suffix(".json"))
         if is_interrupted:
             say(f"interrupted; {path} is the best so far")
-        return store, Submission(path, record.cv_score, record.nested_score), is_interrupted
+        return store, Submission(path), is_interrupted
