@@ -1,4 +1,4 @@
-"""Three interleaved spiral arms in the plane, as a three-class competition of two columns.
+"""Three interleaved spiral arms in the plane, as a three-class competition with two columns.
 
 Must not know: Kaggle, specs, files, or that other samples exist.
 """
@@ -12,9 +12,9 @@ from pipeline.competition.samples.splitting import split_by_class
 
 ARMS = ("a", "b", "c")
 POINTS_PER_ARM = 500
-TEST_POINTS_PER_ARM = 75
+N_TEST = 225
 TURN = 4.0  # radians an arm winds from the centre to its end
-ANGLE_NOISE = 0.12  # radians: two arms at one radius are 2 pi / 3 apart
+ANGLE_NOISE = 0.12  # radians: at equal radius two arms are 2 pi / 3 apart
 SEED = 20160902
 
 
@@ -32,8 +32,8 @@ def make_points(seed: int = SEED, *, noise: float = ANGLE_NOISE) -> pd.DataFrame
 
 
 def make_spiral_tables() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return (train, labelled test): 1,275 and 225 rows, stratified by arm, in a shuffled order.
+    """Return (train, labelled test): 1,275 and 225 rows, stratified by arm, shuffled.
 
-    With 225 of the train rows held out to validate, the parts are 70, 15 and 15 per cent.
+    With another 225 train rows held out for validation, the split is 70 / 15 / 15 per cent.
     """
-    return split_by_class(make_points(), "arm", n_test_by_class=TEST_POINTS_PER_ARM, seed=SEED)
+    return split_by_class(make_points(), "arm", n_test=N_TEST, seed=SEED)
