@@ -1,6 +1,6 @@
-"""An ensemble of finished runs as a run of its own: their predictions averaged, a configuration of parts, a report.
+"""An ensemble of finished runs as a run of its own: averaged predictions, a configuration of parts, a report.
 
-Knows runs' files and how ensembles are chosen; knows nothing of plans, or of how the members came to be.
+Knows the files of runs and how ensembles are chosen; must not know plans or how the members were trained.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from pipeline.scoring.data_check import known_trust
 from pipeline.scoring.ensembling import SMALLEST_WEIGHT, Choice, blend, choose_ensemble
 
 BEST = "best"  # preset name of the ensemble
-ENSEMBLE = "ensemble"  # stands where other runs name their model
+ENSEMBLE = "ensemble"  # in place of a model name
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run that may be part of the ensemble."""
+    """A finished run, a candidate member of the ensemble."""
 
     label: str
-    kind: str  # equal for those that differ in their seeds alone
+    kind: str  # equal for runs that differ in their seeds only
     config: RunConfig
     run: RunFolder
     report: RunReport
@@ -38,7 +38,7 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class EnsembleRun:
-    """What `write_ensemble` wrote."""
+    """The ensemble that `write_ensemble` wrote."""
 
     config: RunConfig
     choice: Choice
@@ -53,7 +53,7 @@ class EnsembleRun:
 def finished_run(
     store: FeatureStore, run: RunFolder, config: RunConfig, *, label: str, kind: str, elapsed_s: float | None = None
 ) -> FinishedRun:
-    """The finished run of `config`; `elapsed_s` where more is known of it than the run's own report says."""
+    """Read the finished run of `config`; `elapsed_s` replaces the time in its report."""
     is_classification = store.spec.task != "regression"
     report = RunReport.read(run.report)
     oof = predictions_of(files.read_parquet(run.oof), is_classification=is_classification)
@@ -79,7 +79,7 @@ def write_ensemble(
     minutes: float,
     spent_s: float,
 ) -> EnsembleRun:
-    """Choose the weights anew and write the run."""
+    """Choose the weights and write the run."""
     metric, target, folds = store.spec.scorer, store.target, store.fold_of_row
     by_name = {member.run.name: member for member in members}
     oofs = {name: member.oof for name, member in by_name.items()}

@@ -1,6 +1,6 @@
-"""What to train in a given time: candidates in order, what each should take, and the measured pace of this machine.
+"""What to train in a given time: candidates in order, their estimated times, and the measured pace of this machine.
 
-Knows configurations, sizes and seconds; knows nothing of data, runs or files.
+Knows configurations, sizes and seconds; must not know data, runs or files.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pipeline.models.registry import MODELS
 from pipeline.models.run_configuration import load_run_config
 
 REFERENCE_ROWS, REFERENCE_COLUMNS, REFERENCE_FOLDS = 1460, 79, 5  # House Prices
-# of the budget, and at most: a first candidate that takes longer waits for a quick one
+# share of the budget and seconds: a first candidate that takes longer waits for a quick one
 FIRST_SHARE, FIRST_S = 0.25, 30.0
-WIDE_BOOSTING = 0.9  # exponent of columns above the reference's: below it a boosting takes more of them a tree
-ABSOLUTE_FACTOR = 3.0  # of a boosting's seconds: it takes more rounds, and leaves are medians
-FEWEST_TRIALS = 24  # that must fit for tuning to be worth its time
-TUNED_COST = 1.5  # of a tuned configuration over its origin: what is tuned grows
-N_EXTRA_SEEDS = 6  # rounds of more seeds; their gain is gone long before
+WIDE_BOOSTING = 0.9  # exponent of the number of columns above the reference's
+ABSOLUTE_FACTOR = 3.0  # boosting of absolute errors takes more rounds, and its leaves are medians
+FEWEST_TRIALS = 24  # trials that must fit for tuning to pay
+TUNED_COST = 1.5  # cost of a tuned configuration relative to its origin: tuned models are larger
+N_EXTRA_SEEDS = 6  # rounds of further seeds; the gain is gone long before
 
 
-FLOOR = "baseline"  # the model that always is done
+FLOOR = "baseline"  # always finishes
 Wanted = tuple[tuple[str, int, str], ...]  # model, seeds, variant
 FOR_NUMBERS: Wanted = (
     ("mlp", 4, ""), ("mlp", 2, "pbld"), ("lightgbm", 1, ""), ("xgboost", 1, ""), ("lasso", 1, ""),
@@ -39,30 +39,30 @@ FOR_CLASSES: Wanted = (
     ("mlp", 2, "pbld"), ("kernel_ridge", 1, ""), ("extra_trees", 1, ""), ("svm", 1, ""), ("ridge", 1, ""),
     ("lasso", 1, ""),
 )  # fmt: skip
-MANY_ROWS = 3000  # from here on boosting leads by so much that forests and lines earn nothing
+MANY_ROWS = 3000  # above, boosting leads by so much that forests and linear models get no weight
 FOR_MANY_ROWS: Wanted = (
     ("lightgbm", 1, ""), ("catboost", 1, ""), ("xgboost", 1, ""), ("mlp", 2, "pbld"), ("kernel_ridge", 1, ""),
     ("extra_trees", 1, ""), ("mlp", 4, ""),
 )  # fmt: skip
-MANY_COLUMNS = 200  # from here on most columns are likely to be noise, which trees and the lasso leave out
+MANY_COLUMNS = 200  # above, most columns are likely noise, which trees and the lasso ignore
 FOR_WIDE: Wanted = (
     ("lightgbm", 1, "all columns"), ("lasso", 1, ""), ("catboost", 1, ""), ("xgboost", 1, ""), ("kernel_ridge", 1, ""),
     ("extra_trees", 1, ""), ("mlp", 4, ""), ("svm", 1, ""),
 )  # fmt: skip
-QUICK = "quick"  # the variant of boostings for a table that is too large for the time
-QUICK_COLUMNS = 200  # a quick boosting's tree looks at
+QUICK = "quick"  # the boosting variant for tables too large for the time given
+QUICK_COLUMNS = 200  # columns that a tree of the quick variant samples
 
 
 @dataclass(frozen=True)
 class Size:
-    """What the time of a fit goes by."""
+    """What determines the time of a fit."""
 
     task: Task
     n_rows: int
     n_columns: int
     n_folds: int
     n_classes: int = 0
-    is_absolute: bool = False  # whether absolute errors are scored: boosting them takes longer
+    is_absolute: bool = False  # whether the metric is of absolute errors, which take longer to boost
 
 
 @dataclass(frozen=True)
@@ -70,39 +70,39 @@ class Candidate:
     """A configuration that may be trained."""
 
     label: str
-    kind: str  # equal for candidates that differ in their seeds alone
+    kind: str  # equal for candidates that differ in their seeds only
     config: RunConfig
-    reference_s: float  # what it should take at the pace the costs were measured at
+    reference_s: float  # estimated seconds on the machine the costs were measured on
     origin: str = ""  # of a tuned one: the kind it was tuned from
 
 
 @dataclass
 class Pace:
-    """Seconds that were measured, and what they say of those to come."""
+    """Measured seconds, and estimates from them."""
 
     size: Size
-    by_kind: dict[str, list[float]] = field(default_factory=dict)  # seconds of one
+    by_kind: dict[str, list[float]] = field(default_factory=dict)  # seconds of each
     ratios: list[float] = field(default_factory=list)
 
     def measured(self, candidate: Candidate, elapsed_s: float) -> None:
-        """A candidate took so long."""
+        """Record the time of a candidate."""
         self.by_kind.setdefault(candidate.kind, []).append(elapsed_s)
         self.ratios.append(elapsed_s / candidate.reference_s)
 
     def estimate(self, candidate: Candidate) -> float:
-        """Seconds: those of its like, else the reference at the median pace so far."""
+        """Seconds: the mean of its kind, else the reference at the median pace so far."""
         if own := self.by_kind.get(candidate.kind):
             return float(np.mean(own))
         return candidate.reference_s * (float(np.median(self.ratios)) if self.ratios else 1.0)
 
 
 def has_boosting() -> bool:
-    """Whether the packages of the extra are installed."""
+    """Whether the packages of the extra `boosting` are installed."""
     return all(entry.package is None or importlib.util.find_spec(entry.package) for entry in MODELS.values())
 
 
 def candidates_for(size: Size, *, is_boosting_there: bool) -> list[Candidate]:
-    """What may be trained, in the order it should be: cheap and diverse first, then the same with other seeds."""
+    """The candidates in training order: cheap and diverse ones first."""
     wanted = FOR_NUMBERS if size.task == "regression" else FOR_CLASSES
     if size.n_rows > MANY_ROWS:
         wanted = FOR_MANY_ROWS
@@ -119,25 +119,25 @@ def candidates_for(size: Size, *, is_boosting_there: bool) -> list[Candidate]:
 
 
 def stopgaps_for(size: Size, *, is_boosting_there: bool) -> tuple[list[Candidate], Candidate]:
-    """For a table that is too large for the time: quick boostings, and the floor, which always is done."""
+    """For tables too large for the time given: quick boostings, and the baseline, which always finishes."""
     quick = [_candidate(size, model, 1, QUICK) for model in _quick_models(is_boosting_there=is_boosting_there)]
     return quick, _candidate(size, FLOOR, 1, "")
 
 
 def _quick_models(*, is_boosting_there: bool) -> list[str]:
-    """The boostings of the extra, or those that need no package."""
+    """The boostings of the extra, or those without extra packages."""
     quick = {model: entry for model, entry in MODELS.items() if QUICK in entry.variants}
     return [model for model, entry in quick.items() if (entry.package is not None) == is_boosting_there]
 
 
 def quick_first(candidates: Sequence[Candidate], quick: Sequence[Candidate], budget_s: float) -> list[Candidate]:
-    """The candidates; between the quick ones where the first would keep the submission waiting for long."""
+    """The candidates, with quick ones around them when the first would delay the first submission."""
     is_slow = candidates[0].reference_s > min(FIRST_SHARE * budget_s, FIRST_S)
     return [quick[0], *candidates, *quick[1:]] if is_slow else list(candidates)
 
 
 def timetable(candidates: Sequence[Candidate], pace: Pace, *, spent_s: float, budget_s: float) -> Iterator[str]:
-    """A line for each candidate: what it should take, and when it should be done."""
+    """A line per candidate: estimated time, and when it should finish."""
     total = spent_s
     for one in candidates:
         seconds = pace.estimate(one)
@@ -148,9 +148,9 @@ def timetable(candidates: Sequence[Candidate], pace: Pace, *, spent_s: float, bu
 
 
 def more_seeds(candidates: Sequence[Candidate], weights: dict[str, float], pace: Pace) -> list[Candidate]:
-    """The candidates again with further seeds, those first that earn most weight for their seconds.
+    """The candidates with further seeds, most weight per second first; `weights` are by kind.
 
-    `weights` are by kind. What has no randomness, or no weight, is left out.
+    Deterministic models and candidates without weight are left out.
     """
     seeded = [one for one in candidates if weights.get(one.kind, 0.0) > 0 and MODELS[one.config.model].is_seeded]
     best_first = sorted(seeded, key=lambda one: -weights[one.kind] / pace.estimate(one) ** 0.5)
@@ -158,7 +158,7 @@ def more_seeds(candidates: Sequence[Candidate], weights: dict[str, float], pace:
 
 
 def to_tune(candidates: Sequence[Candidate], weights: dict[str, float], pace: Pace, seconds: float) -> Candidate | None:
-    """The candidate of most weight whose kind can be tuned and of which enough trials fit into `seconds`."""
+    """The tunable candidate of most weight of which enough trials fit into `seconds`."""
     fitting = [
         one
         for one in candidates
@@ -170,7 +170,7 @@ def to_tune(candidates: Sequence[Candidate], weights: dict[str, float], pace: Pa
 
 
 def tuned_candidate(origin: Candidate, config: RunConfig) -> Candidate:
-    """What was found for `origin`, with as many seeds."""
+    """The configuration found for `origin`, with its number of seeds."""
     config = config.model_copy(update={"seeds": origin.config.seeds})
     label = f"{origin.label} tuned"
     return Candidate(label, label, config, TUNED_COST * origin.reference_s, origin.kind)

@@ -1,6 +1,6 @@
-"""The race of preset best: which candidate is trained next, which is given up, and the ensemble of what is finished.
+"""Preset best: which candidate to train next, which to give up, and the ensemble of the finished runs.
 
-Knows plans, runs and a clock; the stages that train, tune and finish are given to it.
+Knows plans, runs and a clock; the stages that train, tune and finish are passed in.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ from pipeline.models.run_configuration import resolved
 from pipeline.scoring.data_check import known_trust, say_trust, trust_in
 from pipeline.scoring.ensembling import SMALLEST_WEIGHT
 
-RESERVE_S = 1.5  # kept for the last ensemble and its file, or twice what the one before took;
-RESERVE_SHARE = 0.02  # and so much of the budget for the program's start and end
-MARGIN = 1.1  # an estimate is believed so far
-MOST_OVER = 4.0  # a fit that takes so many times its estimate (and a minute at least) is given up
+RESERVE_S = 1.5  # kept for the last ensemble and its file, or twice the time of the previous one;
+RESERVE_SHARE = 0.02  # and this share of the budget for program start and exit
+MARGIN = 1.1  # safety factor on time estimates
+MOST_OVER = 4.0  # a fit is given up after this many times its estimate, and at least a minute
 LEAST_LIMIT_S = 60.0
-FIRST_BY_S, FIRST_BY_SHARE = 50.0, 0.38  # when the first submission shall be there, of the budget at most
-TUNING_SHARE = 0.5  # of what is left when every candidate has had its turn
-LAST_TUNING_SHARE = 0.8  # of what is left when their further seeds have had theirs, too
-SHARE_BEFORE_REFIT = 0.45  # of the budget, where the members are trained again on all rows at the end
+FIRST_BY_S, FIRST_BY_SHARE = 50.0, 0.38  # deadline of the first submission, at most this share of the budget
+TUNING_SHARE = 0.5  # of the time left when every candidate has been tried
+LAST_TUNING_SHARE = 0.8  # of the time left when further seeds have been tried, too
+SHARE_BEFORE_REFIT = 0.45  # of the budget, where the members are refitted on all rows at the end
 
 
 class Stages(Protocol):
-    """What the race has done for a candidate."""
+    """The stages a candidate goes through."""
 
     def train(self, config: RunConfig, stop: threading.Event, on_share: Callable[[float], None]) -> RunFolder:
-        """Cross-validate it; `on_share` is told the share of the fits that is done."""
+        """Cross-validate it; `on_share` receives the share of the fits that is done."""
         ...
 
     def tune(self, config: RunConfig, seconds: float, stop: threading.Event) -> RunConfig | None:
-        """Tune it for so many seconds; None when too few trials fit in."""
+        """Tune it for `seconds`; None when too few trials finish."""
         ...
 
     def finish(self, config: RunConfig, run: RunFolder, is_interim: bool) -> Path:
@@ -68,7 +68,7 @@ class Stages(Protocol):
 
 @dataclass(frozen=True)
 class Best:
-    """What a race leaves: the submission of the best ensemble so far."""
+    """The result of a race: the submission of the best ensemble so far."""
 
     submission: Path
     run: RunFolder
@@ -84,12 +84,12 @@ def race(
     clock: Callable[[], float] = time.monotonic,
     started: float | None = None,
 ) -> Best:
-    """Train candidates until `minutes` are spent, earlier calls' included; keep an ensemble and its file up to date.
+    """Train candidates until `minutes` are spent, including earlier calls; keep an ensemble and its file up to date.
 
-    Every candidate is a run of its own; what is finished is not trained again. After each the ensemble is chosen anew
-    and its submission written. When all have had their turn, some of the time left goes into tuning the heaviest of
-    them that can be tuned in it; further seeds follow. Ctrl-C ends with the best so
-    far. Raises TrainingError when no candidate could be trained, Stopped when none was yet.
+    Every candidate is a run of its own; finished runs are not trained again. After each, the ensemble is chosen again
+    and its submission written. When all candidates were tried, part of the remaining time tunes the one of most weight
+    that can be tuned in it; further seeds follow. Ctrl-C ends with the best so far. Raises TrainingError when no
+    candidate could be trained, Stopped when interrupted before the first.
     """
     work = _Race(store, stages, minutes, smallest_weight, clock, clock() if started is None else started)
     work.take_finished()
@@ -109,7 +109,7 @@ def race(
 
 @dataclass
 class _Race:
-    """One call: what is finished, what was tried, what time is left."""
+    """The state of one call: finished runs, tried candidates, time left."""
 
     store: FeatureStore
     stages: Stages
@@ -122,10 +122,10 @@ class _Race:
     given_up: list[GivenUp] = field(default_factory=list)
     weights: dict[str, float] = field(default_factory=dict)  # run -> weight
     tuned: list[Candidate] = field(default_factory=list)
-    tuned_kinds: set[str] = field(default_factory=set)  # what it was tried for, with or without a find
+    tuned_kinds: set[str] = field(default_factory=set)  # tuning was tried, successful or not
     is_interrupted: bool = False
     has_looked: bool = False
-    is_first_due: bool = False  # a first candidate took too long: the floor comes before it
+    is_first_due: bool = False  # the first candidate took too long: the baseline comes before it
     spent_before_s: float = 0.0
     combining_s: float = 0.0
     stop: threading.Event = field(default_factory=threading.Event)
@@ -151,21 +151,21 @@ class _Race:
                 self._take_tuned(origins[kind], resolved(config))
 
     def interrupt(self) -> None:
-        """End what is running at its next checkpoint, and everything with it."""
+        """Stop the running fit at its next checkpoint, and the race with it."""
         self.is_interrupted = True
         self.stop.set()
 
     def spent_s(self) -> float:
-        """Seconds that this and earlier calls took."""
+        """Seconds spent by this and earlier calls."""
         return self.spent_before_s + self.clock() - self.started
 
     def left(self) -> float:
-        """Seconds for further candidates."""
+        """Seconds left for further candidates."""
         reserve = RESERVE_SHARE * self.budget_s + max(RESERVE_S, 2.0 * self.combining_s)
         return self.budget_s - self.spent_s() - reserve
 
     def take_finished(self) -> None:
-        """Members of earlier calls, and the time they took."""
+        """Take over finished runs of earlier calls, and their time."""
         recorded = {} if self.known is None else {one.run: one for one in self.known.looked_at}
         singles = [*self.candidates, *self.tuned]
         further = more_seeds(singles, {one.kind: 1.0 for one in singles}, self.pace)
@@ -182,28 +182,30 @@ class _Race:
             self.spent_before_s = self.known.spent_s
         else:
             self.spent_before_s = sum(member.elapsed_s for member in self.members)
-        say(f"best: {len(self.members)} runs are there, {self.spent_before_s:.0f} s of {self.budget_s:.0f} s are spent")
+        say(
+            f"best: {len(self.members)} runs are finished, {self.spent_before_s:.0f} of {self.budget_s:.0f} s are spent"
+        )
         if recorded.keys() == names and self.known is not None and self.known.prune == self.smallest_weight:
             self.weights = {one.run: one.weight for one in self.known.looked_at}
         else:
             self.combine()
 
     def show_plan(self) -> None:
-        """Say what will be trained, and how long each should take."""
-        size, there = self.size, "" if self.has_boosting else "; better with the extra `boosting`: make setup"
+        """Print the candidates and their estimated times."""
+        size, there = self.size, "" if self.has_boosting else "; install the extra `boosting` for better results"
         say(
-            f"best: a plan for {self.minutes:g} minutes: {size.n_rows} rows x {size.n_columns} columns, "
+            f"best: plan for {self.minutes:g} minutes: {size.n_rows} rows x {size.n_columns} columns, "
             f"{size.n_folds} folds{there}"
         )
         untried = self._untried(self.candidates)
         for line in timetable(untried, self.pace, spent_s=self.spent_s(), budget_s=self.budget_s):
             say(f"  {line}")
-        say("  then tuning and further seeds of what earns weight")
+        say("  then tuning and further seeds of the runs with weight")
 
     def next_candidate(self) -> Candidate | None:
-        """The first untried candidate that fits into what is left, tuned ones after all plain ones; None at the end.
+        """The first untried candidate that fits into the time left, tuned ones last; None at the end.
 
-        Where nothing fits, the floor is made, and then whatever may be quickest: anything is better than the floor.
+        Where none fits, the baseline comes first, then the quickest candidate: anything beats the baseline.
         """
         untried = self._untried(self.candidates)
         if fitting := self._first_fitting(untried):
@@ -225,11 +227,11 @@ class _Race:
 
     @property
     def has_nothing(self) -> bool:
-        """Whether there is no submission yet, and the floor may still make one."""
+        """Whether there is no submission yet and the baseline was not tried."""
         return not self.members and self.floor.config.run_name not in self.tried
 
     def left_for_next(self) -> float:
-        """Seconds for the next candidate: what is left, or those until the first submission shall be there."""
+        """Seconds for the next candidate: the time left, or until the deadline of the first submission."""
         if not self.has_nothing:
             return self.left()
         if self.is_first_due:
@@ -251,9 +253,9 @@ class _Race:
         return by_kind
 
     def _tune_next(self, share: float) -> bool:
-        """Tune the candidate of most weight that was not, if enough trials fit into the `share` of what is left.
+        """Tune the untuned candidate of most weight, if enough trials fit into `share` of the time left.
 
-        What is found is one more candidate. Returns whether there was one to tune.
+        The result is a new candidate. Returns whether there was one to tune.
         """
         if self.is_interrupted or not self.members:
             return False
@@ -263,7 +265,7 @@ class _Race:
         if chosen is None:
             return False
         self.tuned_kinds.add(chosen.kind)
-        say(f"best: tuning {chosen.label} for {seconds:.0f} s; {self.left():.0f} s are left")
+        say(f"best: tuning {chosen.label} for {seconds:.0f} s; {self.left():.0f} s left")
         self.stop = threading.Event()
         try:
             config = self.stages.tune(chosen.config, seconds, self.stop)
@@ -279,11 +281,11 @@ class _Race:
         self.tuned.append(tuned_candidate(origin, config))
 
     def try_candidate(self, candidate: Candidate) -> bool:
-        """Train it, within limits; whether it is finished."""
+        """Train it within its time limit; whether it finished."""
         self.tried.add(candidate.config.run_name)
         estimate = self.pace.estimate(candidate)
         limit = self._limit(candidate, estimate)
-        say(f"best: {candidate.label}, about {estimate:.0f} s; {max(0.0, self.left()):.0f} s are left")
+        say(f"best: {candidate.label}, about {estimate:.0f} s; {max(0.0, self.left()):.0f} s left")
         timed = TimeLimit(limit, self.clock)
         self.stop = timed.stop
         try:
@@ -291,14 +293,14 @@ class _Race:
                 run = self.stages.train(candidate.config, timed.stop, timed.look_ahead)
         except ENDED_EARLY:
             if timed.is_late and not self.is_interrupted:
-                if timed.whole_s is not None:  # with it others are estimated, too
+                if timed.whole_s is not None:  # improves the estimates of the others
                     self.pace.measured(candidate, timed.whole_s)
-                if self.has_nothing:  # it goes on when there is a submission, after quicker ones
+                if self.has_nothing:  # it continues when there is a submission, after quicker candidates
                     self.tried.discard(candidate.config.run_name)
                     self.candidates = [*self.quick, *(one for one in self.candidates if one not in self.quick)]
                     self.is_first_due = True
                     return False
-                self._give_up(candidate, f"it takes longer than {limit:.0f} s; a later call goes on with it")
+                self._give_up(candidate, f"it takes longer than {limit:.0f} s; a later call continues it")
             else:
                 self.is_interrupted = True
             return False
@@ -316,18 +318,18 @@ class _Race:
 
     def _give_up(self, candidate: Candidate, why: str) -> None:
         self.given_up.append(GivenUp(candidate=candidate.label, why=why))
-        say(f"best: {candidate.label} is left out: {why}")
+        say(f"best: {candidate.label} is given up: {why}")
 
     def _take(self, candidate: Candidate, run: RunFolder, elapsed_s: float | None = None) -> None:
         config, label, kind = candidate.config, candidate.label, candidate.kind
         member = finished_run(self.store, run, config, label=label, kind=kind, elapsed_s=elapsed_s)
         self.members.append(member)
         self.tried.add(run.name)
-        if candidate is not self.floor:  # its seconds say nothing of a model's
+        if candidate is not self.floor:  # too cheap to predict the time of a model
             self.pace.measured(candidate, member.elapsed_s)
 
     def combine(self) -> None:
-        """Choose the ensemble of all members; write it as a run, and its submission."""
+        """Choose the ensemble of all finished runs; write it as a run, with its submission."""
         begun = self.clock()
         written = write_ensemble(
             self.store,
@@ -343,34 +345,34 @@ class _Race:
         self.stages.finish(written.config, self.run, True)
         self.combining_s = self.clock() - begun
         say(
-            f"best: {len(self.weights)} of {len(self.members)} runs earn weight ({written.choice.method}): nested "
+            f"best: {len(self.weights)} of {len(self.members)} runs have weight ({written.choice.method}): nested "
             f"{self.store.spec.metric} {written.choice.selection.nested_score:.5f}, cv {written.cv_score:.5f}, "
             f"after {self.spent_s():.0f} s"
         )
 
     def look_once(self) -> None:
-        """Say how far the data lets scores be trusted, as soon as there is a submission."""
+        """Print the data check once, after the first submission."""
         if not self.has_looked:
             self.has_looked = True
             say_trust(trust_in(self.store))
             RunReport.read(self.run.report).updated(trust=known_trust(self.store)).write(self.run.report)
 
     def conclude(self) -> Best:
-        """The last word: the submission, what it is made of, and what time it took."""
+        """Write the final submission and print its members and the time spent."""
         report = RunReport.read(self.run.report)
         ensemble = report.ensemble
         assert ensemble is not None, "the ensemble's report is another run's"
         if self.is_interrupted:
-            say("best: interrupted; this is the best so far, and the same command goes on")
+            say("best: interrupted; this is the best so far, and the same command continues")
         for member in sorted(ensemble.looked_at, key=lambda one: -one.weight):
             share = f"{member.weight:6.1%}" if member.weight else "     -"
             say(f"  {share}  {member.label:<22} cv {member.cv_score:.5f}  {member.elapsed_s:5.0f} s")
         if self.smallest_weight != SMALLEST_WEIGHT:
             before = ensemble.without_prune
             say(
-                f"best: {len(ensemble.members)} runs weigh {self.smallest_weight:g} or more, nested "
-                f"{ensemble.nested_score:.5f}; with {SMALLEST_WEIGHT:g} it would be {before.members} runs, "
-                f"nested {before.nested_score:.5f}"
+                f"best: {len(ensemble.members)} runs with a weight of at least {self.smallest_weight:g}, nested "
+                f"{ensemble.nested_score:.5f}; with {SMALLEST_WEIGHT:g}: {before.members} runs, nested "
+                f"{before.nested_score:.5f}"
             )
         submission = self.stages.finish(resolved(report.config), self.run, self.is_interrupted)
         if self.tried - {one.run for one in ensemble.looked_at} or self.known is None:
@@ -380,6 +382,6 @@ class _Race:
         return Best(submission, self.run, self.is_interrupted)
 
     def fail(self) -> NoReturn:
-        """Raise what happened to every candidate."""
+        """Raise an error that names the first failure."""
         first = self.given_up[0].why if self.given_up else "there was no candidate"
-        raise TrainingError("no model could be trained", where="preset best", hint=f"The first said: {first}")
+        raise TrainingError("no model could be trained", where="preset best", hint=f"The first failure: {first}")

@@ -1,6 +1,6 @@
-"""The time a candidate may take: it is stopped when that is over, or as soon as it cannot be done in it.
+"""A time limit that also ends work early when it is clear that it cannot finish in time.
 
-Knows a clock; must not know what is timed.
+Knows a clock; must not know the work.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import math
 import threading
 from collections.abc import Callable
 
-# (share done, times): a fit that at its own pace would take so many times what it may take is given up at once; of five
-# folds on two cores the first is done after a third of the time
+# (share done, factor): a fit whose projected time exceeds the limit by this factor is given up; of five folds on
+# two cores the first finishes after a third of the time
 HOPELESS = ((0.35, 1.3), (0.15, 2.0))
-UNDER_WAY = 0.15  # what is done beyond the share that is reported: the folds that are under way
+UNDER_WAY = 0.15  # share done beyond the reported one: the folds in progress
 
 
 class TimeLimit:
-    """A context in which `stop` is set after `seconds`, or earlier by what `look_ahead` is told."""
+    """A context that sets `stop` after `seconds`, or earlier when `look_ahead` projects that it will be late."""
 
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
         self.seconds, self.clock, self.begun = seconds, clock, clock()
@@ -35,16 +35,16 @@ class TimeLimit:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the begin."""
+        """Seconds since the start."""
         return self.clock() - self.begun
 
     @property
     def whole_s(self) -> float | None:
-        """Seconds the whole would take at the pace so far; None before a share of it is done."""
+        """Projected seconds of the whole work; None before any of it is done."""
         return self.elapsed_s / min(1.0, self._done + UNDER_WAY) if self._done > 0 else None
 
     def look_ahead(self, share: float) -> None:
-        """Note the share that is done."""
+        """Record the share that is done; give up when the projection is hopeless."""
         self._done = share
         times = next((times for least, times in HOPELESS if share >= least), math.inf)
         if share < 1.0 and self.elapsed_s > times * self.seconds * share:

@@ -1,12 +1,12 @@
-"""Ensembles from out-of-fold predictions: greedy and linear weights, their honest estimate, weighted averages.
+"""Ensembles of out-of-fold predictions: greedy and linear weights, their nested scores, weighted averages.
 
-Knows arrays, folds and the metric; knows nothing of studies, runs or files. Candidates are named out-of-fold
-predictions over the same rows and folds, whatever model made them.
+Knows arrays, folds and the metric; must not know studies, runs or files. Candidates are named out-of-fold predictions
+of the same rows on the same folds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,32 +19,32 @@ from pipeline.metrics import Metric
 
 Rows = NDArray[np.int64]
 
-N_STEPS = 20  # picks of a selection: weights are multiples of 1/20, and no more parts than that are trained
-N_START = 5  # first picks are the best alone; nested, against none: accuracy .816, .810; log-RMSE .1163, .1161
-N_CANDIDATES = 100  # a selection looks at the best so many alone: the others would add chances to overfit
-N_ONE_BY_ONE = 25  # the same where the metric must be asked candidate by candidate
-MOST_ROWS = 10_000  # that a selection is scored on, drawn from all
-# Rows of linear weights' pull towards equal ones: with as many rows of data, data and pull weigh the same. Chosen by
-# inner folds instead, the pull jumps between its ends where two odd rows rule the score: House Prices .1148, not .1139
+N_STEPS = 20  # greedy picks: weights are multiples of 1/20, so at most 20 members
+N_START = 5  # first picks are the best candidates; nested, against none: accuracy .816, .810; log-RMSE .1163, .1161
+N_CANDIDATES = 100  # greedy selection considers the best single candidates only: more would invite overfitting
+N_ONE_BY_ONE = 25  # the same for metrics without a vectorised form
+MOST_ROWS = 10_000  # rows that greedy selection is scored on, sampled
+# Strength of the shrinkage of linear weights towards equal ones, in rows of data. Chosen by inner folds instead, it
+# jumps between its bounds where two outliers dominate the score: House Prices .1148 instead of .1139
 PRIOR_ROWS = 50.0
-SMALLEST_WEIGHT = 0.02  # what linear weights leave out: it would cost a model in every prediction
+SMALLEST_WEIGHT = 0.02  # smaller linear weights are dropped: each would cost a model in every prediction
 
 
 @dataclass(frozen=True)
 class Selection:
-    """An ensemble and what is known of it."""
+    """An ensemble, its optimistic score and its nested score."""
 
-    weights: dict[str, float]  # name -> weight; they sum to 1, heaviest first
-    score: float  # on the rows that chose it: it flatters
-    nested_score: float  # each fold predicted by the ensemble that the other folds chose
+    weights: dict[str, float]  # name -> weight, heaviest first; they sum to 1
+    score: float  # on the rows the weights were chosen on: optimistic
+    nested_score: float  # every fold predicted with weights chosen on the other folds
     nested_prediction: FloatArray = field(compare=False)  # NaN for rows without a fold
 
 
 def blend(predictions: Sequence[FloatArray], weights: Sequence[float], metric: Metric) -> FloatArray:
-    """The weighted average, taken where `metric` measures errors (logs for `log_rmse`), or of probabilities.
+    """Average predictions on the scale on which `metric` measures errors (logs for `log_rmse`), or as probabilities.
 
-    Predictions are (rows,), (rows, targets) or (rows, classes); weights need not sum to 1. One prediction comes back
-    as it is.
+    Predictions are (rows,), (rows, targets) or (rows, classes); weights need not sum to 1. A single prediction is
+    returned unchanged.
     """
     if len(predictions) == 1:
         return predictions[0]
@@ -52,7 +52,7 @@ def blend(predictions: Sequence[FloatArray], weights: Sequence[float], metric: M
     total = np.zeros_like(predictions[0])
     for share, prediction in zip(shares, predictions, strict=True):
         total += share * _on_scale(prediction, metric)
-    return _off_scale(total, metric)
+    return inverse_transform(metric.scale, total)
 
 
 def select_greedily(
@@ -64,38 +64,23 @@ def select_greedily(
     n_steps: int = N_STEPS,
     n_candidates: int = N_CANDIDATES,
 ) -> Selection:
-    """The ensemble that greedy selection with replacement finds (Caruana et al., ICML 2004), and its nested estimate.
+    """Greedy selection with replacement (Caruana et al., ICML 2004), and its nested score.
 
-    `oofs` are finite on every row with a fold; rows of fold -1 play no part. The first steps add the best candidates
-    in turn, the others the one that makes the average best; of all steps' ensembles the best counts, of equal ones
-    the last. More than `MOST_ROWS` rows are drawn from.
+    `oofs` are finite on every row with a fold; rows without one are ignored. The first steps add the best candidates in
+    turn, later ones the candidate that improves the average most; the best of all steps' ensembles is kept, the last of
+    equal ones. At most `MOST_ROWS` rows are used.
     """
-    validated = fold_of_row != NEVER_VALIDATED
-    stack = _stack(oofs, validated, metric)
-    y, folds, names = target[validated], fold_of_row[validated], list(oofs)
+    candidates = _Candidates.of(oofs, target, fold_of_row, metric)
 
-    def counts_of(rows: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def weights_of(rows: NDArray[np.bool_]) -> FloatArray:
         some = np.flatnonzero(rows)
         if len(some) > MOST_ROWS:
             some = np.sort(np.random.default_rng(0).choice(some, MOST_ROWS, replace=False))
-        return _selected(stack[:, some], y[some], metric, n_steps, n_candidates)
+        counts = _selected(candidates.stack[:, some], candidates.y[some], metric, n_steps, n_candidates)
+        weights: FloatArray = counts / counts.sum()
+        return weights
 
-    def averaged(counts: NDArray[np.int64], rows: NDArray[np.bool_]) -> FloatArray:
-        chosen = np.flatnonzero(counts)
-        return _off_scale(np.tensordot(counts[chosen] / counts.sum(), stack[chosen][:, rows], axes=1), metric)
-
-    every_row = np.ones(len(y), dtype=bool)
-    counts = counts_of(every_row)
-    nested = np.full(stack.shape[1:], np.nan)
-    for fold in np.unique(folds):
-        nested[folds == fold] = averaged(counts_of(folds != fold), folds == fold)
-    order = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] > 0]
-    return Selection(
-        weights={names[i]: float(counts[i] / counts.sum()) for i in order},
-        score=metric(y, averaged(counts, every_row)),
-        nested_score=metric(y, nested),
-        nested_prediction=_spread(nested, validated),
-    )
+    return candidates.selection(weights_of)
 
 
 def select_linearly(
@@ -107,38 +92,66 @@ def select_linearly(
     prior_rows: float = PRIOR_ROWS,
     smallest: float = SMALLEST_WEIGHT,
 ) -> Selection:
-    """The weights of least squared error that are not negative and sum to 1, and their nested estimate.
+    """Non-negative weights of sum 1 that minimise the squared error, and their nested score.
 
-    Errors are those of the scale of averages, or of the classes' probabilities (so for `accuracy`, too: the counts of
-    right labels say less). Weights below `smallest` are left out and the others found again, in every fold anew.
+    Errors are measured on the metric's scale, or as errors of the class probabilities (for `accuracy` too: counts of
+    correct labels carry less information). Weights below `smallest` are dropped and the others fitted again.
     """
-    validated = fold_of_row != NEVER_VALIDATED
-    stack, names = _stack(oofs, validated, metric), list(oofs)
-    y, folds = target[validated], fold_of_row[validated]
-    errors = stack - _target_on_scale(y, stack, metric)
-    shrinkage = prior_rows / len(y)
-    by_fold = {int(fold): _products(errors[:, folds == fold]) for fold in np.unique(folds)}
+    candidates = _Candidates.of(oofs, target, fold_of_row, metric)
+    stack, folds = candidates.stack, candidates.folds
+    errors = stack - _target_on_scale(candidates.y, stack, metric)
+    products = {int(fold): _products(errors[:, folds == fold]) for fold in np.unique(folds)}
 
-    def averaged(weights: FloatArray, rows: NDArray[np.bool_]) -> FloatArray:
-        return _off_scale(np.tensordot(weights, stack[:, rows], axes=1), metric)
+    def weights_of(rows: NDArray[np.bool_]) -> FloatArray:
+        known = [products[int(fold)] for fold in np.unique(folds[rows])] or list(products.values())
+        return _linear_weights(np.sum(known, axis=0), prior_rows / len(folds), smallest)
 
-    nested = np.full(stack.shape[1:], np.nan)
-    for fold in by_fold:
-        others = [products for other, products in by_fold.items() if other != fold] or list(by_fold.values())
-        nested[folds == fold] = averaged(_linear_weights(np.sum(others, axis=0), shrinkage, smallest), folds == fold)
-    weights = _linear_weights(np.sum(list(by_fold.values()), axis=0), shrinkage, smallest)
-    order = [int(i) for i in np.argsort(-weights, kind="stable") if weights[i] > 0]
-    return Selection(
-        weights={names[i]: float(weights[i]) for i in order},
-        score=metric(y, averaged(weights, np.ones(len(y), dtype=bool))),
-        nested_score=metric(y, nested),
-        nested_prediction=_spread(nested, validated),
-    )
+    return candidates.selection(weights_of)
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """The rows that a fold validates: candidates' predictions on the metric's scale, targets and folds."""
+
+    names: list[str]
+    stack: FloatArray  # (candidates, rows, ...)
+    y: FloatArray
+    folds: Rows
+    is_validated: NDArray[np.bool_]  # (all rows,)
+    metric: Metric
+
+    @classmethod
+    def of(cls, oofs: Mapping[str, FloatArray], target: FloatArray, fold_of_row: Rows, metric: Metric) -> _Candidates:
+        rows = fold_of_row != NEVER_VALIDATED
+        stack = np.stack([_on_scale(oof[rows], metric) for oof in oofs.values()])
+        assert np.isfinite(stack).all(), "a validated row has no prediction"
+        return cls(list(oofs), stack, target[rows], fold_of_row[rows], rows, metric)
+
+    def selection(self, weights_of: Callable[[NDArray[np.bool_]], FloatArray]) -> Selection:
+        """The ensemble with the weights of all rows; nested, every fold with the weights of the other folds' rows."""
+        nested = np.full(self.stack.shape[1:], np.nan)
+        for fold in np.unique(self.folds):
+            is_held = self.folds == fold
+            nested[is_held] = self._average(weights_of(~is_held), is_held)
+        every_row = np.ones(len(self.y), dtype=bool)
+        weights = weights_of(every_row)
+        whole = np.full((len(self.is_validated), *nested.shape[1:]), np.nan)
+        whole[self.is_validated] = nested
+        return Selection(
+            weights={self.names[i]: float(weights[i]) for i in np.argsort(-weights, kind="stable") if weights[i] > 0},
+            score=self.metric(self.y, self._average(weights, every_row)),
+            nested_score=self.metric(self.y, nested),
+            nested_prediction=whole,
+        )
+
+    def _average(self, weights: FloatArray, rows: NDArray[np.bool_]) -> FloatArray:
+        chosen = np.flatnonzero(weights)
+        return inverse_transform(self.metric.scale, np.tensordot(weights[chosen], self.stack[chosen][:, rows], axes=1))
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The way of weighing that is taken, and the nested scores it was taken by."""
+    """The method chosen, its ensemble, and the nested scores that the choice was based on."""
 
     method: str  # "linear" or "greedy"
     selection: Selection
@@ -153,28 +166,23 @@ def choose_ensemble(
     *,
     smallest: float = SMALLEST_WEIGHT,
 ) -> Choice:
-    """Linear weights, unless greedy ones lead by more than the standard error of their lead, told by nested folds.
+    """Choose linear weights, unless the nested lead of greedy ones exceeds its standard error.
 
-    Linear ones go by all errors, not by the metric alone, and are as good or better nearly everywhere; a choice by
-    bare scores would be one more chance to overfit. The best single candidate's nested score is told beside them.
+    Linear weights use all errors instead of the metric alone and are nearly always as good or better; choosing by the
+    bare scores would be one more opportunity to overfit. The nested score of the best single candidate is reported too.
     """
     linear = select_linearly(oofs, target, fold_of_row, metric, smallest=smallest)
     greedy = select_greedily(oofs, target, fold_of_row, metric)
     singles = nested_prediction_of_singles(best_by_fold(oofs, target, fold_of_row, metric), oofs, fold_of_row)
     validated = fold_of_row != NEVER_VALIDATED
     gain, error = lead(greedy.nested_prediction, linear.nested_prediction, target, fold_of_row, metric)
-    scores = {
-        "linear": linear.nested_score,
-        "greedy": greedy.nested_score,
-        "single": metric(target[validated], singles[validated]),
-    }
-    if gain > error:
-        return Choice("greedy", greedy, scores)
-    return Choice("linear", linear, scores)
+    single_score = metric(target[validated], singles[validated])
+    scores = {"linear": linear.nested_score, "greedy": greedy.nested_score, "single": single_score}
+    return Choice("greedy", greedy, scores) if gain > error else Choice("linear", linear, scores)
 
 
 def _target_on_scale(y: FloatArray, stack: FloatArray, metric: Metric) -> FloatArray:
-    """What a perfect candidate of `stack` would be: (rows,) or (rows, targets or classes)."""
+    """The prediction of a perfect candidate: (rows,) or (rows, targets or classes)."""
     if metric.reads == "value":
         return _on_scale(y, metric)
     indicators: FloatArray = np.eye(stack.shape[2])[y.astype(np.int64)]
@@ -189,10 +197,10 @@ def _products(errors: FloatArray) -> FloatArray:
 
 
 def _linear_weights(products: FloatArray, shrinkage: float, smallest: float) -> FloatArray:
-    """(candidates,) the weights w >= 0 of sum 1 that make w' (products + ridge) w least.
+    """(candidates,) the weights w >= 0 of sum 1 that minimise w' (products + ridge) w.
 
-    As the weights sum to 1, the errors of an average are the average of errors. Non-negative least squares that asks
-    for a sum of 1 by one more equation finds the direction, whatever that equation weighs.
+    The weights sum to 1, so the error of the average is the average of the errors. The sum is one more equation of a
+    non-negative least squares problem; its weight does not change the direction of the solution.
     """
     from scipy.optimize import nnls
 
@@ -215,19 +223,19 @@ def best_by_fold(
     oofs: Mapping[str, FloatArray], target: FloatArray, fold_of_row: Rows, metric: Metric
 ) -> dict[int, str]:
     """For every fold, the single candidate that is best on the other folds."""
-    validated = fold_of_row != NEVER_VALIDATED
-    stack, names = _stack(oofs, validated, metric), list(oofs)
-    y, folds = target[validated], fold_of_row[validated]
-    return {
-        int(fold): names[int(np.argmin(metric.losses(_scores(stack[:, folds != fold], y[folds != fold], metric))))]
-        for fold in np.unique(folds)
-    }
+    all_of = _Candidates.of(oofs, target, fold_of_row, metric)
+    best = {}
+    for fold in np.unique(all_of.folds):
+        others = all_of.folds != fold
+        losses = metric.losses(_scores(all_of.stack[:, others], all_of.y[others], metric))
+        best[int(fold)] = all_of.names[int(np.argmin(losses))]
+    return best
 
 
 def nested_prediction_of_singles(
     by_fold: Mapping[int, str], oofs: Mapping[str, FloatArray], fold_of_row: Rows
 ) -> FloatArray:
-    """Every fold predicted by the candidate that `by_fold` names for it; NaN for rows without a fold."""
+    """(rows, ...) every fold predicted by the candidate that `by_fold` names for it; NaN for rows without a fold."""
     nested = np.full_like(next(iter(oofs.values())), np.nan)
     for fold, name in by_fold.items():
         nested[fold_of_row == fold] = oofs[name][fold_of_row == fold]
@@ -237,21 +245,15 @@ def nested_prediction_of_singles(
 def lead(
     prediction: FloatArray, other: FloatArray, target: FloatArray, fold_of_row: Rows, metric: Metric
 ) -> tuple[float, float]:
-    """How much better `prediction` is than `other`: the mean of the folds' differences, and its standard error."""
+    """How much better `prediction` is than `other`: mean difference of the fold scores, and its standard error."""
     rows = [fold_of_row == fold for fold in np.unique(fold_of_row) if fold != NEVER_VALIDATED]
     gains = [metric.gain(metric(target[r], prediction[r]), metric(target[r], other[r])) for r in rows]
     error = float(np.std(gains, ddof=1)) / len(gains) ** 0.5 if len(gains) > 1 else float("inf")
     return float(np.mean(gains)), error
 
 
-def _spread(values: FloatArray, rows: NDArray[np.bool_]) -> FloatArray:
-    whole = np.full((len(rows), *values.shape[1:]), np.nan)
-    whole[rows] = values
-    return whole
-
-
 def _selected(stack: FloatArray, y: FloatArray, metric: Metric, n_steps: int, n_candidates: int) -> NDArray[np.int64]:
-    """How often each candidate of `stack` (candidates, rows, ...) was picked by the best of the steps' ensembles."""
+    """How often the best ensemble of all steps picked each candidate of `stack` (candidates, rows, ...)."""
     alone = _scores(stack, y, metric)
     limit = n_candidates if metric.vectorised(stack.shape) else min(n_candidates, N_ONE_BY_ONE)
     ranked = np.argsort(metric.losses(alone), kind="stable")[:limit]
@@ -271,26 +273,15 @@ def _selected(stack: FloatArray, y: FloatArray, metric: Metric, n_steps: int, n_
     return counts
 
 
-def _stack(oofs: Mapping[str, FloatArray], rows: NDArray[np.bool_], metric: Metric) -> FloatArray:
-    """(candidates, rows, ...) on the scale of averages."""
-    stack = np.stack([_on_scale(oof[rows], metric) for oof in oofs.values()])
-    assert np.isfinite(stack).all(), "a validated row has no prediction"
-    return stack
-
-
 def _on_scale(prediction: FloatArray, metric: Metric) -> FloatArray:
     if metric.reads == "value" and metric.smallest_prediction is not None:
         prediction = np.maximum(prediction, metric.smallest_prediction)
     return transform_target(metric.scale, prediction)
 
 
-def _off_scale(averaged: FloatArray, metric: Metric) -> FloatArray:
-    return inverse_transform(metric.scale, averaged)
-
-
 def _scores(stack: FloatArray, y: FloatArray, metric: Metric) -> FloatArray:
-    """The metric of every candidate: at once where the metric can, else one by one."""
+    """(candidates,) the metric of every candidate, vectorised where the metric can."""
     of_each = metric.vectorised(stack.shape)
     if of_each is None:
-        return np.array([metric(y, _off_scale(candidate, metric)) for candidate in stack])
+        return np.array([metric(y, inverse_transform(metric.scale, candidate)) for candidate in stack])
     return of_each(stack, transform_target(metric.scale, y))

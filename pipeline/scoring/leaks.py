@@ -1,6 +1,6 @@
-"""What may make a score lie: rows seen twice, orders that tell the target, columns too good, a test table unlike train.
+"""Searches for leaks: repeated rows, an order that predicts the target, columns too good to be true, shifted tables.
 
-Knows typed frames, roles and the target; knows nothing of runs or files. Trees look; nothing here is trained on later.
+Knows typed frames, roles and the target; must not know runs or files. The trees fitted here are used for nothing else.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from pipeline.base.arrays import FloatArray
 from pipeline.config.types import Role
 
 N_PARTS = 5
-N_ROUNDS = 60  # of the trees that tell the tables apart
-MOST_ROWS = 20_000  # rows that are looked at, of each table
+N_ROUNDS = 60  # boosting rounds of adversarial validation
+MOST_ROWS = 20_000  # rows used of each table
 AUC_OF_SHIFT = 0.6  # above: the tables differ
-TOO_GOOD = 0.95  # share of the target's variance, or 2 AUC - 1, that one column tells alone
-ORDER_TELLS = 0.05  # the same for the id or the place of a row, which should tell nothing
-ROWS_OF_HASH, COLUMNS_OF_HASH = 1_000, 8  # rows are compared by the columns of most values there, then by all
-N_SHIFT = 10  # rows of each table from which tables are told apart
+TOO_GOOD = 0.95  # share of the target's variance, or 2 AUC - 1, that a single column explains
+ORDER_TELLS = 0.05  # the same for the id or the row number, which should explain nothing
+ROWS_OF_HASH, COLUMNS_OF_HASH = 1_000, 8  # rows are compared by the columns with most values there first
+N_SHIFT = 10  # fewest rows of each table for adversarial validation
 N_SHOWN = 5
-LOWEST = -1e30  # stands for a missing number where a tree looks at one column: below every other
-N_SHUFFLED = 20  # columns of most gain that are shuffled to see what they are worth
-RARE_BELOW = 3  # a category's values seen less often, in both tables together, are one
+LOWEST = -1e30  # replaces a missing number for a tree of one column: below every other
+N_SHUFFLED = 20  # columns of most gain whose permutation importance is measured
+RARE_BELOW = 3  # a category's values seen less often, in both tables together, share a code
 
 
 @dataclass(frozen=True)
 class Shift:
-    """How well train and test rows can be told apart, and by which columns."""
+    """How well a model tells test rows from train rows, and the columns it uses."""
 
     auc: float
     columns: dict[str, float]  # column -> AUC lost when it is shuffled, largest first
@@ -46,15 +46,15 @@ class Shift:
 class Duplicates:
     """Rows that are equal in all features."""
 
-    within_train: int  # train rows with an earlier equal
-    contradicting: int  # of these, rows whose target is another
+    within_train: int  # train rows that equal an earlier one
+    contradicting: int  # of these, rows with another target
     across: int  # test rows that equal a train row
 
 
 def numbers_of(frames: list[pd.DataFrame], roles: Mapping[str, Role]) -> list[pd.DataFrame]:
-    """The frames with categories as codes, one for all that are seen fewer than `RARE_BELOW` times; NaN: nothing.
+    """The frames as numbers: categories as codes, values seen fewer than `RARE_BELOW` times share one, NaN is missing.
 
-    Codes go by count over all frames, equals by name: an order of appearance would tell the tables apart.
+    Codes are ordered by count over all frames, ties by name: an order of appearance would separate the tables.
     """
     whole = pd.concat(frames, ignore_index=True)
     columns = {}
@@ -74,9 +74,9 @@ def numbers_of(frames: list[pd.DataFrame], roles: Mapping[str, Role]) -> list[pd
 def shift_of(
     train: pd.DataFrame, test: pd.DataFrame, *, seed: int, n_parts: int = 3, n_rounds: int = N_ROUNDS
 ) -> Shift:
-    """Adversarial validation: cross-validated AUC of telling test rows from train rows (numbers, NaN allowed).
+    """Adversarial validation: cross-validated AUC of a classifier of test against train rows (numbers, NaN allowed).
 
-    The columns are looked for where the AUC says that there are some. Fewer than `N_SHIFT` rows tell nothing: 0.5.
+    Columns are searched only when the tables differ. With fewer than `N_SHIFT` rows the AUC is 0.5.
     """
     rng = np.random.default_rng(seed)
     tables = [frame.sample(min(len(frame), MOST_ROWS), random_state=seed) for frame in (train, test)]
@@ -88,7 +88,7 @@ def shift_of(
     for fit_rows, held in StratifiedKFold(n_parts, shuffle=True, random_state=seed).split(x, y):
         model = HistGradientBoostingClassifier(max_iter=n_rounds, max_leaf_nodes=16, random_state=seed)
         fit_x = x[fit_rows]
-        fit_x[:, np.isnan(fit_x).all(axis=0)] = 0.0  # a column of nothing has no bins; it is not split on
+        fit_x[:, np.isnan(fit_x).all(axis=0)] = 0.0  # an empty column has no bins
         model.fit(fit_x, y[fit_rows])
         told[held] = model.predict_proba(x[held])[:, 1]
         models.append((model, held))
@@ -109,7 +109,7 @@ def shift_of(
 
 
 def _most_used(models: Sequence[HistGradientBoostingClassifier], n_columns: int) -> NDArray[np.intp]:
-    """Columns whose splits gain most; all, which takes longer, where scikit-learn's private trees are not as known."""
+    """Columns of most split gain; all of them, which is slower, where scikit-learn's private trees have changed."""
     gains = np.zeros(n_columns)
     try:
         for (predictor,) in (trees for model in models for trees in model._predictors):
@@ -125,7 +125,7 @@ def duplicates_of(train: pd.DataFrame, test: pd.DataFrame, target: FloatArray) -
     telling = sorted(train.columns, key=lambda name: -train[name].iloc[:ROWS_OF_HASH].nunique())[:COLUMNS_OF_HASH]
     mine, theirs = (_hashes(frame[telling]) for frame in (train, test))
     again_or_first = pd.Series(mine).duplicated(keep=False).to_numpy() | np.isin(mine, theirs)
-    rows, test_rows = np.flatnonzero(again_or_first), np.flatnonzero(np.isin(theirs, mine))  # the others have no equal
+    rows, test_rows = np.flatnonzero(again_or_first), np.flatnonzero(np.isin(theirs, mine))
     whole, whole_theirs = _hashes(train.iloc[rows]), _hashes(test.iloc[test_rows])
     first_of: NDArray[np.int64] = pd.Series(np.arange(len(whole))).groupby(whole).transform("first").to_numpy(np.int64)
     again = np.flatnonzero(first_of != np.arange(len(whole)))
@@ -139,9 +139,9 @@ def _hashes(frame: pd.DataFrame) -> NDArray[np.uint64]:
 
 
 def told_by(values: FloatArray, target: FloatArray, n_classes: int, *, seed: int, n_parts: int = N_PARTS) -> float:
-    """What one column alone tells: held-out share of variance, or 2 AUC - 1 (the class told best against the rest).
+    """What a single column explains: held-out R2, or 2 AUC - 1 of the best class against the rest; never below 0.
 
-    A tree of depth 6 on shuffled folds; never below 0.
+    Uses a tree of depth 6 on shuffled folds.
     """
     rows = np.arange(len(target))
     if len(rows) > MOST_ROWS:
@@ -165,7 +165,7 @@ def told_by(values: FloatArray, target: FloatArray, n_classes: int, *, seed: int
 
 
 def _auc(is_positive: NDArray[np.bool_], score: FloatArray) -> float:
-    """By the Mann-Whitney U; both kinds of rows are there."""
+    """Computed from the Mann-Whitney U; needs rows of both kinds."""
     n_positive = int(is_positive.sum())
     u = float(rankdata(score)[is_positive].sum()) - n_positive * (n_positive + 1) / 2
     return u / (n_positive * (len(score) - n_positive))

@@ -34,7 +34,7 @@ def test_a_runs_report_carries_the_findings_and_the_user_is_told(toy: Toy) -> No
     carried = RunReport.read(toy.only_run().report).trust
     assert carried == known_trust(toy.store())
     assert {finding.mark for finding in carried.findings} <= {"ok", "look"}
-    assert "check: test told from train with an AUC of" in result.stderr
+    assert "check: adversarial AUC" in result.stderr
 
 
 def test_rows_that_agree_in_the_telling_columns_alone_are_no_repeats() -> None:

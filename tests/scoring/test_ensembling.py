@@ -117,8 +117,8 @@ def test_scores_at_once_are_those_of_the_metric(name: str) -> None:
     oofs, target = prices() if metric.reads == "value" else classes(2)
     if name == "roc_auc":  # with ties
         oofs = {key: np.round(oof, 1) for key, oof in oofs.items()}
-    every = np.ones(N_ROWS, dtype=bool)
-    at_once = ensembling._scores(ensembling._stack(oofs, every, metric), target, metric)
+    stack = ensembling._Candidates.of(oofs, target, np.zeros(N_ROWS, dtype=np.int64), metric).stack
+    at_once = ensembling._scores(stack, target, metric)
     np.testing.assert_allclose(at_once, [metric(target, oof) for oof in oofs.values()], rtol=1e-9)
 
 
