@@ -51,6 +51,7 @@ def global_state() -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_a_call_leaves_nothing_global_behind(spiral: Competition, capfd: pytest.CaptureFixture[str]) -> None:
     spiral.train(epochs=1, seeds=1, hidden_sizes=[4])  # what is imported may set up itself once
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -68,6 +69,7 @@ def test_a_call_leaves_nothing_global_behind(spiral: Competition, capfd: pytest.
     assert "SAMPLE DATA" not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_quiet_competition_says_nothing(spiral: Competition, capfd: pytest.CaptureFixture[str]) -> None:
     spiral.verbose = False
     spiral.submit(**RIDGE)
@@ -91,6 +93,7 @@ def test_a_run_holds_what_its_folder_does(spiral: Competition) -> None:
     assert spiral.runs()["run"].tolist()[0] == max((run, trees), key=lambda one: one.cv_score).name
 
 
+@pytest.mark.slow
 def test_a_submission_says_how_it_was_made(spiral: Competition) -> None:
     submission = spiral.final(**RIDGE)
     assert submission.cv_score == submission.provenance.cv_score == spiral.train(**RIDGE).cv_score
@@ -101,6 +104,7 @@ def test_a_submission_says_how_it_was_made(spiral: Competition) -> None:
     assert len(best.frame) == len(submission.frame) == len(spiral.features().test)
 
 
+@pytest.mark.slow
 def test_rows_are_predicted_from_a_frame_as_from_a_file(spiral: Competition) -> None:
     submission, run = spiral.submit(**RIDGE), spiral.train(**RIDGE)
     raw = spiral.workspace.raw / "test.csv"
@@ -113,6 +117,7 @@ def test_rows_are_predicted_from_a_frame_as_from_a_file(spiral: Competition) -> 
         spiral.predict(run, pd.read_csv(raw).drop(columns="x2"))
 
 
+@pytest.mark.slow
 def test_tune_gives_its_trials_and_a_preset(spiral: Competition) -> None:
     trials = spiral.tune(3, "linear", epochs=5)
     assert len(trials) == 3
@@ -131,6 +136,7 @@ def test_mistakes_are_pipeline_errors(tmp_path: Path, spiral: Competition) -> No
         spiral.leaderboard()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [pipeline.api.competition, pipeline.api.estimators])
 def test_the_examples_are_true(module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

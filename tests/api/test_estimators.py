@@ -25,6 +25,7 @@ EXPECTED_FAILURES = {
 }
 
 
+@pytest.mark.slow
 @parametrize_with_checks(
     [TabularRegressor(**QUICK), TabularClassifier(**QUICK)], expected_failed_checks=lambda _: EXPECTED_FAILURES
 )
@@ -82,6 +83,7 @@ def test_a_row_of_weight_0_takes_no_part(homes: pd.DataFrame, price: pd.Series) 
     assert np.isnan(weighted.oof_prediction_[30:]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -117,6 +119,7 @@ def test_a_saved_classifier_keeps_its_labels(homes: pd.DataFrame, price: pd.Seri
         TabularClassifier.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_it_works_inside_scikit_learn(homes: pd.DataFrame, price: pd.Series) -> None:
     scores = cross_val_score(TabularRegressor(**QUICK), homes, price, cv=2, error_score="raise")
     assert scores.mean() > 0.4
@@ -125,12 +128,14 @@ def test_it_works_inside_scikit_learn(homes: pd.DataFrame, price: pd.Series) -> 
     assert clone(TabularRegressor(**QUICK)).get_params() == TabularRegressor(**QUICK).get_params()
 
 
+@pytest.mark.slow
 def test_the_same_random_state_gives_the_same_folds(homes: pd.DataFrame, price: pd.Series) -> None:
     first, again, other = (TabularRegressor(random_state=seed, **QUICK).fit(homes, price) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.oof_prediction_, again.oof_prediction_)
     assert not np.array_equal(first.oof_prediction_, other.oof_prediction_)
 
 
+@pytest.mark.slow
 def test_preset_best_makes_an_ensemble(homes: pd.DataFrame, price: pd.Series, tmp_path: Path) -> None:
     settings = {**QUICK, "model": None}
     fitted = TabularRegressor("best", minutes=0.05, **settings).fit(homes, price)
