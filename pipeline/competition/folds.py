@@ -1,6 +1,6 @@
-"""Which fold each train row belongs to, and the train/valid split of every fold.
+"""The fold of each train row, and the train/valid split of every fold.
 
-Knows the fold table of the spec and one value per row; knows nothing of features or models.
+Knows [folds] of the spec, ids, target and the columns it names. Must not know features or models.
 """
 
 from __future__ import annotations
@@ -16,99 +16,55 @@ from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError
+from pipeline.competition.tables.reading import first_true
 from pipeline.config.spec import FOLD_KINDS, FoldKind, Folds
 
 FoldArray = NDArray[np.int64]
 Rows = NDArray[np.int64]
 
-LEAST_OF_FOLD = 20  # rows of a sample of the folds
+MIN_ROWS_PER_FOLD = 20  # in a sample of the rows
 NEVER_VALIDATED = -1  # rows before the first validation block of forward chaining, or outside a holdout
+SPLITTERS: dict[FoldKind, str] = {  # of scikit-learn
+    "shuffled": "KFold",
+    "stratified": "StratifiedKFold",
+    "group": "GroupKFold",
+    "stratified_group": "StratifiedGroupKFold",
+}
 
 
 @dataclass(frozen=True)
 class Split:
-    """Row positions one fit may learn from, and those that score it."""
+    """Positions of the rows that a model is fitted on and of those that validate it."""
 
     train_rows: Rows
     valid_rows: Rows
 
 
-def assign_folds(
-    folds: Folds,
-    ids: pd.Series,
-    target: FloatArray,
-    *,
-    classes: Sequence[object],
-    columns: pd.DataFrame,
-    folder: Path,
-) -> FoldArray:
-    """`fold_of_row` (rows,): 0..k-1, or -1 for rows that only train.
+@dataclass(frozen=True)
+class TrainRows:
+    """All that the folds may depend on."""
 
-    `target` holds numbers or class codes, `classes` the labels of the codes ([] for regression), `columns` the fold
-    columns the spec names; `folder` is the spec's. Raises DataError when the rows do not allow it.
-    """
-    if folds.rules.has_number and len(ids) < folds.number:
-        raise DataError(
-            f"{len(ids)} train rows cannot make {folds.number} folds", where="[folds] number", hint="Use fewer folds."
-        )
+    ids: pd.Series
+    target: FloatArray  # (rows,) or (rows, targets) numbers, or (rows,) class codes
+    classes: Sequence[object]  # class labels in code order; [] for regression
+    columns: pd.DataFrame  # the columns that [folds] names
+    folder: Path  # that of the spec
+
+
+def assign_folds(folds: Folds, rows: TrainRows) -> FoldArray:
+    """`fold_of_row` (rows,): 0..k-1, or -1 for rows that only train. Raises DataError if the rows do not allow it."""
+    if folds.rules.has_number:
+        _check_enough(len(rows.ids), folds.number, folds.number, "train rows", where="[folds] number")
     if folds.group is not None:
-        _check_none_is_missing(columns[folds.group], "group")
-    fold_of_row = ASSIGN[folds.kind](_TrainRows(folds, ids, target, classes, columns, folder))
+        _check_none_is_missing(rows.columns[folds.group], "group")
+    fold_of_row = ASSIGN[folds.kind](folds, rows)
     if folds.group is not None:
-        _check_groups(columns[folds.group], fold_of_row)
+        _check_groups(rows.columns[folds.group], fold_of_row)
     return fold_of_row.astype(np.int64)
 
 
-@dataclass(frozen=True)
-class _TrainRows:
-    """What folds may be assigned by; see `assign_folds`."""
-
-    folds: Folds
-    ids: pd.Series
-    target: FloatArray
-    classes: Sequence[object]
-    columns: pd.DataFrame
-    folder: Path
-
-    @property
-    def strata(self) -> FloatArray:
-        """(rows,) class codes, or quantile bins of the first target. Raises DataError for a class with too few rows."""
-        values = self.target if self.target.ndim == 1 else self.target[:, 0]
-        if self.classes:
-            _check_class_sizes(values, self.classes, self.folds.number)
-            return values
-        ranks = pd.Series(values).rank(method="first").to_numpy() - 1
-        n_bins = max(1, min(self.folds.bins, len(values) // self.folds.number))
-        return np.floor(ranks * n_bins / len(values))
-
-    @property
-    def groups(self) -> NDArray[Any]:
-        """(rows,) values of the group column. Raises DataError when there are too few different ones."""
-        groups = self.columns[str(self.folds.group)].to_numpy()
-        n_groups = len(pd.unique(groups))
-        if n_groups < self.folds.number:
-            raise DataError(
-                f"{n_groups} groups cannot make {self.folds.number} folds",
-                where=f"column {self.folds.group!r}",
-                hint="Use fewer folds, or another [folds] kind.",
-            )
-        return groups
-
-    def split_by(
-        self, splitter: str, strata: FloatArray | None = None, groups: NDArray[Any] | None = None
-    ) -> FoldArray:
-        """The folds of one of scikit-learn's splitters."""
-        from sklearn import model_selection
-
-        folds = getattr(model_selection, splitter)(self.folds.number, shuffle=True, random_state=self.folds.seed)
-        fold_of_row = np.full(len(self.target), NEVER_VALIDATED)
-        for fold, (_, valid) in enumerate(folds.split(np.zeros(len(self.target)), strata, groups)):
-            fold_of_row[valid] = fold
-        return fold_of_row
-
-
 def splits_of(fold_of_row: FoldArray, *, is_chained: bool) -> list[Split]:
-    """The split of each fold; `is_chained`: it trains on the folds before it alone, and on rows of no fold."""
+    """The split of each fold. With `is_chained` a fold trains only on earlier folds and on rows without a fold."""
     rows = np.arange(len(fold_of_row))
     return [
         Split(rows[fold_of_row < fold] if is_chained else rows[fold_of_row != fold], rows[fold_of_row == fold])
@@ -117,153 +73,181 @@ def splits_of(fold_of_row: FoldArray, *, is_chained: bool) -> list[Split]:
 
 
 def sample_rows(fold_of_row: FoldArray, target: FloatArray, n_rows: int, seed: int) -> Rows:
-    """Positions of `n_rows` rows, in the table's order: as large a share of every fold and of every class in it.
+    """Sorted positions of `n_rows` rows, sampled in proportion from each fold and each class (or target range) in it.
 
-    Numbers are sampled evenly over their range, too. Raises SpecError for a sample that leaves a fold with too few.
+    Raises SpecError if a fold is left with too few rows.
     """
     if n_rows >= len(fold_of_row):
         return np.arange(len(fold_of_row))
-    values = target if target.ndim == 1 else target[:, 0]
+    values = _first(target)
     shuffled = np.random.default_rng(seed).permutation(len(fold_of_row))
     in_order = shuffled[np.lexsort((values[shuffled], fold_of_row[shuffled]))]
     rows: Rows = np.sort(in_order[np.arange(n_rows) * len(in_order) // max(1, n_rows)])
     n_folds = len(np.unique(fold_of_row))
-    if n_rows < LEAST_OF_FOLD * n_folds or len(np.unique(fold_of_row[rows])) < n_folds:
+    if n_rows < MIN_ROWS_PER_FOLD * n_folds or len(np.unique(fold_of_row[rows])) < n_folds:
         raise SpecError(
             f"{n_rows} of {len(fold_of_row)} rows are too few for {n_folds} folds",
             where="--rows",
-            hint=f"Take at least {LEAST_OF_FOLD * n_folds}.",
+            hint=f"Use at least {MIN_ROWS_PER_FOLD * n_folds} rows.",
         )
     return rows
 
 
-def _contiguous(rows: _TrainRows) -> FoldArray:
-    blocks = np.array_split(np.arange(len(rows.ids)), rows.folds.number)
-    return np.repeat(np.arange(rows.folds.number), [len(block) for block in blocks])
+def _by_scikit_learn(folds: Folds, rows: TrainRows) -> FoldArray:
+    from sklearn import model_selection
 
-
-def _by_column(rows: _TrainRows) -> FoldArray:
-    values = rows.columns[str(rows.folds.column)]
-    _check_none_is_missing(values, "fold")
-    return _given(values, where=f"column {rows.folds.column!r}")
-
-
-def _holdout(rows: _TrainRows) -> FoldArray:
-    """One fold: 0 for the rows that validate, stratified by class, and -1 for those that train."""
-    from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
-
-    folds, target, classes = rows.folds, rows.target, rows.classes
-    n_held = round(folds.share * len(target))
-    if not 0 < n_held < len(target):
-        raise DataError(f"a share of {folds.share:g} holds {n_held} of {len(target)} rows", where="[folds] share")
-    if classes:
-        counts = np.bincount(target.astype(np.int64), minlength=len(classes))
-        if counts.min() < 2 or n_held < len(classes) or len(target) - n_held < len(classes):
-            raise DataError(
-                f"a share of {folds.share:g} cannot hold a row of every class, and leave one to train on",
-                where="[folds] share",
-                hint=f"The rarest class is {classes[int(counts.argmin())]!r} with {counts.min()} rows.",
-            )
-    splitter = (StratifiedShuffleSplit if classes else ShuffleSplit)(1, test_size=n_held, random_state=folds.seed)
-    fold_of_row = np.full(len(target), NEVER_VALIDATED)
-    fold_of_row[next(splitter.split(np.zeros(len(target)), target))[1]] = 0
+    strata = _strata(folds, rows) if folds.kind.startswith("stratified") else None
+    groups = _groups(folds, rows) if folds.kind.endswith("group") else None
+    splitter = getattr(model_selection, SPLITTERS[folds.kind])(folds.number, shuffle=True, random_state=folds.seed)
+    fold_of_row = np.full(len(rows.target), NEVER_VALIDATED)
+    for fold, (_, valid) in enumerate(splitter.split(np.zeros(len(rows.target)), strata, groups)):
+        fold_of_row[valid] = fold
     return fold_of_row
 
 
-def _check_class_sizes(codes: FloatArray, classes: Sequence[object], n_folds: int) -> None:
-    counts = np.bincount(codes.astype(np.int64), minlength=len(classes))
-    if counts.min() < n_folds:
+def _strata(folds: Folds, rows: TrainRows) -> FloatArray:
+    """(rows,) class codes, or quantile bins of the first target."""
+    values = _first(rows.target)
+    if not rows.classes:
+        ranks = pd.Series(values).rank(method="first").to_numpy() - 1
+        n_bins = max(1, min(folds.bins, len(values) // folds.number))
+        return np.floor(ranks * n_bins / len(values))
+    rarest, n_rows = _rarest_class(rows)
+    if n_rows < folds.number:
         raise DataError(
-            f"the class {classes[int(counts.argmin())]!r} has {counts.min()} rows, fewer than the {n_folds} folds",
+            f"the class {rarest!r} has {n_rows} rows, fewer than the {folds.number} folds",
             where="[folds] number",
-            hint=f'Use at most {counts.min()} folds, or [folds] kind = "shuffled".',
+            hint=f'Use at most {n_rows} folds, or [folds] kind = "shuffled".',
         )
+    return values
 
 
-def _forward_chaining(rows: _TrainRows) -> FoldArray:
-    """k + 1 blocks in time order; block 0 only trains, block i + 1 is fold i. Equal times stay together."""
-    times, n_folds = rows.columns[str(rows.folds.time)], rows.folds.number
+def _first(target: FloatArray) -> FloatArray:
+    return target if target.ndim == 1 else target[:, 0]
+
+
+def _rarest_class(rows: TrainRows) -> tuple[object, int]:
+    """The label of the rarest class and its number of rows."""
+    counts = np.bincount(rows.target.astype(np.int64), minlength=len(rows.classes))
+    return rows.classes[int(counts.argmin())], int(counts.min())
+
+
+def _groups(folds: Folds, rows: TrainRows) -> NDArray[Any]:
+    groups = rows.columns[str(folds.group)]
+    _check_enough(groups.nunique(), folds.number, folds.number, "groups", where=f"column {folds.group!r}")
+    return groups.to_numpy()
+
+
+def _contiguous(folds: Folds, rows: TrainRows) -> FoldArray:
+    blocks = np.array_split(np.arange(len(rows.ids)), folds.number)
+    return np.repeat(np.arange(folds.number), [len(block) for block in blocks])
+
+
+def _holdout(folds: Folds, rows: TrainRows) -> FoldArray:
+    """0 for the rows that validate, stratified by class; -1 for those that train."""
+    from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
+
+    n_rows, n_classes = len(rows.target), len(rows.classes)
+    n_valid = round(folds.share * n_rows)
+    if not 0 < n_valid < n_rows:
+        raise DataError(f"a share of {folds.share:g} is {n_valid} of {n_rows} rows", where="[folds] share")
+    if n_classes:
+        rarest, n_rarest = _rarest_class(rows)
+        if n_rarest < 2 or n_valid < n_classes or n_rows - n_valid < n_classes:
+            raise DataError(
+                f"with a share of {folds.share:g} not every class has a row to train on and one to validate",
+                where="[folds] share",
+                hint=f"The rarest class is {rarest!r} with {n_rarest} rows.",
+            )
+    splitter = (StratifiedShuffleSplit if n_classes else ShuffleSplit)(1, test_size=n_valid, random_state=folds.seed)
+    fold_of_row = np.full(n_rows, NEVER_VALIDATED)
+    fold_of_row[next(splitter.split(np.zeros(n_rows), rows.target))[1]] = 0
+    return fold_of_row
+
+
+def _forward_chaining(folds: Folds, rows: TrainRows) -> FoldArray:
+    """k + 1 blocks in time order: block 0 only trains, block i + 1 is fold i. Equal times share a block."""
+    times, n_folds = rows.columns[str(folds.time)], folds.number
+    where = f"column {times.name!r}"
     _check_none_is_missing(times, "time")
-    moment = times if pd.api.types.is_numeric_dtype(times) else pd.to_datetime(times, errors="coerce")
-    if moment.isna().any():
-        row = int(moment.isna().to_numpy().argmax())
+    moments = times if pd.api.types.is_numeric_dtype(times) else pd.to_datetime(times, errors="coerce")
+    if (row := first_true(moments.isna())) is not None:
         raise DataError(
-            f"{str(times.iloc[row])!r} is not a time, or is not written as the first row's",
-            where=f"column {times.name!r}, row {row + 1}",
-            hint="Write all times one way, e.g. 2024-12-31 23:59:59.",
+            f"{str(times.iloc[row])!r} is not a time, or not in the format of the first row",
+            where=f"{where}, row {row + 1}",
+            hint="Write all times in one format, such as 2024-12-31 23:59:59.",
         )
-    codes, uniques = pd.factorize(moment, sort=True)
-    if len(uniques) < n_folds + 1:
-        raise DataError(
-            f"{len(uniques)} distinct times cannot make {n_folds} forward-chaining folds",
-            where=f"column {times.name!r}",
-            hint="Use fewer folds.",
-        )
+    codes, uniques = pd.factorize(moments, sort=True)
+    _check_enough(len(uniques), n_folds + 1, n_folds, "distinct times", where=where)
     rows_up_to = np.cumsum(np.bincount(codes))
     block_of_time = np.minimum((rows_up_to - 1) * (n_folds + 1) // len(times), n_folds)
     block_of_row = block_of_time[codes]
     if len(np.unique(block_of_row)) < n_folds + 1:
-        raise DataError(
-            f"too many rows share a time to make {n_folds} folds",
-            where=f"column {times.name!r}",
-            hint="Use fewer folds.",
-        )
+        raise DataError(f"too many rows have the same time for {n_folds} folds", where=where, hint="Use fewer folds.")
     return block_of_row.astype(np.int64) - 1
 
 
-def _check_none_is_missing(values: pd.Series, what: str) -> None:
-    if values.isna().any():
-        row = int(values.isna().to_numpy().argmax()) + 1
-        raise DataError(f"a {what} is missing", where=f"column {values.name!r}, row {row}")
+def _from_column(folds: Folds, rows: TrainRows) -> FoldArray:
+    values = rows.columns[str(folds.column)]
+    _check_none_is_missing(values, "fold")
+    return _numbered(values, where=f"column {folds.column!r}")
 
 
-def _given(values: pd.Series, *, where: str) -> FoldArray:
-    numbers = pd.to_numeric(values, errors="coerce")
-    codes, uniques = pd.factorize(values if numbers.isna().any() else numbers, sort=True)  # 2 before 10, also as text
-    if len(uniques) < 2:
-        raise DataError("names fewer than two folds", where=where)
-    return codes.astype(np.int64)
-
-
-def _from_file(rows: _TrainRows) -> FoldArray:
-    path = rows.folder / str(rows.folds.file)
+def _from_file(folds: Folds, rows: TrainRows) -> FoldArray:
+    path = rows.folder / str(folds.file)
+    where = str(path)
     if not path.exists():
-        raise DataError("the fold file is not there", where=str(path), hint="A csv with the id column and `fold`.")
+        raise DataError("the fold file does not exist", where=where, hint="Write a CSV with the id column and `fold`.")
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except ValueError as error:  # what pandas raises for an empty or ragged file, or another encoding
-        raise DataError(f"cannot be read: {error}", where=str(path)) from error
+        raise DataError(f"cannot be read: {error}", where=where) from error
     if "fold" not in table.columns or len(table.columns) != 2:
-        raise DataError("wants two columns, the id and `fold`", where=str(path), hint=f"It has {list(table.columns)}.")
+        raise DataError("needs two columns, the id and `fold`", where=where, hint=f"It has {list(table.columns)}.")
     by_id = table.set_index(next(name for name in table.columns if name != "fold"))["fold"]
-    wanted = rows.ids.astype(str)
     if by_id.index.has_duplicates:
-        raise DataError(f"the id {by_id.index[by_id.index.duplicated()][0]!r} stands twice", where=str(path))
-    absent = ~wanted.isin(by_id.index[by_id != ""])
-    if absent.any():
-        raise DataError(f"the train id {wanted[absent].iloc[0]!r} has no fold", where=str(path))
-    return _given(by_id.loc[wanted].reset_index(drop=True), where=str(path))
+        raise DataError(f"the id {by_id.index[by_id.index.duplicated()][0]!r} appears twice", where=where)
+    ids = rows.ids.astype(str)
+    if (row := first_true(~ids.isin(by_id.index[by_id != ""]))) is not None:
+        raise DataError(f"the train id {ids.iloc[row]!r} has no fold", where=where)
+    return _numbered(by_id.loc[ids].reset_index(drop=True), where=where)
+
+
+def _numbered(values: pd.Series, *, where: str) -> FoldArray:
+    """The values a user gave as folds -> 0..k-1, in sorted order."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    codes, uniques = pd.factorize(values if numbers.isna().any() else numbers, sort=True)  # 2 before 10, also as text
+    if len(uniques) < 2:
+        raise DataError("has fewer than two folds", where=where)
+    return codes.astype(np.int64)
+
+
+def _check_enough(number: int, least: int, n_folds: int, what: str, *, where: str) -> None:
+    if number < least:
+        raise DataError(f"{number} {what} are too few for {n_folds} folds", where=where, hint="Use fewer folds.")
+
+
+def _check_none_is_missing(values: pd.Series, what: str) -> None:
+    if (row := first_true(values.isna())) is not None:
+        raise DataError(f"the {what} is missing", where=f"column {values.name!r}, row {row + 1}")
 
 
 def _check_groups(groups: pd.Series, fold_of_row: FoldArray) -> None:
     n_folds = pd.Series(fold_of_row).groupby(groups.to_numpy()).nunique()
-    torn = n_folds[n_folds > 1]
-    if len(torn):
+    divided = n_folds[n_folds > 1]
+    if len(divided):
         raise DataError(
-            f"the group {torn.index[0]!r} is in {int(torn.iloc[0])} folds",
+            f"the group {divided.index[0]!r} is in {int(divided.iloc[0])} folds",
             where=f"column {groups.name!r}",
-            hint='A group must stay in one fold: mend the folds, or use [folds] kind = "group".',
+            hint='A group must stay in one fold: correct the folds, or use [folds] kind = "group".',
         )
 
 
-ASSIGN: dict[FoldKind, Callable[[_TrainRows], FoldArray]] = {
+ASSIGN: dict[FoldKind, Callable[[Folds, TrainRows], FoldArray]] = {
     "contiguous": _contiguous,
-    "shuffled": lambda rows: rows.split_by("KFold"),
-    "stratified": lambda rows: rows.split_by("StratifiedKFold", rows.strata),
-    "group": lambda rows: rows.split_by("GroupKFold", None, rows.groups),
-    "stratified_group": lambda rows: rows.split_by("StratifiedGroupKFold", rows.strata, rows.groups),
+    **dict.fromkeys(SPLITTERS, _by_scikit_learn),
     "time": _forward_chaining,
-    "column": _by_column,
+    "column": _from_column,
     "file": _from_file,
     "holdout": _holdout,
 }

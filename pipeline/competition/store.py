@@ -20,7 +20,7 @@ from pipeline.base import files
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import SpecError, did_you_mean
 from pipeline.competition.feature_function import apply_feature_function
-from pipeline.competition.folds import FoldArray, Split, assign_folds, sample_rows, splits_of
+from pipeline.competition.folds import FoldArray, Split, TrainRows, assign_folds, sample_rows, splits_of
 from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.problem import Problem
 from pipeline.competition.tables.loading import load_tables
@@ -117,15 +117,9 @@ class FeatureStore:
         columns = pd.DataFrame()
         if folds.group:
             columns = self.sampled(load_tables(self.workspace.raw, self.spec).fold_columns)
+        rows = TrainRows(self.train_rows["id"], self.target, self.classes, columns, self.workspace.folder)
         return [
-            assign_folds(
-                folds.model_copy(update={"kind": kind, "seed": folds.seed + 1 + repeat}),
-                self.train_rows["id"],
-                self.target,
-                classes=self.classes,
-                columns=columns,
-                folder=self.workspace.folder,
-            )
+            assign_folds(folds.model_copy(update={"kind": kind, "seed": folds.seed + 1 + repeat}), rows)
             for repeat in range(number)
         ]
 

@@ -8,7 +8,7 @@ import pandas as pd
 from pipeline import __version__
 from pipeline.base import files
 from pipeline.base.progress import say
-from pipeline.competition.folds import NEVER_VALIDATED, assign_folds
+from pipeline.competition.folds import NEVER_VALIDATED, TrainRows, assign_folds
 from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.store import SAMPLE_MARK
 from pipeline.competition.tables.loading import load_tables
@@ -36,17 +36,12 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
         return False
     tables = load_tables(workspace.raw, spec)
     target = tables.target.to_numpy(dtype=np.float64)
-    fold_of_row = assign_folds(
-        spec.folds,
-        tables.train_ids,
-        target[:, 0] if target.shape[1] == 1 else target,
-        classes=tables.classes,
-        columns=tables.fold_columns,
-        folder=workspace.folder,
-    )
+    target = target[:, 0] if target.shape[1] == 1 else target
+    rows = TrainRows(tables.train_ids, target, tables.classes, tables.fold_columns, workspace.folder)
+    fold_of_row = assign_folds(spec.folds, rows)
     workspace.manifest.unlink(missing_ok=True)
     train_rows = pd.DataFrame({"id": tables.train_ids})
-    for position in range(target.shape[1]):
+    for position in range(tables.target.shape[1]):
         train_rows[f"target_{position}"] = tables.target.iloc[:, position]
     if tables.sample_weight is not None:
         train_rows["sample_weight"] = tables.sample_weight

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.base.errors import DataError, SpecError
-from pipeline.competition.folds import NEVER_VALIDATED, assign_folds, sample_rows, splits_of
+from pipeline.competition.folds import NEVER_VALIDATED, TrainRows, assign_folds, sample_rows, splits_of
 from pipeline.config.spec import Folds
 
 HERE = Path("nowhere")
@@ -31,7 +31,7 @@ def assign(
 ) -> np.ndarray:
     target = np.arange(n_rows, dtype=np.float64) if target is None else np.asarray(target, dtype=np.float64)
     ids = pd.Series(np.arange(1, n_rows + 1), name="Id") if ids is None else ids
-    return assign_folds(folds, ids, target, classes=classes, columns=pd.DataFrame(columns), folder=folder)
+    return assign_folds(folds, TrainRows(ids, target, classes, pd.DataFrame(columns), folder))
 
 
 def codes_of(*counts: int, seed: int = 0) -> np.ndarray:
@@ -187,11 +187,11 @@ def test_a_file_gives_folds_by_id_not_by_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (None, "the fold file is not there"),
+        (None, "the fold file does not exist"),
         ("", "cannot be read"),
-        ("Id,folds\n1,0\n", "wants two columns"),
-        ("Id,fold,more\n1,0,0\n", "wants two columns"),
-        ("Id,fold\n1,0\n2,1\n1,1\n", "the id '1' stands twice"),
+        ("Id,folds\n1,0\n", "needs two columns"),
+        ("Id,fold,more\n1,0,0\n", "needs two columns"),
+        ("Id,fold\n1,0\n2,1\n1,1\n", "the id '1' appears twice"),
         ("Id,fold\n1,0\n2,1\n", "the train id '3' has no fold"),
         ("Id,fold\n1,0\n2,1\n3,\n", "the train id '3' has no fold"),
         ("Id,fold\n1,0\n2,0\n3,0\n", "fewer than two folds"),
@@ -208,7 +208,7 @@ def test_a_wrong_fold_file_is_told(tmp_path: Path, text: str | None, words: str)
 # --- what the rows do not allow
 
 REFUSED: dict[str, tuple[Folds, int, dict[str, Any], list[str]]] = {
-    "fewer rows than folds": (Folds(number=9), 8, {}, ["8 train rows cannot make 9 folds", "[folds] number"]),
+    "fewer rows than folds": (Folds(number=9), 8, {}, ["8 train rows are too few for 9 folds", "[folds] number"]),
     "a small class": (
         Folds(kind="stratified", number=3),
         9,
@@ -225,7 +225,7 @@ REFUSED: dict[str, tuple[Folds, int, dict[str, Any], list[str]]] = {
         Folds(kind="group", number=3, group="g"),
         6,
         {"g": [1, 1, 1, 2, 2, 2]},
-        ["2 groups cannot make 3 folds", "column 'g'"],
+        ["2 groups are too few for 3 folds", "column 'g'"],
     ),
     "a torn group": (
         Folds(kind="contiguous", number=2, group="g"),
@@ -237,13 +237,13 @@ REFUSED: dict[str, tuple[Folds, int, dict[str, Any], list[str]]] = {
         Folds(kind="group", number=2, group="g"),
         4,
         {"g": ["a", None, "b", "c"]},
-        ["a group is missing", "column 'g', row 2"],
+        ["the group is missing", "column 'g', row 2"],
     ),
     "a missing time": (
         Folds(kind="time", number=2, time="t"),
         4,
         {"t": [1.0, 2.0, np.nan, 3.0]},
-        ["a time is missing", "column 't', row 3"],
+        ["the time is missing", "column 't', row 3"],
     ),
     "a time that is none": (
         Folds(kind="time", number=2, time="t"),
@@ -255,15 +255,20 @@ REFUSED: dict[str, tuple[Folds, int, dict[str, Any], list[str]]] = {
         Folds(kind="time", number=3, time="t"),
         6,
         {"t": [1, 1, 2, 2, 3, 3]},
-        ["3 distinct times cannot make 3", "column 't'"],
+        ["3 distinct times are too few for 3 folds", "column 't'"],
     ),
     "a crowded time": (
         Folds(kind="time", number=2, time="t"),
         9,
         {"t": [1, 1, 1, 1, 1, 1, 1, 2, 3]},
-        ["too many rows share a time", "column 't'"],
+        ["too many rows have the same time", "column 't'"],
     ),
-    "a missing fold": (Folds(kind="column", column="f"), 3, {"f": [0.0, np.nan, 1.0]}, ["a fold is missing", "row 2"]),
+    "a missing fold": (
+        Folds(kind="column", column="f"),
+        3,
+        {"f": [0.0, np.nan, 1.0]},
+        ["the fold is missing", "row 2"],
+    ),
     "one fold": (Folds(kind="column", column="f"), 3, {"f": [4, 4, 4]}, ["fewer than two folds", "column 'f'"]),
 }
 

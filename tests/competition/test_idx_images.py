@@ -57,7 +57,7 @@ def test_without_test_labels_there_is_no_solution(folder: Path) -> None:
 
 
 def test_a_folder_without_images_has_no_idx(tmp_path: Path) -> None:
-    assert find_idx(tmp_path) is None
+    assert find_idx(tmp_path) == {}
     with pytest.raises(DataError, match=TRAIN_IMAGES):
         idx_tables(tmp_path)
 
@@ -72,17 +72,17 @@ def test_half_a_set_is_refused(folder: Path, absent: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        (TRAIN_IMAGES, labels([1, 2, 3]), "no IDX file of images: it starts with 2049, not with 2051"),
-        (TRAIN_IMAGES, b"", "no IDX file of images"),
-        (TRAIN_IMAGES, images(3)[:-1], "holds 17 bytes after its header, which declares 18"),
-        (TRAIN_IMAGES, images(3) + b"x", "holds 19 bytes"),
-        (TRAIN_LABELS, images(3), "no IDX file of labels"),
-        (TRAIN_LABELS, labels([1, 2]), "holds 2 labels for the 3 images of train-images"),
-        (TRAIN_LABELS, labels([1, 2, 3])[:-1], "holds 2 bytes after its header, which declares 3"),
-        (f"{TEST_IMAGES}.gz", gzip.compress(images(2))[:-9], "no complete gzip file"),
-        (f"{TEST_IMAGES}.gz", images(2), "no complete gzip file"),
+        (TRAIN_IMAGES, labels([1, 2, 3]), "not an IDX file of images: it starts with 2049, not with 2051"),
+        (TRAIN_IMAGES, b"", "not an IDX file of images"),
+        (TRAIN_IMAGES, images(3)[:-1], "has 17 bytes after its header, which declares 18"),
+        (TRAIN_IMAGES, images(3) + b"x", "has 19 bytes"),
+        (TRAIN_LABELS, images(3), "not an IDX file of labels"),
+        (TRAIN_LABELS, labels([1, 2]), "contains 2 labels for the 3 images of train-images"),
+        (TRAIN_LABELS, labels([1, 2, 3])[:-1], "has 2 bytes after its header, which declares 3"),
+        (f"{TEST_IMAGES}.gz", gzip.compress(images(2))[:-9], "not a complete gzip file"),
+        (f"{TEST_IMAGES}.gz", images(2), "not a complete gzip file"),
         (f"{TEST_IMAGES}.gz", gzip.compress(images(2, height=4)), "images are 4 x 3, those of train-images-idx3-ubyte"),
-        (f"{TEST_LABELS}.gz", gzip.compress(labels([1])), "holds 1 labels for the 2 images"),
+        (f"{TEST_LABELS}.gz", gzip.compress(labels([1])), "contains 1 labels for the 2 images"),
     ],
 )
 def test_a_damaged_file_is_refused_by_name(folder: Path, name: str, content: bytes, said: str) -> None:

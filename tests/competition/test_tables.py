@@ -361,8 +361,8 @@ def test_new_rows_with_a_wrong_value_or_without_a_column_are_refused(tmp_path: P
         ("\n <html lang=en>", ["web page"]),
         (b"PK\x03\x04rest", ["zip archive"]),
         (b"PAR1rest", ["parquet"]),
-        (b"\x1f\x8b\x08\x00", ["gzip", "t.csv.gz"]),
-        (b"a,b\n1,\x00\n", ["no text"]),
+        (b"\x1f\x8b\x08\x00", ["gzip", ".csv.gz"]),
+        (b"a,b\n1,\x00\n", ["binary data"]),
         ("a,b\n1,2\n".encode("utf-16"), ["UTF-16"]),
         ("a,b\n1,2\n3\n", ["row 2 has 1 fields", "header has 2"]),
         ("a,b\n1,2\n1,2\n3,4,5\n", ["row 3 has 3 fields", "'3,4,5'", "double quotes"]),
@@ -380,10 +380,10 @@ def test_what_is_no_csv_is_refused(tmp_path: Path, content: str | bytes, said: l
 def test_a_broken_gzip_or_parquet_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         read_table(written(tmp_path, gzip.compress(b"a,b\n" + b"1,2\n" * 500)[:-12], "t.csv.gz"))
-    refused(error, "t.csv.gz", "no complete gzip file")
+    refused(error, "t.csv.gz", "not a complete gzip file")
     with pytest.raises(DataError) as error:
         read_table(written(tmp_path, b"PAR1nothing", "t.parquet"))
-    refused(error, "t.parquet", "no parquet file")
+    refused(error, "t.parquet", "cannot be read as parquet")
 
 
 def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
@@ -393,7 +393,7 @@ def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
     refused(error, "sample_submission.csv", "Did you mean 'gender_submission.csv'?")
     with pytest.raises(DataError) as error:
         find_raw(tmp_path / "absent", "train.csv")
-    refused(error, "train.csv", "holds no files")
+    refused(error, "train.csv", "has no files")
 
 
 def test_gz_and_parquet_stand_in_for_csv(tmp_path: Path) -> None:
@@ -466,7 +466,7 @@ def test_a_column_of_the_spec_that_is_not_in_train(tmp_path: Path, changes: dict
 TRAIN_MISTAKES: dict[str, tuple[Columns, dict[str, Any], list[str]]] = {
     "repeated id": ({"id": [1, 2, 3, 4, 2, 6]}, {}, ["column 'id'", "'2'", "row 2", "row 5"]),
     "missing id": ({"id": [1, 2, "", 4, 5, 6]}, {}, ["column 'id'", "row 3", "missing"]),
-    "missing target": ({"price": [1, 2, "", 4, "NA", 6]}, {}, ["column 'price'", "row 3", "2 such rows"]),
+    "missing target": ({"price": [1, 2, "", 4, "NA", 6]}, {}, ["column 'price'", "row 3", "2 rows"]),
     "infinite target": ({"price": [1, 2, 3, "inf", 5, 6]}, {}, ["column 'price'", "row 4", "'inf'", "finite"]),
     "huge target": ({"price": [1, 2, 3, "1e999", 5, 6]}, {}, ["column 'price'", "row 4", "1e999"]),
     "text target": ({"price": [1, 2, 3, 4, "many", 6]}, {}, ["column 'price'", "row 5", "'many'"]),
@@ -576,8 +576,8 @@ def test_a_column_of_texts_with_some_numbers_is_a_category(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("sample", "said"),
     [
-        ({"id": [7, 9]}, ["column 'id'", "1 of its ids not in test.csv", "'9', row 2", "1 test ids", "'8', row 2"]),
-        ({"id": [7], "price": [0]}, ["1 ids against 2 test rows", "1 test ids not in it", "'8'"]),
+        ({"id": [7, 9]}, ["column 'id'", "1 ids are not in test.csv", "'9', row 2", "1 ids of test.csv", "'8', row 2"]),
+        ({"id": [7], "price": [0]}, ["1 ids for 2 test rows", "1 ids of test.csv are missing", "'8'"]),
         ({"id": [7, 7]}, ["column 'id'", "row 1", "row 2"]),
     ],
 )
@@ -601,7 +601,7 @@ def test_classes_of_the_submission_are_those_of_the_target(tmp_path: Path) -> No
     classes = {"task": "multiclass", "metric": "log_loss", "submission": {"columns": ["A", "B"], "classes": ["a", "b"]}}
     sample = {"id": [7, 8], "A": [0.5, 0.5], "B": [0.5, 0.5]}
     assert load(tmp_path, TRAIN | {"price": [*"ababab"]}, TEST, sample, **classes).classes == ["a", "b"]
-    with pytest.raises(SpecError, match=re.escape("the classes of the target are a, c")):
+    with pytest.raises(SpecError, match=re.escape("the target has a, c")):
         load(tmp_path, TRAIN | {"price": [*"acacac"]}, TEST, sample, **classes)
 
 

@@ -15,7 +15,7 @@ from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError, did_you_mean
 from pipeline.competition.draft.files import DraftFiles
 from pipeline.competition.tables.checks import CLASS_MARKERS, class_labels
-from pipeline.competition.tables.reading import as_written, numbers_of, plainly_typed
+from pipeline.competition.tables.reading import as_written, inferred, numbers_of
 from pipeline.competition.tables.typed import MOSTLY
 from pipeline.config.spec import TargetTransform
 from pipeline.metrics import METRICS, USUAL_METRIC, Task
@@ -139,7 +139,7 @@ def _task(
         evidence["task"] = f"{len(target)} targets"
         return "regression"
     series = files.train.column(target[0], markers=CLASS_MARKERS)
-    values = plainly_typed(series.dropna())
+    values = inferred(series.dropna())
     _refuse_nearly_numbers(files, target[0], series)
     n_values, n_rows = int(values.nunique()), len(values)
     reads = METRICS[metric].reads if metric else None

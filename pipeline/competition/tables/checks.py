@@ -1,4 +1,4 @@
-"""What must hold between spec, train, test and sample submission before anything is learned.
+"""Check that spec, train, test and sample submission fit together, before anything is learned from them.
 
 Must not know: how features are typed.
 """
@@ -13,15 +13,23 @@ from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError, did_you_mean
-from pipeline.competition.tables.reading import MISSING_MARKERS, RawTable, as_written, numbers_of, whole_numbers
+from pipeline.competition.tables.reading import (
+    MISSING_MARKERS,
+    RawTable,
+    as_written,
+    first_true,
+    listed,
+    numbers_of,
+    whole_numbers,
+)
 from pipeline.config.spec import CompetitionSpec
 from pipeline.config.types import Label
 
-CLASS_MARKERS = MISSING_MARKERS - {"None"}  # `None` is a class in more competitions than it is a missing target
+CLASS_MARKERS = MISSING_MARKERS - {"None"}  # in a class column `None` is a class more often than a missing value
 
 
 def check_columns(raw: RawTable, named: Iterable[tuple[str, str]]) -> None:
-    """Refuse a spec that names a column the file has not; `named` pairs a key of the spec with a column."""
+    """Raise DataError if the file lacks a column of the spec; `named` pairs keys of the spec with columns."""
     columns = list(raw.frame.columns)
     for key, column in named:
         if column not in columns:
@@ -45,43 +53,38 @@ def columns_of_spec(spec: CompetitionSpec) -> list[tuple[str, str]]:
 
 
 def ids_of(raw: RawTable, name: str) -> pd.Series:
-    """The ids as text. Raises DataError for a missing or a repeated one."""
+    """The ids as text. Raises DataError for a missing or repeated id."""
     ids = as_written(raw.column(name, markers=("",)))
-    missing = ids.isna().to_numpy()
-    if missing.any():
-        raise DataError("the id is missing", where=raw.where(name, int(np.argmax(missing))))
-    repeated = ids.duplicated().to_numpy()
-    if repeated.any():
-        second = int(np.argmax(repeated))
-        first = int(np.argmax((ids == ids.iloc[second]).to_numpy()))
+    if (row := first_true(ids.isna())) is not None:
+        raise DataError("the id is missing", where=raw.where(name, row))
+    if (second := first_true(ids.duplicated())) is not None:
+        first = first_true(ids == ids.iloc[second]) or 0
         raise DataError(
             f"the id {ids.iloc[second]!r} is in row {first + 1} and again in row {second + 1}",
             where=raw.where(name),
-            hint="Every row needs an id of its own; is another column the id?",
+            hint="Ids must be unique. Is another column the id?",
         )
     return ids
 
 
 def same_type(parts: list[pd.Series]) -> list[pd.Series]:
-    """Ids as int64 when all parts are written as whole numbers, else all as text."""
+    """Ids as int64 if all parts are written as whole numbers; else all as text."""
     whole = [whole_numbers(part) for part in parts]
     return parts if any(part is None for part in whole) else [part for part in whole if part is not None]
 
 
 def regression_target(raw: RawTable, spec: CompetitionSpec) -> pd.DataFrame:
-    """The targets as float64. Raises DataError with the row of the first that cannot be learned from."""
+    """The targets as float64. Raises DataError that names the first row with an unusable value."""
     numbers = {}
     for name in spec.target:
         series = raw.column(name)
         values = numbers_of(series)
         _refuse_missing(raw, name, series)
-        wrong = ~np.isfinite(values)
-        if wrong.any():
-            index = int(np.argmax(wrong))
+        if (row := first_true(~np.isfinite(values))) is not None:
             raise DataError(
-                f"the target is {series.iloc[index]!r}, which is no finite number",
-                where=raw.where(name, index),
-                hint='Mend the value; if the target is a class, set task = "multiclass".',
+                f"the target is {series.iloc[row]!r}, not a finite number",
+                where=raw.where(name, row),
+                hint='Correct the value; if the target is a class, set task = "multiclass" in the spec.',
             )
         _refuse_outside_domain(raw, name, values, spec)
         numbers[name] = values
@@ -89,12 +92,11 @@ def regression_target(raw: RawTable, spec: CompetitionSpec) -> pd.DataFrame:
 
 
 def _refuse_missing(raw: RawTable, name: str, series: pd.Series) -> None:
-    missing = series.isna().to_numpy()
-    if missing.any():
+    if (row := first_true(series.isna())) is not None:
         raise DataError(
-            f"the target is missing ({int(missing.sum())} such rows)",
-            where=raw.where(name, int(np.argmax(missing))),
-            hint="Every train row needs a target: remove the row or fill it in.",
+            f"the target is missing (in {int(series.isna().sum())} rows)",
+            where=raw.where(name, row),
+            hint="Every train row needs a target: fill it in, or remove the row.",
         )
 
 
@@ -106,18 +108,16 @@ def _refuse_outside_domain(raw: RawTable, name: str, values: FloatArray, spec: C
     if spec.target_transform in ("log", "log1p"):
         limits.append((f"target_transform {spec.target_transform!r}", 0.0, spec.target_transform == "log1p"))
     for what, smallest, is_allowed in limits:
-        wrong = values < smallest if is_allowed else values <= smallest
-        if wrong.any():
-            index = int(np.argmax(wrong))
+        if (row := first_true(values < smallest if is_allowed else values <= smallest)) is not None:
             raise DataError(
-                f"the target is {values[index]:g}; {what} needs targets {'>=' if is_allowed else '>'} {smallest:g}",
-                where=raw.where(name, index),
-                hint="Choose another metric or target_transform in the spec, or mend the value.",
+                f"the target is {values[row]:g}; {what} needs targets {'>=' if is_allowed else '>'} {smallest:g}",
+                where=raw.where(name, row),
+                hint="Correct the value, or choose another metric or target_transform in the spec.",
             )
 
 
 def class_target(raw: RawTable, spec: CompetitionSpec) -> tuple[pd.DataFrame, list[Label]]:
-    """Int64 class codes and the class labels in code order (sorted). Raises DataError."""
+    """Return int64 class codes and the sorted class labels. Raises DataError, SpecError."""
     name = spec.target[0]
     series = raw.column(name, markers=CLASS_MARKERS)
     _refuse_missing(raw, name, series)
@@ -127,21 +127,21 @@ def class_target(raw: RawTable, spec: CompetitionSpec) -> tuple[pd.DataFrame, li
             f"every row has the same class {labels[0]!r}", where=raw.where(name), hint="There is nothing to learn."
         )
     if spec.task == "binary" and len(labels) != 2:
-        shown = ", ".join(repr(label) for label in labels[:5]) + (", …" if len(labels) > 5 else "")
         raise DataError(
-            f'the target has {len(labels)} classes ({shown}); task = "binary" has 2',
+            f'the target has {len(labels)} classes ({listed(labels, 5)}); task = "binary" needs 2',
             where=raw.where(name),
             hint='Set task = "multiclass"' + (' or "regression".' if len(labels) > 20 else "."),
         )
-    texts = as_written(series)
-    code_of_text = {text: labels.index(_label_of(text, labels)) for text in texts.unique()}
-    _check_submission_classes(spec, labels)
-    codes = texts.map(code_of_text).to_numpy(dtype=np.int64)
+    code_of_text = {str(label): code for code, label in enumerate(labels)}
+    named = spec.submission.classes
+    if named and sorted(named) != sorted(code_of_text):
+        raise SpecError(f"submission.classes are {', '.join(named)}; the target has {', '.join(code_of_text)}")
+    codes = as_written(series).map(code_of_text).to_numpy(dtype=np.int64)
     return pd.DataFrame({name: codes}, index=pd.RangeIndex(len(codes))), labels
 
 
 def class_labels(series: pd.Series) -> list[Label]:
-    """The distinct labels, sorted, as Python writes them back: bools, ints, floats or the text itself."""
+    """The distinct labels, sorted: bools, ints or floats if Python writes them as the file does; else text."""
     texts = sorted(as_written(series.dropna()).unique())
     if set(texts) <= {"True", "False"}:
         return [text == "True" for text in texts]
@@ -153,63 +153,45 @@ def class_labels(series: pd.Series) -> list[Label]:
     return list(texts)
 
 
-def _label_of(text: str, labels: list[Label]) -> Label:
-    return next(label for label in labels if str(label) == text)
-
-
-def _check_submission_classes(spec: CompetitionSpec, labels: list[Label]) -> None:
-    named = spec.submission.classes
-    if named and sorted(named) != sorted(str(label) for label in labels):
-        found = ", ".join(str(label) for label in labels)
-        raise SpecError(f"submission.classes are {', '.join(named)}; the classes of the target are {found}")
-
-
 def sample_weight_of(raw: RawTable, name: str) -> FloatArray:
-    """The weights of the train rows. Raises DataError for one that is missing, negative or no number."""
+    """The weights of the train rows. Raises DataError unless all are numbers >= 0 and some are above 0."""
     series = raw.column(name)
     weights = numbers_of(series)
-    wrong = ~(np.isfinite(weights) & (weights >= 0))
-    if wrong.any():
-        index = int(np.argmax(wrong))
-        value = series.iloc[index]
+    if (row := first_true(~(np.isfinite(weights) & (weights >= 0)))) is not None:
+        value = series.iloc[row]
         what = "is missing" if pd.isna(value) else f"is {value}"
-        raise DataError(f"the sample weight {what}; it must be a number >= 0", where=raw.where(name, index))
+        raise DataError(f"the sample weight {what}; it must be a number >= 0", where=raw.where(name, row))
     if not weights.any():
         raise DataError("every sample weight is 0", where=raw.where(name))
     return weights
 
 
 def check_sample_submission(sample: RawTable, test: RawTable, test_ids: pd.Series, spec: CompetitionSpec) -> None:
-    """Refuse a sample whose columns are not the spec's, or whose ids are not those of the test rows."""
+    """Raise DataError unless the sample has the spec's columns and the ids of the test rows."""
     check_columns(sample, [("id", spec.id)])
     found = [column for column in sample.frame.columns if column != spec.id]
     expected = spec.prediction_columns
     if found != expected:
         kind = "order" if sorted(found) == sorted(expected) else "names"
         raise DataError(
-            f"its prediction columns are {_shown_list(found)}; the spec's are {_shown_list(expected)}",
+            f"the prediction columns are {listed(found)}; the spec has {listed(expected)}",
             where=sample.where(),
-            hint=f"Set the {kind} in the spec: [submission] columns = [...].",
+            hint=f"Set their {kind} in the spec: [submission] columns = [...].",
         )
     sample_ids = ids_of(sample, spec.id)
-    strange, absent = _not_among(sample_ids, test_ids), _not_among(test_ids, sample_ids)
-    if strange.any() or absent.any():
-        parts = [f"{len(sample_ids)} ids against {len(test_ids)} test rows in {test.path.name}"]
-        for wrong, ids, what in (
-            (strange, sample_ids, f"of its ids not in {test.path.name}"),
-            (absent, test_ids, "test ids not in it"),
-        ):
-            if wrong.any():
-                index = int(np.argmax(wrong))
-                parts.append(f"{int(wrong.sum())} {what} (the first is {ids.iloc[index]!r}, row {index + 1})")
+    parts = [f"{len(sample_ids)} ids for {len(test_ids)} test rows"]
+    for ids, others, what in (
+        (sample_ids, test_ids, f"ids are not in {test.path.name}"),
+        (test_ids, sample_ids, f"ids of {test.path.name} are missing"),
+    ):
+        is_unknown = _not_among(ids, others)
+        if (row := first_true(is_unknown)) is not None:
+            parts.append(f"{int(is_unknown.sum())} {what} (the first is {ids.iloc[row]!r}, row {row + 1})")
+    if len(parts) > 1:
         raise DataError("; ".join(parts), where=sample.where(spec.id), hint="Are the files of the same competition?")
 
 
 def _not_among(ids: pd.Series, others: pd.Series) -> NDArray[np.bool_]:
-    """Which ids are none of the others; a set is a hundred times faster here than `isin` of long text."""
+    """Which ids are not among the others; for long text a set is a hundred times faster than `isin`."""
     known = set(others)
     return np.fromiter((value not in known for value in ids), dtype=np.bool_, count=len(ids))
-
-
-def _shown_list(names: list[str]) -> str:
-    return ", ".join(repr(name) for name in names[:10]) + (", …" if len(names) > 10 else "") or "none"

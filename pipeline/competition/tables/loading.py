@@ -23,7 +23,7 @@ from pipeline.competition.tables.checks import (
     same_type,
     sample_weight_of,
 )
-from pipeline.competition.tables.reading import RawTable, find_raw, numbers_of, plainly_typed, read_raw
+from pipeline.competition.tables.reading import RawTable, find_raw, inferred, numbers_of, read_raw
 from pipeline.competition.tables.typed import (
     ColumnRecipe,
     date_format_of,
@@ -168,10 +168,10 @@ def _fold_columns(train: RawTable, spec: CompetitionSpec) -> pd.DataFrame:
     columns: dict[str, pd.Series] = {}
     for name in (folds.group, folds.column):
         if name is not None:
-            columns[name] = plainly_typed(train.column(name))
+            columns[name] = inferred(train.column(name))
     if folds.time is not None:
         text = train.column(folds.time)
-        times = plainly_typed(text)
+        times = inferred(text)
         if folds.time in spec.columns.dates or not pd.api.types.is_numeric_dtype(times.dtype):
             date_format, share = date_format_of([text])
             times = parse_dates(text, date_format) if share == 1.0 else times
