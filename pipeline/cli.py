@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from pathlib import Path
@@ -371,18 +370,14 @@ def predict(
     root: Root = Path(),
 ) -> None:
     """Predict a new file with a stored run."""
-    gc.disable()  # of the seconds this takes, one in six went into looking for garbage among what imports leave
-    try:
-        from pipeline.competition.store import FeatureStore
-        from pipeline.config.spec import load_spec
-        from pipeline.stages.predict import predict_file
+    from pipeline.competition.store import FeatureStore
+    from pipeline.config.spec import load_spec
+    from pipeline.stages.predict import predict_file
 
-        workspace = Workspace(root, competition)
-        store = FeatureStore(workspace, load_spec(workspace.spec))
-        path = output or rows.with_name(f"{rows.name.split('.')[0]}-{run}.csv")
-        predict_file(store, run, rows, path, is_own_process=True)
-    finally:
-        gc.enable()
+    workspace = Workspace(root, competition)
+    store = FeatureStore(workspace, load_spec(workspace.spec))
+    path = output or rows.with_name(f"{rows.name.split('.')[0]}-{run}.csv")
+    predict_file(store, run, rows, path)
     print(f"predictions: {path}{'  SAMPLE DATA' if store.is_sample else ''}")
 
 

@@ -18,13 +18,16 @@ from pipeline.config.search_space import SpaceEntry
 from pipeline.config.table import Table, validated
 from pipeline.metrics import Task
 from pipeline.models.arrays.baselines import Baseline
-from pipeline.models.arrays.boosting import BoostingParams, CatBoost, LightGBM, XGBoost
+from pipeline.models.arrays.boosting import BoostingParams
+from pipeline.models.arrays.catboost import CatBoost
 from pipeline.models.arrays.kernels import KernelParams, KernelRidge, SupportVectors
 from pipeline.models.arrays.learners import Learner, NoParams
+from pipeline.models.arrays.lightgbm import LightGBM
 from pipeline.models.arrays.linear import ElasticNet, Huber, Lasso, LinearParams, Logistic, Ridge
 from pipeline.models.arrays.model import ArrayModel, FittedArrayModel
 from pipeline.models.arrays.neighbours import NeighbourParams, Neighbours
 from pipeline.models.arrays.trees import ExtraTrees, ForestParams, HistogramBoosting, HistogramParams, RandomForest
+from pipeline.models.arrays.xgboost import XGBoost
 from pipeline.models.base import FittedModel, Model
 from pipeline.models.entry import Cost, ModelEntry, Variant
 from pipeline.models.networks.architectures import ConvNetParams, MLPParams

@@ -16,20 +16,12 @@ from pipeline.config.run import RunConfig
 from pipeline.config.run_report import RunReport
 from pipeline.encoders import Encodings
 from pipeline.kaggle.submission import make_submission
-from pipeline.models.arrays.boosting import import_lean
 from pipeline.models.registry import entry_of
 from pipeline.scoring.fitted_run import FittedPart, FittedRun
 
 
-def predict_file(store: FeatureStore, run_name: str, rows: Path, output: Path, *, is_own_process: bool = False) -> None:
-    """Predict the rows of a file that has the competition's columns. Raises ArtifactError, DataError.
-
-    In a process of its own only what a prediction needs is imported.
-    """
-    run = store.workspace.finished_run(run_name)
-    if is_own_process:
-        config = RunReport.read(run.report).config
-        import_lean(part.model for _, part in config.weighted_parts)
+def predict_file(store: FeatureStore, run_name: str, rows: Path, output: Path) -> None:
+    """Predict the rows of a file that has the competition's columns. Raises ArtifactError, DataError."""
     files.write_csv(output, predict_rows(store, run_name, read_raw(rows)))
 
 
