@@ -35,10 +35,10 @@ from pipeline.nets.inputs import Gather, Inputs
 from pipeline.nets.losses import cross_entropy
 from pipeline.nets.networks import MLP
 from pipeline.nets.optimizers import Update
-from pipeline.nets.plan import Member, PackData, Plan, Precision
+from pipeline.nets.plan import Member, PackData, PackJob, Plan, Precision
 from pipeline.nets.products import affine, has_bf16, input_gradient, weight_gradient
 from pipeline.nets.training import one_by_one
-from pipeline.nets.workers import PackJob, least_pack, pack_sizes, run_packs
+from pipeline.nets.workers import min_pack_size, pack_sizes, run_packs
 
 BATCH_SIZE, LR, N_CLASSES, SIDE = 256, 0.1, 10, 28
 NETWORKS = {"softmax": (), "mlp 256": (256,)}
@@ -124,7 +124,7 @@ def engine(
         return float((output.argmax(axis=1) == labels[rows]).mean())
 
     members = [Member(number, 0, rows[:60_000], rows[60_000:], LR) for number in range(n_members)]
-    sizes = pack_sizes(n_members, n_workers, torch.device("cpu"), n_least=least_pack(network, plan))
+    sizes = pack_sizes(n_members, n_workers, torch.device("cpu"), min_size=min_pack_size(network, plan))
     jobs = []
     for start, stop in pairwise(accumulate(sizes, initial=0)):
         inside = members[start:stop]

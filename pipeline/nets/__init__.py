@@ -1,4 +1,4 @@
-"""Packed torch: many networks trained together. Knows tensors, not tables.
+"""Packed torch: many networks trained together. Must not know tables.
 
-Every tensor of a pack carries a leading member axis; a training step is a few batched matrix products.
+Every tensor of a pack has a leading member axis; a training step is a few batched matrix products.
 """

@@ -1,9 +1,8 @@
-"""Which device trains, and on how many cores. Knows torch's backends; knows nothing of what is trained."""
+"""The device and cores for training, and their free memory. Knows torch's backends; must not know what is trained."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import joblib
@@ -15,35 +14,35 @@ DEVICE_NAMES = ("auto", "cuda", "mps", "cpu")
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device called `name`; `auto` is the first of cuda, mps, cpu that is there. Raises PipelineError."""
+    """Return the device called `name`; `auto` is the first available of cuda, mps, cpu. Raises PipelineError."""
     kind, _, index = name.partition(":")
     if kind not in DEVICE_NAMES or (index and not index.isdigit()):
         raise PipelineError(f"unknown device {name!r}", hint=f"One of: {', '.join(DEVICE_NAMES)}, cuda:<number>.")
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if kind == "auto":
-        return torch.device(next(backend for backend, is_there in available.items() if is_there))
+        return torch.device(next(backend for backend, is_available in available.items() if is_available))
     if not available[kind] or (kind == "cuda" and int(index or 0) >= torch.cuda.device_count()):
-        there = ", ".join(backend for backend, is_there in available.items() if is_there)
+        found = ", ".join(backend for backend, is_available in available.items() if is_available)
         raise PipelineError(
-            f"the device {name!r} is not there", hint=f"This machine has: {there}. DEVICE=auto picks one."
+            f"the device {name!r} is not available", hint=f"This machine has: {found}. DEVICE=auto picks one."
         )
     return torch.device(name)
 
 
 def n_cores() -> int:
-    """Cores this process may use: its affinity and its container's quota count."""
+    """Count the cores that this process may use, given its affinity and its container's quota."""
     return int(joblib.cpu_count())
 
 
 def describe_device(device: torch.device) -> str:
-    """The device in a user's words."""
+    """Describe the device in a message."""
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type
 
 
 def free_memory(device: torch.device | None = None) -> int | None:
-    """Bytes of the device (of main memory without one) that could be taken now; None where the system does not say."""
+    """Return the free bytes of the device, or of main memory; None if unknown."""
     if device is not None and device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     free = [bytes_left for bytes_left in (_free_of_system(), _free_of_container()) if bytes_left is not None]
@@ -51,7 +50,7 @@ def free_memory(device: torch.device | None = None) -> int | None:
 
 
 def _free_of_system() -> int | None:
-    try:  # counts the files' cache, which the system gives up
+    try:  # includes the file cache, which the system frees on demand
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
@@ -63,7 +62,7 @@ def _free_of_system() -> int | None:
 
 
 def _free_of_container() -> int | None:
-    """What the control group (version 2) of a container leaves; None without a limit."""
+    """Return what the limit of a container's control group (version 2) leaves; None without a limit."""
     folder = Path("/sys/fs/cgroup")
     try:
         limit = (folder / "memory.max").read_text(encoding="ascii").strip()
@@ -75,8 +74,3 @@ def _free_of_container() -> int | None:
         return int(limit) - used + cache
     except (OSError, ValueError):
         return None
-
-
-def free_disk(folder: Path) -> int:
-    """Bytes that could be written into `folder`."""
-    return shutil.disk_usage(folder).free

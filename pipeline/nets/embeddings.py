@@ -1,6 +1,6 @@
-"""Learned embeddings of a network's inputs: periodic ones of numbers, tables of categories.
+"""Learned embeddings of a network's inputs: periodic features of numbers, lookup tables of categories.
 
-Knows batches and parameters of a pack; knows nothing of the layers behind.
+Knows the batches and parameters of a pack; must not know the layers that follow.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pipeline.nets.inputs import Inputs, onehot_product
 from pipeline.nets.parameters import ParameterInfo
 
 # plr: relu(linear([sin, cos])), "On Embeddings for Numerical Features" (NeurIPS 2022); pbld: [x, linear(cos)], "Better
-# by Default" (NeurIPS 2024). Either has its own frequencies, and its own linear map, for every column.
+# by Default" (NeurIPS 2024). In both, every column has its own frequencies and its own linear map.
 NumberEmbeddingName = Literal["none", "plr", "pbld"]
 
 
 @dataclass(frozen=True)
 class NumberEmbedding:
-    """Periodic features of each of the first `n_numbers` columns, mapped to `size` numbers a column."""
+    """Periodic features of each of the first `n_numbers` columns, mapped to `size` outputs per column."""
 
     kind: NumberEmbeddingName = "none"
     n_numbers: int = 0
@@ -54,7 +54,7 @@ class NumberEmbedding:
         return infos
 
     def initial(self, name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """One member's start: normal frequencies, phases all around, torch's Linear default."""
+        """Draw a parameter: frequencies from a normal, phases from the whole circle, the rest as torch's Linear."""
         if name == "number_frequency":
             return torch.empty(shape).normal_(0.0, self.frequency_scale, generator=generator)
         n_features = 2 * self.n_frequencies if self.kind == "plr" else self.n_frequencies
@@ -62,19 +62,17 @@ class NumberEmbedding:
         return torch.empty(shape).uniform_(-bound, bound, generator=generator)
 
     def __call__(self, parameters: Mapping[str, Tensor], dense: Tensor) -> Tensor:
-        """dense (members, batch, columns) with the numbers embedded, the other columns behind."""
+        """dense (members, batch, columns) -> the embedded numbers, then the other columns unchanged."""
         if not self.is_on:
             return dense
         numbers, others = dense[..., : self.n_numbers], dense[..., self.n_numbers :]
         members, batch, n = numbers.shape
-        # a column of numbers lies along the batch: products with few outputs are made lying down, see `products`
+        # each column is a row along the batch: products with few outputs are faster transposed, see `products`
         by_column = numbers.transpose(1, 2).reshape(members * n, 1, batch)
         frequency = parameters["number_frequency"].reshape(members * n, -1, 1)
         if self.kind == "plr":
-            quarter = torch.full_like(frequency, -math.pi / 2.0)  # sin is cos a quarter later
-            periodic = torch.cat(
-                [_wave(by_column, frequency, quarter), _wave(by_column, frequency, torch.zeros_like(frequency))], dim=1
-            )
+            phases = [torch.full_like(frequency, -math.pi / 2.0), torch.zeros_like(frequency)]  # sin, cos
+            periodic = torch.cat([_wave(by_column, frequency, phase) for phase in phases], dim=1)
         else:
             periodic = _wave(by_column, frequency, parameters["number_phase"].reshape(members * n, -1, 1))
         weight, bias = parameters["number_weight"].flatten(0, 1), parameters["number_bias"].flatten(0, 1)
@@ -85,7 +83,7 @@ class NumberEmbedding:
 
 
 class _Wave(torch.autograd.Function):
-    """cos(2 pi frequency x + phase), with as few passes over its many numbers as can be."""
+    """cos(2 pi frequency x + phase), in fewer passes over memory than autograd needs."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, frequency: Tensor, phase: Tensor) -> Tensor:
@@ -108,7 +106,7 @@ def _wave(x: Tensor, frequency: Tensor, phase: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class CategoryEmbedding:
-    """`size` learned numbers for every one-hot column, in place of the column; 0 leaves the columns as they are."""
+    """A learned vector of `size` for each category in place of one-hot columns; 0 keeps the columns."""
 
     n_slots: int = 0
     n_onehot: int = 0
@@ -128,17 +126,13 @@ class CategoryEmbedding:
         return {"category_table": ParameterInfo((self.n_onehot, self.size), False)} if self.is_on else {}
 
     def __call__(self, parameters: Mapping[str, Tensor], inputs: Inputs) -> Inputs:
-        """inputs whose categories are dense columns at the end."""
+        """Replace the codes by dense columns at the end."""
         if not self.is_on:
             return inputs
         assert inputs.codes is not None, "a table without codes cannot be embedded"
         members, batch, slots = inputs.codes.shape
-        known = None if inputs.known is None else inputs.known.reshape(members, batch * slots, 1)
-        each = Inputs(
-            inputs.dense.new_empty(members, batch * slots, 0),
-            inputs.codes.reshape(members, batch * slots, 1),
-            known,
-            inputs.n_onehot,
-        )
+        codes = inputs.codes.reshape(members, batch * slots, 1)
+        known = None if inputs.known is None else inputs.known.reshape(codes.shape)
+        each = Inputs(inputs.dense.new_empty(members, batch * slots, 0), codes, known, inputs.n_onehot)
         looked_up = onehot_product(parameters["category_table"], each).view(members, batch, slots * self.size)
         return Inputs(torch.cat([inputs.dense, looked_up], dim=2))

@@ -1,6 +1,6 @@
-"""What networks read: a dense part, and one-hot columns kept as codes, whose products cost a lookup a category.
+"""Inputs of networks: dense columns, and one-hot columns kept as codes, whose products are lookups.
 
-Knows tensors; knows nothing of what their columns mean.
+Knows tensors; must not know what their columns mean.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from pipeline.nets.products import affine, weight_gradient
 class Inputs:
     """Rows of a table (views, rows, ...) or a batch (members, batch, ...).
 
-    Columns are the dense ones, then `n_onehot` that are 0 but for a 1 in every slot: `codes` (..., slots), int16 or
-    int32, say where (from 0). Slots that are not `known` (..., slots) have none; None when all are known.
-    The dense part of a table may be uint8, that of a batch is float32: a quarter of the memory to gather rows from.
+    The columns are the dense ones, then `n_onehot` one-hot columns: `codes` (..., slots), int16 or int32, are the
+    positions of the ones, counted from 0. `known` (..., slots) is False where a slot has no one; None if all have.
+    The dense part of a table may be uint8, a quarter of the memory; in a batch it is float32.
     """
 
-    dense: Tensor  # (..., n_dense) float32, or uint8 that count `unit` each
+    dense: Tensor  # (..., n_dense) float32, or uint8 in multiples of `unit`
     codes: Tensor | None = None
     known: Tensor | None = None
     n_onehot: int = 0
@@ -35,49 +35,48 @@ class Inputs:
 
     @property
     def n_columns(self) -> int:
-        """Dense and one-hot columns."""
+        """Number of dense and one-hot columns."""
         return self.dense.shape[-1] + self.n_onehot
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors lie."""
+        """Device of the tensors."""
         return self.dense.device
 
     @property
     def n_bytes(self) -> int:
-        """Memory the tensors take."""
-        parts = (self.dense, self.codes, self.known)
-        return sum(part.numel() * part.element_size() for part in parts if part is not None)
+        """Size of the tensors."""
+        return sum(part.nbytes for part in (self.dense, self.codes, self.known) if part is not None)
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Inputs:
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Inputs:
         codes, known = (None if part is None else change(part) for part in (self.codes, self.known))
         return replace(self, dense=change(self.dense), codes=codes, known=known)
 
     def to(self, device: torch.device) -> Inputs:
-        """The same rows on `device`."""
-        return self._each(lambda part: part.to(device))
+        """Copy the rows to `device`, unless they are there."""
+        return self._map(lambda part: part.to(device))
 
     def __getitem__(self, where: Any) -> Inputs:
-        """The part of every tensor that `where` selects along the leading axes."""
-        return self._each(lambda part: part[where])
+        """Index the leading axes of every tensor."""
+        return self._map(lambda part: part[where])
 
     def expand(self, n_members: int) -> Inputs:
-        """(1, rows, ...) -> (members, rows, ...), the same rows for each, without a copy."""
-        return self._each(lambda part: part.expand(n_members, *part.shape[1:]))
+        """(1, rows, ...) -> (members, rows, ...), the same rows for all, without a copy."""
+        return self._map(lambda part: part.expand(n_members, *part.shape[1:]))
 
     def flat(self) -> Inputs:
         """(views, rows, ...) -> (views x rows, ...), without a copy."""
-        return self._each(lambda part: part.flatten(0, 1))
+        return self._map(lambda part: part.flatten(0, 1))
 
     def as_float(self) -> Inputs:
-        """The same rows with a dense part of float32."""
+        """Convert the dense part to float32."""
         if self.dense.dtype == torch.float32:
             return self
         return replace(self, dense=self.dense.to(torch.float32).mul_(self.unit), unit=1.0)
 
     @cached_property
     def entries(self) -> tuple[Tensor, Tensor]:
-        """Of a batch: (entries,) row of the flat weights (members x columns), and (rows + 1,) where a row's begin."""
+        """Of a batch: rows of the flat weights (members x columns), one per entry; start of each row's entries."""
         assert self.codes is not None
         n_members, batch, n_slots = self.codes.shape
         first = torch.arange(n_members, dtype=torch.int32, device=self.device) * self.n_columns
@@ -86,7 +85,7 @@ class Inputs:
         return positions.reshape(-1), begins
 
     def as_dense(self) -> Tensor:
-        """(..., columns): every column written out, as float32."""
+        """(..., columns) float32, with the one-hot columns written out."""
         if self.codes is None:
             return self.as_float().dense
         width = self.dense.shape[-1]
@@ -96,43 +95,39 @@ class Inputs:
 
 
 class Gather:
-    """Batches of a table, in buffers that are made once: rows by their number in the flat table.
+    """Copies batches out of a table, by row numbers of the flat table, into buffers that are reused.
 
-    A table that is too large for `device` stays where it is; its batches travel.
+    A table that is too large for `device` stays where it is; its batches are copied there.
     """
 
     def __init__(self, table: Inputs, n_rows: int, device: torch.device) -> None:
         self.table, self.device = table.flat(), device
         is_float = table.dense.dtype == torch.float32
         self._as_float = None if is_float else torch.empty(n_rows, table.dense.shape[-1], device=device)
-        self._rooms = [
-            None if part is None else part.new_empty(n_rows, part.shape[-1])
-            for part in (self.table.dense, self.table.codes, self.table.known)
-        ]
+        parts = {"dense": self.table.dense, "codes": self.table.codes, "known": self.table.known}
+        self._parts = {
+            name: (part, part.new_empty(n_rows, part.shape[-1])) for name, part in parts.items() if part is not None
+        }
 
     def __call__(self, rows: Tensor) -> Inputs:
         """rows (members, batch) -> the batch; the next call overwrites it."""
         flat = rows.reshape(-1).to(self.table.device)
-        parts = (self.table.dense, self.table.codes, self.table.known)
-        dense, codes, known = (
-            None
-            if part is None or room is None
-            else torch.index_select(part, 0, flat, out=room[: len(flat)]).view(*rows.shape, -1)
-            for part, room in zip(parts, self._rooms, strict=True)
-        )
-        assert dense is not None
-        batch = replace(self.table, dense=dense, codes=codes, known=known)
+        parts: dict[str, Any] = {
+            name: torch.index_select(part, 0, flat, out=buffer[: len(flat)]).view(*rows.shape, -1)
+            for name, (part, buffer) in self._parts.items()
+        }
+        batch = replace(self.table, **parts)
         batch = batch if batch.device == self.device else batch.to(self.device)
         if self._as_float is None:
             return batch
-        levels = self._as_float[: len(flat)].view(dense.shape).copy_(batch.dense)
+        levels = self._as_float[: len(flat)].view(batch.dense.shape).copy_(batch.dense)
         return replace(batch, dense=levels.mul_(batch.unit), unit=1.0)
 
 
 def linear(inputs: Inputs, weights: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:
-    """inputs (members, batch, ...) times weights (members, columns, units), plus bias (members, 1, units).
+    """inputs (members, batch, ...) @ weights (members, columns, units) + bias (members, 1, units).
 
-    Differentiable by weights and bias where `out` is None.
+    Differentiable with respect to weights and bias if `out` is None.
     """
     n_dense = inputs.dense.shape[-1]
     if inputs.codes is None:
@@ -144,13 +139,13 @@ def linear(inputs: Inputs, weights: Tensor, bias: Tensor, out: Tensor | None = N
 
 
 def onehot_product(weights: Tensor, inputs: Inputs) -> Tensor:
-    """(members, batch, units): the one-hot columns of a batch times their weights (members, columns, units)."""
+    """One-hot columns of a batch @ weights (members, columns, units) -> (members, batch, units)."""
     product: Tensor = _OnehotProduct.apply(weights, inputs)  # type: ignore[no-untyped-call]
     return product
 
 
 def linear_gradient(inputs: Inputs, d: Tensor, out: Tensor) -> None:
-    """Fill `out` (members, columns, units), the gradient of `linear`'s weights, from that of its result."""
+    """Fill `out` (members, columns, units), the gradient of the weights of `linear`, from that of its result."""
     if inputs.codes is None:
         weight_gradient(inputs.dense, d, out)
         return
@@ -168,7 +163,7 @@ def _product(weights: Tensor, inputs: Inputs) -> Tensor:
 
 
 def _gradient(inputs: Inputs, d: Tensor) -> Tensor:
-    """(members, columns, units): for every column the sum of d over its entries, by the transposed lookups."""
+    """Sum d over the entries of each column, by the transposed lookups -> (members, columns, units)."""
     positions, begins = inputs.entries
     n_rows, n_columns = d.shape[0] * d.shape[1], d.shape[0] * inputs.n_columns
     flat = d.reshape(n_rows, -1)
@@ -187,7 +182,7 @@ def _gradient(inputs: Inputs, d: Tensor) -> Tensor:
 
 
 class _OnehotProduct(torch.autograd.Function):
-    """`_product` for autograd."""
+    """`_product` with its gradient."""
 
     @staticmethod
     def forward(ctx: Any, weights: Tensor, inputs: Inputs) -> Tensor:

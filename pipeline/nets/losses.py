@@ -1,7 +1,7 @@
-"""What the optimiser minimises: one number per member, so that no member feels another's rows.
+"""Training losses: one number per member, so that members do not affect each other. Must not know networks.
 
 `output` is (members, batch, outputs); `target` (members, batch, outputs), or (members, batch) class codes; `weight`
-(members, batch) weighs rows, 0 for padding. None weighs all rows alike.
+(members, batch) holds row weights, 0 for padding, or is None for equal weights.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ SMALLEST_PREDICTION = 1.0  # the clamp of the log_rmse metric
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss by member, and its derivative by the output: written out where that is short, else by autograd."""
+    """A loss per member, and its derivative with respect to the output: by hand where that is short, else autograd."""
 
     function: LossFunction
     derivative: LossFunction | None = None
-    smoothed: Callable[[Tensor], Loss] | None = None  # label smoothing (members,) -> the loss with it, of classes
+    smoothed: Callable[[Tensor], Loss] | None = None  # for classes: label smoothing (members,) -> the loss with it
 
     def of_members(self, label_smoothing: Sequence[float], device: torch.device) -> Loss:
-        """The loss with each member's own label smoothing, which a loss of numbers ignores."""
+        """Return the loss with each member's label smoothing, which regression losses ignore."""
         if self.smoothed is None or not any(label_smoothing):
             return self
         return self.smoothed(torch.tensor(label_smoothing, device=device))
 
     def __call__(self, output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        """(members,) one loss a member."""
+        """Return the loss of each member (members,)."""
         return self.function(output, target, weight)
 
     @torch.no_grad()
     def gradient(self, output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        """(members, batch, outputs): derivative of the sum of the members' losses."""
+        """Return the derivative of the sum of the members' losses (members, batch, outputs)."""
         if self.derivative is not None:
             return self.derivative(output, target, weight)
         with torch.enable_grad():
@@ -48,7 +48,7 @@ class Loss:
 
 
 def _mean_over_rows(by_row: Tensor, weight: Tensor | None) -> Tensor:
-    """(members, batch) -> (members,) weighted mean; 0 for a member whose rows all weigh nothing."""
+    """(members, batch) -> (members,) weighted mean; 0 for a member whose weights are all 0."""
     if weight is None:
         return by_row.mean(dim=1)
     return (by_row * weight).sum(dim=1) / _total(weight)[:, 0]
@@ -59,7 +59,7 @@ def _total(weight: Tensor) -> Tensor:
 
 
 def _share_of_mean(by_row: Tensor, weight: Tensor | None) -> Tensor:
-    """The derivative of `_mean_over_rows`, times by_row (members, batch, outputs), in place."""
+    """Multiply by_row (members, batch, outputs) by the derivative of `_mean_over_rows`, in place."""
     if weight is None:
         return by_row.mul_(1.0 / by_row.shape[1])
     return by_row.mul_((weight / _total(weight))[:, :, None])
@@ -82,10 +82,9 @@ def _huber(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
 
 
 def _log_rmse(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-    """Root mean squared difference of logs of raw values, outputs clamped to >= 1.
+    """Root mean squared difference of logs, with outputs clamped to >= 1.
 
-    The clamp is straight-through: below 1 the value is clamped and the gradient is that at 1, so that a network
-    that starts near 0 still learns.
+    The clamp is straight-through: below 1 the gradient is that at 1, so that a network that starts near 0 still learns.
     """
     clamped = output + (output.clamp_min(SMALLEST_PREDICTION) - output).detach()
     by_row = (clamped.log() - target.log()).square().mean(dim=2)
@@ -93,7 +92,7 @@ def _log_rmse(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
 
 
 def cross_entropy(label_smoothing: float | Tensor = 0.0) -> Loss:
-    """Cross-entropy on logits, by log-sum-exp, with an even share given to all classes: one for all, or (members,)."""
+    """Cross-entropy of logits. `label_smoothing` is one number or (members,)."""
     by_row_share = label_smoothing[:, None] if isinstance(label_smoothing, Tensor) else label_smoothing
     share = by_row_share[:, :, None] if isinstance(by_row_share, Tensor) else by_row_share
     is_smoothed = isinstance(label_smoothing, Tensor) or label_smoothing > 0.0
@@ -115,7 +114,7 @@ def cross_entropy(label_smoothing: float | Tensor = 0.0) -> Loss:
 
 mse = Loss(_squared_error, _squared_error_derivative)
 mae = Loss(_absolute_error)
-huber = Loss(_huber)  # delta 1: squared near zero, linear beyond one unit of the (scaled) target
+huber = Loss(_huber)  # delta 1: linear beyond one unit of the scaled target
 log_rmse = Loss(_log_rmse)
 
 REGRESSION_LOSSES: dict[str, Loss] = {"mse": mse, "mae": mae, "huber": huber, "log_rmse": log_rmse}

@@ -1,15 +1,16 @@
-"""Packed optimisers and schedules: torch's update formulas with every number a member's own.
+"""Packed optimisers and schedules: torch's update formulas, with hyperparameters of each member's own.
 
-Knows a `ParameterPack`'s blocks and gradient; knows nothing of networks or losses.
+Knows the blocks and the gradient of a `ParameterPack`; must not know networks or losses.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Literal
+from functools import cache, partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from pipeline.nets.parameters import ParameterPack, blocks_of
 OptimizerName = Literal["sgd", "adam", "adamw"]
 ScheduleName = Literal["constant", "cosine", "one_cycle", "cosine_log"]
 
-WARM_UP_SHARE = 0.3  # of all steps; with the two factors below, torch's OneCycleLR defaults
+WARM_UP_SHARE = 0.3  # of all steps; this and the two factors are the defaults of torch's OneCycleLR
 START_FACTOR = 1 / 25
 END_FACTOR = START_FACTOR / 1e4
 LOG_CYCLES = 4  # of "cosine_log", as in "Better by Default" (NeurIPS 2024)
@@ -30,42 +31,60 @@ EPS = 1e-8
 
 @dataclass(frozen=True)
 class Update:
-    """The formula that all members share."""
+    """The update rule of a pack: SGD, Adam (weight decay in the gradient) or AdamW (decoupled)."""
 
     name: OptimizerName = "adamw"
     has_momentum: bool = False  # of sgd
-    decays_biases: bool = False
+    decays_biases: bool = False  # else only weights decay
 
     @property
     def n_moments(self) -> int:
-        """Buffers as large as the parameters that the update keeps."""
+        """Buffers of the size of the parameters."""
         return 2 if self.name != "sgd" else int(self.has_momentum)
 
 
 @dataclass(frozen=True)
-class UpdateNumbers:
-    """A member's own numbers in it, beside its learning rate, which changes step by step."""
+class Hyperparameters:
+    """A member's own, apart from its learning rate, which changes at every step."""
 
     weight_decay: float = 0.0
-    momentum: float = 0.0  # of sgd, where the update has it
+    momentum: float = 0.0  # of sgd, if the rule has it
     betas: tuple[float, float] = (0.9, 0.999)  # of adam and adamw
 
 
 @dataclass(frozen=True)
 class Group:
-    """Members start..stop-1 of a pack, which have the same numbers and always step together."""
+    """Adjacent members start..stop-1 that have equal hyperparameters and always step together."""
 
     start: int
     stop: int
-    numbers: UpdateNumbers
+    hyperparameters: Hyperparameters
     n_steps: int = 0  # taken before
 
 
-class PackedOptimizer:
-    """SGD with momentum, Adam (weight decay in the gradient) or AdamW (decoupled), group by group of members.
+class Optimizer(ABC):
+    """The state of a pack's updates."""
 
-    Weight decay touches weights only, unless `decays_biases`. A group that is not stepped stays as it was.
-    """
+    def __init__(self, update: Update, parameters: ParameterPack, moments: Sequence[Tensor] | None) -> None:
+        """Continue from `moments` in the blocks of `parameters`, or start from 0."""
+        self.update, self.parameters = update, parameters
+        self.n_members = len(next(iter(parameters.views.values())))
+        if moments is None:
+            moments = [torch.zeros_like(parameters.buffer) for _ in range(update.n_moments)]
+        self.moments = moments
+        self._blocks = [blocks_of(parameters.infos, moment, self.n_members) for moment in self.moments]
+
+    @abstractmethod
+    def n_steps(self) -> list[int]:
+        """Count the steps of each member."""
+
+    def moment_rows(self) -> list[Tensor]:
+        """Copy each moment as (members, numbers)."""
+        return [torch.cat([block.flatten(1) for block in blocks.values()], dim=1) for blocks in self._blocks]
+
+
+class PackedOptimizer(Optimizer):
+    """Steps group by group with torch's fused kernels. A group that is not stepped stays unchanged."""
 
     def __init__(
         self,
@@ -74,205 +93,138 @@ class PackedOptimizer:
         groups: Sequence[Group],
         moments: Sequence[Tensor] | None = None,
     ) -> None:
-        self.update, self.parameters, self.groups = update, parameters, groups
-        self.moments = _moments(update, parameters, moments)
+        super().__init__(update, parameters, moments)
+        self.groups = groups
         self._steps = [torch.tensor(float(group.n_steps), device=parameters.buffer.device) for group in groups]
         self._parts = [self._parts_of(group) for group in groups]
 
     def n_steps(self) -> list[int]:
-        """Steps taken by each member."""
+        """Count the steps of each member."""
         return [int(step) for g, step in zip(self.groups, self._steps, strict=True) for _ in range(g.start, g.stop)]
-
-    def moment_rows(self) -> list[Tensor]:
-        """Each moment as (members, numbers)."""
-        return _moment_rows(self.parameters, self.moments)
 
     @torch.no_grad()
     def step(self, number: int, lr: float) -> None:
-        """One update of the members of group `number` from the gradient."""
-        steps, numbers = self._steps[number], self.groups[number].numbers
+        """Update the members of group `number` from the gradient."""
+        steps, own = self._steps[number], self.groups[number].hyperparameters
         steps += 1
         for weight_decay, parameters, gradients, moments in self._parts[number]:
             if self.update.name == "sgd":
-                momentum = numbers.momentum if moments else 0.0
-                sgd(
-                    parameters,
-                    gradients,
-                    [*moments[0]] if momentum > 0 else [None] * len(parameters),
-                    fused=True,
-                    weight_decay=weight_decay,
-                    momentum=momentum,
-                    lr=lr,
-                    dampening=0.0,
-                    nesterov=False,
-                    maximize=False,
-                )
+                momentum = own.momentum if moments else 0.0
+                buffers = [*moments[0]] if momentum > 0 else [None] * len(parameters)
+                _sgd(parameters, gradients, buffers, lr=lr, momentum=momentum, weight_decay=weight_decay)
                 continue
             if self.update.name == "adam" and weight_decay > 0:
                 for parameter, gradient in zip(parameters, gradients, strict=True):
                     gradient.add_(parameter, alpha=weight_decay)
-            decoupled = weight_decay if self.update.name == "adamw" else 0.0
-            _adamw()(parameters, gradients, moments, steps, lr, numbers.betas, decoupled)
+            decay = weight_decay if self.update.name == "adamw" else 0.0
+            beta1, beta2 = own.betas
+            _adamw()(parameters, gradients, moments, steps, lr=lr, beta1=beta1, beta2=beta2, weight_decay=decay)
 
     def _parts_of(self, group: Group) -> list[tuple[float, list[Tensor], list[Tensor], list[list[Tensor]]]]:
-        """(weight decay, parameters, gradients, moments) of the group's decayed and undecayed blocks."""
+        """(weight decay, parameters, gradients, moments) of the group's decayed and other blocks."""
         infos, members = self.parameters.infos, slice(group.start, group.stop)
-        n_members = self.parameters.buffer.numel() // sum(math.prod(info.shape) for info in infos.values())
-        moments = [blocks_of(infos, moment, n_members) for moment in self.moments]
+        weight_decay = group.hyperparameters.weight_decay
         decayed = [name for name, info in infos.items() if info.is_weight or self.update.decays_biases]
-        undecayed = [name for name in infos if name not in decayed]
-        if group.numbers.weight_decay == 0.0:
-            decayed, undecayed = [*infos], []
+        others = [name for name in infos if name not in decayed]
+        if weight_decay == 0.0:
+            decayed, others = [*infos], []
         return [
             (
-                weight_decay,
+                decay,
                 [self.parameters.views[name][members].detach() for name in names],
                 [self.parameters.gradients[name][members] for name in names],
-                [[moment[name][members] for name in names] for moment in moments],
+                [[blocks[name][members] for name in names] for blocks in self._blocks],
             )
-            for weight_decay, names in ((group.numbers.weight_decay, decayed), (0.0, undecayed))
+            for decay, names in ((weight_decay, decayed), (0.0, others))
             if names
         ]
 
 
-def _fused_adamw(
-    parameters: list[Tensor],
-    gradients: list[Tensor],
-    moments: Sequence[list[Tensor]],
-    steps: Tensor,
-    lr: float,
-    betas: tuple[float, float],
-    weight_decay: float,
-) -> None:
-    """One step of AdamW by torch's private kernel; `steps` counts this one."""
-    torch._fused_adamw_(
-        parameters,
-        gradients,
-        moments[0],
-        moments[1],
-        [],
-        [steps] * len(parameters),
-        lr=lr,
-        beta1=betas[0],
-        beta2=betas[1],
-        weight_decay=weight_decay,
-        eps=EPS,
-        amsgrad=False,
-        maximize=False,
-    )
+Tensors = list[Tensor]
+_sgd: Callable[..., None] = partial(sgd, dampening=0.0, nesterov=False, maximize=False, fused=True)
 
 
-def _plain_adamw(
-    parameters: list[Tensor],
-    gradients: list[Tensor],
-    moments: Sequence[list[Tensor]],
-    steps: Tensor,
-    lr: float,
-    betas: tuple[float, float],
-    weight_decay: float,
-) -> None:
-    """The same by torch's public function, which takes 11 microseconds longer for each group of members."""
-    adamw(
-        parameters,
-        gradients,
-        moments[0],
-        moments[1],
-        [],
-        [steps - 1 for _ in parameters],  # each is counted up
-        foreach=False,
-        amsgrad=False,
-        beta1=betas[0],
-        beta2=betas[1],
-        lr=lr,
-        weight_decay=weight_decay,
-        eps=EPS,
-        maximize=False,
-    )
+def _fused_adamw(p: Tensors, g: Tensors, m: Sequence[Tensors], steps: Tensor, **numbers: Any) -> None:
+    """Step AdamW by torch's private kernel; `steps` includes this step."""
+    torch._fused_adamw_(p, g, m[0], m[1], [], [steps] * len(p), **numbers, eps=EPS, amsgrad=False, maximize=False)
+
+
+def _plain_adamw(p: Tensors, g: Tensors, m: Sequence[Tensors], steps: Tensor, **numbers: Any) -> None:
+    """Step AdamW by torch's public function, which takes 11 microseconds more per group."""
+    counts = [steps - 1 for _ in p]  # it increments them
+    adamw(p, g, m[0], m[1], [], counts, foreach=False, **numbers, eps=EPS, amsgrad=False, maximize=False)
 
 
 @cache
 def _adamw() -> Callable[..., None]:
-    """The fused kernel where this torch has it and it works as it is called here, else the public function."""
-    one, zero = torch.ones(1), torch.zeros(1)
+    """Return the fused step if this torch has the kernel with the expected arguments and result, else the plain one."""
+    one, zeros, numbers = torch.ones(1), torch.zeros(2, 1), {"lr": 0.5, "beta1": 0.9, "beta2": 0.999}
     try:
-        _fused_adamw([one], [torch.ones(1)], [[zero], [zero.clone()]], torch.ones(()), 0.5, (0.9, 0.999), 0.0)
+        _fused_adamw([one], [torch.ones(1)], [[zeros[0]], [zeros[1]]], torch.ones(()), **numbers, weight_decay=0.0)
     except (AttributeError, RuntimeError, TypeError):
         return _plain_adamw
     return _fused_adamw if abs(one.item() - 0.5) < 1e-5 else _plain_adamw
 
 
-class VectorOptimizer:
-    """The same updates with every number a vector (members,): one step for all, of plain tensor operations.
+class VectorOptimizer(Optimizer):
+    """Steps all members at once by tensor operations, with every hyperparameter a vector (members,).
 
-    An idle member stays as it was. Nothing waits for the device: a step can be captured in a graph.
+    An idle member stays unchanged. Nothing synchronises with the device, so a step can be captured in a graph.
     """
 
     def __init__(
         self,
         update: Update,
         parameters: ParameterPack,
-        numbers: Sequence[UpdateNumbers],
+        hyperparameters: Sequence[Hyperparameters],
         n_steps: Sequence[int],
         moments: Sequence[Tensor] | None = None,
     ) -> None:
-        self.update, self.parameters = update, parameters
+        super().__init__(update, parameters, moments)
         device = parameters.buffer.device
 
         def column(values: Sequence[float]) -> Tensor:
             return torch.tensor(values, dtype=torch.float32, device=device)[:, None]  # (members, 1)
 
-        self.weight_decay = column([own.weight_decay for own in numbers])
-        # what is left of a beta is taken in double precision: of 0.999 itself float32 keeps too few digits of 0.001
-        self._momentum_rest = column([1.0 - own.momentum for own in numbers])
-        self._beta_rests = [column([1.0 - own.betas[i] for own in numbers]) for i in (0, 1)]
-        self._log_betas = [column([math.log(own.betas[i]) for own in numbers]) for i in (0, 1)]
+        self._weight_decay = column([own.weight_decay for own in hyperparameters])
+        # 1 - beta is computed in double precision: float32 keeps too few digits of 1 - 0.999
+        self._momentum_rest = column([1.0 - own.momentum for own in hyperparameters])
+        self._beta_rests = [column([1.0 - own.betas[i] for own in hyperparameters]) for i in (0, 1)]
+        self._log_betas = [column([math.log(own.betas[i]) for own in hyperparameters]) for i in (0, 1)]
         self._steps = torch.tensor(n_steps, dtype=torch.float32, device=device)
-        self.moments = _moments(update, parameters, moments)
 
     def n_steps(self) -> list[int]:
-        """Steps taken by each member."""
+        """Count the steps of each member."""
         return [int(step) for step in self._steps.tolist()]
 
-    def moment_rows(self) -> list[Tensor]:
-        """Each moment as (members, numbers)."""
-        return _moment_rows(self.parameters, self.moments)
-
     def state(self) -> list[Tensor]:
-        """What a step changes beside the parameters."""
+        """Return what a step changes apart from the parameters."""
         return [*self.moments, self._steps]
 
     @torch.no_grad()
     def step(self, lr: Tensor, is_active: Tensor) -> None:
-        """One update from the gradient; lr (members,), is_active (members,) of 0.0, for the idle, and 1.0."""
-        infos, n_members = self.parameters.infos, len(lr)
+        """Update from the gradient; lr (members,), is_active (members,) 1.0 or, for idle members, 0.0."""
         self._steps += is_active
-        blocks = [blocks_of(infos, moment, n_members) for moment in self.moments]
-        for name, info in infos.items():
+        for name, info in self.parameters.infos.items():
             decays = info.is_weight or self.update.decays_biases
             self._step_block(
                 self.parameters.views[name].detach().flatten(1),
                 self.parameters.gradients[name].flatten(1),
-                [block[name].flatten(1) for block in blocks],
+                [blocks[name].flatten(1) for blocks in self._blocks],
                 (lr * is_active)[:, None],
                 is_active[:, None],
-                self.weight_decay if decays else None,
+                self._weight_decay if decays else None,
             )
 
     def _step_block(
-        self,
-        p: Tensor,
-        g: Tensor,
-        moments: Sequence[Tensor],
-        lr: Tensor,
-        is_active: Tensor,
-        decay: Tensor | None,
+        self, p: Tensor, g: Tensor, moments: Sequence[Tensor], lr: Tensor, is_active: Tensor, decay: Tensor | None
     ) -> None:
         """p, g and moments (members, numbers); lr, is_active and decay (members, 1)."""
-        g = torch.where(is_active > 0, g, 0.0)  # an idle member's may be anything
+        g = torch.where(is_active > 0, g, 0.0)  # the gradient of an idle member is undefined
         if decay is not None and self.update.name != "adamw":
             g = torch.addcmul(g, p, decay)
         if self.update.name == "sgd":
-            if moments:  # torch's first step takes the gradient as it is: the moment starts at 0
+            if moments:  # torch's first step uses the plain gradient: the moment starts at 0
                 moments[0].add_((g - moments[0] * self._momentum_rest) * is_active)
                 g = moments[0]
             p.sub_(g * lr)
@@ -287,22 +239,6 @@ class VectorOptimizer:
         p.sub_(first * (lr / bias1) / ((second / bias2).sqrt() + EPS))
 
 
-def _moments(update: Update, parameters: ParameterPack, moments: Sequence[Tensor] | None) -> list[Tensor]:
-    if moments is not None:
-        return list(moments)
-    return [torch.zeros_like(parameters.buffer) for _ in range(update.n_moments)]
-
-
-def _moment_rows(parameters: ParameterPack, moments: Sequence[Tensor]) -> list[Tensor]:
-    n_members = len(next(iter(parameters.views.values())))
-    blocks = [blocks_of(parameters.infos, moment, n_members) for moment in moments]
-    return [torch.cat([block.flatten(1) for block in one.values()], dim=1) for one in blocks]
-
-
-def _constant(_: float) -> float:
-    return 1.0
-
-
 def _cosine(progress: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * progress))
 
@@ -314,13 +250,13 @@ def _one_cycle(progress: float) -> float:
 
 
 def _cosine_log(progress: float) -> float:
-    """Cycles from 0 up and back that get longer."""
+    """Cycles of growing length, each from 0 to 1 and back."""
     return 0.5 * (1.0 - math.cos(2.0 * math.pi * math.log2(1.0 + (2.0**LOG_CYCLES - 1.0) * progress)))
 
 
 # share of the steps done, in [0, 1) -> factor of the learning rate
 SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": _constant,
+    "constant": lambda _: 1.0,
     "cosine": _cosine,
     "one_cycle": _one_cycle,
     "cosine_log": _cosine_log,

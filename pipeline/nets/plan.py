@@ -1,7 +1,8 @@
-"""What a training is given: members, the tables they read, and what they share. Knows no steps and no state."""
+"""What training takes: members, the tables they read, and what they share. Must not know steps or their state."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,20 +13,23 @@ from torch import Tensor
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import Loss
 from pipeline.nets.networks import Network
-from pipeline.nets.optimizers import ScheduleName, Update, UpdateNumbers
+from pipeline.nets.optimizers import Hyperparameters, ScheduleName, Update
 
 Rows = NDArray[np.int64]
-Precision = Literal["float32", "tf32", "bf16"]  # of products, where the device has it; parameters and sums stay float32
-# what torch calls them
-PRECISIONS: dict[Precision, str] = {"float32": "highest", "tf32": "high", "bf16": "medium"}
+HistoryRow = tuple[int, int, float, float]  # epoch from 1, member, train score, valid score
+Scored = tuple[int, Rows, NDArray[np.float32]]  # member, rows, its raw outputs on them (rows, outputs)
+Score = Callable[[Sequence[Scored]], list[float]]  # called once per evaluation, because a call may cross processes
+Prune = Callable[[int, list[HistoryRow]], Collection[int]]  # epoch, new history rows -> members to remove
+Precision = Literal["float32", "tf32", "bf16"]  # of products, if the device has it; parameters and sums stay float32
+PRECISIONS: dict[Precision, str] = {"float32": "highest", "tf32": "high", "bf16": "medium"}  # torch's names
 
 
 @dataclass(frozen=True)
 class Member:
-    """One network of a pack: its seed, its rows, and the numbers of its own."""
+    """One network of a pack: its seed, its rows and its hyperparameters."""
 
     seed: int
-    view: int  # index of the encoded table it reads: its fold's
+    view: int  # index of the encoded table it reads: that of its fold
     train_rows: Rows
     valid_rows: Rows
     lr: float
@@ -35,21 +39,21 @@ class Member:
     betas: tuple[float, float] = (0.9, 0.999)
     label_smoothing: float = 0.0
     schedule: ScheduleName = "constant"
-    network: Network | None = None  # its own, where it starts otherwise than the pack's
+    network: Network | None = None  # initialises it, if not as the pack's network does
 
     @property
-    def update_numbers(self) -> UpdateNumbers:
-        """Its numbers of the update."""
-        return UpdateNumbers(self.weight_decay, self.momentum, self.betas)
+    def hyperparameters(self) -> Hyperparameters:
+        """Those of the update rule."""
+        return Hyperparameters(self.weight_decay, self.momentum, self.betas)
 
 
 @dataclass(frozen=True)
 class PackData:
-    """What all members read, on the device."""
+    """The tables of all members, on the device."""
 
     x: Inputs  # (views, rows, ...)
     y: Tensor  # (views, rows, outputs) float32, or (views, rows) int64 class codes
-    weight: Tensor | None = None  # (views, rows) float32, of rows in the loss
+    weight: Tensor | None = None  # (views, rows) float32 row weights of the loss
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,26 @@ class Plan:
     batch_size: int
     update: Update = field(default_factory=Update)
     precision: Precision = "float32"
-    patience: int | None = None  # evaluations without a better valid score before a member stops; None never stops
+    patience: int | None = None  # evaluations without a better valid score before a member stops; None: never
     evaluate_every: int = 1  # epochs
     greater_is_better: bool = False
-    stops_at_failure: bool = False  # the pack gives up with the first member that fails
+    stops_at_failure: bool = False  # of any member
+
+
+@dataclass(frozen=True)
+class PackJob:
+    """One pack to train."""
+
+    name: str  # of its checkpoint
+    network: Network
+    plan: Plan
+    data: PackData
+    members: Sequence[Member]
+    labels: Sequence[str]  # of the members, for messages
+    score: Score
+    prune: Prune | None = None
+
+    @property
+    def n_visits(self) -> int:
+        """Rows times epochs of all members."""
+        return self.plan.epochs * sum(len(member.train_rows) for member in self.members)

@@ -1,86 +1,83 @@
-"""Packs in processes of their own; what a pack asks on its way is answered here, by the caller's functions.
+"""Train packs in other processes, which call back into this one for scores, progress and pruning.
 
-Knows `train_pack` and its arguments; knows nothing of which packs should run where. In one process, workers meet at
-Python's lock before and after every kernel: two threads did 1.2 times the work of one, two processes 1.9 times.
+Knows `train_pack` and its arguments; must not know which packs should run where. In one process, workers compete for
+Python's lock around every kernel: two threads did 1.2 times the work of one, two processes 1.9 times.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import signal
-from collections.abc import Callable, Collection, Sequence
+import threading
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from joblib.externals.loky import get_reusable_executor
+from joblib import Parallel, delayed, parallel_config
 
 from pipeline.base.errors import TrainingError
 from pipeline.base.interruption import Stopped
 from pipeline.nets.networks import Network
-from pipeline.nets.plan import PRECISIONS, Member, PackData, Plan
-from pipeline.nets.training import History, HistoryRow, PackResult, Score, train_pack
+from pipeline.nets.plan import PRECISIONS, HistoryRow, Member, PackData, PackJob, Plan
+from pipeline.nets.training import PackResult, train_pack
 
-IDLE_S = 60  # after which a process without work ends: a start takes seconds
+IDLE_S = 60  # before an unused process ends, because starting one takes seconds
 
 
-def train_pack_elsewhere(
+def train_in_process(
     n_processes: int,
-    network: Network,
-    plan: Plan,
-    data: PackData,
-    members: Sequence[Member],
-    score: Score,
+    job: PackJob,
     *,
-    checkpoint: Path | None = None,
-    on_epoch: Callable[[int, History], None] | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-    prune: Callable[[int, list[HistoryRow]], Collection[int]] | None = None,
+    checkpoint: Path | None,
+    on_epoch: Callable[[int, list[HistoryRow]], None],
+    should_stop: Callable[[], bool],
 ) -> PackResult:
-    """`train_pack` in one of `n_processes` that are kept for a while: the same arguments, bits, errors and checkpoint.
+    """Train in one of `n_processes` that are reused: the bits, errors and checkpoint of `train_pack`.
 
-    The functions are called in this process. Raises TrainingError when the other one dies.
+    The functions are called in this process. Raises TrainingError if the other process dies.
     """
-    history = History()
-
-    def on_new_rows(epoch: int, rows: list[HistoryRow]) -> None:
-        history.rows += rows
-        if on_epoch is not None:
-            on_epoch(epoch, history)
-
     answers: dict[str, Callable[..., Any]] = {
-        "score": score,
-        "on_new_rows": on_new_rows,
+        "score": job.score,
+        "on_epoch": on_epoch,
         "should_stop": should_stop,
-        "prune": prune or (lambda *_: ()),
+        "prune": job.prune or (lambda *_: ()),
     }
     key = secrets.token_bytes(32)
-    executor = get_reusable_executor(max_workers=n_processes, timeout=IDLE_S, initializer=_ignore_ctrl_c)
     with Listener(authkey=key) as listener:
-        address = listener.address
-        future = executor.submit(_work, address, key, network, plan, data, members, checkpoint, prune is not None)
-        future.add_done_callback(lambda _: _knock(address, key))  # it died before it called
+        pack = (job.network, job.plan, job.data, job.members)
+        task = delayed(_work)(listener.address, key, pack, checkpoint, job.prune is not None)
+        thread = threading.Thread(target=_run_task, args=(n_processes, task, listener.address, key), daemon=True)
+        thread.start()
         with listener.accept() as connection, contextlib.suppress(EOFError, ConnectionError):
-            return _answered(connection, answers)
-    if should_stop():  # Ctrl-C reached it before it could ignore it
+            return _answer(connection, answers)
+    thread.join()  # then no later pack gets the broken pool
+    if should_stop():  # Ctrl-C reached the process before it could ignore it
         raise Stopped
     raise TrainingError(
-        "a worker process ended before its work was done; the memory may have been too small",
-        hint="The same command goes on from the last checkpoint; --workers 1 takes less memory.",
+        "a worker process ended before its work was done; the memory may be too small",
+        hint="Run the same command again to continue from the last checkpoint; --workers 1 needs less memory.",
     )
 
 
-def _answered(connection: Connection[Any, Any], answers: dict[str, Callable[..., Any]]) -> PackResult:
-    """Serve the other process until its result is there."""
+def _run_task(n_processes: int, task: Any, address: str, key: bytes) -> None:
+    """Run the task in a process; wake the caller, in case the process died before it connected."""
+    how = parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=IDLE_S, initializer=_ignore_ctrl_c)
+    with contextlib.suppress(Exception), how:  # the caller notices a dead process by its closed connection
+        Parallel(n_processes, max_nbytes=None)([task])
+    with contextlib.suppress(OSError, EOFError):
+        Client(address, authkey=key).close()
+
+
+def _answer(connection: Connection[Any, Any], answers: dict[str, Callable[..., Any]]) -> PackResult:
+    """Answer the other process until it sends its result."""
     while True:
         name, values = connection.recv()
         if name == "result":
-            matrix, best_epoch, rows, failures, pruned = values
-            return PackResult(torch.from_numpy(matrix), best_epoch, History(rows), failures, pruned)
+            matrix, *others = values
+            return PackResult(torch.from_numpy(matrix), *others)
         if name == "error":
             raise values
         connection.send(answers[name](*values))
@@ -89,62 +86,43 @@ def _answered(connection: Connection[Any, Any], answers: dict[str, Callable[...,
 def _work(
     address: str,
     key: bytes,
-    network: Network,
-    plan: Plan,
-    data: PackData,
-    members: Sequence[Member],
+    pack: tuple[Network, Plan, PackData, Sequence[Member]],
     checkpoint: Path | None,
     has_prune: bool,
 ) -> None:
-    """In the other process: train the pack, asking the caller what it must know."""
+    """Train the pack in the other process, asking the caller for what it needs."""
     with Client(address, authkey=key) as connection, contextlib.suppress(EOFError, ConnectionError):
-        n_told = 0
 
         def ask(name: str, *values: Any) -> Any:
             connection.send((name, values))
             return connection.recv()
 
-        def on_epoch(epoch: int, history: History) -> None:
-            nonlocal n_told
-            ask("on_new_rows", epoch, history.rows[n_told:])
-            n_told = len(history.rows)
-
         use_one_core()
-        torch.set_float32_matmul_precision(PRECISIONS[plan.precision])
+        torch.set_float32_matmul_precision(PRECISIONS[pack[1].precision])
         try:
             result = train_pack(
-                network,
-                plan,
-                data,
-                members,
+                *pack,
                 lambda scored: [float(score) for score in ask("score", scored)],
                 checkpoint=checkpoint,
-                on_epoch=on_epoch,
+                on_epoch=lambda *values: ask("on_epoch", *values),
                 should_stop=lambda: bool(ask("should_stop")),
                 prune=(lambda *values: list(ask("prune", *values))) if has_prune else None,
             )
-        except (EOFError, ConnectionError):  # nobody waits for it any more
+        except (EOFError, ConnectionError):  # the caller is gone
             raise
-        except BaseException as error:  # is raised where the caller waits
+        except BaseException as error:  # raised again by the caller
             connection.send(("error", error))
         else:
-            matrix: np.ndarray[Any, Any] = result.matrix.numpy()
-            parts = (matrix, result.best_epoch, result.history.rows, result.failures, result.pruned)
-            connection.send(("result", parts))
+            others = (result.best_epoch, result.history, result.failures, result.pruned)
+            connection.send(("result", (result.matrix.numpy(), *others)))
 
 
 def use_one_core() -> None:
-    """Of this worker: others have their own."""
+    """Let this worker use one core, as each worker has its own."""
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # moments of units without gradient fade into numbers that are slow to add
-
-
-def _knock(address: str, key: bytes) -> None:
-    with contextlib.suppress(OSError, EOFError):
-        Client(address, authkey=key).close()
+    torch.set_flush_denormal(True)  # moments of units without a gradient decay into numbers that are slow to add
 
 
 def _ignore_ctrl_c() -> None:
-    """The caller hears it, and says when to stop."""
+    """The caller handles it and says when to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["OMP_NUM_THREADS"] = "1"

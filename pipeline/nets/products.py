@@ -1,6 +1,6 @@
-"""Products of a pack's batches and weights, by the kernels that are fastest for their shape on the device.
+"""Batched matrix products of a pack, by the fastest kernel for their shape and device.
 
-Knows matrices (members, rows, columns); must not know what they stand for.
+Knows matrices (members, rows, columns); must not know what they mean.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from functools import cache
 import torch
 from torch import Tensor
 
-# On a CPU torch's batched product is slow with few columns: a narrow result is made lying down, a single one by a
-# matrix times a vector. With 10 units of 784 inputs that is two and four times as fast.
-NARROW = 16  # units below which a product counts as narrow: measured with 2 to 64
-# Its large products are MKL's. oneDNN's, one a member, were 1.5 to 4 times as fast on an AMD processor with 512-bit
-# registers (256 x 784 x 256), and no faster below some million multiplications.
+# On a CPU torch's batched product is slow with few columns: a narrow result is computed transposed, a single column as
+# a matrix-vector product. With 10 units of 784 inputs that is two and four times as fast.
+NARROW = 16  # units below which a product is narrow: measured with 2 to 64
+# torch computes large products with MKL. oneDNN, called once per member, was 1.5 to 4 times as fast on an AMD processor
+# with AVX-512 (256 x 784 x 256), and no faster below about a million multiplications.
 LARGE = 3 << 19
-WIDE = 64  # units from which turning the batch round costs less than turning the gradient
+WIDE = 64  # units from which transposing the batch is cheaper than transposing the gradient
 
 
 def affine(x: Tensor, weights: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:
     """x (members, batch, inputs) @ weights (members, inputs, units) + bias (members, 1, units).
 
-    `out` is room for the result, which may be used. Differentiable without it.
+    May use `out` for the result; differentiable without it.
     """
     n_units = weights.shape[2]
     if _is_large(x, x.shape[1] * weights.shape[1] * n_units):
@@ -36,7 +36,7 @@ def affine(x: Tensor, weights: Tensor, bias: Tensor, out: Tensor | None = None) 
 
 
 def weight_gradient(x: Tensor, d: Tensor, out: Tensor) -> None:
-    """x^T @ d into `out` (members, inputs, units)."""
+    """Write x^T @ d into `out` (members, inputs, units)."""
     n_units = d.shape[2]
     if _is_large(x, x.shape[1] * x.shape[2] * n_units):
         for inputs, upstream, gradient in zip(x, d, out, strict=True):
@@ -55,7 +55,7 @@ def weight_gradient(x: Tensor, d: Tensor, out: Tensor) -> None:
 
 
 def input_gradient(d: Tensor, weights: Tensor, out: Tensor) -> Tensor:
-    """d @ weights^T (members, batch, inputs); `out` is room for it, which may be used."""
+    """d @ weights^T (members, batch, inputs). May use `out` for the result."""
     if _is_large(d, d.shape[1] * weights.shape[1] * weights.shape[2]):
         return _each([_linear(*one, None) for one in zip(d, weights, strict=True)], out)
     by_input = weights.transpose(1, 2)
@@ -63,19 +63,15 @@ def input_gradient(d: Tensor, weights: Tensor, out: Tensor) -> Tensor:
 
 
 def _is_large(x: Tensor, n_multiplications: int) -> bool:
-    """Whether a member's product goes to oneDNN, whose function knows no gradients."""
-    return (
-        n_multiplications >= LARGE
-        and x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and not torch.is_grad_enabled()
-        and _has_onednn()
-    )
+    """Whether a member's product goes to oneDNN, whose function has no gradient."""
+    if n_multiplications < LARGE or torch.is_grad_enabled():
+        return False
+    return x.device.type == "cpu" and x.dtype == torch.float32 and _has_onednn()
 
 
 @cache
 def _has_onednn() -> bool:
-    """Whether torch's private function of oneDNN is there, works as it is called here, and pays on this CPU."""
+    """Whether torch's private oneDNN function exists, has the expected arguments, and is faster on this CPU."""
     if torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
     try:
@@ -87,13 +83,13 @@ def _has_onednn() -> bool:
 
 def has_bf16() -> bool:
     """Whether this CPU multiplies bfloat16 faster than float32."""
-    if not _has_onednn() or not hasattr(torch.cpu, "get_capabilities"):  # which torch 2.11 lacks
+    if not _has_onednn() or not hasattr(torch.cpu, "get_capabilities"):  # new in torch 2.12
         return False
     return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
 def _is_bf16() -> bool:
-    """Whether a run asked for products in bfloat16 (sums stay float32), and the CPU has them."""
+    """Whether the run asks for products in bfloat16 (sums stay float32) and the CPU has them."""
     return torch.get_float32_matmul_precision() == "medium" and has_bf16()
 
 
@@ -106,7 +102,7 @@ def _linear(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _each(products: list[Tensor], out: Tensor | None) -> Tensor:
-    """The members' products as one tensor."""
+    """Stack the products of the members."""
     if len(products) == 1:
         return products[0][None]
     return torch.stack(products) if out is None else torch.stack(products, out=out)

@@ -1,14 +1,15 @@
-"""How batches become updates: fused kernels, group by group of members, on a CPU; vectors in captured graphs on CUDA.
+"""How batches become updates: fused kernels per group of members on a CPU; vectors in captured graphs on CUDA.
 
-Knows a pack's parameters and plan; knows nothing of scores or of who leaves.
+Knows the parameters and the plan of a pack; must not know scores or which members leave.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,172 +21,135 @@ from pipeline.nets.dropout import PackedDropout
 from pipeline.nets.inputs import Gather
 from pipeline.nets.mlp_step import MLPStep
 from pipeline.nets.networks import Network
-from pipeline.nets.optimizers import SCHEDULES, Group, PackedOptimizer, VectorOptimizer
+from pipeline.nets.optimizers import SCHEDULES, Group, Optimizer, PackedOptimizer, VectorOptimizer
 from pipeline.nets.parameters import ParameterPack
 from pipeline.nets.plan import Member, PackData, Plan
 
-WARM_UPS = 3  # runs before a graph is captured, as torch.cuda.graphs asks for
+WARM_UPS = 3  # runs before a graph is captured, as torch.cuda.graphs recommends
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass is made of."""
+    """The batches of one pass over the rows."""
 
     number: int  # from 0
     rows: Tensor  # (members, batches x batch size) of the flat table
-    weight: Tensor | None  # of the same shape; None where nothing is padded
+    weight: Tensor | None  # of the same shape; None if nothing is padded
     is_padded: NDArray[np.bool_]  # (batches,)
-    dropout_seeds: Sequence[int] | None  # of the members' masks; None when nobody drops
-    should_stop: Callable[[], bool] = lambda: False  # asked before every batch; the epoch is lost then
-
-    def batch_weight(self, batch: int, columns: slice) -> Tensor | None:
-        """The weights of a batch that needs them."""
-        return self.weight[:, columns] if self.weight is not None and self.is_padded[batch] else None
+    dropout_seeds: Sequence[int] | None  # per member; None if nobody drops
+    should_stop: Callable[[], bool] = lambda: False  # called before every batch; the epoch is lost then
 
 
-class Steps(Protocol):
-    """The steps of those who are in a pack; made anew when members leave."""
+class Steps(ABC):
+    """The steps of the members in a pack; rebuilt when members leave."""
 
-    def train_epoch(self, epoch: Epoch) -> None:
-        """One pass of every member over its own rows."""
-        ...
-
-    def n_steps(self) -> list[int]:
-        """Steps taken by each member."""
-        ...
-
-    def moment_rows(self) -> list[Tensor]:
-        """Each of the optimiser's moments as (members, numbers)."""
-        ...
-
-
-def make_steps(
-    network: Network,
-    plan: Plan,
-    data: PackData,
-    members: Sequence[Member],
-    parameters: ParameterPack,
-    n_steps: Sequence[int],
-    moments: Sequence[Tensor] | None,
-) -> Steps:
-    """The fit way for the device. `n_steps` and `moments` (as blocks) were taken before."""
-    kind = FusedSteps if parameters.buffer.device.type == "cpu" else VectorSteps
-    return kind(network, plan, data, members, parameters, n_steps, moments)
-
-
-class _Batches:
-    """Gradients batch by batch, from buffers that are made once."""
+    optimizer: Optimizer
 
     def __init__(
-        self, network: Network, plan: Plan, data: PackData, members: Sequence[Member], parameters: ParameterPack
+        self,
+        network: Network,
+        plan: Plan,
+        data: PackData,
+        members: Sequence[Member],
+        parameters: ParameterPack,
+        n_steps: Sequence[int],
+        moments: Sequence[Tensor] | None,
     ) -> None:
-        self.plan, self.members, self.y = plan, members, data.y.flatten(0, 1)
-        self.loss = plan.loss.of_members([member.label_smoothing for member in members], data.y.device)
-        self.hidden_sizes = network.hidden_sizes
-        self.n_heads = network.n_heads
+        """Continue after `n_steps` with `moments` in the blocks of `parameters`; None starts."""
+        self.plan, self.members, self.parameters = plan, members, parameters
+        self.hidden_sizes, self.n_heads = network.hidden_sizes, network.n_heads
+        self.y, self.device = data.y.flatten(0, 1), data.y.device
+        self.loss = plan.loss.of_members([member.label_smoothing for member in members], self.device)
         self.n_batches = [-(-len(member.train_rows) // plan.batch_size) for member in members]
-        widest = min(plan.batch_size, max((len(member.train_rows) for member in members), default=0))
-        self.step = MLPStep(network, parameters, len(members), widest)
-        self.gather = Gather(data.x, len(members) * widest, data.y.device)
+        largest = min(plan.batch_size, max((len(member.train_rows) for member in members), default=0))
+        self.gradients = MLPStep(network, parameters, len(members), largest)
+        self.gather = Gather(data.x, len(members) * largest, self.device)
+        self.dropout: PackedDropout | None = None
+        self._start(n_steps, moments)
 
-    def differentiate(self, rows: Tensor, weight: Tensor | None, dropout: PackedDropout | None) -> None:
-        """Fill the pack's gradient from the batch of `rows` (members, batch)."""
-        y = self.y.index_select(0, rows.reshape(-1)).view(*rows.shape, *self.y.shape[1:])
-        self.step.differentiate(self.gather(rows), y, weight, self.loss, dropout)
+    @abstractmethod
+    def _start(self, n_steps: Sequence[int], moments: Sequence[Tensor] | None) -> None:
+        """Make the optimizer."""
 
-    def dropout(self, seeds: Sequence[int]) -> PackedDropout:
-        """The masks of an epoch."""
+    @abstractmethod
+    def _step(self, epoch: int, batch: int, rows: Tensor, weight: Tensor | None) -> None:
+        """Update the members that have a batch of this number."""
+
+    def train_epoch(self, epoch: Epoch) -> None:
+        """Pass every member over its own rows. Raises Stopped."""
+        if epoch.dropout_seeds is not None:
+            self._restart_dropout(epoch.dropout_seeds)
+        for batch in range(max(self.n_batches)):
+            if epoch.should_stop():
+                raise Stopped
+            columns = slice(batch * self.plan.batch_size, (batch + 1) * self.plan.batch_size)
+            weight = epoch.weight[:, columns] if epoch.weight is not None and epoch.is_padded[batch] else None
+            self._step(epoch.number, batch, epoch.rows[:, columns], weight)
+
+    def _restart_dropout(self, seeds: Sequence[int]) -> None:
+        if self.dropout is not None:
+            self.dropout.restart(seeds)
+            return
         rates = [member.dropout for member in self.members]
         largest = [min(self.plan.batch_size, len(m.train_rows)) * self.n_heads for m in self.members]
-        return PackedDropout(rates, seeds, self.y.device, largest, self.hidden_sizes)
+        self.dropout = PackedDropout(rates, seeds, self.device, largest, self.hidden_sizes)
 
-    def columns(self, batch: int) -> slice:
-        """Of an epoch's rows, those of one batch."""
-        return slice(batch * self.plan.batch_size, (batch + 1) * self.plan.batch_size)
+    def differentiate(self, rows: Tensor, weight: Tensor | None) -> None:
+        """Fill the gradient of the pack from the batch of `rows` (members, batch)."""
+        y = self.y.index_select(0, rows.reshape(-1)).view(*rows.shape, *self.y.shape[1:])
+        self.gradients.differentiate(self.gather(rows), y, weight, self.loss, self.dropout)
 
     def lr(self, member: int, epoch: int, batch: int) -> float:
-        """A member's learning rate in a step."""
+        """Return a member's learning rate in a step."""
         own, n = self.members[member], self.n_batches[member]
         return own.lr * SCHEDULES[own.schedule]((epoch * n + batch) / (self.plan.epochs * n))
 
 
-class FusedSteps(_Batches):
-    """torch's fused kernels, one call for members with the same numbers."""
+class FusedSteps(Steps):
+    """torch's fused kernels, one call for adjacent members with equal hyperparameters."""
 
-    def __init__(
-        self,
-        network: Network,
-        plan: Plan,
-        data: PackData,
-        members: Sequence[Member],
-        parameters: ParameterPack,
-        n_steps: Sequence[int],
-        moments: Sequence[Tensor] | None,
-    ) -> None:
-        super().__init__(network, plan, data, members, parameters)
+    optimizer: PackedOptimizer
+
+    def _start(self, n_steps: Sequence[int], moments: Sequence[Tensor] | None) -> None:
         groups: list[Group] = []
-        keys = [
-            (m.update_numbers, m.lr, m.schedule, n, t) for m, n, t in zip(members, self.n_batches, n_steps, strict=True)
-        ]
-        for (numbers, *_, steps), same in groupby(keys):
+        pairs = zip(self.members, self.n_batches, n_steps, strict=True)
+        keys = [(member.hyperparameters, member.lr, member.schedule, n, steps) for member, n, steps in pairs]
+        for (hyperparameters, *_, steps), same in groupby(keys):
             start = groups[-1].stop if groups else 0
-            groups.append(Group(start, start + len(list(same)), numbers, steps))
-        self.optimizer = PackedOptimizer(plan.update, parameters, groups, moments)
-        self.n_steps, self.moment_rows = self.optimizer.n_steps, self.optimizer.moment_rows
+            groups.append(Group(start, start + len(list(same)), hyperparameters, steps))
+        self.optimizer = PackedOptimizer(self.plan.update, self.parameters, groups, moments)
+
+    def _step(self, epoch: int, batch: int, rows: Tensor, weight: Tensor | None) -> None:
+        self.differentiate(rows, weight)
+        for number, group in enumerate(self.optimizer.groups):
+            if batch < self.n_batches[group.start]:
+                self.optimizer.step(number, self.lr(group.start, epoch, batch))
+
+
+class VectorSteps(Steps):
+    """Hyperparameters as vectors with one value per member; on CUDA a step is one graph, captured once."""
+
+    optimizer: VectorOptimizer
+
+    def _start(self, n_steps: Sequence[int], moments: Sequence[Tensor] | None) -> None:
+        hyperparameters = [member.hyperparameters for member in self.members]
+        self.optimizer = VectorOptimizer(self.plan.update, self.parameters, hyperparameters, n_steps, moments)
+
+    @cached_property
+    def _graphs(self) -> dict[tuple[int, bool], Callable[[Tensor, Tensor | None, Tensor], None]]:
+        return {}
 
     def train_epoch(self, epoch: Epoch) -> None:
-        """See `Steps`."""
-        dropout = None if epoch.dropout_seeds is None else self.dropout(epoch.dropout_seeds)
-        for batch in range(max(self.n_batches)):
-            if epoch.should_stop():
-                raise Stopped
-            columns = self.columns(batch)
-            self.differentiate(epoch.rows[:, columns], epoch.batch_weight(batch, columns), dropout)
-            for number, group in enumerate(self.optimizer.groups):
-                if batch < self.n_batches[group.start]:
-                    self.optimizer.step(number, self.lr(group.start, epoch.number, batch))
+        """Copy the learning rates of the epoch to the device, then train."""
+        members, batches = range(len(self.members)), range(max(self.n_batches))
+        rates = [[self.lr(m, epoch.number, min(batch, self.n_batches[m] - 1)) for m in members] for batch in batches]
+        is_active = [[float(batch < self.n_batches[m]) for m in members] for batch in batches]
+        # (batches, 2, members): learning rates, and whether a member steps
+        self._rates = torch.tensor([rates, is_active]).transpose(0, 1).contiguous().to(self.device)
+        super().train_epoch(epoch)
 
-
-class VectorSteps(_Batches):
-    """Every number of the update as a vector with one value a member; on CUDA a step is one graph, captured once."""
-
-    def __init__(
-        self,
-        network: Network,
-        plan: Plan,
-        data: PackData,
-        members: Sequence[Member],
-        parameters: ParameterPack,
-        n_steps: Sequence[int],
-        moments: Sequence[Tensor] | None,
-    ) -> None:
-        super().__init__(network, plan, data, members, parameters)
-        self.parameters, self.device = parameters, data.y.device
-        numbers = [member.update_numbers for member in members]
-        self.optimizer = VectorOptimizer(plan.update, parameters, numbers, n_steps, moments)
-        self.n_steps, self.moment_rows = self.optimizer.n_steps, self.optimizer.moment_rows
-        self.masks: PackedDropout | None = None
-        self._graphs: dict[tuple[int, bool], Callable[[Tensor, Tensor | None, Tensor], None]] = {}
-
-    def train_epoch(self, epoch: Epoch) -> None:
-        """See `Steps`."""
-        if epoch.dropout_seeds is not None:
-            if self.masks is None:
-                self.masks = self.dropout(epoch.dropout_seeds)
-            self.masks.restart(epoch.dropout_seeds)
-        n_batches, numbers = max(self.n_batches), range(len(self.members))
-        rates = [
-            [self.lr(m, epoch.number, min(batch, self.n_batches[m] - 1)) for m in numbers] for batch in range(n_batches)
-        ]
-        is_active = [[float(batch < self.n_batches[m]) for m in numbers] for batch in range(n_batches)]
-        rates_and_active = torch.tensor([rates, is_active]).transpose(0, 1).contiguous().to(self.device)
-        for batch in range(n_batches):
-            if epoch.should_stop():
-                raise Stopped
-            columns = self.columns(batch)
-            self._step(epoch.rows[:, columns], epoch.batch_weight(batch, columns), rates_and_active[batch])
-
-    def _step(self, rows: Tensor, weight: Tensor | None, rates: Tensor) -> None:
+    def _step(self, epoch: int, batch: int, rows: Tensor, weight: Tensor | None) -> None:  # noqa: ARG002
+        rates = self._rates[batch]
         if self.device.type != "cuda" or self.gather.table.device != self.device:
             self._update(rows, weight, rates)
             return
@@ -195,36 +159,39 @@ class VectorSteps(_Batches):
         self._graphs[key](rows, weight, rates)
 
     def _update(self, rows: Tensor, weight: Tensor | None, rates: Tensor) -> None:
-        self.differentiate(rows, weight, self.masks)
+        self.differentiate(rows, weight)
         self.optimizer.step(rates[0], rates[1])
 
     def _captured(
         self, rows: Tensor, weight: Tensor | None, rates: Tensor
     ) -> Callable[[Tensor, Tensor | None, Tensor], None]:
-        """A step of these shapes as one graph; what the warm-up changed is put back."""
-        inputs = [rows.clone(), None if weight is None else weight.clone(), rates.clone()]
-        assert inputs[0] is not None
-        assert inputs[2] is not None
+        """Capture a step of these shapes as a graph; undo what the warm-up changes."""
+        rows, weight, rates = rows.clone(), None if weight is None else weight.clone(), rates.clone()
         changed = [self.parameters.buffer, self.parameters.gradient, *self.optimizer.state()]
         before = [tensor.clone() for tensor in changed]
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UPS):
-                self._update(inputs[0], inputs[1], inputs[2])
+                self._update(rows, weight, rates)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        if self.masks is not None:
-            self.masks.register(graph)
+        if self.dropout is not None:
+            self.dropout.register(graph)
         with torch.cuda.graph(graph):
-            self._update(inputs[0], inputs[1], inputs[2])
+            self._update(rows, weight, rates)
         for tensor, value in zip(changed, before, strict=True):
             tensor.copy_(value)
 
         def replay(*values: Tensor | None) -> None:
-            for place, value in zip(inputs, values, strict=True):
+            for place, value in zip((rows, weight, rates), values, strict=True):
                 if place is not None and value is not None:
                     place.copy_(value)
             graph.replay()
 
         return replay
+
+
+def steps_class(device: torch.device) -> type[Steps]:
+    """Return the faster kind of steps on the device."""
+    return FusedSteps if device.type == "cpu" else VectorSteps

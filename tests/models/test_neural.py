@@ -22,7 +22,8 @@ from pipeline.models.networks.fitted import FittedNeural
 from pipeline.models.networks.model import Fit, NeuralParams, Pruned, fit_many, tensors_for
 from pipeline.models.registry import default_model, entry_of, model_params
 from pipeline.nets import training
-from pipeline.nets.workers import PackJob, run_packs
+from pipeline.nets.plan import PackJob
+from pipeline.nets.workers import run_packs
 
 N_ROWS = 60
 EXTRAS: dict[str, dict[str, Any]] = {

@@ -77,4 +77,4 @@ def test_it_learns_the_digits_in_the_one_training_loop() -> None:
     plan = Plan(cross_entropy(), 8, 64, Update("adamw"), evaluate_every=8, greater_is_better=True)
     result = train_pack(network, plan, PackData(Inputs(x[None]), y[None]), members, one_by_one(accuracy))
     assert not result.failures
-    assert min(valid for _, _, _, valid in result.history.rows) > 0.85
+    assert min(valid for _, _, _, valid in result.history) > 0.85

@@ -14,11 +14,11 @@ from pipeline.nets.optimizers import (
     START_FACTOR,
     WARM_UP_SHARE,
     Group,
+    Hyperparameters,
     OptimizerName,
     PackedOptimizer,
     ScheduleName,
     Update,
-    UpdateNumbers,
     VectorOptimizer,
     _adamw,
     _plain_adamw,
@@ -32,7 +32,7 @@ WEIGHT_DECAY = torch.tensor([0.0, 0.1, 0.5, 0.01])
 MOMENTA = [0.9, 0.5, 0.0, 0.99]
 BETAS = [(0.9, 0.999), (0.8, 0.95), (0.5, 0.9), (0.9, 0.98)]
 NUMBERS = [
-    UpdateNumbers(decay, momentum, betas)
+    Hyperparameters(decay, momentum, betas)
     for decay, momentum, betas in zip(WEIGHT_DECAY.tolist(), MOMENTA, BETAS, strict=True)
 ]
 # the update's name and options, torch's optimiser, and the members' options of it
@@ -219,7 +219,7 @@ def test_weight_decay_never_touches_biases_unless_asked(name: OptimizerName) -> 
         pack = make_pack()
         before = pack.rows()
         packed = PackedOptimizer(
-            Update(name, decays_biases=decays_biases), pack, [Group(0, MEMBERS, UpdateNumbers(0.5))]
+            Update(name, decays_biases=decays_biases), pack, [Group(0, MEMBERS, Hyperparameters(0.5))]
         )
         pack.gradient.zero_()
         packed.step(0, 0.1)

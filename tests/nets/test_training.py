@@ -24,7 +24,7 @@ from pipeline.nets.parameters import views_of
 from pipeline.nets.plan import Member, PackData, Plan
 from pipeline.nets.prediction import predict
 from pipeline.nets.stepping import VectorSteps
-from pipeline.nets.training import History, PackResult, one_by_one, train_pack
+from pipeline.nets.training import PackResult, one_by_one, train_pack
 
 N_ROWS, N_INPUTS = 80, 5
 NETWORK = MLP(N_INPUTS, (8, 6), 1, activation="tanh")
@@ -80,7 +80,7 @@ def train(members: Sequence[Member], plan: Plan = PLAN, **other: Any) -> PackRes
 
 def curve_of(result: PackResult, member: int) -> np.ndarray:
     """(evaluations, 3) epoch, train and valid score of one member."""
-    return np.array([(epoch, *scores) for epoch, m, *scores in result.history.rows if m == member])
+    return np.array([(epoch, *scores) for epoch, m, *scores in result.history if m == member])
 
 
 def plain_network(network: MLP, row: Tensor) -> nn.Sequential:
@@ -107,7 +107,7 @@ def plain_loop(
 ) -> tuple[np.ndarray, Tensor]:
     """What a Kaggler writes: one network, one optimiser, one batch at a time. Returns the curve and the parameters."""
     x, y = data.x.dense[member.view], data.y[member.view]
-    net = plain_network(network, network.initial_row(training._generator("cpu", member.seed, "initial")))
+    net = plain_network(network, network.initial_row(training._generator(member.seed, "initial")))
     linears = [module for module in net if isinstance(module, nn.Linear)]
     optimizer = torch.optim.AdamW(
         [
@@ -120,7 +120,7 @@ def plain_loop(
     n_batches = -(-len(own) // plan.batch_size)
     curve = []
     for epoch in range(plan.epochs):
-        order = torch.randperm(len(own), generator=training._generator("cpu", member.seed, "shuffle", epoch))
+        order = torch.randperm(len(own), generator=training._generator(member.seed, "shuffle", epoch))
         for number, rows in enumerate(own[order].split(plan.batch_size)):
             progress = torch.tensor((epoch * n_batches + number) / (plan.epochs * n_batches))
             for group in optimizer.param_groups:
@@ -330,7 +330,7 @@ def test_steps_by_vectors_are_the_fused_steps(
         for number, n in enumerate((64, 37, 65, 15), start=1)
     ]
     fused = train(members, plan)
-    monkeypatch.setattr(training, "make_steps", VectorSteps)
+    monkeypatch.setattr(training, "steps_class", lambda _: VectorSteps)
     by_vectors = train(members, plan)
     torch.testing.assert_close(by_vectors.matrix, fused.matrix, rtol=1e-3, atol=1e-4)
     for m in range(len(members)):
@@ -395,7 +395,7 @@ def test_each_member_drops_at_its_own_rate_and_no_batch_drops_as_another(
 
 
 def test_of_many_train_rows_a_sample_is_scored_and_of_valid_rows_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "MOST_SCORED", 30)
+    monkeypatch.setattr(training, "MAX_TRAIN_ROWS_SCORED", 30)
     scored: list[np.ndarray] = []
 
     def score(_: int, rows: np.ndarray, output: np.ndarray) -> float:
@@ -421,7 +421,7 @@ def test_dropout_is_off_when_a_member_is_scored() -> None:
     """With a rate of 0 the weights stay, and the scores are those of the whole initial network, in every epoch."""
     member = make_member(0, lr=0.0, weight_decay=0.0, dropout=0.9)
     result = train([member])
-    net = plain_network(NETWORK, NETWORK.initial_row(training._generator("cpu", member.seed, "initial")))
+    net = plain_network(NETWORK, NETWORK.initial_row(training._generator(member.seed, "initial")))
     output = net(DATA.x.dense[0]).detach().numpy()
     expected = [RMSE(0, rows, output[rows]) for rows in (member.train_rows, member.valid_rows)]
     np.testing.assert_allclose(curve_of(result, 0)[:, 1:], [expected] * PLAN.epochs, rtol=1e-6)
@@ -523,7 +523,7 @@ def train_company(plan: Plan, **other: Any) -> PackResult:
 
 def assert_bitwise(one: PackResult, other: PackResult) -> None:
     assert torch.equal(one.matrix, other.matrix)
-    assert one.history.rows == other.history.rows
+    assert one.history == other.history
     assert one.failures == other.failures
     assert one.best_epoch.tolist() == other.best_epoch.tolist()
 
@@ -554,7 +554,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
     told: list[int] = []
     for epoch_to_stop in [*after, None]:
 
-        def on_epoch(epoch: int, _: History, stop: int | None = epoch_to_stop) -> None:
+        def on_epoch(epoch: int, _: object, stop: int | None = epoch_to_stop) -> None:
             if epoch == stop:
                 raise Interrupted
             told.append(epoch)
@@ -638,7 +638,7 @@ def test_prediction_in_parts_is_prediction_at_once(monkeypatch: pytest.MonkeyPat
     for position, view in enumerate(views):
         expected = plain_network(NETWORK, matrix[position])(data.x.dense[view]).detach().numpy()
         np.testing.assert_allclose(whole[position], expected, rtol=1e-5, atol=1e-6)
-    monkeypatch.setattr(prediction, "PREDICT_NUMBERS", 64)
+    monkeypatch.setattr(prediction, "CHUNK_ACTIVATIONS", 64)
     for one, other in zip(
         whole, predict(NETWORK, views_of(NETWORK.parameter_infos(), matrix), data.x, views), strict=True
     ):

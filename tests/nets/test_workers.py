@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from joblib.externals.loky import reusable_executor
 from numpy.typing import NDArray
 
 from pipeline.base.errors import TrainingError
@@ -25,15 +23,14 @@ from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import mse
 from pipeline.nets.networks import MLP, Network
 from pipeline.nets.parameters import ParameterPack
-from pipeline.nets.plan import Member, PackData, Plan
-from pipeline.nets.training import HistoryRow, one_by_one
+from pipeline.nets.plan import HistoryRow, Member, PackData, PackJob, Plan
+from pipeline.nets.training import one_by_one
 from pipeline.nets.workers import (
     MAX_PACK,
     MIN_PACK,
     SHARE_OF_MEMORY,
-    PackJob,
-    least_pack,
     member_bytes,
+    min_pack_size,
     pack_sizes,
     run_packs,
 )
@@ -91,11 +88,11 @@ def test_the_estimate_is_no_less_than_the_parameters_a_pack_holds() -> None:
 
 def test_networks_whose_steps_are_long_are_not_kept_together() -> None:
     assert pack_sizes(5, 2, CPU) == [5]
-    assert pack_sizes(5, 2, CPU, n_least=1) == [3, 2]
+    assert pack_sizes(5, 2, CPU, min_size=1) == [3, 2]
     plan = Plan(loss=mse, epochs=1, batch_size=256)
-    assert [least_pack(MLP(784, sizes, 10), plan) for sizes in ((), (256,))] == [2, 1]
-    assert least_pack(MLP(80, (16,), 1), plan) == MIN_PACK
-    assert least_pack(ConvNet(4, 4, (2,), 3, 1), plan) == 1
+    assert [min_pack_size(MLP(784, sizes, 10), plan) for sizes in ((), (256,))] == [2, 1]
+    assert min_pack_size(MLP(80, (16,), 1), plan) == MIN_PACK
+    assert min_pack_size(ConvNet(4, 4, (2,), 3, 1), plan) == 1
 
 
 @pytest.mark.parametrize(
@@ -144,11 +141,9 @@ def _mean(_: int, __: NDArray[np.int64], output: NDArray[np.float32]) -> float:
 
 
 @pytest.fixture
-def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Packs go to processes, however little there is to do."""
-    monkeypatch.setattr(workers, "WORTH_PROCESSES", 0)
-    yield
-    reusable_executor._executor.shutdown(wait=True, kill_workers=True)
+    monkeypatch.setattr(workers, "MIN_VISITS", 0)
 
 
 @pytest.mark.slow
@@ -158,7 +153,7 @@ def test_processes_give_the_bits_that_threads_give(monkeypatch: pytest.MonkeyPat
     results = {}
     for in_processes in (True, False):
         if not in_processes:
-            monkeypatch.setattr(workers, "WORTH_PROCESSES", 10**9)
+            monkeypatch.setattr(workers, "MIN_VISITS", 10**9)
         first, second = _jobs(_mean)
         jobs = [first, replace(second, prune=lambda epoch, _: [1] if epoch == 2 else [])]
         tell = told[in_processes]
@@ -201,8 +196,9 @@ def test_stopped_processes_save_and_go_on_to_the_same_end(tmp_path: Path) -> Non
 
 
 def _kill_processes() -> None:
-    for process in list(reusable_executor._executor._processes.values()):
-        os.kill(process.pid, signal.SIGKILL)
+    for process in psutil.Process().children():
+        if any("popen_loky" in word for word in process.cmdline()):
+            process.kill()
 
 
 @pytest.mark.slow

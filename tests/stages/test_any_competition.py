@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -224,7 +225,7 @@ def test_tables_that_fit_neither_memory_nor_disk_are_refused(toy: Toy, monkeypat
     from pipeline.models.networks import tensors
 
     monkeypatch.setattr(tensors, "free_memory", lambda *_: 1000)
-    monkeypatch.setattr(tensors, "free_disk", lambda _: 1000)
+    monkeypatch.setattr(tensors.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     result = toy.run("submit", "--device", "cpu")
     assert result.exit_code == 2
     for part in ("GB of memory and", "4 folds x 64 rows", "fewer folds"):

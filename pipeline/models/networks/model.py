@@ -30,9 +30,9 @@ from pipeline.nets.devices import free_memory
 from pipeline.nets.losses import REGRESSION_LOSSES, Loss, cross_entropy
 from pipeline.nets.networks import Network
 from pipeline.nets.optimizers import OptimizerName, ScheduleName, Update
-from pipeline.nets.plan import Member, Plan, Precision
-from pipeline.nets.training import HistoryRow, PackResult, Score, one_by_one
-from pipeline.nets.workers import PackJob, least_pack, member_bytes, pack_sizes, run_packs
+from pipeline.nets.plan import HistoryRow, Member, PackJob, Plan, Precision, Score
+from pipeline.nets.training import PackResult, one_by_one
+from pipeline.nets.workers import member_bytes, min_pack_size, pack_sizes, run_packs
 
 # parameters that members of one pack may differ in, beside those of their networks
 OWN_NUMBERS = {"lr", "weight_decay", "dropout", "momentum", "beta2", "label_smoothing", "schedule"}
@@ -209,7 +209,7 @@ def _packs(
         unit=1 if should_prune is None else len(one.rows),
         bytes_each=member_bytes(network, plan),
         free=free_memory(context.device),
-        n_least=least_pack(network, plan),
+        min_size=min_pack_size(network, plan),
     )
     packs = []
     for start, stop in pairwise(accumulate(sizes, initial=0)):
@@ -232,7 +232,7 @@ def _groups(outcomes: Sequence[_Outcome]) -> list[list[int]]:
     """Numbers of the configurations that train in the same packs: those of one plan and one shape."""
     alike: dict[tuple[str, Network], list[int]] = {}
     for number, outcome in enumerate(outcomes):
-        alike.setdefault((outcome.params.shared(), outcome.fitted.network.without_start()), []).append(number)
+        alike.setdefault((outcome.params.shared(), outcome.fitted.network.without_initialisation()), []).append(number)
     return list(alike.values())
 
 
@@ -282,10 +282,10 @@ class _Outcome:
         if position in result.failures:
             self.failure = Failed(f"{_label(member, len(self.splits))}: {result.failures[position]}")
         elif position in result.pruned and self.failure is None:
-            self.failure = Pruned(max(line[0] for line in result.history.rows if line[1] == position))
+            self.failure = Pruned(max(line[0] for line in result.history if line[1] == position))
         self.rows[member] = result.matrix[position].cpu()
         self.best_epochs.append(int(result.best_epoch[position]))
-        lines = [line for line in result.history.rows if line[1] == position]
+        lines = [line for line in result.history if line[1] == position]
         self.fitted.history += _epoch_scores(lines, [member] * len(lines), len(self.splits))
 
     def finished(self) -> Fit:

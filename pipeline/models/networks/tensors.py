@@ -6,6 +6,7 @@ Knows frames, splits and tensors; knows nothing of networks.
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from pipeline.encoders import TableEncoder
 from pipeline.encoders.target import TargetScaler
 from pipeline.models.networks.columns import Columns, compact
 from pipeline.models.split_encoders import SplitEncoders
-from pipeline.nets.devices import free_disk, free_memory
+from pipeline.nets.devices import free_memory
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.plan import PackData
 
@@ -155,10 +156,10 @@ def _room(columns: Columns, n_views: int, n_rows: int, dtype: torch.dtype, scrat
         return columns.empty(n_views, n_rows, dtype=dtype)
     folder = Path(tempfile.gettempdir()) if scratch is None else scratch
     folder.mkdir(parents=True, exist_ok=True)
-    if needed > free_disk(folder):
+    if needed > shutil.disk_usage(folder).free:
         raise DataError(
             f"the encoded tables need {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB of memory and "
-            f"{free_disk(folder) / 1e9:.1f} GB in {folder} are free",
+            f"{shutil.disk_usage(folder).free / 1e9:.1f} GB in {folder} are free",
             where=f"{n_views} folds x {n_rows} rows x {len(columns.dense) + len(columns.slots)} columns",
             hint="Use fewer folds, or drop columns in the spec.",
         )
