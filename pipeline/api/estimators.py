@@ -31,7 +31,7 @@ from pipeline.competition.workspace import RunFolder, Workspace
 from pipeline.config.artifact import Artifact, FiniteOrNone
 from pipeline.config.run_report import RunReport
 from pipeline.config.types import Label
-from pipeline.encoders import Encodings
+from pipeline.encoders.table import EncodingCache
 from pipeline.metrics import USUAL_METRIC, Task
 from pipeline.scoring.cross_validation import predictions_of
 from pipeline.scoring.fitted_run import FittedRun
@@ -194,7 +194,7 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         rows = RawTable(Path("X"), raw_frame(self._frame(X, is_fit=False)))
         typed = type_new_rows(rows, self._recipes)
-        return self._fitted_run.predict(lambda _: typed, Encodings())
+        return self._fitted_run.predict(lambda _: typed, EncodingCache())
 
     def save(self, folder: str | Path) -> None:
         """Write the fitted estimator into a folder as JSON, safetensors and npz: nothing that runs code when read."""

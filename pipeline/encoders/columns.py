@@ -1,4 +1,4 @@
-"""What an encoder learns of one column: how a number is scaled, a category's levels, their target means and counts.
+"""The fitted state of one column: scaling of a number; levels of a category, their target means and counts.
 
 Knows one column's fit rows; must not know folds, files or models.
 """
@@ -17,7 +17,7 @@ from pipeline.config.run import FeatureSteps
 from pipeline.encoders.encoded import FIRST_LEVEL_CODE, MISSING_CODE, UNSEEN_CODE, View
 
 RARE = "(rare)"
-PRIOR_ROWS = 10.0  # rows of the overall mean that a level's target mean is shrunk by
+PRIOR_ROWS = 10.0  # weight, in rows, of the overall mean that target means of levels are shrunk towards
 
 
 class Fitted(BaseModel):
@@ -26,10 +26,15 @@ class Fitted(BaseModel):
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
 
-class NumberColumn(Fitted):
-    """A numeric column, or an ordered one read as its level's number."""
+class FittedColumn(Fitted):
+    """What was learned from one column."""
 
     name: str
+
+
+class NumberColumn(FittedColumn):
+    """A numeric column, or an ordered one read as the positions of its levels."""
+
     levels: list[str] | None = None
     is_log1p: bool = False
     centre: float
@@ -37,7 +42,7 @@ class NumberColumn(Fitted):
     has_indicator: bool = False
 
     def raw(self, frame: pd.DataFrame) -> FloatArray:
-        """(rows,) the column as numbers, missing as NaN, before scaling."""
+        """(rows,) numbers before scaling, NaN for missing."""
         column = frame[self.name]
         if self.levels is not None:
             codes = _codes(column, self.levels)
@@ -48,7 +53,7 @@ class NumberColumn(Fitted):
 
     @classmethod
     def fit(cls, name: str, levels: list[str] | None, steps: FeatureSteps, frame: pd.DataFrame) -> NumberColumn:
-        """Learn from the fit rows; `levels` of an ordered column, lowest first."""
+        """Learn from the fit rows; `levels`: those of an ordered column, lowest first."""
         column = cls(name=name, levels=levels, centre=0.0, scale=1.0)
         values = column.raw(frame)
         if steps.log1p_skewed is not None and levels is None:
@@ -61,7 +66,7 @@ class NumberColumn(Fitted):
             return column.model_copy(update={"has_indicator": has_indicator})
         known = pd.Series(values[~np.isnan(values)])
         centre = float(known.mean()) if len(known) else 0.0
-        is_constant = bool(known.nunique() < 2)  # the computed deviation of equal numbers need not be 0
+        is_constant = bool(known.nunique() < 2)  # rounding can make the deviation of equal numbers positive
         scale = 0.0 if is_constant else float(known.std())
         if steps.scaling == "robust" and len(known):
             quarter, centre, three_quarters = (float(q) for q in known.quantile([0.25, 0.5, 0.75]))
@@ -71,20 +76,18 @@ class NumberColumn(Fitted):
         return column.model_copy(update=update)
 
 
-class CategoryColumn(Fitted):
-    """A category and the levels seen in the fit rows, sorted; with `pools_rare`, the last level is `(rare)`."""
+class CategoryColumn(FittedColumn):
+    """A category: the levels of the fit rows, sorted; with `pools_rare`, the last level is `(rare)`."""
 
-    name: str
     vocabulary: list[str]
     pools_rare: bool = False
 
     def read(self, frame: pd.DataFrame) -> NDArray[np.intp]:
         """(rows,) codes as in `Encoded`."""
-        is_missing = frame[self.name].isna().to_numpy()
         codes = _codes(frame[self.name], self.vocabulary) + FIRST_LEVEL_CODE
-        last = FIRST_LEVEL_CODE + len(self.vocabulary) - 1
-        codes[codes < FIRST_LEVEL_CODE] = last if self.pools_rare else UNSEEN_CODE
-        codes[is_missing] = MISSING_CODE
+        rare = FIRST_LEVEL_CODE + len(self.vocabulary) - 1
+        codes[codes < FIRST_LEVEL_CODE] = rare if self.pools_rare else UNSEEN_CODE
+        codes[frame[self.name].isna().to_numpy()] = MISSING_CODE
         return codes
 
     @classmethod
@@ -97,10 +100,9 @@ class CategoryColumn(Fitted):
         return cls(name=name, vocabulary=sorted(kept) + [RARE] * pools_rare, pools_rare=pools_rare)
 
 
-class TargetMeans(Fitted):
-    """Shrunk target means of a category's levels in the fit rows; (outputs,) numbers a level."""
+class TargetMeans(FittedColumn):
+    """Shrunk target means of a category's levels in the fit rows: (outputs,) per level."""
 
-    name: str
     prior: list[float]
     means: dict[str, list[float]]
 
@@ -110,9 +112,9 @@ class TargetMeans(Fitted):
         return [f"{self.name}_target_{output}" for output in range(len(self.prior))]
 
     def read(self, column: pd.Series) -> FloatArray:
-        """(rows, outputs); missing and unseen levels get the prior."""
+        """(rows, outputs) means; the prior for missing and unseen levels."""
         table = np.array([*self.means.values(), self.prior], dtype=np.float64)
-        by_row: FloatArray = table[_codes(column, list(self.means))]  # -1, the last row, for the others
+        by_row: FloatArray = table[_codes(column, list(self.means))]  # -1: the last row
         return by_row
 
     @classmethod
@@ -126,10 +128,9 @@ class TargetMeans(Fitted):
         return cls(name=name, prior=prior.tolist(), means=by_level)
 
 
-class LevelCounts(Fitted):
-    """How many of the fit rows hold each level of a column of text."""
+class LevelCounts(FittedColumn):
+    """The number of fit rows with each level of a category or text key."""
 
-    name: str
     counts: dict[str, int]
 
     @property
@@ -137,10 +138,13 @@ class LevelCounts(Fitted):
         """The name of the encoded column."""
         return f"{self.name.removesuffix('.key')}.count"
 
-    def read(self, column: pd.Series, *, others: int) -> FloatArray:
-        """(rows,) rows with the same level, the row itself included: `others` more than counted; NaN for missing."""
+    def read(self, column: pd.Series, *, is_counted: bool) -> FloatArray:
+        """(rows,) counts of each row's level, the row itself included; NaN for missing.
+
+        `is_counted`: the rows were among the fit rows.
+        """
         table = np.array([*self.counts.values(), 0], dtype=np.float64)
-        found = np.maximum(table[_codes(column, list(self.counts))] + others, 1.0)
+        found = np.maximum(table[_codes(column, list(self.counts))] + float(not is_counted), 1.0)
         return np.where(column.isna().to_numpy(), np.nan, found)
 
     @classmethod
@@ -151,12 +155,12 @@ class LevelCounts(Fitted):
 
 
 def on_one_scale(numbers: list[NumberColumn], frame: pd.DataFrame) -> list[NumberColumn]:
-    """The columns scaled by the largest magnitude of them all; 0 stays 0."""
+    """Scale all columns by the largest magnitude among them; 0 stays 0."""
     highest = max((float(np.nan_to_num(np.abs(number.raw(frame))).max(initial=0.0)) for number in numbers), default=0.0)
     return [number.model_copy(update={"centre": 0.0, "scale": highest or 1.0}) for number in numbers]
 
 
 def _codes(column: pd.Series, levels: list[str]) -> NDArray[np.intp]:
-    """(rows,) position of each value in `levels`, -1 for missing and for other values."""
+    """(rows,) position of each value in `levels`; -1 for missing and other values."""
     codes: NDArray[np.intp] = pd.Index(levels, dtype="str").get_indexer(pd.Index(column))
     return codes

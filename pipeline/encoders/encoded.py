@@ -1,4 +1,4 @@
-"""An encoded table: numbers, and categories as codes until somebody wants them written out.
+"""An encoded table: numbers, and categories as codes until `values` expands them.
 
 Knows arrays; must not know how they were encoded.
 """
@@ -20,7 +20,7 @@ MISSING_CODE, UNSEEN_CODE, FIRST_LEVEL_CODE = 0, 1, 2
 
 @dataclass(frozen=True)
 class Encoded:
-    """A table as numbers: a dense part, and categories as codes until `values` writes them out as the view wants them.
+    """A table as numbers: a dense part, and the codes of categories.
 
     `dense` (rows, dense_names) float32 holds numbers, then target means. `codes` (rows, categories) are MISSING_CODE,
     UNSEEN_CODE, or FIRST_LEVEL_CODE + the position in the category's vocabulary.
@@ -29,7 +29,7 @@ class Encoded:
     view: View
     dense: NDArray[np.float32]
     dense_names: list[str]
-    n_numbers: int  # dense columns before the categories in `values`; the others follow them
+    n_numbers: int  # dense columns that precede the categories in `values`; the others follow them
     codes: NDArray[np.int32]
     vocabularies: dict[str, list[str]]  # category -> levels, in the order of `codes`
 
@@ -42,27 +42,27 @@ class Encoded:
 
     @property
     def onehot_names(self) -> list[list[str]]:
-        """Of every category the names of its one-hot columns: its levels, then the one for missing."""
+        """The one-hot columns of each category: its levels, then the one for missing."""
         return [[f"{name}={level}" for level in (*levels, "nan")] for name, levels in self.vocabularies.items()]
 
     @cached_property
     def names(self) -> list[str]:
-        """The columns of `values`."""
+        """The column names of `values`."""
         of_categories = list(self.vocabularies) if self.view == "ordinal" else chain.from_iterable(self.onehot_names)
         return [*self.dense_names[: self.n_numbers], *of_categories, *self.dense_names[self.n_numbers :]]
 
     @cached_property
     def values(self) -> NDArray[np.float32]:
-        """(rows, names): categories as codes (ordinal view), or as one-hot columns, all zeros for an unseen level."""
+        """(rows, names): categories as codes (ordinal view), or one-hot, all zeros for an unseen level."""
         order: Literal["C", "F"] = "C" if self.view == "ordinal" else "F"
         whole = np.zeros((len(self.dense), len(self.names)), dtype=np.float32, order=order)
-        whole[:, : self.n_numbers] = self.dense[:, : self.n_numbers]
-        n_means = self.dense.shape[1] - self.n_numbers
-        whole[:, len(self.names) - n_means :] = self.dense[:, self.n_numbers :]
-        if self.view == "ordinal":
-            whole[:, self.n_numbers : len(self.names) - n_means] = self.codes
-            return whole
         start = self.n_numbers
+        stop = start + len(self.names) - self.dense.shape[1]
+        whole[:, :start] = self.dense[:, :start]
+        whole[:, stop:] = self.dense[:, start:]
+        if self.view == "ordinal":
+            whole[:, start:stop] = self.codes
+            return whole
         for codes, levels in zip(self.codes.T, self.vocabularies.values(), strict=True):
             rows = np.flatnonzero(codes != UNSEEN_CODE)
             column = np.where(codes == MISSING_CODE, len(levels), codes - FIRST_LEVEL_CODE)
@@ -71,5 +71,5 @@ class Encoded:
         return whole
 
     def rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Some rows of `values`, in the same order in memory."""
+        """Some rows of `values`, in its memory order."""
         return self.values[rows] if self.view == "ordinal" else np.take(self.values.T, rows, axis=1).T

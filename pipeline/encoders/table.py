@@ -1,7 +1,6 @@
-"""Encoders: what is learned from the rows a model may see, and the numbers it turns a table into.
+"""The table encoder: fitted on the rows that a model may see, it turns any typed table into numbers.
 
-Knows typed frames (see `pipeline.competition.tables`) and column roles; knows nothing of folds, files or models. An
-encoder is a pydantic model, so that it is stored as JSON and never as a pickle.
+Knows frames and column roles; must not know folds, files or models.
 """
 
 from __future__ import annotations
@@ -20,30 +19,37 @@ from pipeline.config.run import FeatureSteps
 from pipeline.config.types import Role
 from pipeline.encoders.columns import CategoryColumn, Fitted, LevelCounts, NumberColumn, TargetMeans, on_one_scale
 from pipeline.encoders.encoded import Encoded, View
-from pipeline.encoders.texts import TextColumn, fit_text
+from pipeline.encoders.texts import Part, TextColumn, fit_text
 
 SMOOTH_CLIP_AT = 3.0  # "Better by Default" (NeurIPS 2024), robust scaling + smooth clipping
 TARGET_ENCODING_FOLDS = 5
 
 
 class TableEncoder(Fitted):
-    """Everything `fit_encoder` learned. `transform` never looks at more than the row it transforms."""
+    """Everything `fit_encoder` learned. `transform` encodes each row by itself."""
 
     view: View
     scaling: Literal["standard", "robust", "pixels", "none"]
-    numbers: list[NumberColumn]
-    categories: list[CategoryColumn]
-    target_means: list[TargetMeans]
+    numbers: list[NumberColumn] = Field(default=[])
+    categories: list[CategoryColumn] = Field(default=[])
+    target_means: list[TargetMeans] = Field(default=[])
     texts: list[TextColumn] = Field(default=[])
     counts: list[LevelCounts] = Field(default=[])
-    counts_every_row: bool = False  # whether the rows to come were among those counted (scope train+test)
+    counts_every_row: bool = False  # the counts include the rows to predict (scope train+test)
 
-    def expanded(self, frame: pd.DataFrame, *, is_counted: bool = False) -> pd.DataFrame:
-        """The frame with the features of its texts and the counts of levels; `is_counted`: of the fit rows."""
-        return self.with_counts(self.with_texts(frame), is_counted=is_counted)
+    def made_roles(self) -> dict[str, Part]:
+        """The columns that `expanded` adds, and how they are used."""
+        made: dict[str, Part] = {counts.column: "number" for counts in self.counts}
+        for text in self.texts:
+            made |= text.roles
+        return made
+
+    def expanded(self, frame: pd.DataFrame, *, are_fit_rows: bool = False) -> pd.DataFrame:
+        """Add the features of texts and the counts of levels."""
+        return self.with_counts(self.with_texts(frame), are_fit_rows=are_fit_rows)
 
     def with_texts(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The frame with the features of its texts."""
+        """Add the features of texts."""
         if not self.texts:
             return frame
         made: dict[str, Any] = {}
@@ -51,20 +57,17 @@ class TableEncoder(Fitted):
             made |= text.expand(_column(frame, text.name))
         return pd.concat([frame, pd.DataFrame(made, index=frame.index)], axis=1)
 
-    def with_counts(self, wide: pd.DataFrame, *, is_counted: bool) -> pd.DataFrame:
-        """A frame `with_texts` and the counts of levels."""
+    def with_counts(self, wide: pd.DataFrame, *, are_fit_rows: bool) -> pd.DataFrame:
+        """Add the counts of levels to a frame `with_texts`."""
         if not self.counts:
             return wide
-        others = 0 if is_counted or self.counts_every_row else 1
-        counted = {c.column: c.read(_column(wide, c.name), others=others) for c in self.counts}
+        is_counted = are_fit_rows or self.counts_every_row
+        counted = {c.column: c.read(_column(wide, c.name), is_counted=is_counted) for c in self.counts}
         return pd.concat([wide, pd.DataFrame(counted, index=wide.index)], axis=1)
 
-    def transform(self, frame: pd.DataFrame, *, is_counted: bool = False) -> Encoded:
-        """Encode every row of a typed frame; `is_counted`: they are the fit rows, each among its level's count.
-
-        Raises DataError when a column is not there.
-        """
-        frame = self.expanded(frame, is_counted=is_counted)
+    def transform(self, frame: pd.DataFrame) -> Encoded:
+        """Encode every row of a typed frame. Raises DataError for a missing column."""
+        frame = self.expanded(frame)
         for name in [*(c.name for c in self.numbers), *(c.name for c in self.categories)]:
             _column(frame, name)
         blocks: list[NDArray[np.float32]] = []
@@ -87,10 +90,10 @@ class TableEncoder(Fitted):
         vocabularies = {category.name: category.vocabulary for category in self.categories}
         return Encoded(self.view, dense, names, n_numbers, codes, vocabularies)
 
-    def transform_levels(self, frame: pd.DataFrame) -> tuple[NDArray[np.uint8], float] | None:
-        """What `transform` makes as whole numbers 0..255 and the unit they are counted in; None where it is no such.
+    def transform_to_bytes(self, frame: pd.DataFrame) -> tuple[NDArray[np.uint8], float] | None:
+        """Bytes and their unit, whose product is what `transform` returns.
 
-        The rows must hold whole numbers in this range that the encoder does nothing to but scale, all alike.
+        None unless all values are integers from 0 to 255 and encoding only multiplies them by one factor.
         """
         units = {number.scale for number in self.numbers}
         is_more = any(n.is_log1p or n.has_indicator or n.levels is not None or n.centre != 0.0 for n in self.numbers)
@@ -110,14 +113,11 @@ class TableEncoder(Fitted):
 
     def column_names(self) -> list[str]:
         """The names of the encoded columns, in order."""
-        made = {name for text in self.texts for name in text.roles} | {c.column for c in self.counts}
-        read = [text.name for text in self.texts] + [number.name for number in self.numbers]
-        read += [category.name for category in self.categories] + [counts.name for counts in self.counts]
-        columns = [name for name in dict.fromkeys(read) if name not in made]
-        return self.transform(pd.DataFrame({name: pd.Series(dtype="str") for name in columns})).names
+        read = {column.name for column in (*self.texts, *self.numbers, *self.categories, *self.counts)}
+        return self.transform(pd.DataFrame(columns=sorted(read - self.made_roles().keys()), dtype="str")).names
 
     def scaled(self, number: NumberColumn, values: FloatArray) -> NDArray[np.float32]:
-        """A column's raw numbers as they are encoded."""
+        """The encoded form of a column's raw numbers."""
         if self.scaling == "none":
             return values.astype(np.float32)
         scaled = (values - number.centre) / number.scale
@@ -129,17 +129,17 @@ class TableEncoder(Fitted):
 Encode = Callable[[TableEncoder, pd.DataFrame], Encoded]
 
 
-class Encodings:
-    """Tables encoded once for all encoders of one state: models of the same folds and feature steps share them."""
+class EncodingCache:
+    """Encodes a table once for all equal encoders, as models of the same folds and feature steps have."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, str], tuple[pd.DataFrame, Encoded]] = {}
 
     def __call__(self, encoder: TableEncoder, frame: pd.DataFrame) -> Encoded:
-        """`encoder.transform(frame)`; nobody may write into it."""
+        """`encoder.transform(frame)`, which callers must not modify."""
         key = id(frame), encoder.model_dump_json()
         if key not in self._known:
-            self._known[key] = frame, encoder.transform(frame)  # the frame is kept: its id is not given away
+            self._known[key] = frame, encoder.transform(frame)  # keeping the frame keeps its id unique
         return self._known[key][1]
 
 
@@ -152,65 +152,51 @@ def fit_encoder(
     *,
     target_frame: pd.DataFrame | None = None,
     target: FloatArray | None = None,
-    is_wide: bool = False,
+    has_every_row: bool = False,
 ) -> TableEncoder:
-    """Learn an encoder from the rows of `frame`; with target encoding, also from `target` of `target_frame`'s rows.
+    """Learn an encoder from the rows of `frame`, and target means from `target` of the rows of `target_frame`.
 
-    `target` is (rows, outputs): numbers, or class indicators. `is_wide`: `frame` holds all train and test rows.
+    `target` is (rows, outputs): numbers, or class indicators. `has_every_row`: `frame` holds all train and test rows.
     """
-    bare, wide = _fit_texts(steps, roles, frame, is_wide)
-    has_own_target = target_frame is frame
-    frame = bare.with_counts(wide, is_counted=True)
+    encoder, wide = _fit_expansion(view, steps, roles, frame, has_every_row)
     if target_frame is not None:
-        target_frame = frame if has_own_target else bare.expanded(target_frame, is_counted=True)
-    keys = {name for text in bare.texts for name, part in text.roles.items() if part == "key"}
-    made: dict[str, Role] = {counts.column: "number" for counts in bare.counts}
-    for text in bare.texts:
-        made |= {name: "number" if part == "number" else "category" for name, part in text.roles.items()}
+        target_frame = wide if target_frame is frame else encoder.expanded(target_frame, are_fit_rows=True)
     numbers, categories, target_means = [], [], []
-    for name, role in {**roles, **made}.items():
+    for name, role in {**roles, **encoder.made_roles()}.items():
         if role == "text":
             continue
-        if name in keys:
+        if role == "key":
             if target_frame is not None and target is not None and len(target) <= steps.key_target_means:
                 target_means.append(TargetMeans.fit(name, target_frame[name], target))
             continue
         levels = ordered.get(name) if role == "ordered" and steps.ordered_mapping else None
-        if role == "number" or levels is not None or (steps.codes_as_numbers and _is_code(frame[name])):
-            numbers.append(NumberColumn.fit(name, levels, steps, frame))
+        if role == "number" or levels is not None or (steps.codes_as_numbers and _is_code(wide[name])):
+            numbers.append(NumberColumn.fit(name, levels, steps, wide))
             continue
-        category = CategoryColumn.fit(name, view, steps, frame)
+        category = CategoryColumn.fit(name, view, steps, wide)
         categories.append(category)
         if steps.target_encoding is not None and len(category.vocabulary) >= steps.target_encoding:
             assert target_frame is not None
             assert target is not None
             target_means.append(TargetMeans.fit(name, target_frame[name], target))
     if steps.scaling == "pixels":
-        numbers = on_one_scale(numbers, frame)
-    fitted = {"numbers": numbers, "categories": categories, "target_means": target_means}
-    return bare.model_copy(update={"view": view, "scaling": steps.scaling, **fitted})
+        numbers = on_one_scale(numbers, wide)
+    return encoder.model_copy(update={"numbers": numbers, "categories": categories, "target_means": target_means})
 
 
-def _fit_texts(
-    steps: FeatureSteps, roles: Mapping[str, Role], frame: pd.DataFrame, is_wide: bool
+def _fit_expansion(
+    view: View, steps: FeatureSteps, roles: Mapping[str, Role], frame: pd.DataFrame, has_every_row: bool
 ) -> tuple[TableEncoder, pd.DataFrame]:
-    """An encoder that only expands (texts into parts, how often levels and keys are seen); the frame with the parts."""
+    """An encoder that knows texts and counts, but no columns yet; the frame with the columns they add."""
     texts = [fit_text(name, frame[name]) for name, role in roles.items() if role == "text" and steps.text_parts]
-    bare = TableEncoder(
-        view="onehot",
-        scaling="none",
-        numbers=[],
-        categories=[],
-        target_means=[],
-        texts=texts,
-        counts_every_row=is_wide,
-    )
-    wide = bare.with_texts(frame)
-    counted = [name for text in texts for name, part in text.roles.items() if part == "key"]
+    encoder = TableEncoder(view=view, scaling=steps.scaling, texts=texts, counts_every_row=has_every_row)
+    wide = encoder.with_texts(frame)
+    counted = [name for name, role in encoder.made_roles().items() if role == "key"]
     if steps.category_counts:
         counted += [name for name, role in roles.items() if role == "category"]
     counts = [LevelCounts.fit(name, wide[name]) for name in counted]
-    return bare.model_copy(update={"counts": counts}), wide
+    encoder = encoder.model_copy(update={"counts": counts})
+    return encoder, encoder.with_counts(wide, are_fit_rows=True)
 
 
 def correct_fit_rows(
@@ -222,18 +208,18 @@ def correct_fit_rows(
     target: FloatArray,
     seed: int,
 ) -> None:
-    """Replace, in place, what `fit_rows` must not read as other rows do.
+    """Correct, in place, the target means and counts of the rows that they were learned from.
 
-    Target means leave the row's own part out; else a row would meet its own target among its features. Counts of
-    levels already hold the row. `dense` (rows, names) holds the rows of `frame` as in `Encoded`, its columns in any
-    order; `target` (rows, outputs) those of `frame`.
+    Target means are cross-fitted, so that no row's features contain its own target; counts of levels already include
+    the row. `dense` (rows, names) is the dense part of the encoded `frame`, its columns in any order; `target` is
+    (rows, outputs).
     """
     if not encoder.counts and not encoder.target_means:
         return
-    own = encoder.expanded(frame.iloc[fit_rows], is_counted=True)
-    counts = {c.column for c in encoder.counts} if not encoder.counts_every_row else set()
+    own = encoder.expanded(frame.iloc[fit_rows], are_fit_rows=True)
+    counts = {c.column for c in encoder.counts}
     for number in encoder.numbers:
-        if number.name in counts:
+        if number.name in counts and not encoder.counts_every_row:
             dense[fit_rows, names.index(number.name)] = encoder.scaled(number, number.raw(own))
     if not encoder.target_means:
         return
@@ -251,10 +237,10 @@ def correct_fit_rows(
 
 def _column(frame: pd.DataFrame, name: str) -> pd.Series:
     if name not in frame.columns:
-        raise DataError(f"the column {name!r} is not there", hint=did_you_mean(name, frame.columns))
+        raise DataError(f"the column {name!r} is missing", hint=did_you_mean(name, frame.columns))
     return frame[name]
 
 
 def _is_code(column: pd.Series) -> bool:
-    """Whether every known value is written with digits."""
+    """Whether every known value is an integer in digits."""
     return bool(column.dropna().astype(str).str.fullmatch(r"-?\d+").all())

@@ -1,6 +1,6 @@
-"""The target as the network learns it and back: transforms, scaling, class probabilities.
+"""The target as models learn it, and back: transforms, scaling, class probabilities.
 
-Knows arrays; what is fitted (mean, standard deviation) is fitted on the rows it is given.
+Knows arrays; must not know which rows are whose.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from pipeline.config.spec import TargetTransform
 
 
 def transform_target(transform: TargetTransform, y: FloatArray) -> FloatArray:
-    """The target on the scale predictions are averaged on; `standardise` is left to `TargetScaler`."""
+    """The target on the scale on which predictions are averaged; `TargetScaler` does `standardise`."""
     if transform == "log":
         return np.log(y)
     return np.log1p(y) if transform == "log1p" else y
 
 
 def inverse_transform(transform: TargetTransform, z: FloatArray) -> FloatArray:
-    """Back to the target's own unit; wild values are cut where exp would overflow."""
+    """Back to the target's own unit; values are clipped where exp would overflow."""
     if transform == "log":
         return np.exp(np.clip(z, -700.0, 700.0))
     return np.expm1(np.clip(z, -700.0, 700.0)) if transform == "log1p" else z
 
 
 class TargetScaler(BaseModel):
-    """Centre and scale of the (transformed) target in the fit rows; one number an output."""
+    """Centre and scale of the (transformed) target in the fit rows, one each per output."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -37,7 +37,7 @@ class TargetScaler(BaseModel):
 
     @classmethod
     def fit(cls, z: FloatArray, *, is_scaled: bool) -> TargetScaler:
-        """Learn from z (rows, outputs); without `is_scaled` it is the identity."""
+        """Learn from z (rows, outputs); the identity without `is_scaled`."""
         n_outputs = z.shape[1]
         if not is_scaled:
             return cls(centre=[0.0] * n_outputs, scale=[1.0] * n_outputs)
@@ -45,23 +45,23 @@ class TargetScaler(BaseModel):
         return cls(centre=z.mean(axis=0).tolist(), scale=np.where(spread > 0, spread, 1.0).tolist())
 
     def scaled(self, z: FloatArray) -> FloatArray:
-        """What the network learns."""
+        """The target a model is trained on."""
         scaled: FloatArray = (z - np.array(self.centre)) / np.array(self.scale)
         return scaled
 
     def unscaled(self, output: FloatArray) -> FloatArray:
-        """A network's raw outputs back on the transformed scale."""
+        """A model's raw outputs on the transformed scale."""
         unscaled: FloatArray = output * np.array(self.scale) + np.array(self.centre)
         return unscaled
 
 
 def softmax(logits: FloatArray) -> FloatArray:
-    """(rows, classes) logits -> probabilities; stable for any logit."""
+    """(rows, classes) logits -> probabilities."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     probability: FloatArray = shifted / shifted.sum(axis=1, keepdims=True)
     return probability
 
 
 def class_indicators(codes: NDArray[np.int64], n_classes: int) -> FloatArray:
-    """(rows,) class codes -> (rows, classes) of 0.0 and 1.0."""
+    """(rows,) class codes -> (rows, classes) one-hot."""
     return np.eye(n_classes)[codes]

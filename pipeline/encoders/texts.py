@@ -1,4 +1,4 @@
-"""Names and codes as features: their parts between delimiters, letters and digits, frequent words, keys rows share.
+"""Features of texts such as names and codes: delimited parts, letters and digits, frequent words, shared keys.
 
 Knows one column of text; must not know targets, or which rows are whose.
 """
@@ -6,45 +6,44 @@ Knows one column of text; must not know targets, or which rows are whose.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from pipeline.base.arrays import FloatArray
+from pipeline.encoders.columns import FittedColumn
 
 DELIMITERS = ("/", "_", "|", ":", "-")
 MOSTLY = 0.95  # share of the texts that must have the same structure
-FEWEST_NUMBERS = 0.3  # share of the texts with digits from which they are codes
+FEWEST_NUMBERS = 0.3  # share of texts with digits above which the column holds codes
 RAREST_WORD, COMMONEST_WORD, MOST_WORDS = 0.02, 0.98, 12
-MOST_NUMBERS = 0.5  # distinct numbers to a row
-MOST_LEVELS = 50  # of a part that is read as a category
-MOST_KEYS = 20_000  # different values of what rows may share
+MOST_NUMBERS = 0.5  # distinct numbers per row; more look like row numbers
+MOST_LEVELS = 50  # of a category
+MOST_KEYS = 20_000  # distinct values of a key
 WORD = re.compile(r"[^\W\d_]{2,}")
 
 Part = Literal["number", "category", "key"]
 
 
-class TextColumn(BaseModel):
-    """What a column's texts look like in the fit rows, and so which features are made of any text.
+class TextColumn(FittedColumn):
+    """The structure of a column's texts in the fit rows, which decides the features made from any text.
 
-    With a `delimiter` the text is split into `parts`; each is read as what it is listed for. Without one: the leading
-    letters and the last number of codes, which of the frequent `words` it holds, its length, its first and last word.
+    With a `delimiter`, the text is split and each part read in the ways that `parts` lists. Without one, the features
+    are its length; the leading letters and last number of a code, or the number of words; its frequent `words`; `keys`.
     """
 
-    model_config = ConfigDict(frozen=True)
-
-    name: str
     delimiter: str | None = None
-    parts: list[list[Part]] = []
+    parts: list[list[Part]] = Field(default=[])
     is_code: bool = False
-    words: list[str] = []
-    keys: list[str] = []  # which of `whole`, `first`, `last` are counted
+    words: list[str] = Field(default=[])
+    keys: list[str] = Field(default=[])  # of `whole` (the text), `first` and `last` (its words)
 
     @property
     def roles(self) -> dict[str, Part]:
-        """The features it makes. A key is a text of many values of which only counts and target means are taken."""
+        """Feature -> how it is used. A key has many levels and becomes only counts and target means."""
         if self.delimiter is not None:
             return {
                 f"{self.name}.{number}{'.key' if part == 'key' else ''}": part
@@ -55,14 +54,14 @@ class TextColumn(BaseModel):
         if self.is_code:
             made |= {f"{self.name}.letters": "category", f"{self.name}.number": "number"}
         else:
-            made |= {f"{self.name}.n_words": "number"}
+            made[f"{self.name}.n_words"] = "number"
         made |= {f"{self.name}.has.{word}": "number" for word in self.words}
         return made | {f"{self.name}.{key}.key": "key" for key in self.keys}
 
     def expand(self, column: pd.Series) -> dict[str, pd.Series | FloatArray]:
-        """The features of every row from its own text: numbers, or `str` with missing."""
+        """Each row's features, from its own text: numbers, or `str` with missing values."""
         codes, texts = pd.factorize(column.astype("str"), use_na_sentinel=False)
-        made = self._of_different(pd.Series(texts, dtype="str"))
+        made = self._expand_unique(pd.Series(texts, dtype="str"))
         return {
             name: values[codes]
             if isinstance(values, np.ndarray)
@@ -70,7 +69,7 @@ class TextColumn(BaseModel):
             for name, values in made.items()
         }
 
-    def _of_different(self, text: pd.Series) -> dict[str, pd.Series | FloatArray]:
+    def _expand_unique(self, text: pd.Series) -> dict[str, pd.Series | FloatArray]:
         if self.delimiter is not None:
             pieces = text.str.split(self.delimiter, n=len(self.parts) - 1, regex=False, expand=True)
             pieces = pieces.reindex(columns=range(len(self.parts))).astype("str")
@@ -112,13 +111,13 @@ def fit_text(name: str, column: pd.Series) -> TextColumn:
 
 
 def _uses(piece: pd.Series) -> list[Part]:
-    """As what a part is read; nothing for one that never repeats and is no number."""
+    """How to read a part; [] for constants, and for parts that hardly repeat."""
     n_levels = int(piece.nunique())
-    uses: list[Part] = []
     if n_levels < 2:
-        return uses
+        return []
+    uses: list[Part] = []
     is_number = np.isfinite(_numbers(piece)).mean() >= MOSTLY
-    if is_number and n_levels <= MOST_NUMBERS * len(piece):  # more are rather the rows' numbers
+    if is_number and n_levels <= MOST_NUMBERS * len(piece):
         uses.append("number")
     elif not is_number and n_levels <= MOST_LEVELS:
         uses.append("category")
@@ -128,16 +127,13 @@ def _uses(piece: pd.Series) -> list[Part]:
 
 
 def _is_shared(values: pd.Series) -> bool:
-    """Whether some rows share a value and many values are different."""
+    """Whether there are many values, some of which several rows share."""
     n_levels = int(values.nunique())
     return bool(MOST_LEVELS < n_levels < 0.98 * values.notna().sum() and n_levels <= MOST_KEYS)
 
 
 def _frequent_words(known: pd.Series) -> list[str]:
-    counts: dict[str, int] = {}
-    for value in known:
-        for word in frozenset(WORD.findall(value)):
-            counts[word] = counts.get(word, 0) + 1
+    counts = Counter(word for value in known for word in frozenset(WORD.findall(value)))
     low, high = RAREST_WORD * len(known), COMMONEST_WORD * len(known)
     frequent = [word for word, count in counts.items() if low <= count <= high]
     return sorted(frequent, key=lambda word: (-counts[word], word))[:MOST_WORDS]
@@ -152,7 +148,7 @@ def _key(text: pd.Series, key: str) -> pd.Series:
 
 
 def _letters(text: pd.Series) -> pd.Series:
-    """The letters before the first digit, as one upper-case word; `-` for none."""
+    """The letters before the first digit, in upper case; `-` for none."""
     before = text.str.extract(r"^([^\d]*)", expand=False).str.replace(r"[^A-Za-z]", "", regex=True).str.upper()
     letters: pd.Series = before.mask(before == "", "-").astype("str")
     return letters

@@ -15,7 +15,7 @@ import torch
 from pipeline.base.arrays import FloatArray
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
-from pipeline.encoders import Encode, TableEncoder
+from pipeline.encoders.table import Encode, TableEncoder
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from pipeline.base.arrays import FloatArray
 from pipeline.base.seeds import derive_seed
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
-from pipeline.encoders import TableEncoder, View, correct_fit_rows, fit_encoder
+from pipeline.encoders.encoded import View
+from pipeline.encoders.table import TableEncoder, correct_fit_rows, fit_encoder
 from pipeline.encoders.target import TargetScaler, class_indicators, transform_target
 
 
@@ -58,7 +59,7 @@ class SplitEncoders:
                 fit_frame if every_row is None else every_row,
                 target_frame=fit_frame,
                 target=supervised[split.train_rows],
-                is_wide=is_wide,
+                has_every_row=is_wide,
             )
             encoders.append(encoder)
             scalers.append(TargetScaler.fit(target[split.train_rows], is_scaled=scales_target and is_regression))

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pipeline.config.artifact import Artifact
 from pipeline.config.spec import TargetTransform
-from pipeline.encoders import TableEncoder
+from pipeline.encoders.table import TableEncoder
 from pipeline.encoders.target import TargetScaler
 from pipeline.metrics import Task
 

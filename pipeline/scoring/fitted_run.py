@@ -16,7 +16,7 @@ from pipeline.base.arrays import FloatArray
 from pipeline.config.artifact import Artifact, Record
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import Adjustment
-from pipeline.encoders import Encode
+from pipeline.encoders.table import Encode
 from pipeline.metrics import METRICS
 from pipeline.models.base import FittedModel
 from pipeline.models.registry import entry_of

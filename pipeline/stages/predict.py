@@ -14,7 +14,7 @@ from pipeline.competition.tables.reading import RawTable, read_raw
 from pipeline.competition.workspace import RunFolder, part_folder
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import RunReport
-from pipeline.encoders import Encodings
+from pipeline.encoders.table import EncodingCache
 from pipeline.kaggle.submission import make_submission
 from pipeline.models.registry import entry_of
 from pipeline.scoring.fitted_run import FittedPart, FittedRun
@@ -39,7 +39,7 @@ def predict_rows(store: FeatureStore, run_name: str, rows: RawTable) -> pd.DataF
             made[config.features.feature_function], _ = store.apply_own_features(config, new.features)
         return made[config.features.feature_function]
 
-    prediction = load_run(store, run).predict(features_of, Encodings())
+    prediction = load_run(store, run).predict(features_of, EncodingCache())
     names = [name for name in store.sample_submission.columns if name != store.spec.id]
     empty = pd.DataFrame({store.spec.id: new.ids.to_numpy()} | dict.fromkeys(names))
     return make_submission(store.spec, store.classes, empty, new.ids, prediction)

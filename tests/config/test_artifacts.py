@@ -47,7 +47,7 @@ from pipeline.config.run_report import (
     Trust,
     WithoutPrune,
 )
-from pipeline.encoders import fit_encoder
+from pipeline.encoders.table import fit_encoder
 from pipeline.encoders.target import TargetScaler
 from pipeline.kaggle.client.partial_file import PartialFileMarker
 from pipeline.kaggle.notebook.run import OutputManifest, State

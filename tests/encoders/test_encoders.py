@@ -15,19 +15,9 @@ from pipeline.base.errors import DataError
 from pipeline.competition.feature_function import apply_feature_function
 from pipeline.config.run import FeatureSteps
 from pipeline.config.types import Role
-from pipeline.encoders import (
-    MISSING_CODE,
-    PRIOR_ROWS,
-    RARE,
-    SMOOTH_CLIP_AT,
-    UNSEEN_CODE,
-    Encoded,
-    Encodings,
-    TableEncoder,
-    View,
-    correct_fit_rows,
-    fit_encoder,
-)
+from pipeline.encoders.columns import PRIOR_ROWS, RARE
+from pipeline.encoders.encoded import MISSING_CODE, UNSEEN_CODE, Encoded, View
+from pipeline.encoders.table import SMOOTH_CLIP_AT, EncodingCache, TableEncoder, correct_fit_rows, fit_encoder
 
 ROLES: dict[str, Role] = {
     "area": "number",
@@ -330,7 +320,7 @@ def test_an_encoder_survives_json_to_the_last_bit(view: View, steps: FeatureStep
 
 
 def test_a_missing_column_is_named() -> None:
-    with pytest.raises(DataError, match="'area' is not there") as caught:
+    with pytest.raises(DataError, match="'area' is missing") as caught:
         fit(make_frame(9)).transform(make_frame(9).rename(columns={"area": "areas"}))
     assert "Did you mean 'areas'?" in caught.value.message
 
@@ -536,7 +526,7 @@ def test_a_count_is_of_the_fit_rows_and_the_row_itself() -> None:
     known = frame["ticket"].notna().to_numpy()
     others = frame["ticket"].map(seen).fillna(0).to_numpy() + (np.arange(300) >= 200)
     np.testing.assert_array_equal(column(encoded, "ticket.whole.count")[known], others[known])
-    wide = fit_encoder("onehot", steps, roles, {}, frame, is_wide=True).transform(frame)
+    wide = fit_encoder("onehot", steps, roles, {}, frame, has_every_row=True).transform(frame)
     everyone = frame["ticket"].map(frame["ticket"].value_counts()).to_numpy()
     np.testing.assert_array_equal(column(wide, "ticket.whole.count")[known], everyone[known])
 
@@ -586,7 +576,7 @@ def test_encoders_of_one_state_encode_a_table_once(monkeypatch: pytest.MonkeyPat
     frame, other = make_frame(40), make_frame(40, seed=4)
     encoder, fitted_elsewhere = fit(frame), fit(other)
     again = TableEncoder.model_validate(encoder.model_dump(mode="json"))
-    encode = Encodings()
+    encode = EncodingCache()
     first = encode(encoder, frame)
     np.testing.assert_array_equal(first.values, encoder.transform(frame).values)
     np.testing.assert_array_equal(encode(fitted_elsewhere, frame).values, fitted_elsewhere.transform(frame).values)

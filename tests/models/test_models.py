@@ -17,7 +17,8 @@ from pipeline.base.errors import PipelineError, SpecError
 from pipeline.base.interruption import Stopped
 from pipeline.config.run import FeatureSteps
 from pipeline.config.run_report import RunReport
-from pipeline.encoders import Encoded, TableEncoder
+from pipeline.encoders.encoded import Encoded
+from pipeline.encoders.table import TableEncoder
 from pipeline.metrics import METRICS, Task
 from pipeline.models.arrays.learners import FitRows, Job
 from pipeline.models.arrays.model import ArrayModel, FittedArrayModel

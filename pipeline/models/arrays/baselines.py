@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
-from pipeline.encoders import View
+from pipeline.encoders.encoded import View
 from pipeline.models.arrays.learners import Arrays, FitRows, Job, NoParams
 
 

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from pipeline.base.arrays import FloatArray
 from pipeline.config.table import Table
-from pipeline.encoders import View
+from pipeline.encoders.encoded import View
 from pipeline.encoders.target import class_indicators, softmax
 from pipeline.models.arrays.learners import Arrays, FitRows, Job, inner_loss, inner_splits
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.base.arrays import FloatArray
 from pipeline.base.interruption import Stopped
 from pipeline.config.table import Table
-from pipeline.encoders import View
+from pipeline.encoders.encoded import View
 from pipeline.metrics import Metric
 
 Arrays = dict[str, NDArray[Any]]  # a fitted member: what prediction needs, and nothing that would have to be pickled

@@ -26,7 +26,7 @@ from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
 from pipeline.config.spec import TargetTransform
 from pipeline.config.table import Table, validated
-from pipeline.encoders import Encode, TableEncoder
+from pipeline.encoders.table import Encode, TableEncoder
 from pipeline.encoders.target import TargetScaler, inverse_transform
 from pipeline.metrics import Task
 from pipeline.models.arrays.learners import Arrays, FitRows, Job, Learner

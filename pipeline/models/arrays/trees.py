@@ -14,7 +14,7 @@ from pydantic import Field
 
 from pipeline.base.arrays import FloatArray
 from pipeline.config.table import Table
-from pipeline.encoders import View
+from pipeline.encoders.encoded import View
 from pipeline.models.arrays.learners import (
     Arrays,
     FitRows,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.encoders import Encoded
+from pipeline.encoders.encoded import Encoded
 from pipeline.nets.inputs import Inputs
 
 ROWS_AT_ONCE = 256

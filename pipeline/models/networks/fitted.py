@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
 from pipeline.config.spec import TargetTransform
-from pipeline.encoders import Encode, TableEncoder
+from pipeline.encoders.table import Encode, TableEncoder
 from pipeline.encoders.target import TargetScaler, inverse_transform, softmax
 from pipeline.metrics import Task
 from pipeline.models.base import EpochScores

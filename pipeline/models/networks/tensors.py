@@ -24,7 +24,7 @@ from pipeline.base.errors import DataError
 from pipeline.base.progress import say
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
-from pipeline.encoders import TableEncoder
+from pipeline.encoders.table import TableEncoder
 from pipeline.encoders.target import TargetScaler
 from pipeline.models.networks.columns import Columns, compact
 from pipeline.models.split_encoders import SplitEncoders
@@ -141,7 +141,7 @@ def _levels(
         names = [number.name for number in encoder.numbers]
         for start in range(0, len(frame), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
-            found = encoder.transform_levels(frame.iloc[part])
+            found = encoder.transform_to_bytes(frame.iloc[part])
             if found is None or len(units | {found[1]}) > 1:
                 return None
             columns.fill_dense(x[view, part], found[0], names)
