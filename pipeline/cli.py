@@ -140,6 +140,7 @@ def train(
 ) -> None:
     """Cross-validate a preset: out-of-fold predictions, scores, fold models."""
     from pipeline.config.run import as_toml
+    from pipeline.metrics import score_text
     from pipeline.stages import steps
     from pipeline.stages.repeat import repeat_run
 
@@ -153,10 +154,10 @@ def train(
     print(f"run: {run.path}")
     if repeats:
         found = repeat_run(store, config, run, context, n_repeats=repeats)
-        scores = " ".join(f"{one.cv_score:.5f}" for one in found.repeats)
+        scores = " ".join(score_text(one.cv_score) for one in found.repeats)
         print(
-            f"cv {store.spec.metric}: {found.own:.5f}, on {repeats} other cuts {scores}; "
-            f"mean {found.mean:.5f} (sd {found.sd:.5f})"
+            f"cv {store.spec.metric}: {score_text(found.own)}, on {repeats} other cuts {scores}; "
+            f"mean {score_text(found.mean)} (sd {score_text(found.sd)})"
         )
 
 
@@ -177,6 +178,7 @@ def submit(
     """Everything up to a checked submission, and its upload. What is there and up to date is not made again."""
     started = time.monotonic()
     from pipeline.config.records import Provenance
+    from pipeline.metrics import score_text
     from pipeline.stages import steps
     from pipeline.stages.submit import submit as submit_file
 
@@ -193,7 +195,7 @@ def submit(
     provenance = Provenance.read(path.with_suffix(".json"))
     sample = "  SAMPLE DATA" if store.is_sample else ""
     nested = "" if provenance.nested_score is None else f"  nested {provenance.nested_score:.5f}"
-    print(f"submission: {path}  cv {provenance.metric} {provenance.cv_score:.5f}{nested}{sample}")
+    print(f"submission: {path}  cv {provenance.metric} {score_text(provenance.cv_score)}{nested}{sample}")
     if is_interrupted:
         raise Stopped
 

@@ -125,6 +125,11 @@ def mcc(y_true: FloatArray, label: FloatArray) -> float:
     return float(matthews_corrcoef(y_true, label))
 
 
+def score_text(score: float, digits: int = 5) -> str:
+    """Format a score for a message; "-" if it is undefined."""
+    return "-" if np.isnan(score) else f"{score:.{digits}f}"
+
+
 class ClassScores(NamedTuple):
     """How well one class is told from the others; `support` is its number of rows."""
 

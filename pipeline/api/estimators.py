@@ -28,7 +28,7 @@ from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables.reading import RawTable
 from pipeline.competition.tables.typed import ColumnRecipe, type_new_rows
 from pipeline.competition.workspace import RunFolder, Workspace
-from pipeline.config.artifact import Artifact, FiniteOrNone
+from pipeline.config.artifact import Artifact, Score
 from pipeline.config.run_report import RunReport
 from pipeline.config.types import Label
 from pipeline.encoders.table import EncodingCache
@@ -63,8 +63,8 @@ class SavedEstimator(Artifact):
     classes: list[Label]  # [] for regression
     classes_dtype: str
     metric: str
-    cv_score: FiniteOrNone
-    fold_scores: list[FiniteOrNone]
+    cv_score: Score
+    fold_scores: list[Score]
 
 
 class _Tabular(BaseEstimator):  # type: ignore[misc]
@@ -233,8 +233,8 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         if saved.classes:
             loaded.classes_ = np.array(saved.classes, dtype=saved.classes_dtype)
         loaded.n_features_in_, loaded.metric_, loaded._recipes = saved.n_features, saved.metric, saved.recipes
-        loaded.cv_score_ = float("nan") if saved.cv_score is None else saved.cv_score
-        loaded.fold_scores_ = np.array(saved.fold_scores, dtype=np.float64)
+        loaded.cv_score_ = saved.cv_score
+        loaded.fold_scores_ = np.array(saved.fold_scores)
         loaded.oof_prediction_ = files.read_npy(path / "oof_prediction.npy")
         loaded._fitted_run = FittedRun.load(path / "run")
         return loaded

@@ -6,11 +6,11 @@ Must not know what any artifact holds.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 
 from pipeline.base import files
 from pipeline.base.errors import ArtifactError
@@ -19,11 +19,12 @@ from pipeline.base.progress import say
 MOST_SHOWN = 3  # mistakes of a file that are listed
 
 
-def _none_unless_finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-FiniteOrNone = Annotated[float | None, BeforeValidator(_none_unless_finite)]  # JSON has neither NaN nor infinity
+# A score or a difference of scores, which may be undefined. JSON has no NaN: the file holds null, the object NaN.
+Score = Annotated[
+    float,
+    BeforeValidator(lambda value: math.nan if value is None else value),
+    PlainSerializer(lambda value: value if math.isfinite(value) else None, when_used="json"),
+]
 
 
 class Record(BaseModel):

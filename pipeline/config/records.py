@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pipeline.config.artifact import Artifact, FiniteOrNone, Record
+from pipeline.config.artifact import Artifact, Record, Score
 from pipeline.config.run import FinalStrategy, RunConfig
 
 
@@ -55,7 +55,7 @@ class Provenance(Artifact):
     data: str
     is_sample: bool
     metric: str
-    cv_score: float
+    cv_score: Score
     nested_score: float | None  # of an ensemble
     final: FinalStrategy
     final_reason: str
@@ -73,8 +73,8 @@ class Repeat(Record):
     """A run's configuration on another cut of the folds."""
 
     fold_seed: int
-    cv_score: float
-    fold_scores: list[float]
+    cv_score: Score
+    fold_scores: list[Score]
 
 
 class Repeats(Artifact):
@@ -84,9 +84,9 @@ class Repeats(Artifact):
 
     format: Literal[1] = 1
     fingerprint: str
-    own: float
-    mean: float
-    sd: float
+    own: Score
+    mean: Score
+    sd: Score
     repeats: list[Repeat]
 
 
@@ -102,8 +102,8 @@ class CheckpointMark(Artifact):
 class FoldsSeen(Record):
     """A configuration's score on the folds it was chosen by, and on others."""
 
-    tuned_folds: FiniteOrNone
-    fresh_folds: list[FiniteOrNone]
+    tuned_folds: Score
+    fresh_folds: list[Score]
 
 
 class Confirmation(Record):
@@ -112,8 +112,8 @@ class Confirmation(Record):
     default: FoldsSeen
     chosen: FoldsSeen
     candidates: list[FoldsSeen]
-    lead_on_tuned_folds: FiniteOrNone
-    lead_on_fresh_folds: FiniteOrNone
+    lead_on_tuned_folds: Score
+    lead_on_fresh_folds: Score
 
 
 class EnsembleComparison(Record):
@@ -121,12 +121,12 @@ class EnsembleComparison(Record):
 
     is_chosen: bool
     weights: dict[str, float]  # trial -> weight
-    selection_score: FiniteOrNone
-    nested_score: FiniteOrNone
-    single_nested_score: FiniteOrNone
+    selection_score: Score
+    nested_score: Score
+    single_nested_score: Score
     single_seeds: int
-    lead: FiniteOrNone
-    lead_error: FiniteOrNone
+    lead: Score
+    lead_error: Score
 
 
 class TuningResult(Artifact):
@@ -139,7 +139,7 @@ class TuningResult(Artifact):
     study: str
     n_trials: int
     metric: str
-    cv_score: float
+    cv_score: Score
     n_train_rows: int
     is_of_all_rows: bool
     confirmation: Confirmation | None

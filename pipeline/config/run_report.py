@@ -5,12 +5,14 @@ Must not know how any number is computed.
 
 from __future__ import annotations
 
+import math
+import statistics
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from pipeline.config.artifact import Artifact, Record
+from pipeline.config.artifact import Artifact, Record, Score
 from pipeline.config.run import RunConfig
 from pipeline.config.spec import Scope, TargetTransform
 from pipeline.config.types import Label
@@ -58,8 +60,8 @@ class ThresholdReport(Record):
 
     value: float
     by_part: list[float]
-    score_at_half: float
-    score_cross_fitted: float
+    score_at_half: Score
+    score_cross_fitted: Score
 
 
 class ProbabilityReport(Record):
@@ -125,8 +127,8 @@ class FoldEpoch(Record):
     """Mean scores of a fold's members at their last evaluation: one network, not their average."""
 
     fold: int
-    train_score: float
-    valid_score: float
+    train_score: Score
+    valid_score: Score
 
 
 class PartReport(Record):
@@ -144,7 +146,7 @@ class MemberReport(Record):
     run: str
     label: str
     weight: float  # 0: it is not part of the ensemble
-    cv_score: float
+    cv_score: Score
     elapsed_s: float
 
 
@@ -159,15 +161,15 @@ class WithoutPrune(Record):
     """The ensemble with the usual smallest weight."""
 
     members: int
-    nested_score: float
+    nested_score: Score
 
 
 class EnsembleReport(Record):
     """Of which runs an ensemble is made, and how it was chosen."""
 
-    nested_score: float
+    nested_score: Score
     method: str
-    nested_scores: dict[str, float]  # method -> score
+    nested_scores: dict[str, Score]  # method -> score
     members: list[MemberReport]
     without_weight: list[MemberReport]
     prune: float
@@ -196,8 +198,8 @@ class RunReport(Artifact):
     is_sample: bool
     config: RunConfig
     metric: str
-    cv_score: float
-    fold_scores: list[float]
+    cv_score: Score
+    fold_scores: list[Score]
     finished_at: str  # ISO, UTC
     elapsed_s: float
     device: str
@@ -210,3 +212,9 @@ class RunReport(Artifact):
     classification: ClassificationReport | None
     trust: Trust | None
     ensemble: EnsembleReport | None  # of finished runs
+
+    @property
+    def fold_sd(self) -> float:
+        """Standard deviation of the fold scores that are defined; NaN if there are fewer than two."""
+        defined = [score for score in self.fold_scores if math.isfinite(score)]
+        return statistics.stdev(defined) if len(defined) > 1 else math.nan

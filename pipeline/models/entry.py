@@ -49,5 +49,6 @@ class ModelEntry:
     is_network: bool = False  # whether it trains in packs
     is_seeded: bool = True  # whether another seed gives another model
     package: str | None = None  # of the extra `boosting`, by the name it is imported and installed by
+    storage_package: str | None = None  # that reads and writes the fitted models, where numpy does not suffice
     has_space: bool = False  # whether spaces/<model>.toml says what tuning varies
     variants: Mapping[str, Variant] = field(default_factory=dict)  # name -> configuration; "": the plain one

@@ -141,12 +141,14 @@ MODELS: dict[str, ModelEntry] = {
         "trees on bootstrapped rows",
         RandomForest,
         ForestParams,
+        storage_package="skops",
         variants={"": Variant(Cost(12.0, rows=1.0, columns=0.0, classes=0.3))},
     ),
     "extra_trees": _forest(
         "trees with random thresholds",
         ExtraTrees,
         ForestParams,
+        storage_package="skops",
         defaults={"max_features": 0.5},
         variants={"": Variant(Cost(11.0, rows=1.0, columns=0.0, most_rows=50_000, classes=0.3))},
     ),
@@ -154,6 +156,7 @@ MODELS: dict[str, ModelEntry] = {
         "scikit-learn's gradient boosting",
         HistogramBoosting,
         HistogramParams,
+        storage_package="skops",
         variants={
             "": Variant(Cost(10.0, rows=0.7, classes=0.7)),
             "quick": _quick(2.0, "max_rounds=60", column_share="max_features"),
@@ -233,8 +236,9 @@ def make_model(name: str, params: Mapping[str, Any], *, where: str) -> Model:
 
 
 def packages_of(config: RunConfig) -> list[str]:
-    """Packages of the extra that the models of a run need."""
-    return sorted({package for _, part in config.weighted_parts if (package := entry_of(part.model).package)})
+    """Packages that the models of a run need and the other models do not."""
+    entries = [entry_of(part.model) for _, part in config.weighted_parts]
+    return sorted({name for entry in entries for name in (entry.package, entry.storage_package) if name})
 
 
 def load_search_space(

@@ -23,7 +23,7 @@ from pipeline.competition.workspace import part_folder
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import ClassificationReport, ClassReport
 from pipeline.config.types import Label
-from pipeline.metrics import Metric, Task, class_scores
+from pipeline.metrics import Metric, Task, class_scores, score_text
 from pipeline.models.base import EpochScores, FitContext, FittedModel
 from pipeline.models.registry import make_model
 from pipeline.scoring.adjustment import Adjusted, adjust, apply_adjustment, has_threshold
@@ -209,7 +209,7 @@ class _RunningScores:
             self.latest[line.split, line.seed] = line.valid_score
         splits = sorted({split for split, _ in self.latest})
         means = (np.mean([score for (s, _), score in self.latest.items() if s == split]) for split in splits)
-        return f"{self.metric} " + " ".join(f"{mean:.4f}" for mean in means)
+        return f"{self.metric} " + " ".join(score_text(float(mean), 4) for mean in means)
 
 
 def prediction_frame(ids: pd.Series, prediction: FloatArray) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from scipy.stats import t as student
 from pipeline.base.errors import ArtifactError
 from pipeline.competition.workspace import Workspace
 from pipeline.config.run_report import RunReport
-from pipeline.metrics import METRICS
+from pipeline.metrics import METRICS, score_text
 from pipeline.scoring.fold_noise import fold_noise
 
 CONFIDENCE = 0.95
@@ -26,13 +26,22 @@ def compare_runs(workspace: Workspace, first: str, second: str) -> list[str]:
             "the two runs were made on different folds", where=f"{first}, {second}", hint="Train the older one again."
         )
     a, b = np.array(one.fold_scores), np.array(other.fold_scores)
-    if len(a) < 2:
-        raise ArtifactError("one fold makes no pairs", where=first, hint="Use two folds or more.")
     gains = METRICS[one.metric].gain(b, a)
-    mean = float(gains.mean())
-    width = float(student.ppf(0.5 + CONFIDENCE / 2, len(a) - 1)) * fold_noise(a, b)
-    lines = [f"fold {k}: {x:.5f}  {y:.5f}  {gain:+.5f}" for k, (x, y, gain) in enumerate(zip(a, b, gains, strict=True))]
-    lines.append(f"cv {one.metric}: {one.cv_score:.5f}  {other.cv_score:.5f}")
+    is_pair = np.isfinite(gains)
+    n_pairs = int(is_pair.sum())
+    if n_pairs < 2:
+        raise ArtifactError(
+            f"a comparison needs two folds with scores of both runs, there is {n_pairs}",
+            where=first,
+            hint="Use two folds or more, each with rows of every class.",
+        )
+    mean = float(gains[is_pair].mean())
+    width = float(student.ppf(0.5 + CONFIDENCE / 2, n_pairs - 1)) * fold_noise(a[is_pair], b[is_pair])
+    lines = [
+        f"fold {fold}: {score_text(x)}  {score_text(y)}  {'-' if np.isnan(gain) else f'{gain:+.5f}'}"
+        for fold, (x, y, gain) in enumerate(zip(a, b, gains, strict=True))
+    ]
+    lines.append(f"cv {one.metric}: {score_text(one.cv_score)}  {score_text(other.cv_score)}")
     lines.append(
         f"{second} is better by {mean:+.5f} a fold, "
         f"{CONFIDENCE:.0%} interval {mean - width:+.5f} to {mean + width:+.5f}"

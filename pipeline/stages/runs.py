@@ -30,7 +30,7 @@ def list_runs(workspace: Workspace, spec: CompetitionSpec) -> pd.DataFrame:
                 "model": report.config.model,
                 "preset": report.config.preset,
                 "cv_score": report.cv_score,
-                "fold_sd": float(np.std(report.fold_scores, ddof=1)) if len(report.fold_scores) > 1 else np.nan,
+                "fold_sd": report.fold_sd,
                 "elapsed_s": report.elapsed_s,
                 "finished_at": report.finished_at[:16].replace("T", " "),
                 "data": "sample" if report.is_sample else "real",
@@ -45,9 +45,15 @@ def show_frame(frame: pd.DataFrame, title: str) -> None:
     """Print a table on stdout; wide enough for a pipe."""
     table = Table(*map(str, frame.columns), title=title)
     for row in frame.itertuples(index=False):
-        table.add_row(*(f"{value:.5g}" if isinstance(value, float) else str(value) for value in row))
+        table.add_row(*map(_cell, row))
     console = Console() if sys.stdout.isatty() else Console(width=240)
     console.print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "-" if np.isnan(value) else f"{value:.5g}"
+    return str(value)
 
 
 def show_tuning(folder: Path, spec: CompetitionSpec) -> None:

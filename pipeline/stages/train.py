@@ -18,6 +18,7 @@ from pipeline.competition.workspace import RunFolder, part_folder
 from pipeline.config.records import CheckpointMark
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import FoldEpoch, PartReport, RunReport
+from pipeline.metrics import score_text
 from pipeline.models.base import EpochScores, FitContext, FittedModel, feature_importance
 from pipeline.nets.devices import describe_device
 from pipeline.scoring.cross_validation import check_configuration, cross_validate, prediction_frame, scores_of
@@ -42,7 +43,7 @@ def train_run(
     fingerprint = store.fingerprint(config)
     known = RunReport.read_or_none(run.report, otherwise="the run is made again")
     if known is not None and known.fingerprint == fingerprint:
-        say(f"train: {run.name} is finished (cv {known.metric} {known.cv_score:.5f}); nothing to do")
+        say(f"train: {run.name} is finished (cv {known.metric} {score_text(known.cv_score)}); nothing to do")
         return run
     check_configuration(config, store.spec.task, store.spec.scorer)
     prepare_checkpoints(run, fingerprint)
@@ -79,12 +80,22 @@ def train_run(
     )
     report.write(run.report)
     shutil.rmtree(run.checkpoints, ignore_errors=True)
-    spread = float(np.std(fold_scores, ddof=1)) if len(fold_scores) > 1 else 0.0
-    say(
-        f"train: cv {store.spec.metric} {cv_score:.5f}, folds {' '.join(f'{score:.4f}' for score in fold_scores)} "
-        f"(sd {spread:.4f}), {report.elapsed_s:.0f} s"
-    )
+    _say_scores(report)
     return run
+
+
+def _say_scores(report: RunReport) -> None:
+    folds = " ".join(score_text(score, 4) for score in report.fold_scores)
+    say(
+        f"train: cv {report.metric} {score_text(report.cv_score)}, folds {folds} (sd {score_text(report.fold_sd, 4)}), "
+        f"{report.elapsed_s:.0f} s"
+    )
+    undefined = [str(fold) for fold, score in enumerate(report.fold_scores) if np.isnan(score)]
+    if undefined:
+        say(
+            f"train: {report.metric} is undefined on fold {', '.join(undefined)}: its valid rows lack a class or have "
+            "equal targets; cv_score is of the rows of all folds together"
+        )
 
 
 def prepare_checkpoints(run: RunFolder, fingerprint: str) -> None:

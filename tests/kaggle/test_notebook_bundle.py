@@ -12,6 +12,7 @@ import sys
 import tomllib
 import zipfile
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -234,12 +235,27 @@ def test_lacking_packages_are_installed_from_wheels_that_are_attached(
         script.install_missing(facts_of(toy) | {"requirements": {"other-package": "1"}}, kaggle.given, target)
 
 
+def test_a_forest_does_not_start_without_the_package_that_stores_it(
+    toy: Toy, kaggle: Kaggle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(name: str) -> str:
+        if name == "skops":
+            raise metadata.PackageNotFoundError(name)
+        return "99"
+
+    monkeypatch.setattr(script.metadata, "version", version)
+    needed = requirements_of(packages_of(load_run_config("fast", model="random_forest")))
+    with pytest.raises(SystemExit, match=r"missing or too old: skops \(missing\)") as raised:
+        script.install_missing(facts_of(toy) | {"requirements": needed}, kaggle.given, kaggle.root / "packages")
+    assert "'skops>=0.16'" in str(raised.value)
+
+
 def test_what_is_required_is_what_the_project_requires() -> None:
     stated = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     lines = [*stated["dependencies"], *stated["optional-dependencies"]["boosting"]]
     asked = requirements_of(packages_of(load_run_config("fast", model="lightgbm")))
     assert "lightgbm" in asked
-    assert "lightgbm" not in requirements_of(packages_of(load_run_config("fast")))
+    assert not {"lightgbm", "skops"} & requirements_of(packages_of(load_run_config("fast"))).keys()
     assert all(any(line.startswith(f"{name}>={least}") for line in lines) for name, least in asked.items())
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
+from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from pipeline.best.plan import FOR_CLASSES, FOR_MANY_ROWS, FOR_NUMBERS, FOR_WIDE
+from pipeline.models.base import FitContext
 from pipeline.models.registry import MODELS, default_model, load_search_space, packages_of
 from pipeline.models.run_configuration import load_run_config
+from tests.models.conftest import ARRAY_MODELS, make_problem, make_splits, quick
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,7 +54,18 @@ def test_packages_are_those_of_the_extra() -> None:
     assert all(package in extra for package in packages)
     assert f"$(filter {' '.join(packages)},$(MODEL))" in (ROOT / "Makefile").read_text(encoding="utf-8")
     assert packages_of(load_run_config(model="xgboost")) == ["xgboost"]
+    assert packages_of(load_run_config(model="random_forest")) == ["skops"]
     assert packages_of(load_run_config()) == []
+
+
+@pytest.mark.parametrize("name", ARRAY_MODELS)
+def test_a_model_that_needs_skops_names_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook at Kaggle checks the packages that are named before it trains."""
+    monkeypatch.setitem(sys.modules, "skops.io", None)  # its import fails
+    model, problem = quick(name), make_problem("binary" if name == "logistic" else "regression")
+    needs_it = pytest.raises(ImportError, match="skops") if MODELS[name].storage_package == "skops" else nullcontext()
+    with needs_it:
+        model.fit(problem, make_splits(), seed=0, n_seeds=1, context=FitContext())
 
 
 @pytest.mark.parametrize("plan", [FOR_NUMBERS, FOR_CLASSES, FOR_MANY_ROWS, FOR_WIDE])

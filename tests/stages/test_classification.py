@@ -283,3 +283,36 @@ def test_what_classes_weigh_is_learned_without_the_held_fold(tmp_path: Path, mod
     assert (oofs[0]["target_0"] != oofs[1]["target_0"])[held].sum() > 5
     np.testing.assert_array_equal(first[held], oofs[1]["prediction_1"][held])
     assert (first[~held] != oofs[1]["prediction_1"][~held]).all()
+
+
+@pytest.mark.parametrize("model", ["mlp", "ridge"])
+def test_a_run_with_an_undefined_fold_score_is_kept_and_said(tmp_path: Path, model: str) -> None:
+    toy = competition(tmp_path, ["no", "yes"], metric="roc_auc", n_train=64)
+    by_class = pd.read_csv(toy.workspace.raw / "train.csv").sort_values("class", ignore_index=True)
+    by_class.assign(part=by_class.index // 16).to_csv(toy.workspace.raw / "train.csv", index=False)
+    toy.edit_spec('kind = "stratified"', 'kind = "column"\ncolumn = "part"')
+    options = ["--model", model, *(TINY if model == "mlp" else [])]
+
+    first = toy.run("final", *options)
+    assert first.exit_code == 0, first.output
+    assert "roc_auc is undefined on fold 0, 1, 3: its valid rows lack a class" in first.output
+    report = RunReport.read(toy.only_run().report)
+    assert np.isnan(report.fold_scores).tolist() == [True, True, False, True]
+    assert json.loads(toy.only_run().report.read_text())["fold_scores"][0] is None
+    assert f"folds - - {report.fold_scores[2]:.4f} - (sd -)" in first.output
+
+    assert "is finished" in toy.run("final", *options).output
+    assert "nan" not in toy.run("runs").output
+    compared = toy.run("compare", report.run, report.run)
+    assert (compared.exit_code, "there is 1" in compared.output) == (2, True)
+
+
+def test_a_run_with_an_undefined_cv_score_is_kept(tmp_path: Path) -> None:
+    toy = competition(tmp_path, ["no", "yes"], metric="roc_auc", n_train=64)
+    by_class = pd.read_csv(toy.workspace.raw / "train.csv").sort_values("class", ascending=False, ignore_index=True)
+    by_class.assign(day=by_class.index).to_csv(toy.workspace.raw / "train.csv", index=False)
+    toy.edit_spec('kind = "stratified"\nnumber = 4', 'kind = "time"\ntime = "day"\nnumber = 2')
+    final = toy.run("final", "--model", "ridge")
+    assert final.exit_code == 0, final.output
+    assert "cv roc_auc -" in final.output
+    assert "nan" not in toy.run("runs").output

@@ -74,7 +74,7 @@ def make_bundle(
     wheels: Sequence[str] = (),
     has_internet: bool = False,
 ) -> Bundle:
-    """Return the bundle of a run whose models need the optional `packages`.
+    """Return the bundle of a run whose models need `packages` beyond those that every run needs.
 
     `wheels` are datasets (owner/name) with packages that Kaggle lacks. Raises SpecError.
     """
