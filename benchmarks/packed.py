@@ -28,7 +28,8 @@ from rich.table import Table
 
 from pipeline.models.base import FitContext
 from pipeline.models.networks.fitted import FittedNeural
-from pipeline.models.networks.model import NeuralParams, fit_many
+from pipeline.models.networks.model import fit_many
+from pipeline.models.networks.params import NeuralParams
 from pipeline.models.networks.tensors import split_tensors
 from pipeline.models.registry import model_params
 from pipeline.models.run_configuration import load_run_config

@@ -1,4 +1,7 @@
-"""What every model is given and gives back. Knows frames, splits and the metric; knows no stage and no file layout."""
+"""The contract of all models: what they take and return.
+
+Knows frames, splits and the metric; must not know stages or where files lie.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -20,59 +23,53 @@ from pipeline.encoders.table import Encode, TableEncoder
 
 @dataclass(frozen=True)
 class EpochScores:
-    """One line of the training history: scores of one member after one epoch (counted from 1)."""
+    """One row of the training history: a member's scores after an epoch."""
 
-    epoch: int
+    epoch: int  # from 1
     split: int
     seed: int  # 0..seeds-1, not the random seed itself
-    train_score: float  # of many train rows, that of a sample
+    train_score: float  # of a sample, if there are many train rows
     valid_score: float
 
 
 @dataclass(frozen=True)
 class FitContext:
-    """Where and how a fit runs, none of which changes what is learned (but for the device's rounding)."""
+    """Where and how a fit runs. Nothing here changes the result, except for the device's rounding."""
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     n_workers: int = 1
     checkpoints: Path | None = None
-    on_progress: Callable[[float, Sequence[EpochScores]], None] | None = None  # share done, new lines
-    stop: threading.Event = field(default_factory=threading.Event)  # set: save the checkpoint and give up
+    on_progress: Callable[[float, Sequence[EpochScores]], None] | None = None  # share done, new rows
+    stop: threading.Event = field(default_factory=threading.Event)  # set: save a checkpoint, raise Stopped
 
 
 class FittedModel(Protocol):
-    """A configuration fitted on every split; `predict` averages the members of the splits it is told."""
+    """A configuration fitted on every split."""
 
-    n_epochs: int | None  # mean number of epochs the members stand for; None for models without
     history: list[EpochScores]
-    oof_prediction: FloatArray  # as `out_of_fold` makes it; (0,) of a stored model
+    oof_prediction: FloatArray  # as `out_of_fold` returns it; (0,) for a loaded model
+
+    @property
+    def n_epochs(self) -> int | None:
+        """Mean number of epochs or rounds of the members; None for models that have none."""
+        ...
 
     def predict(
         self, frame: pd.DataFrame, splits: Sequence[int], *, encode: Encode = TableEncoder.transform
     ) -> FloatArray:
-        """(rows,) or (rows, targets) values, or (rows, classes) probabilities, for typed rows.
+        """Average the members of `splits`: (rows,) or (rows, targets) values, or (rows, classes) probabilities.
 
         `encode` may be shared by models that read the same rows.
         """
         ...
 
-    def save(self, folder: Path) -> None:
-        """Write encoders (json) and weights (safetensors)."""
-        ...
-
-
-@runtime_checkable
-class HasImportance(Protocol):
-    """A fitted model that can say which columns it goes by."""
-
     def feature_importance(self) -> dict[str, float]:
-        """Encoded column -> share, largest first; {} for a model without."""
+        """Encoded column -> share, largest first; {} for models that have none."""
         ...
 
-
-def feature_importance(fitted: FittedModel) -> dict[str, float]:
-    """Encoded column -> share of what the model goes by, largest first; {} where it cannot say."""
-    return fitted.feature_importance() if isinstance(fitted, HasImportance) else {}
+    def save(self, folder: Path) -> None:
+        """Write the weights, then `model.json`."""
+        ...
 
 
 class Model(Protocol):
@@ -90,7 +87,7 @@ class Model(Protocol):
 
 
 def out_of_fold(problem: Problem, splits: Sequence[Split], predict: Callable[[int], FloatArray]) -> FloatArray:
-    """(rows, ...) every valid row as `predict` predicts those of its split; NaN for rows no split validates."""
+    """Predict each split's valid rows with `predict(split)`: (rows, ...), NaN for rows that no split validates."""
     shape = problem.target.shape if problem.task == "regression" else (len(problem.target), problem.n_classes)
     oof_prediction = np.full(shape, np.nan)
     for number, split in enumerate(splits):

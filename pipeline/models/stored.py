@@ -1,21 +1,22 @@
-"""`model.json`: all of a fitted model but its weights. Must not know how a model is fitted."""
+"""`model.json`: all of a fitted model except its weights. Must not know how a model is fitted."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+from pipeline.base.arrays import FloatArray
 from pipeline.config.artifact import Artifact
 from pipeline.config.spec import TargetTransform
 from pipeline.encoders.table import TableEncoder
-from pipeline.encoders.target import TargetScaler
+from pipeline.encoders.target import TargetScaler, inverse_transform
 from pipeline.metrics import Task
 
 
 class StoredModel(Artifact):
-    """What every fitted model stores, written last; a subclass adds its own and the format."""
+    """What all fitted models store. A subclass adds its own fields and the format."""
 
     WHAT: ClassVar[str] = "a fitted model"
-    REMEDY: ClassVar[str] = "Delete the run's folder and train it again; the model lies in {folder}."
+    REMEDY: ClassVar[str] = "Delete the run's folder and train it again; the model is in {folder}."
 
     encoders: list[TableEncoder]
     scalers: list[TargetScaler]
@@ -24,3 +25,10 @@ class StoredModel(Artifact):
     n_seeds: int
     is_flat: bool  # one regression target: predictions are (rows,)
     n_epochs: int | None
+
+    def prediction(self, averaged: FloatArray) -> FloatArray:
+        """Averages over members -> predictions in the target's unit."""
+        if self.task != "regression":
+            return averaged
+        values = inverse_transform(self.target_transform, averaged)
+        return values[:, 0] if self.is_flat else values

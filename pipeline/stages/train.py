@@ -19,7 +19,7 @@ from pipeline.config.records import CheckpointMark
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import FoldEpoch, PartReport, RunReport
 from pipeline.metrics import score_text
-from pipeline.models.base import EpochScores, FitContext, FittedModel, feature_importance
+from pipeline.models.base import EpochScores, FitContext, FittedModel
 from pipeline.nets.devices import describe_device
 from pipeline.scoring.cross_validation import check_configuration, cross_validate, prediction_frame, scores_of
 from pipeline.scoring.data_check import known_trust
@@ -121,7 +121,7 @@ def _part(problem: Problem, fitted: FittedModel) -> PartReport:
         scope=problem.scope,
         target_transform=problem.target_transform,
         n_epochs=fitted.n_epochs,
-        feature_importance=feature_importance(fitted),
+        feature_importance=fitted.feature_importance(),
     )
 
 

@@ -27,7 +27,8 @@ from pipeline.config.search_space import SpaceEntry
 from pipeline.metrics import Metric
 from pipeline.models.base import FitContext
 from pipeline.models.networks.fitted import FittedNeural
-from pipeline.models.networks.model import Failed, NeuralParams, Pruned, fit_many, tensors_for
+from pipeline.models.networks.model import Failed, Pruned, fit_many, tensors_for
+from pipeline.models.networks.params import NeuralParams
 from pipeline.models.networks.tensors import SplitTensors
 from pipeline.models.registry import complete_params, entry_of
 from pipeline.scoring.cross_validation import CVResult, cross_validate

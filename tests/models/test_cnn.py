@@ -86,7 +86,7 @@ def test_pixels_are_scaled_by_the_highest_the_fit_rows_have() -> None:
     fitted = default_model("cnn", {**QUICK, "epochs": 1}, where="test").fit(
         make_problem(train=held), SPLITS, seed=1, n_seeds=1, context=FitContext()
     )
-    scales = [{number.scale for number in encoder.numbers} for encoder in fitted.encoders]  # type: ignore[attr-defined]
+    scales = [{number.scale for number in encoder.numbers} for encoder in fitted.stored.encoders]  # type: ignore[attr-defined]
     assert scales == [{problem.train[30:].to_numpy().max()}, {held[:90].to_numpy().max()}]
     assert load_run_config("fast", model="cnn").features.scaling == "pixels"
 

@@ -19,7 +19,8 @@ from pipeline.models.networks import model
 from pipeline.models.networks.architectures import FEW_NUMBERS, MLPParams
 from pipeline.models.networks.columns import Columns
 from pipeline.models.networks.fitted import FittedNeural
-from pipeline.models.networks.model import Fit, NeuralParams, Pruned, fit_many, tensors_for
+from pipeline.models.networks.model import Fit, Pruned, fit_many, tensors_for
+from pipeline.models.networks.params import NeuralParams
 from pipeline.models.registry import default_model, entry_of, model_params
 from pipeline.nets import training
 from pipeline.nets.plan import PackJob
@@ -128,7 +129,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[PackJob]:
 def assert_same_fit(one: Fit, other: Fit) -> None:
     assert isinstance(one, FittedNeural)
     assert isinstance(other, FittedNeural)
-    assert one.network == other.network
+    assert one.stored.network == other.stored.network
     np.testing.assert_allclose(one.weights, other.weights, rtol=2e-3, atol=2e-4)
     scores = [[(line.train_score, line.valid_score) for line in fit.history] for fit in (one, other)]
     np.testing.assert_allclose(*scores, rtol=1e-4)

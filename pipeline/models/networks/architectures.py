@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from pipeline.base.errors import SpecError
 from pipeline.competition.problem import Problem
 from pipeline.models.networks.columns import Columns
-from pipeline.models.networks.model import NeuralParams
+from pipeline.models.networks.params import NeuralParams
 from pipeline.models.networks.pixels import PixelGrid, pixel_grid
 from pipeline.nets.convolutional import ConvNet
 from pipeline.nets.embeddings import CategoryEmbedding, NumberEmbedding, NumberEmbeddingName
