@@ -20,7 +20,7 @@ from pipeline.competition.draft.roles import guess_roles
 from pipeline.competition.draft.task import guess_transform
 from pipeline.competition.tables.reading import RawTable, as_written, is_text
 from pipeline.competition.workspace import Workspace
-from pipeline.config.spec import Columns, CompetitionSpec, Folds
+from pipeline.config.spec import Columns, CompetitionSpec, Folds, TargetTransform
 from pipeline.metrics import Task
 
 ID, TARGET, WEIGHT = "__row__", "__target_{}__", "__weight__"
@@ -95,7 +95,9 @@ def write_competition(
     test = train.drop(columns=[*names, WEIGHT], errors="ignore").head(N_TEST_ROWS)
     table = RawTable(Path("X"), train)
     draft = DraftFiles(table, RawTable(Path("X"), test.head(0)), table, {}, ID)
-    evidence = {"metric": "given" if is_metric_given else ""}
+    transform: TargetTransform = "none"
+    if task == "regression":
+        transform, _ = guess_transform(targets, metric, is_metric_given=is_metric_given)
     spec = CompetitionSpec(
         name=workspace.competition,
         kaggle_slug=workspace.competition,
@@ -103,7 +105,7 @@ def write_competition(
         target=names,
         task=task,
         metric=metric,
-        target_transform=guess_transform(draft, names, task, metric, evidence),
+        target_transform=transform,
         columns=_columns(frame, raw, draft, names, None if weight is None else WEIGHT),
         folds=Folds.model_validate(folds),
     )

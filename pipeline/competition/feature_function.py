@@ -1,7 +1,4 @@
-"""A competition's own feature function, run and checked.
-
-Knows typed frames and roles; knows nothing of encoders.
-"""
+"""Run a competition's feature function and check its result. Must not know encoders."""
 
 from __future__ import annotations
 
@@ -19,13 +16,13 @@ from pipeline.config.types import Role
 def apply_feature_function(
     path: Path, frame: pd.DataFrame, roles: Mapping[str, Role]
 ) -> tuple[pd.DataFrame, dict[str, Role]]:
-    """The frame with the columns that the competition's own `add_features(frame)` adds, and all roles.
+    """Return the result of `add_features(frame)` in the file `path`, and the roles of its columns.
 
-    New numeric columns are numbers, others categories of text; columns it drops are gone. Raises DataError.
+    New columns of other types than number or bool become text categories. Raises DataError.
     """
     module_spec = importlib.util.spec_from_file_location("feature_function", path)
     if module_spec is None or module_spec.loader is None or not path.exists():
-        raise DataError("the feature function's file is not there", where=str(path))
+        raise DataError("the file of the feature function does not exist", where=str(path))
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
@@ -34,13 +31,13 @@ def apply_feature_function(
         raise DataError(
             f"add_features failed: {type(error).__name__}: {error}",
             where=str(path),
-            hint="It takes the typed feature frame and returns it with more columns; it never sees the target.",
+            hint="It gets the typed feature columns, without the target, and must return them with columns added.",
         ) from error
     if not isinstance(made, pd.DataFrame) or len(made) != len(frame) or not made.index.equals(frame.index):
-        raise DataError("add_features must return a DataFrame with the rows it was given", where=str(path))
+        raise DataError("add_features must return a DataFrame with the same rows as its argument", where=str(path))
     made.columns = made.columns.astype("str")
     if not made.columns.is_unique:
-        raise DataError(f"the column {made.columns[made.columns.duplicated()][0]!r} stands twice", where=str(path))
+        raise DataError(f"the column {made.columns[made.columns.duplicated()][0]!r} appears twice", where=str(path))
     made_roles: dict[str, Role] = {}
     for name in made.columns:
         is_number = pd.api.types.is_numeric_dtype(made[name]) or pd.api.types.is_bool_dtype(made[name])
@@ -49,8 +46,8 @@ def apply_feature_function(
             made[name] = made[name].astype("str")  # intervals, moments, mixed objects
         elif np.isinf(made[name].to_numpy(dtype=np.float64, na_value=np.nan)).any():
             raise DataError(
-                f"the column {name!r} holds an infinite number",
+                f"the column {name!r} contains infinity",
                 where=str(path),
-                hint="A division by zero, perhaps: make it missing with .replace([np.inf, -np.inf], np.nan).",
+                hint="Perhaps from a division by zero. Replace it: .replace([np.inf, -np.inf], np.nan).",
             )
     return made, made_roles

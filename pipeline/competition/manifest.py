@@ -1,4 +1,4 @@
-"""What the features stage says of the tables it wrote. Must not know how they are read or made."""
+"""The manifest of the feature tables. Must not know how the tables are made or read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One competition as a model sees it. Knows frames and the metric; knows no files and no models."""
+"""One competition as a model sees it. Must not know files or models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.metrics import Metric, Task
 
 @dataclass(frozen=True)
 class Problem:
-    """One competition as a model sees it: typed tables, the target, and how features and target are prepared."""
+    """Typed tables, the target, and how features and target are prepared for a model."""
 
     train: pd.DataFrame
     test: pd.DataFrame
@@ -29,17 +29,17 @@ class Problem:
     task: Task
     n_classes: int  # 0 for regression
     metric: Metric
-    sample_weight: FloatArray | None  # (rows,) the spec's column times the weight a user gave the row's class
+    sample_weight: FloatArray | None  # (rows,) the spec's column times the configured weight of the row's class
     features: FeatureSteps
     scope: Scope
     target_transform: TargetTransform
-    left_out: Sequence[str] = ()  # raw columns that became no feature, as those with one value only
-    balances_classes: bool = False  # every class of the rows a fit may learn from weighs as much in it
+    left_out: Sequence[str] = ()  # raw columns that are not features, such as constant ones
+    balances_classes: bool = False  # all classes have the same total weight in the train rows of a fit
 
     def weights_of(self, split: Split) -> FloatArray | None:
-        """(rows,) what a row weighs in the loss of a fit on the split's train rows; None: all alike.
+        """(rows,) weights in the loss of a fit on the split's train rows; None if equal.
 
-        Classes are counted in those rows alone.
+        Class frequencies are taken from these train rows only.
         """
         if not self.balances_classes:
             return self.sample_weight
@@ -50,9 +50,9 @@ class Problem:
 
 
 def balanced_class_weights(codes: NDArray[np.int64], row_weight: FloatArray, n_classes: int) -> FloatArray:
-    """(classes,) weights of the classes of the rows given: each weighs as much in all, and a row 1 on average.
+    """(classes,) class weights that give all classes the same total weight, and rows an average weight of 1.
 
-    A class that none of the rows has weighs 0.
+    A class without rows gets 0.
     """
     total = np.bincount(codes, weights=row_weight, minlength=n_classes)
     weights = np.zeros(n_classes)

@@ -1,6 +1,6 @@
-"""A competition's feature artifacts, read back, and the `Problem` a run configuration makes of them.
+"""Read a competition's feature artifacts, and turn them into the `Problem` of a run configuration.
 
-Knows the files of `features/`; knows nothing of models or of how the files were made.
+Knows the files of `features/`. Must not know models, or how the files were made.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ SAMPLE_MARK = "simulated or built-in sample data, not Kaggle's"
 
 @dataclass(frozen=True)
 class FeatureStore:
-    """What the features stage wrote for one competition."""
+    """The feature artifacts of one competition."""
 
     workspace: Workspace
     spec: CompetitionSpec
-    n_rows: int | None = None  # train rows seen of all: a sample by fold and class; None: all
+    n_rows: int | None = None  # use a sample of so many train rows, stratified by fold and class; None: all
     _problems: dict[str, Problem] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
@@ -59,7 +59,7 @@ class FeatureStore:
 
     @cached_property
     def train_rows(self) -> pd.DataFrame:
-        """Id, targets (class codes for classes) and, where there is one, `sample_weight` of the train rows."""
+        """Id, targets (numbers or class codes) and, if given, `sample_weight` of the train rows."""
         return self.sampled(self._all_train_rows)
 
     @cached_property
@@ -69,17 +69,17 @@ class FeatureStore:
 
     @cached_property
     def sample_submission(self) -> pd.DataFrame:
-        """Kaggle's sample: ids as written, columns in its order."""
+        """Kaggle's sample submission: ids as written, columns in its order."""
         return files.read_parquet(self.workspace.features / "sample_submission.parquet")
 
     @cached_property
     def fold_of_row(self) -> FoldArray:
-        """(train rows,) the fold of each."""
+        """(train rows,) the fold of each row."""
         folds = self._all_folds
         return folds if self._sample is None else folds[self._sample]
 
     def sampled(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Of a table of all train rows, those that are seen."""
+        """Select the train rows in use from a table of all train rows."""
         return frame if self._sample is None else frame.iloc[self._sample].reset_index(drop=True)
 
     @cached_property
@@ -106,9 +106,9 @@ class FeatureStore:
         return splits_of(self.fold_of_row, is_chained=self.spec.folds.rules.is_chained)
 
     def other_folds(self, number: int) -> list[FoldArray]:
-        """`fold_of_row` by other seeds than the spec's: as many folds, of the same kind (shuffled for contiguous ones).
+        """`fold_of_row` for `number` other seeds, of the same kind (shuffled if the spec's folds are contiguous).
 
-        [] where the kind leaves no choice, such as folds in time order.
+        [] if the kind does not depend on a seed, such as folds in time order.
         """
         folds = self.spec.folds
         kind = folds.rules.redrawn_as
@@ -130,7 +130,7 @@ class FeatureStore:
 
     @property
     def is_sample(self) -> bool:
-        """Whether the data is the project's own sample, which is never uploaded."""
+        """Whether the data is a built-in sample, which is never uploaded."""
         return self.manifest.is_sample
 
     @property
@@ -139,7 +139,7 @@ class FeatureStore:
         return self._target_of(self.train_rows)
 
     def apply_own_features(self, config: RunConfig, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
-        """The frame and its roles, after the competition's own feature function if it has one and the run wants it."""
+        """The frame and its roles, after the feature function if the competition has one and the run uses it."""
         roles = self.manifest.roles
         if not config.features.feature_function or self.spec.feature_function is None:
             return frame, roles
@@ -147,14 +147,14 @@ class FeatureStore:
 
     @cached_property
     def _own_features(self) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Role]]:
-        """Train and test table and their roles after the feature function, which takes its time."""
+        """Train table, test table and roles after the feature function, which may be slow."""
         path = self.workspace.folder / str(self.spec.feature_function)
         train, roles = apply_feature_function(path, self.train, self.manifest.roles)
         test, _ = apply_feature_function(path, self.test, self.manifest.roles)
         return train, test, roles
 
     def problem(self, config: RunConfig) -> Problem:
-        """The problem as the run `config` sets it; made once for all configurations that read the same."""
+        """The problem of a run; configurations that agree in what it depends on share one."""
         read = config.model_dump(mode="json", include={"features", "scope", "target_transform", "class_weights"})
         key = json.dumps(read, sort_keys=True)
         if key not in self._problems:
@@ -165,6 +165,7 @@ class FeatureStore:
         train, test, roles = self.train, self.test, self.manifest.roles
         if config.features.feature_function and self.spec.feature_function is not None:
             train, test, roles = self._own_features
+        transform = config.target_transform or self.spec.target_transform
         return Problem(
             train=train,
             test=test,
@@ -177,41 +178,35 @@ class FeatureStore:
             sample_weight=self._row_weights(config),
             features=config.features.of_pixels() if self.spec.encoder.pixels else config.features,
             scope=config.scope or self.spec.encoder.scope,
-            target_transform=self._transform(config),
+            target_transform=transform if self.spec.task == "regression" else "none",
             left_out=tuple(self.manifest.left_out),
             balances_classes=config.class_weights == "balanced",
         )
 
     def _row_weights(self, config: RunConfig) -> FloatArray | None:
-        """(rows,) the spec's column times the weight given to the row's class; None: all alike."""
+        """(rows,) the spec's column times the configured weight of the row's class; None if equal."""
         column = self.train_rows.get("sample_weight")
         weight = None if column is None else column.to_numpy(dtype=np.float64)
         if config.class_weights == "none":
             return weight
         where = f"preset {config.preset}, class_weights"
         if self.spec.task == "regression":
-            raise SpecError("a regression has no classes", where=where, hint='Leave it out, or set it to "none".')
-        if config.class_weights == "balanced":  # what a class weighs is learned by every fit from its own rows
+            raise SpecError("a regression has no classes", where=where, hint='Remove it, or set it to "none".')
+        if config.class_weights == "balanced":  # computed in each fit, from its train rows
             return weight
         by_class = given_class_weights(config.class_weights, self.classes, where=where)
         by_row: FloatArray = by_class[self.target.astype(np.int64)]
         return by_row if weight is None else weight * by_row
 
-    def _transform(self, config: RunConfig) -> Any:
-        if self.spec.task != "regression":
-            return "none"
-        return config.target_transform or self.spec.target_transform
-
     def fingerprint(self, config: RunConfig) -> str:
-        """Changes when anything a run reads changes."""
+        """A hash of everything that a run reads."""
         return files.sha256_of_json(self.inputs(config))
 
     def inputs(self, config: RunConfig) -> dict[str, Any]:
-        """What a run reads: hash of the features, configuration, hash of the feature function's text, [encoder]."""
+        """What a run reads: hash of the features, configuration, hash of the feature function, [encoder], n_rows."""
         encoder = self.spec.encoder.model_dump(mode="json", exclude_defaults=True)
-        is_own_asked = any(part.features.feature_function for _, part in config.weighted_parts)
-        own = self.spec.feature_function if is_own_asked else None
-        path = self.workspace.folder / own if own else None
+        is_used = any(part.features.feature_function for _, part in config.weighted_parts)
+        path = self.workspace.folder / self.spec.feature_function if is_used and self.spec.feature_function else None
         return {
             "features": self.manifest.fingerprint,
             "config": config.identity,
@@ -221,7 +216,7 @@ class FeatureStore:
         }
 
     def report_of(self, run: RunFolder, config: RunConfig, **of_the_run: Any) -> RunReport:
-        """A run's report, from what the run alone knows: the other keys of `RunReport`."""
+        """The report of a run; `of_the_run` are the keys of `RunReport` that are not set here."""
         return RunReport(
             run=run.name,
             competition=self.workspace.competition,
@@ -239,14 +234,11 @@ class FeatureStore:
 
 
 def given_class_weights(wanted: Mapping[str, float], classes: Sequence[Label], *, where: str) -> FloatArray:
-    """(classes,) the weight of each, 1 where none is given.
-
-    Raises SpecError for a class that is not there, or a weight that is not above 0.
-    """
+    """(classes,) the weight of each class, 1 by default. Raises SpecError for an unknown class or a weight <= 0."""
     names = [str(label) for label in classes]
     for name, weight in wanted.items():
         if name not in names:
             raise SpecError(f"no train row has the class {name!r}", where=where, hint=did_you_mean(name, names))
         if not (np.isfinite(weight) and weight > 0):
-            raise SpecError(f"the class {name!r} weighs {weight:g}", where=where, hint="Weights are above 0.")
+            raise SpecError(f"the weight of class {name!r} is {weight:g}", where=where, hint="Weights must be > 0.")
     return np.array([wanted.get(name, 1.0) for name in names])

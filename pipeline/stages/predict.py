@@ -28,21 +28,21 @@ def predict_file(store: FeatureStore, run_name: str, rows: Path, output: Path) -
 def predict_rows(store: FeatureStore, run_name: str, rows: RawTable) -> pd.DataFrame:
     """The predictions of a table that has the competition's columns. Raises ArtifactError, DataError."""
     run = store.workspace.finished_run(run_name)
-    new = new_rows(rows, store.spec.id, store.manifest.recipes)
-    for note in new.notes:
+    ids, features = new_rows(rows, store.spec.id, store.manifest.recipes)
+    for note in rows.notes:
         say(f"predict: {note}")
 
     made: dict[bool, pd.DataFrame] = {}  # own features are made once for all parts that want them
 
     def features_of(config: RunConfig) -> pd.DataFrame:
         if config.features.feature_function not in made:
-            made[config.features.feature_function], _ = store.apply_own_features(config, new.features)
+            made[config.features.feature_function], _ = store.apply_own_features(config, features)
         return made[config.features.feature_function]
 
     prediction = load_run(store, run).predict(features_of, EncodingCache())
     names = [name for name in store.sample_submission.columns if name != store.spec.id]
-    empty = pd.DataFrame({store.spec.id: new.ids.to_numpy()} | dict.fromkeys(names))
-    return make_submission(store.spec, store.classes, empty, new.ids, prediction)
+    empty = pd.DataFrame({store.spec.id: ids.to_numpy()} | dict.fromkeys(names))
+    return make_submission(store.spec, store.classes, empty, ids, prediction)
 
 
 def load_run(store: FeatureStore, run: RunFolder, *, is_member: bool = False) -> FittedRun:

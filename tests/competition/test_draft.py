@@ -95,7 +95,7 @@ def test_training_gz_and_parquet_are_found(tmp_path: Path) -> None:
 
 
 def test_files_that_are_missing_or_ambiguous_are_listed(tmp_path: Path) -> None:
-    refused(tmp_path, "no file looks like the train file: none")
+    refused(tmp_path, "no file looks like the train file: the folder has no files")
     write(tmp_path, train_a=REGRESSION["train"], train_b=REGRESSION["train"], test=REGRESSION["test"])
     refused(tmp_path, "several files may be the train file", "train_a.csv, train_b.csv")
     write(tmp_path, train=REGRESSION["train"])
@@ -140,7 +140,7 @@ def test_a_target_of_another_name_than_the_samples(tmp_path: Path) -> None:
     assert spec.target == ["sale_price"]
     assert spec.submission.columns == ["SalePrice"]
     assert spec.columns.drop == ["agent"]
-    assert "test.csv lacks it, and it is no target" in text
+    assert "not in test.csv, and not a target" in text
 
 
 def test_the_last_lacking_column_when_no_name_is_near(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def with_column(folder: Path, name: str, values: Sequence[object]) -> tuple[str,
 def test_whole_numbers_with_a_name_of_codes_are_categories(tmp_path: Path, name: str) -> None:
     text, spec = with_column(tmp_path, name, [1, 2, 3, 4])
     assert spec.columns.categories == [name]
-    assert f'"{name}",  # guessed: 4 different whole numbers' in text
+    assert f'"{name}",  # guessed: 4 distinct whole numbers' in text
 
 
 @pytest.mark.parametrize(

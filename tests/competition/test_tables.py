@@ -175,8 +175,8 @@ def test_columns_that_cannot_help_are_left_out_with_a_reason(tmp_path: Path) -> 
     )
     assert tables.left_out == {
         "void": "all values are missing",
-        "same": "the same value in every train row",
-        "only": "test.csv lacks it",
+        "same": "same value in every train row",
+        "only": "not in test.csv",
         "out": "dropped by the spec",
     }
     assert list(tables.train) == list(tables.test) == ["size", "colour"]
@@ -304,13 +304,14 @@ def test_near_unique_text_is_said(tmp_path: Path) -> None:
         sample={"id": [n], "price": [0]},
     )
     assert tables.notes == [
-        "name: 300 different texts in 300 rows; a name rather than a category? columns.drop leaves it out"
+        "name: 300 distinct texts in 300 rows. If these are names, not categories, list the column in columns.texts "
+        "or columns.drop"
     ]
 
 
 def test_numbers_written_with_commas_or_signs_are_said(tmp_path: Path) -> None:
     tables = load(tmp_path, train=TRAIN | {"cost": ["$1,000", "$2", "3%", "", "5", "6"]}, test=TEST | {"cost": [1, 2]})
-    assert tables.notes == ["cost: texts like '$1,000' are read as categories, not as numbers"]
+    assert tables.notes == ["cost: texts like '$1,000' are categories, not numbers"]
 
 
 # --- new rows --------------------------------------------------------------------------------------------------------
@@ -328,13 +329,13 @@ def test_new_rows_are_typed_as_the_competitions_own(tmp_path: Path) -> None:
     stored = json.loads(json.dumps([dataclasses.asdict(recipe) for recipe in tables.recipes]))
     recipes = [ColumnRecipe(**value) for value in stored]
     assert recipes == tables.recipes
-    new = new_rows(read_raw(tmp_path / "test.csv"), "id", recipes)
-    pd.testing.assert_frame_equal(new.features, tables.test)
-    pd.testing.assert_series_equal(new.ids, tables.test_ids)
+    ids, features = new_rows(read_raw(tmp_path / "test.csv"), "id", recipes)
+    pd.testing.assert_frame_equal(features, tables.test)
+    pd.testing.assert_series_equal(ids, tables.test_ids)
     pd.testing.assert_frame_equal(type_new_rows(read_raw(tmp_path / "train.csv"), recipes), tables.train)
     one = written(tmp_path, "id,size,colour,f,code,when\n9,,red,,,\n", "new.csv")
-    row = new_rows(read_raw(one), "id", recipes)  # all missing: types come from the recipes, not from the values
-    assert row.features.dtypes.astype(str).tolist() == tables.test.dtypes.astype(str).tolist()
+    _, row = new_rows(read_raw(one), "id", recipes)  # all missing: types come from the recipes, not from the values
+    assert row.dtypes.astype(str).tolist() == tables.test.dtypes.astype(str).tolist()
 
 
 def test_new_rows_with_a_wrong_value_or_without_a_column_are_refused(tmp_path: Path) -> None:
@@ -481,7 +482,7 @@ TRAIN_MISTAKES: dict[str, tuple[Columns, dict[str, Any], list[str]]] = {
         ["column 'price'", "3 classes", "multiclass"],
     ),
     "missing class": ({"price": ["a", "b", "", *"aab"]}, {"task": "binary", "metric": "accuracy"}, ["row 3"]),
-    "few rows": ({}, {"folds": {"number": 7}}, ["6 rows cannot make 7 folds"]),
+    "few rows": ({}, {"folds": {"number": 7}}, ["6 rows are too few for 7 folds"]),
     "negative weight": ({"w": [1, 1, -1, 1, 1, 1]}, {"columns": {"sample_weight": "w"}}, ["column 'w'", "row 3", "-1"]),
     "missing weight": ({"w": [1, 1, 1, "", 1, 1]}, {"columns": {"sample_weight": "w"}}, ["column 'w'", "row 4"]),
     "no weight": ({"w": [0] * 6}, {"columns": {"sample_weight": "w"}}, ["column 'w'", "every sample weight is 0"]),
@@ -490,7 +491,7 @@ TRAIN_MISTAKES: dict[str, tuple[Columns, dict[str, Any], list[str]]] = {
         {"columns": {"ordered": {"colour": ["blue", "green", "red"]}}},
         ["column 'colour'", "row 3", "'Red'", "Did you mean 'red'?"],
     ),
-    "all dropped": ({}, {"columns": {"drop": ["size", "colour"]}}, ["no column is left"]),
+    "all dropped": ({}, {"columns": {"drop": ["size", "colour"]}}, ["no column is left", "'size': dropped"]),
 }
 
 

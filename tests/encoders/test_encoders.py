@@ -426,10 +426,10 @@ OWN_MISTAKES = {
     "raises": ('return frame["no such column"]', "add_features failed: KeyError"),
     "no frame": ("return 3", "must return a DataFrame"),
     "no return": ("frame['x'] = 1", "must return a DataFrame"),
-    "fewer rows": ("return frame.head(3)", "must return a DataFrame with the rows it was given"),
-    "other order": ("return frame.sort_values('rooms')", "with the rows it was given"),
-    "infinite": ("return frame.assign(x=1.0 / (frame['rooms'] * 0))", "'x' holds an infinite number"),
-    "twice": ("return pd.concat([frame, frame[['area']]], axis=1)", "'area' stands twice"),
+    "fewer rows": ("return frame.head(3)", "must return a DataFrame with the same rows"),
+    "other order": ("return frame.sort_values('rooms')", "with the same rows"),
+    "infinite": ("return frame.assign(x=1.0 / (frame['rooms'] * 0))", "'x' contains infinity"),
+    "twice": ("return pd.concat([frame, frame[['area']]], axis=1)", "'area' appears twice"),
 }
 
 
@@ -443,7 +443,11 @@ def test_a_mistake_of_add_features_is_told(tmp_path: Path, body: str, words: str
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("def add_features(frame:\n", "SyntaxError"), ("x = 1\n", "no attribute 'add_features'"), (None, "is not there")],
+    [
+        ("def add_features(frame:\n", "SyntaxError"),
+        ("x = 1\n", "no attribute 'add_features'"),
+        (None, "does not exist"),
+    ],
 )
 def test_a_file_without_add_features_is_told(tmp_path: Path, text: str | None, words: str) -> None:
     path = tmp_path / "own.py"

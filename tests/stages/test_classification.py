@@ -204,7 +204,7 @@ def test_a_holdout_is_adjusted_by_parts_of_its_own_rows(tmp_path: Path) -> None:
         ("calibration=platt", "calibration"),
         ("class_weights=even", "class_weights"),
         ("class_weights.hihg=2.0", "Did you mean 'high'?"),
-        ("class_weights.high=0.0", "Weights are above 0"),
+        ("class_weights.high=0.0", "Weights must be > 0"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_trained(tmp_path: Path, setting: str, said: str) -> None:

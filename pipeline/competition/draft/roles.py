@@ -1,4 +1,4 @@
-"""What the feature columns are: codes, ordered categories, dates, texts - and how test lies in time.
+"""What the feature columns are: codes, ordered categories, dates, texts; and how test relates to train in time.
 
 Must not know: targets, or how the spec is written.
 """
@@ -14,165 +14,134 @@ import pandas as pd
 from pipeline.competition.draft.files import DraftFiles
 from pipeline.competition.draft.scales import ordered_levels
 from pipeline.competition.tables.reading import MISSING_MARKERS, as_written, is_text, numbers_of
-from pipeline.competition.tables.typed import FLAG_WORDS, MOSTLY, date_format_of, parse_dates
+from pipeline.competition.tables.typed import FLAG_WORDS, MIN_NUMBER_SHARE, date_format_of, parse_dates
 
-MOST_CODES = 25
+MAX_CODES = 25
 CODE_WORDS = (
-    *(
-        "class",
-        "type",
-        "kind",
-        "code",
-        "category",
-        "cluster",
-        "group",
-        "season",
-        "weather",
-        "zone",
-        "region",
-        "district",
-    ),
-    *("country", "state", "city", "store", "shop", "department", "sector", "brand", "colour", "color"),
-)
-ID_WORDS = ("id", "code")  # keys of other tables: categories even when there are many
-NEAR_UNIQUE = 0.5
-FEWEST_NAMES = 50
-DATE_SHARE = 0.99
+    "class", "type", "kind", "code", "category", "cluster", "group", "season", "weather", "zone", "region", "district",
+    "country", "state", "city", "store", "shop", "department", "sector", "brand", "colour", "color",
+)  # fmt: skip
+KEY_WORDS = ("id", "code")  # keys of other tables: categories even if there are many
+NAME_SHARE = 0.5  # a text column with more distinct values than this share of its rows holds names
+MIN_NAMES = 50
+MIN_DATE_SHARE = 0.99
 PIXEL = re.compile(r"(?i).*pi?x(el)?s?\D*\d+(\D+\d+)?|\d+x\d+")
-HIGHEST_PIXEL = 255
-FAMILY = 20  # this many columns pixel_0, pixel_1, ... are one measurement, not columns to look at one by one
+MAX_PIXEL_VALUE = 255
+MIN_SERIES = 20  # this many columns pixel_0, pixel_1, ... are one measurement; they are not inspected one by one
 
 
 @dataclass
 class Roles:
-    """Guesses by key of [columns]: column -> evidence (for `ordered` its levels too)."""
+    """Guesses by key of [columns]: column -> evidence, or for `ordered` its levels."""
 
     categories: dict[str, str] = field(default_factory=dict)
     ordered: dict[str, list[str]] = field(default_factory=dict)
     dates: dict[str, str] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
-    drop: dict[str, str] = field(default_factory=dict)
     na_is_category: dict[str, str] = field(default_factory=dict)
     pixels: str | None = None  # evidence that all columns are pixels
     remarks: list[str] = field(default_factory=list)
-    test_follows_train: dict[str, bool] = field(default_factory=dict)  # date column -> whether test comes later
+    test_follows_train: dict[str, bool] = field(default_factory=dict)  # date column -> whether all of test is later
 
 
 def guess_roles(files: DraftFiles, target: list[str]) -> Roles:
-    """Guess the roles of the feature columns, and of the id where it is a date."""
-    roles = Roles()
+    """Guess the roles of the feature columns, and of the id if it is a date or compound."""
     features = [name for name in files.shared_columns if name not in target]
-    families = _families(features)
-    roles.pixels = _guess_pixels(features, files)
+    roles = Roles(pixels=_guess_pixels(features, files))
+    stems = pd.Series([re.sub(r"\d+$", "", name) for name in features if re.search(r"\d$", name)], dtype="str")
+    counts = stems.value_counts()
+    series = set(counts[counts >= MIN_SERIES].index)
     for name in [files.id, *features]:
-        if re.sub(r"\d+$", "", name) in families:
+        if re.sub(r"\d+$", "", name) in series:
             continue
         parts = [files.train.column(name), files.test.column(name)]
-        if all(not is_text(part) for part in parts):
+        if not any(is_text(part) for part in parts):
             if name != files.id:
                 _guess_code(name, parts, roles)
             continue
         texts = pd.concat([as_written(part) for part in parts], ignore_index=True).dropna()
         if name == files.id:
-            if not _guess_date(name, texts, files, roles):
-                _guess_compound_id(name, texts, roles)
+            prefix = None if _guess_date(name, texts, files, roles) else first_parts(texts)
+            if prefix is not None and prefix.nunique() > MIN_NAMES:
+                roles.texts[name] = f"compound ids: {prefix.nunique()} distinct first parts in {len(texts)} ids"
         elif len(texts):
             _guess_text(name, parts, texts, files, roles)
     return roles
 
 
 def _guess_pixels(features: list[str], files: DraftFiles) -> str | None:
-    """Evidence that the features are an image's pixels: their names say so, and bytes could hold them."""
-    if len(features) < FAMILY or not all(PIXEL.fullmatch(name) for name in features):
+    """Evidence that the features are the pixels of an image: their names, and values that fit into bytes."""
+    if len(features) < MIN_SERIES or not all(PIXEL.fullmatch(name) for name in features):
         return None
     highest = 0.0
     for part in (file.column(name) for file in (files.train, files.test) for name in features):
         if is_text(part) or part.isna().any() or part.min() < 0:
             return None
         highest = max(highest, float(part.max()))
-    return f"{len(features)} pixels with values from 0 to {highest:g}" if highest <= HIGHEST_PIXEL else None
-
-
-def _families(names: list[str]) -> set[str]:
-    stems = pd.Series([re.sub(r"\d+$", "", name) for name in names if re.search(r"\d$", name)], dtype="str")
-    counts = stems.value_counts()
-    return set(counts[counts >= FAMILY].index)
+    return f"{len(features)} pixels with values from 0 to {highest:g}" if highest <= MAX_PIXEL_VALUE else None
 
 
 def _guess_text(name: str, parts: list[pd.Series], texts: pd.Series, files: DraftFiles, roles: Roles) -> None:
     is_number = ~np.isnan(numbers_of(texts))
-    if is_number.mean() >= MOSTLY:
+    if is_number.mean() >= MIN_NUMBER_SHARE:
         if not _guess_date(name, texts, files, roles):
             _guess_code(name, parts, roles)
         return
-    if texts.isin(list(FLAG_WORDS)).all():
-        return
-    if _guess_date(name, texts, files, roles):
+    if texts.isin(list(FLAG_WORDS)).all() or _guess_date(name, texts, files, roles):
         return
     _guess_na(name, files, roles)
     values = sorted(texts.unique())
     levels = ordered_levels(values)
     if levels:
-        if name in roles.na_is_category:
-            levels = ["NA", *levels]
-        roles.ordered[name] = levels
-        return
-    if len(values) > FEWEST_NAMES and len(values) > NEAR_UNIQUE * len(texts):
-        roles.texts[name] = f"text, {len(values)} different in {len(texts)} cells, such as {texts.iloc[0]!r}"
+        roles.ordered[name] = ["NA", *levels] if name in roles.na_is_category else levels
+    elif len(values) > MIN_NAMES and len(values) > NAME_SHARE * len(texts):
+        roles.texts[name] = f"text, {len(values)} distinct in {len(texts)} cells, such as {texts.iloc[0]!r}"
         pieces = _compound(texts)
-        if pieces:
-            roles.texts[name] += f"; compound ({pieces})"
+        roles.texts[name] += f"; compound ({pieces})" if pieces else ""
 
 
 def first_parts(ids: pd.Series) -> pd.Series | None:
-    """`0001` of each id `0001_01`, when all ids are so and some share their first part; else None."""
+    """`0001` of each id `0001_01`, if all ids have this form and some share their first part; else None."""
     prefix: pd.Series = ids.str.extract(r"^(\w+?)_(\d{1,3})$", expand=True)[0]
-    return prefix if prefix.notna().all() and FEWEST_NAMES < prefix.nunique() < len(ids) else None
-
-
-def _guess_compound_id(name: str, ids: pd.Series, roles: Roles) -> None:
-    prefix = first_parts(ids)
-    if prefix is not None:
-        roles.texts[name] = f"the ids are compound: {prefix.nunique()} first parts in {len(ids)}"
+    return prefix if prefix.notna().all() and prefix.nunique() < len(ids) else None
 
 
 def _compound(texts: pd.Series) -> str:
-    """`3 parts between '/'` when nearly all texts split alike and some part repeats; else empty."""
+    """`3 parts between '/'` if nearly all texts split alike and some part repeats; else empty."""
     for delimiter in ("/", "-", "_", "|", ":"):
         n_parts = texts.str.count(re.escape(delimiter)) + 1
         usual = int(n_parts.mode().iloc[0])
         if usual > 1 and (n_parts == usual).mean() >= 0.95:
             pieces = texts[n_parts == usual].str.split(delimiter, expand=True)
-            if pieces.nunique().min() <= NEAR_UNIQUE * len(texts):
+            if pieces.nunique().min() <= NAME_SHARE * len(texts):
                 return f"{usual} parts between {delimiter!r}"
     return ""
 
 
 def _guess_na(name: str, files: DraftFiles, roles: Roles) -> None:
-    """The text NA beside empty cells is a value: two ways of missing would not stand in one file."""
+    """The text NA in a column with empty cells is a value: a file has only one way to mark a missing cell."""
     cells = pd.concat([as_written(table.frame[name]) for table in (files.train, files.test)], ignore_index=True)
     n_na, n_empty, n_none = (int((cells == text).sum()) for text in ("NA", "", "None"))
     if n_na and n_empty:
         roles.na_is_category[name] = f"{n_na} cells read NA, {n_empty} are empty"
     elif n_none and (cells.isin(MISSING_MARKERS - {"None"})).any():
         roles.remarks.append(
-            f"{name!r} holds the text None and other missing cells; all are read as missing unless "
-            "na_is_category lists it"
+            f"{name!r} has cells that read None and others that are missing; all are read as missing unless "
+            "na_is_category lists the column"
         )
 
 
 def _guess_date(name: str, texts: pd.Series, files: DraftFiles, roles: Roles) -> bool:
-    is_number = ~np.isnan(numbers_of(texts))
-    if is_number.any():
-        looks_so = bool(texts.str.match(r"^(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])$").all())
-        if not looks_so or "date" not in name.lower():
+    if (~np.isnan(numbers_of(texts))).any():
+        is_compact = bool(texts.str.match(r"^(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])$").all())
+        if not is_compact or "date" not in name.lower():
             return False
-    elif date_format_of([texts.head(1000)])[1] < DATE_SHARE:  # the whole column only when its head looks so
+    elif date_format_of([texts.head(1000)])[1] < MIN_DATE_SHARE:  # saves reading the whole column
         return False
     date_format, share = date_format_of([texts])
-    if share < DATE_SHARE:
+    if share < MIN_DATE_SHARE:
         return False
-    roles.dates[name] = f"{share:.0%} of its texts are dates, such as {texts.iloc[0]!r}"
+    roles.dates[name] = f"{share:.0%} of the texts are dates, such as {texts.iloc[0]!r}"
     train, test = (parse_dates(table.column(name), date_format).dropna() for table in (files.train, files.test))
     if len(train) and len(test):
         roles.test_follows_train[name] = bool(test.min() > train.max())
@@ -187,8 +156,7 @@ def _guess_code(name: str, parts: list[pd.Series], roles: Roles) -> None:
     n_values = len(np.unique(numbers))
     words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
     hints = [hint for word in words for hint in CODE_WORDS if word == hint or (len(hint) > 3 and word.endswith(hint))]
-    keys = [word for word in words[-1:] if word in ID_WORDS]
-    if hints and 3 <= n_values <= MOST_CODES:
-        roles.categories[name] = f"{n_values} different whole numbers, and the name says {hints[0]!r}"
-    elif keys and 3 <= n_values <= len(numbers) / 20:
-        roles.categories[name] = f"{n_values} different whole numbers, and the name ends in {keys[0]!r}"
+    if hints and 3 <= n_values <= MAX_CODES:
+        roles.categories[name] = f"{n_values} distinct whole numbers, and the name contains {hints[0]!r}"
+    elif words and words[-1] in KEY_WORDS and 3 <= n_values <= len(numbers) / 20:
+        roles.categories[name] = f"{n_values} distinct whole numbers, and the name ends in {words[-1]!r}"

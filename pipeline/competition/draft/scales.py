@@ -1,6 +1,6 @@
-"""Known ordered scales, and the levels of a column whose texts all belong to one.
+"""Known ordered scales, and the levels of a column whose texts all belong to one of them.
 
-Must not know: files, columns' names.
+Must not know: files, column names.
 """
 
 from __future__ import annotations
@@ -36,16 +36,15 @@ SCALES: tuple[tuple[str, ...], ...] = (  # lowest first
     ("bronze", "silver", "gold", "platinum", "diamond"),
 )
 CASES: tuple[Callable[[str], str], ...] = (str, str.lower, str.upper, str.title, str.capitalize)
-FEWEST_LEVELS = 3  # two texts of a scale may be chance: `No` and `Gd`
+MIN_LEVELS = 3  # two texts may belong to a scale by chance: `No` and `Gd`
 
 
 def ordered_levels(values: Sequence[str]) -> list[str]:
-    """The scale, lowest first and in the values' own case, that holds all the different `values`; [] when none does.
+    """The scale, lowest first and in the values' case, that contains all the distinct `values`; [] if none does.
 
-    The whole scale is given, so that a level first seen in new rows is known; only the values' own levels when
-    their case is mixed.
+    The whole scale is returned, as new rows may have other levels of it; if case is mixed, only the values, sorted.
     """
-    if len(values) < FEWEST_LEVELS:
+    if len(values) < MIN_LEVELS:
         return []
     for scale in SCALES:
         for case in CASES:

@@ -1,12 +1,12 @@
 """What is predicted: targets, the submission's columns, the task, its metric and target transform.
 
-Must not know: feature columns' roles.
+Must not know: the roles of feature columns.
 """
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,242 +15,203 @@ from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError, did_you_mean
 from pipeline.competition.draft.files import DraftFiles
 from pipeline.competition.tables.checks import CLASS_MARKERS, class_labels
-from pipeline.competition.tables.reading import as_written, inferred, numbers_of
-from pipeline.competition.tables.typed import MOSTLY
+from pipeline.competition.tables.reading import as_written, first_true, inferred, listed, numbers_of
+from pipeline.competition.tables.typed import MIN_NUMBER_SHARE
 from pipeline.config.spec import TargetTransform
 from pipeline.metrics import METRICS, USUAL_METRIC, Task
 
-MOST_CLASSES = 20  # whole numbers with more different values than this are amounts
-ROWS_PER_CLASS = 20  # ... and so are those that repeat less than this on average
-RAREST_CLASS = 5
+MAX_CLASSES = 20  # whole numbers with more distinct values than this are quantities
+ROWS_PER_CLASS = 20  # ... and so are those with fewer rows per value than this
+MIN_CLASS_ROWS = 5  # ... or fewer rows of one value than this
 STRONG_SKEW = 1.0
-SHORTEST_PART = 3  # letters of a name that count when they stand within another
+SIMILAR = 0.6  # names at least this similar may mean the same
+MIN_PART_LENGTH = 3  # letters of a name that count when it is part of another
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The guessed half of a spec that speaks of the target. `evidence` maps a key of the spec to its comment."""
+    """The part of a spec that is about the target, guessed. `evidence` maps a key of the spec to its comment."""
 
     target: list[str]
-    submission_columns: list[str]  # [] when they are the targets
-    submission_classes: list[str]  # [] unless there is one column a class
+    submission_columns: list[str]  # [] if they are the targets
+    submission_classes: list[str]  # the class of each column if there is one column per class; else []
     task: Task
     metric: str
     target_transform: TargetTransform
-    other_lacking: list[str]  # train columns that test lacks and that are no target
-    rarest_class: int | None  # rows of the rarest class
-    evidence: dict[str, str] = field(default_factory=dict)
+    other_train_only: list[str]  # columns that only train has, targets excepted
+    rarest_class_size: int | None  # in rows; None for regression
+    evidence: dict[str, str]
 
 
 def guess_prediction(files: DraftFiles, metric: str | None) -> Prediction:
-    """Guess target, task, metric and transform. Raises DataError, or SpecError for a metric that does not fit."""
+    """Guess target, task, metric and transform. Raises DataError, or SpecError for a `metric` that does not fit."""
     if metric is not None and metric not in METRICS:
         raise SpecError(f"unknown metric {metric!r}", where="--metric", hint=did_you_mean(metric, METRICS))
     evidence: dict[str, str] = {}
-    target, columns, classes = _targets(files, evidence)
-    task = _task(files, target, classes, metric, evidence)
-    metric = _metric(files, target, task, columns, classes, metric, evidence)
-    transform = guess_transform(files, target, task, metric, evidence)
+    target, columns, classes, evidence["target"] = _guess_targets(files)
+    task, evidence["task"] = _guess_task(files, target, is_one_per_class=bool(classes), metric=metric)
+    is_metric_given = metric is not None
+    if metric is None:
+        metric, evidence["metric"] = _guess_metric(files, task, target, columns, is_one_per_class=bool(classes))
+    elif task not in METRICS[metric].tasks:
+        fitting = ", ".join(name for name, m in METRICS.items() if task in m.tasks)
+        raise SpecError(
+            f"{metric!r} cannot score a {task} task ({evidence['task']})", where="--metric", hint=f"One of {fitting}."
+        )
+    transform: TargetTransform = "none"
     rarest = None
-    if task != "regression":
+    if task == "regression":
+        values = np.column_stack([numbers_of(files.train.column(name)) for name in target])
+        transform, evidence["target_transform"] = guess_transform(values, metric, is_metric_given=is_metric_given)
+    else:
         rarest = int(files.train.column(target[0], markers=CLASS_MARKERS).value_counts().min())
-    others = [c for c in files.lacking_columns if c not in target]
+    others = [c for c in files.train_only_columns if c not in target]
     return Prediction(target, columns, classes, task, metric, transform, others, rarest, evidence)
 
 
-def _targets(files: DraftFiles, evidence: dict[str, str]) -> tuple[list[str], list[str], list[str]]:
-    """Targets, submission columns where they differ, and the class of each when there is one column a class."""
-    train, sample = files.train, files.sample
-    predicted = [c for c in sample.frame.columns if c != files.id]
+def _guess_targets(files: DraftFiles) -> tuple[list[str], list[str], list[str], str]:
+    """Targets, submission columns if they differ, the class of each if there is one per class, and the evidence."""
+    train, test_name, sample_name = files.train, files.test.path.name, files.sample.path.name
+    predicted = files.predicted_columns
     if not predicted:
-        raise DataError("there is no prediction column", where=sample.where())
-    known = [c for c in predicted if c in train.frame.columns]
-    if len(known) == len(predicted):
-        evidence["target"] = f"{sample.path.name} asks for it, {train.path.name} has it"
-        return predicted, [], []
-    lacking = files.lacking_columns
-    if not lacking:
+        raise DataError("has no prediction column", where=files.sample.where())
+    unknown = [c for c in predicted if c not in train.frame.columns]
+    if not unknown:
+        return predicted, [], [], f"a column of both {sample_name} and {train.path.name}"
+    candidates = files.train_only_columns
+    if not candidates:
         raise DataError(
-            f"there is no target: {files.test.path.name} has every column of it",
+            f"has no target: {test_name} has all its columns",
             where=train.where(),
-            hint=f"{sample.path.name} asks for {_listed(predicted)}.",
+            hint=f"{sample_name} predicts {listed(predicted)}.",
         )
-    if known:
-        unknown = [c for c in predicted if c not in known]
-        raise DataError(
-            f"there is no column {_listed(unknown)}, which {sample.path.name} asks for",
-            where=train.where(),
-            hint=f"Columns that {files.test.path.name} lacks: {_listed(lacking)}.",
-        )
+    hint = f"Columns that are not in {test_name}: {listed(candidates)}."
+    if len(unknown) < len(predicted):
+        raise DataError(f"has no column {listed(unknown)}, unlike {sample_name}", where=train.where(), hint=hint)
+    by_similarity = sorted(candidates, key=lambda c: -_similarity(c, predicted[0]))
     if len(predicted) == 1:
-        target = max(lacking, key=lambda c: (_similarity(c, predicted[0]) > 0.6, _similarity(c, predicted[0])))
-        if _similarity(target, predicted[0]) <= 0.6:
-            target = lacking[-1]
-        others = f", the last of {len(lacking)}" if len(lacking) > 1 else ""
-        evidence["target"] = f"{files.test.path.name} lacks it{others}; {sample.path.name} calls it {predicted[0]!r}"
-        return [target], predicted, []
-    for target in sorted(lacking, key=lambda c: -_similarity(c, predicted[0])):
+        target, why = by_similarity[0], f"not in {test_name}, and similar to"
+        if _similarity(target, predicted[0]) <= SIMILAR:
+            target, why = candidates[-1], f"the last column that is not in {test_name}; taken for"
+        return [target], predicted, [], f"{why} {predicted[0]!r} in {sample_name}"
+    for target in by_similarity:
         labels = [str(label) for label in class_labels(train.column(target, markers=CLASS_MARKERS))]
         classes = _class_of_each(predicted, labels)
         if classes:
-            evidence["target"] = f"{sample.path.name} has one column for each of its {len(classes)} classes"
-            return [target], predicted, classes
+            return [target], predicted, classes, f"{sample_name} has one column for each of its {len(classes)} classes"
     raise DataError(
-        f"asks for {_listed(predicted)}, which are neither columns of {train.path.name} nor classes of one",
-        where=sample.where(),
-        hint=f"Columns that {files.test.path.name} lacks: {_listed(lacking)}.",
+        f"predicts {listed(predicted)}, which are neither columns of {train.path.name} nor classes of one",
+        where=files.sample.where(),
+        hint=hint,
     )
 
 
 def _similarity(left: str, right: str) -> float:
-    """How alike two names are, 0..1; a name within the other, as `price` in `predicted_price`, is as good as alike."""
+    """How similar two names are, 0..1; at least 0.9 if one is part of the other, as `price` of `predicted_price`."""
     shorter, longer = sorted((left.lower(), right.lower()), key=len)
-    if len(shorter) >= SHORTEST_PART and shorter in longer:
+    if len(shorter) >= MIN_PART_LENGTH and shorter in longer:
         return 0.9 + 0.1 * len(shorter) / len(longer)
     return difflib.SequenceMatcher(None, left.lower(), right.lower()).ratio()
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(repr(name) for name in names[:10]) + (", …" if len(names) > 10 else "")
-
-
 def _class_of_each(columns: list[str], labels: list[str]) -> list[str]:
-    """The class each column stands for: `C`, `Status_C` or `C_probability`; [] when they do not pair up."""
-    if len(columns) != len(labels):
-        return []
+    """The class each column stands for: `C`, `Status_C` or `C_probability`; [] if they do not match the labels."""
     for label in labels:
-        for cut, keep in ((str.removesuffix, "prefix"), (str.removeprefix, "suffix")):
-            affix = cut(columns[0], label)
-            if affix == columns[0] and label:
-                continue
-            if keep == "prefix":
-                classes = [c.removeprefix(affix) if c.startswith(affix) else "" for c in columns]
-            else:
-                classes = [c.removesuffix(affix) if c.endswith(affix) else "" for c in columns]
-            if sorted(classes) == sorted(labels):
-                return classes
+        prefix, suffix = columns[0].removesuffix(label), columns[0].removeprefix(label)
+        if {prefix + other for other in labels} == set(columns):
+            return [column.removeprefix(prefix) for column in columns]
+        if {other + suffix for other in labels} == set(columns):
+            return [column.removesuffix(suffix) for column in columns]
     return []
 
 
-def _task(
-    files: DraftFiles, target: list[str], classes: list[str], metric: str | None, evidence: dict[str, str]
-) -> Task:
+def _guess_task(
+    files: DraftFiles, target: list[str], *, is_one_per_class: bool, metric: str | None
+) -> tuple[Task, str]:
     if len(target) > 1:
-        evidence["task"] = f"{len(target)} targets"
-        return "regression"
+        return "regression", f"{len(target)} targets"
     series = files.train.column(target[0], markers=CLASS_MARKERS)
+    _refuse_text_among_numbers(files, target[0], series)
     values = inferred(series.dropna())
-    _refuse_nearly_numbers(files, target[0], series)
     n_values, n_rows = int(values.nunique()), len(values)
-    reads = METRICS[metric].reads if metric else None
     if n_values == 0:
         raise DataError("every target is missing", where=files.train.where(target[0]))
-    of_classes: Task = "binary" if n_values == 2 else "multiclass"
-    if classes or n_values == 2 or not pd.api.types.is_numeric_dtype(values.dtype) or values.dtype == np.bool_:
+    is_number = pd.api.types.is_numeric_dtype(values.dtype) and values.dtype != np.bool_
+    if is_one_per_class or n_values == 2 or not is_number:
         shown = ", ".join(str(label) for label in class_labels(series)[:6]) + (", …" if n_values > 6 else "")
-        evidence["task"] = f"the target has {n_values} different values: {shown}"
-        return of_classes
+        return "binary" if n_values == 2 else "multiclass", f"the target has {n_values} distinct values: {shown}"
     rarest = int(values.value_counts().min())
     is_whole = pd.api.types.is_integer_dtype(values.dtype) or bool((values == values.round()).all())
-    is_few = n_values <= MOST_CLASSES and n_rows >= ROWS_PER_CLASS * n_values and rarest >= RAREST_CLASS
-    shape = f"{'whole numbers' if is_whole else 'numbers'}, {n_values} different in {n_rows} rows"
-    if reads is not None and is_whole and n_values <= n_rows / 2:
-        evidence["task"] = f"{shape}, and the metric {metric} scores {'amounts' if reads == 'value' else 'classes'}"
-        return "regression" if reads == "value" else "multiclass"
-    if is_whole and is_few and not _sample_is_fractional(files):
-        evidence["task"] = f"{shape}; if they are amounts, set it to regression"
-        return "multiclass"
-    evidence["task"] = shape
-    return "regression"
+    is_few = n_values <= MAX_CLASSES and n_rows >= ROWS_PER_CLASS * n_values and rarest >= MIN_CLASS_ROWS
+    shape = f"{'whole numbers' if is_whole else 'numbers'}, {n_values} distinct in {n_rows} rows"
+    if metric is not None and is_whole and n_values <= n_rows / 2:
+        if METRICS[metric].reads == "value":
+            return "regression", f"{shape}; {metric} scores quantities"
+        return "multiclass", f"{shape}; {metric} scores classes"
+    if is_whole and is_few and not _is_sample_fractional(files):
+        return "multiclass", f'{shape}; if they are quantities, set it to "regression"'
+    return "regression", shape
 
 
-def _refuse_nearly_numbers(files: DraftFiles, target: str, series: pd.Series) -> None:
-    """Refuse a target of numbers with a few texts among them: neither amounts nor classes."""
+def _refuse_text_among_numbers(files: DraftFiles, target: str, series: pd.Series) -> None:
+    """Refuse a target of numbers with a few texts among them: neither a quantity nor a class."""
     is_text_cell = series.notna().to_numpy() & np.isnan(numbers_of(series))
-    if is_text_cell.any() and is_text_cell.sum() <= (1 - MOSTLY) * series.notna().sum():
-        index = int(np.argmax(is_text_cell))
+    row = first_true(is_text_cell)
+    if row is not None and is_text_cell.sum() <= (1 - MIN_NUMBER_SHARE) * series.notna().sum():
         raise DataError(
-            f"the target is {series.iloc[index]!r}, where most are numbers",
-            where=files.train.where(target, index),
-            hint="Mend the value; a target of classes may hold any text, one of amounts only numbers.",
+            f"the target is {series.iloc[row]!r}, but nearly all others are numbers",
+            where=files.train.where(target, row),
+            hint="Correct the value. Only a target of classes may contain text.",
         )
 
 
-def _sample_is_fractional(files: DraftFiles) -> bool:
-    """Whether the sample submission predicts numbers that are no whole numbers."""
-    predicted = [c for c in files.sample.frame.columns if c != files.id]
-    numbers = np.concatenate([numbers_of(files.sample.column(c)) for c in predicted])
+def _is_sample_fractional(files: DraftFiles) -> bool:
+    """Whether the sample submission predicts numbers that are not whole."""
+    numbers = np.concatenate([numbers_of(files.sample.column(c)) for c in files.predicted_columns])
     numbers = numbers[~np.isnan(numbers)]
     return bool((numbers != np.round(numbers)).any())
 
 
-def _metric(
-    files: DraftFiles,
-    target: list[str],
-    task: Task,
-    columns: list[str],
-    classes: list[str],
-    metric: str | None,
-    evidence: dict[str, str],
-) -> str:
-    if metric is not None:
-        if task not in METRICS[metric].tasks:
-            fitting = ", ".join(name for name, m in METRICS.items() if task in m.tasks)
-            raise SpecError(
-                f"{metric!r} cannot score a {task} task ({evidence['task']})",
-                where="--metric",
-                hint=f"One of {fitting}.",
-            )
-        evidence["metric"] = "given with --metric"
-        return metric
-    how = "not in the files: see the competition's Evaluation page; `init --metric NAME` or this line sets it"
-    if classes:
-        evidence["metric"] = f"one probability for each class; {how}"
-        return "log_loss"
-    if task == "binary" and _wants_probability(files, target[0], columns):
-        evidence["metric"] = f"{files.sample.path.name} holds numbers that are no classes, so probabilities; {how}"
-        return "roc_auc"
-    evidence["metric"] = how
-    return USUAL_METRIC[task]
+def _guess_metric(
+    files: DraftFiles, task: Task, target: list[str], columns: list[str], *, is_one_per_class: bool
+) -> tuple[str, str]:
+    how = "not in the files: see Evaluation on the competition's page; set it here or by `init --metric NAME`"
+    if is_one_per_class:
+        return "log_loss", f"one probability per class; {how}"
+    if task == "binary" and _is_probability_wanted(files, target[0], (columns or target)[0]):
+        return "roc_auc", f"{files.sample.path.name} has numbers that are not classes: probabilities; {how}"
+    return USUAL_METRIC[task], how
 
 
-def _wants_probability(files: DraftFiles, target: str, columns: list[str]) -> bool:
-    predicted = files.sample.column((columns or [target])[0])
-    if _sample_is_fractional(files):
+def _is_probability_wanted(files: DraftFiles, target: str, column: str) -> bool:
+    predicted = files.sample.column(column)
+    if _is_sample_fractional(files):
         return True
     labels = {str(label) for label in class_labels(files.train.column(target, markers=CLASS_MARKERS))}
     is_number = bool(np.isfinite(numbers_of(predicted)).all())
     return is_number and not set(as_written(predicted.dropna())) <= labels
 
 
-def guess_transform(
-    files: DraftFiles, target: list[str], task: Task, metric: str, evidence: dict[str, str]
-) -> TargetTransform:
-    if task != "regression":
-        return "none"
+def guess_transform(values: FloatArray, metric: str, *, is_metric_given: bool) -> tuple[TargetTransform, str]:
+    """The transform of a regression target (rows, targets), and the evidence for it."""
     if METRICS[metric].scale != "none":
-        evidence["target_transform"] = f"what {metric} scores"
-        return METRICS[metric].scale
-    values = np.column_stack([numbers_of(files.train.column(name)) for name in target])
+        return METRICS[metric].scale, f"matches the metric {metric}"
+    if is_metric_given:
+        return "standardise", f"{metric} scores plain differences"
     smallest = float(np.nanmin(values)) if np.isfinite(values).any() else -1.0
-    is_metric_given = evidence["metric"].startswith("given")
-    if is_metric_given or smallest < 0:
-        evidence["target_transform"] = f"{metric} scores plain differences" if is_metric_given else "the usual one"
-        return "standardise"
-    plain = _skew(values)
+    if smallest < 0:
+        return "standardise", "the default"
     transform: TargetTransform = "log1p"
-    logged = _skew(np.log1p(values))
-    if smallest > 0 and abs(_skew(np.log(values))) < abs(logged):
-        transform, logged = "log", _skew(np.log(values))
+    plain, logged = _skewness(values), _skewness(np.log1p(values))
+    if smallest > 0 and abs(_skewness(np.log(values))) < abs(logged):
+        transform, logged = "log", _skewness(np.log(values))
     if plain > STRONG_SKEW and abs(logged) < plain:
-        evidence["target_transform"] = f"the target's skew is {plain:.1f}, and {logged:.1f} after {transform}"
-        return transform
-    evidence["target_transform"] = f"the target's skew is {plain:.1f}"
-    return "standardise"
+        return transform, f"the target's skewness is {plain:.1f}, and {logged:.1f} after {transform}"
+    return "standardise", f"the target's skewness is {plain:.1f}"
 
 
-def _skew(values: FloatArray) -> float:
-    """The skewness farthest from 0 of the columns; 0 for a constant one."""
+def _skewness(values: FloatArray) -> float:
+    """The skewness of the most skewed column; 0 for a constant one."""
     skews = pd.DataFrame(values).skew().to_numpy(dtype=np.float64)
     skews = skews[np.isfinite(skews)]
     return float(skews[np.argmax(np.abs(skews))]) if len(skews) else 0.0

@@ -1,6 +1,6 @@
-"""A competition's raw folder and spec -> CompetitionTables: features, ids, target, and what was left out and why.
+"""Raw folder and spec -> CompetitionTables: features, ids, target, and why some columns are left out.
 
-Must not know: encoders, folds' assignment, models.
+Must not know: encoders, how folds are assigned, models.
 """
 
 from __future__ import annotations
@@ -24,22 +24,16 @@ from pipeline.competition.tables.checks import (
     sample_weight_of,
 )
 from pipeline.competition.tables.reading import RawTable, find_raw, inferred, numbers_of, read_raw
-from pipeline.competition.tables.typed import (
-    ColumnRecipe,
-    date_format_of,
-    decide_recipe,
-    parse_dates,
-    type_new_rows,
-)
+from pipeline.competition.tables.typed import ColumnRecipe, date_format_of, decide_recipe, parse_dates, type_new_rows
 from pipeline.config.spec import CompetitionSpec
 from pipeline.config.types import Label, Role
 
-MANY_TEXTS = 100  # a text column with more values than this, most of them seen once, is rather a name than a category
+MAX_CATEGORIES = 100  # a column with more distinct texts than this, most of them seen once, probably holds names
 
 
 @dataclass(frozen=True)
 class CompetitionTables:
-    """A competition's checked tables. Rows stand in the order of the files, columns in the order of train."""
+    """A competition's checked tables: rows in the order of the files, columns in the order of train."""
 
     train: pd.DataFrame  # features only: float64 numbers, `str` categories, NaN for missing; RangeIndex
     test: pd.DataFrame  # the same columns and dtypes
@@ -48,24 +42,15 @@ class CompetitionTables:
     target: pd.DataFrame  # one column per target: float64 values, or int64 class codes
     classes: list[Label]  # labels in code order; [] for regression
     sample_weight: FloatArray | None
-    fold_columns: pd.DataFrame  # the train columns that the fold assignment reads; may have no column
-    roles: dict[str, Role]  # every feature column
+    fold_columns: pd.DataFrame  # the train columns that [folds] names; may be none
+    roles: dict[str, Role]  # of every feature column
     left_out: dict[str, str]  # raw column -> why no model sees it
     recipes: list[ColumnRecipe]  # how new rows are typed
-    notes: list[str]  # what the user should be told
-
-
-@dataclass(frozen=True)
-class NewRows:
-    """Rows to predict that are not the competition's own."""
-
-    ids: pd.Series
-    features: pd.DataFrame
-    notes: list[str]
+    notes: list[str]  # for the user
 
 
 def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
-    """Read, check and type the raw files of `spec` in the folder `raw`. Raises DataError at the first mistake."""
+    """Read, check and type the files of `spec` in the folder `raw`. Raises DataError, SpecError."""
     train, test, sample = (
         _with_id(read_raw(find_raw(raw, name)), spec.id)
         for name in (spec.files.train, spec.files.test, spec.files.sample_submission)
@@ -73,9 +58,9 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
     check_columns(train, columns_of_spec(spec))
     check_columns(test, [("id", spec.id)])
     if spec.folds.rules.has_number and len(train.frame) < spec.folds.number:
-        raise DataError(f"{len(train.frame)} rows cannot make {spec.folds.number} folds", where=train.where())
+        raise DataError(f"{len(train.frame)} rows are too few for {spec.folds.number} folds", where=train.where())
     if len(test.frame) == 0:
-        raise DataError("there are no rows", where=test.where())
+        raise DataError("has no rows", where=test.where())
     train_id_text, test_id_text = ids_of(train, spec.id), ids_of(test, spec.id)
     check_sample_submission(sample, test, test_id_text, spec)
     train_ids, test_ids = same_type([train_id_text, test_id_text])
@@ -83,22 +68,20 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
         target, classes = regression_target(train, spec), list[Label]()
     else:
         target, classes = class_target(train, spec)
-    weight_column = spec.columns.sample_weight
-    sample_weight = None if weight_column is None else sample_weight_of(train, weight_column)
-
     sources, left_out = _feature_sources(train, test, spec)
     recipes = [decide_recipe(name, [train, test], spec.columns) for name in sources]
     train_features = type_new_rows(train, recipes)
-    constant = _constant_columns(train_features)
+    constant = [name for name in train_features if _is_constant(train_features[name])]
     recipes = [replace(recipe, features=[f for f in recipe.features if f not in constant]) for recipe in recipes]
     for recipe in recipes:
         if not recipe.features:
             is_missing = train.column(recipe.source, markers=recipe.markers).isna().all()
-            left_out[recipe.source] = "all values are missing" if is_missing else "the same value in every train row"
+            left_out[recipe.source] = "all values are missing" if is_missing else "same value in every train row"
     recipes = [recipe for recipe in recipes if recipe.features]
     train_features = train_features.drop(columns=constant)
     if not recipes:
-        raise DataError("no column is left to learn from", where=train.where(), hint="See columns.drop in the spec.")
+        reasons = "; ".join(f"{name!r}: {reason}" for name, reason in [*left_out.items()][:10])
+        raise DataError("no column is left to learn from", where=train.where(), hint=f"Left out: {reasons}.")
     return CompetitionTables(
         train=train_features,
         test=type_new_rows(test, recipes),
@@ -106,7 +89,7 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
         test_ids=test_ids.rename(spec.id),
         target=target,
         classes=classes,
-        sample_weight=sample_weight,
+        sample_weight=sample_weight_of(train, spec.columns.sample_weight) if spec.columns.sample_weight else None,
         fold_columns=_fold_columns(train, spec),
         roles={feature: recipe.role for recipe in recipes for feature in recipe.features},
         left_out=left_out,
@@ -115,23 +98,23 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
     )
 
 
-def new_rows(raw: RawTable, id_column: str, recipes: list[ColumnRecipe]) -> NewRows:
-    """Type the rows of another table as the competition's own were. Raises DataError."""
+def new_rows(raw: RawTable, id_column: str, recipes: list[ColumnRecipe]) -> tuple[pd.Series, pd.DataFrame]:
+    """Return ids and features of other rows, typed like the competition's own. Raises DataError."""
     raw = _with_id(raw, id_column)
     check_columns(raw, [("id", id_column)])
     (ids,) = same_type([ids_of(raw, id_column)])
-    return NewRows(ids.rename(id_column), type_new_rows(raw, recipes), raw.notes)
+    return ids.rename(id_column), type_new_rows(raw, recipes)
 
 
 def _with_id(raw: RawTable, id_column: str) -> RawTable:
-    """The raw table; an id column with an empty header answers to pandas' `Unnamed: 0` too."""
+    """Rename an id column with an empty header to `Unnamed: 0` if the spec uses that, pandas' name for it."""
     if id_column.startswith("Unnamed: ") and id_column not in raw.frame.columns:
         return replace(raw, frame=raw.frame.rename(columns={"": id_column}))
     return raw
 
 
 def _feature_sources(train: RawTable, test: RawTable, spec: CompetitionSpec) -> tuple[list[str], dict[str, str]]:
-    """The raw columns that become features, and why the others do not."""
+    """The raw columns that become features, and the reasons why others do not."""
     columns = spec.columns
     id_is_feature = spec.id in {*columns.categories, *columns.ordered, *columns.dates, *columns.texts}
     reasons = dict.fromkeys(columns.drop, "dropped by the spec")
@@ -146,29 +129,22 @@ def _feature_sources(train: RawTable, test: RawTable, spec: CompetitionSpec) -> 
         elif name == "" and name != spec.id:
             left_out[name] = "its header is empty"
         elif name not in test.frame.columns:
-            left_out[name] = f"{test.path.name} lacks it"
+            left_out[name] = f"not in {test.path.name}"
         else:
             sources.append(name)
     return sources, left_out
 
 
-def _constant_columns(features: pd.DataFrame) -> list[str]:
-    """Columns with one value in every row; missing counts as a value."""
-
-    def is_constant(column: pd.Series) -> bool:
-        first = column.iloc[0]
-        return bool(column.isna().all() if pd.isna(first) else (column == first).all())
-
-    return [name for name in features.columns if is_constant(features[name])]
+def _is_constant(column: pd.Series) -> bool:
+    """Whether every row has the same value; missing counts as a value."""
+    first = column.iloc[0]
+    return bool(column.isna().all() if pd.isna(first) else (column == first).all())
 
 
 def _fold_columns(train: RawTable, spec: CompetitionSpec) -> pd.DataFrame:
-    """Groups and folds with plain types; times as datetime64 where they are dates."""
+    """Groups and folds with inferred types; times as datetime64 if they are dates."""
     folds = spec.folds
-    columns: dict[str, pd.Series] = {}
-    for name in (folds.group, folds.column):
-        if name is not None:
-            columns[name] = inferred(train.column(name))
+    columns = {name: inferred(train.column(name)) for name in (folds.group, folds.column) if name is not None}
     if folds.time is not None:
         text = train.column(folds.time)
         times = inferred(text)
@@ -190,10 +166,10 @@ def _notes_of(features: pd.DataFrame, recipes: list[ColumnRecipe]) -> list[str]:
             n_values = values.nunique()
             bare = values.drop_duplicates().str.replace(r"[,$€£%\s]", "", regex=True)
             if n_values > 1 and not np.isnan(numbers_of(bare)).any():
-                notes.append(f"{recipe.source}: texts like {values.iloc[0]!r} are read as categories, not as numbers")
-            if n_values > MANY_TEXTS and n_values > len(features) / 2:
+                notes.append(f"{recipe.source}: texts like {values.iloc[0]!r} are categories, not numbers")
+            if n_values > MAX_CATEGORIES and n_values > len(features) / 2:
                 notes.append(
-                    f"{recipe.source}: {n_values} different texts in {len(features)} rows; "
-                    "a name rather than a category? columns.drop leaves it out"
+                    f"{recipe.source}: {n_values} distinct texts in {len(features)} rows. If these are names, not "
+                    "categories, list the column in columns.texts or columns.drop"
                 )
     return notes

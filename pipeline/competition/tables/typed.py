@@ -1,6 +1,6 @@
-"""Raw columns -> typed feature columns, by a recipe per column that new rows are typed with again.
+"""Raw columns -> typed feature columns, by one recipe per column, which also types new rows.
 
-Must not know: targets, ids, or what is learned from the values (nothing here is fitted but types).
+Must not know: targets, ids, or what is learned from the values.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import pandas as pd
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, did_you_mean
-from pipeline.competition.tables.reading import MISSING_MARKERS, RawTable, as_written, is_text, numbers_of
+from pipeline.competition.tables.reading import MISSING_MARKERS, RawTable, as_written, first_true, is_text, numbers_of
 from pipeline.config.spec import Columns
 from pipeline.config.types import Role
 
 Kind = Literal["number", "flag", "category", "code", "ordered", "date", "text"]
 
-MOSTLY = 0.95  # a column with this share of numbers is a number column with mistakes in it
+MIN_NUMBER_SHARE = 0.95  # a column with at least this share of numbers is numeric; other texts in it are mistakes
 FLAG_WORDS = {"True": 1.0, "TRUE": 1.0, "true": 1.0, "False": 0.0, "FALSE": 0.0, "false": 0.0}
 DATE_PARTS = ("year", "month", "day", "weekday", "hour", "elapsed_days")
-DATE_FORMATS = (  # tried in this order: ISO first, then month before day, as most files on Kaggle have it
+DATE_FORMATS = (  # tried in this order: ISO, then month before day, as in most of Kaggle's files
     ["ISO8601"]
     + [f"{date}{time}" for date in ("%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d") for time in ("", " %H:%M", " %H:%M:%S")]
     + ["%m/%d/%y", "%d.%m.%Y", "%d-%m-%Y", "%d-%b-%Y", "%d-%b-%y", "%d%b%Y", "%b %d, %Y", "%B %d, %Y", "%d %B %Y"]
@@ -34,10 +34,9 @@ EPOCH = pd.Timestamp("1970-01-01")
 
 @dataclass(frozen=True)
 class ColumnRecipe:
-    """How one raw column becomes feature columns. `dataclasses.asdict` of it is JSON; `ColumnRecipe(**value)` reads it.
+    """How one raw column becomes the columns `features`.
 
-    `features` are the columns it makes; a flag is True/False text that becomes 1/0; a code is a category written
-    with digits.
+    A flag is True/False text, which becomes 1/0; a code is a category written with digits.
     """
 
     source: str
@@ -49,22 +48,22 @@ class ColumnRecipe:
 
     @property
     def role(self) -> Role:
-        """The role of the columns it makes."""
+        """The role of the feature columns."""
         roles: dict[Kind, Role] = {"category": "category", "code": "category", "ordered": "ordered", "text": "text"}
         return roles.get(self.kind, "number")
 
     @property
     def markers(self) -> frozenset[str]:
-        """The texts that mean a missing value in this column."""
+        """The texts that mark a missing value in this column."""
         return frozenset([""]) if self.na_is_category else MISSING_MARKERS
 
 
 def decide_recipe(name: str, tables: list[RawTable], columns: Columns) -> ColumnRecipe:
-    """The recipe of one column: what the spec says of it, else what its values in all `tables` show."""
+    """The recipe of one column: set by the spec, or else inferred from its values in all `tables`."""
     keeps_na = name in columns.na_is_category
     if name in columns.dates:
         features = [f"{name}_{part}" for part in DATE_PARTS]
-        return ColumnRecipe(name, "date", features, date_format=_date_format(name, tables))
+        return ColumnRecipe(name, "date", features, date_format=date_format_of([t.column(name) for t in tables])[0])
     if name in columns.texts:
         return ColumnRecipe(name, "text", [name], na_is_category=keeps_na)
     if name in columns.ordered:
@@ -76,9 +75,9 @@ def decide_recipe(name: str, tables: list[RawTable], columns: Columns) -> Column
 
 
 def type_new_rows(raw: RawTable, recipes: Iterable[ColumnRecipe]) -> pd.DataFrame:
-    """The rows of `raw` as typed features: float64 numbers, `str` categories, NaN for missing; order as in the file.
+    """The rows of `raw`, in order, as typed features: float64 numbers, `str` categories, NaN for missing.
 
-    Raises DataError when a column is missing or a value does not fit its column's type.
+    Raises DataError for a missing column or a value that does not fit its column's type.
     """
     typed: dict[str, FloatArray | pd.Series] = {}
     for recipe in recipes:
@@ -96,13 +95,13 @@ def type_new_rows(raw: RawTable, recipes: Iterable[ColumnRecipe]) -> pd.DataFram
 
 
 def parse_dates(text: pd.Series, date_format: str) -> pd.Series:
-    """Text as times without zone (UTC where it names one); NaT where it is missing or no date of that format."""
+    """Text as times without a zone, converted to UTC if it names one; NaT if missing or not in that format."""
     times = pd.to_datetime(as_written(text), format=date_format, errors="coerce", utc=True)
     return cast(pd.Series, times.dt.tz_localize(None))
 
 
 def date_format_of(texts: list[pd.Series]) -> tuple[str, float]:
-    """The format that reads most of the values, the first of equals, and the share it reads."""
+    """The first format that parses the most values, and the share it parses."""
     best, best_share = DATE_FORMATS[0], 0.0
     n_values = sum(int(text.notna().sum()) for text in texts)
     for date_format in DATE_FORMATS:
@@ -114,12 +113,8 @@ def date_format_of(texts: list[pd.Series]) -> tuple[str, float]:
     return best, best_share
 
 
-def _date_format(name: str, tables: list[RawTable]) -> str:
-    return date_format_of([table.column(name) for table in tables])[0]
-
-
 def _kind_by_values(parts: list[pd.Series]) -> Kind:
-    """Number, flag or category; mostly numbers is a number, whose mistakes are named when it is typed."""
+    """Number, flag or category; texts among numbers are reported when the column is typed."""
     n_present = sum(int(part.notna().sum()) for part in parts)
     if not any(is_text(part) for part in parts) or n_present == 0:
         return "number"
@@ -128,7 +123,7 @@ def _kind_by_values(parts: list[pd.Series]) -> Kind:
     n_flags = sum(int(part.isin(list(FLAG_WORDS)).sum()) for part in parts if is_text(part))
     if n_flags and n_flags + n_numbers == n_present and np.isin(numbers[~np.isnan(numbers)], (0.0, 1.0)).all():
         return "flag"
-    return "number" if n_numbers >= MOSTLY * n_present else "category"
+    return "number" if n_numbers >= MIN_NUMBER_SHARE * n_present else "category"
 
 
 def _apply(recipe: ColumnRecipe, raw: RawTable) -> dict[str, FloatArray | pd.Series]:
@@ -152,18 +147,15 @@ def _numbers(recipe: ColumnRecipe, raw: RawTable, series: pd.Series) -> FloatArr
         flags = series.map(FLAG_WORDS).to_numpy(dtype=np.float64)
         numbers = np.where(np.isnan(flags), numbers, flags)
     if recipe.kind == "flag":
-        wrong = present & ~np.isin(numbers, (0.0, 1.0))
-        expected = "the column is True/False"
+        wrong, expected = present & ~np.isin(numbers, (0.0, 1.0)), "True or False"
     else:
-        wrong = present & ~np.isfinite(numbers)
-        expected = "the column is of numbers"
-    if wrong.any():
-        index = int(np.argmax(wrong))
+        wrong, expected = present & ~np.isfinite(numbers), "a number"
+    if (row := first_true(wrong)) is not None:
         more = f" ({int(wrong.sum())} such values)" if wrong.sum() > 1 else ""
         raise DataError(
-            f"{_shown(series.iloc[index])} where {expected}{more}",
-            where=raw.where(recipe.source, index),
-            hint=f"Mend the value, or, if {recipe.source!r} is a name and no amount, list it in columns.categories.",
+            f"{_shown(series.iloc[row])} is not {expected}, unlike the rest of the column{more}",
+            where=raw.where(recipe.source, row),
+            hint=f"Correct the value. If {recipe.source!r} is a category, list it in columns.categories of the spec.",
         )
     return numbers
 
@@ -171,13 +163,12 @@ def _numbers(recipe: ColumnRecipe, raw: RawTable, series: pd.Series) -> FloatArr
 def _dates(recipe: ColumnRecipe, raw: RawTable, series: pd.Series) -> dict[str, FloatArray | pd.Series]:
     times = parse_dates(series, recipe.date_format)
     wrong = (times.isna() & series.notna()).to_numpy()
-    if wrong.any():
-        index = int(np.argmax(wrong))
+    if (row := first_true(wrong)) is not None:
         example = next((str(v) for v in series[~wrong].dropna().head(1)), "2011-01-31 23:00:00")
         raise DataError(
-            f"{_shown(series.iloc[index])} is no date like {example!r}",
-            where=raw.where(recipe.source, index),
-            hint=f"Mend the value, or take {recipe.source!r} out of columns.dates.",
+            f"{_shown(series.iloc[row])} is not a date like {example!r}",
+            where=raw.where(recipe.source, row),
+            hint=f"Correct the value, or remove {recipe.source!r} from columns.dates in the spec.",
         )
     parts = {
         "year": times.dt.year,
@@ -192,22 +183,20 @@ def _dates(recipe: ColumnRecipe, raw: RawTable, series: pd.Series) -> dict[str, 
 
 
 def _without_zero_fraction(text: pd.Series) -> pd.Series:
-    """`20.0` as `20`: a code that was written as a float because some are missing."""
+    """`20.0` as `20`: pandas writes whole numbers so if some are missing."""
     fractions = text.str.match(r"^-?\d+\.0+$")
     return text.mask(fractions.fillna(False).astype(bool), text.str.replace(r"\.0+$", "", regex=True))
 
 
 def _refuse_unknown_levels(recipe: ColumnRecipe, raw: RawTable, text: pd.Series) -> None:
-    wrong = (text.notna() & ~text.isin(recipe.levels)).to_numpy()
-    if wrong.any():
-        index = int(np.argmax(wrong))
+    if (row := first_true(text.notna() & ~text.isin(recipe.levels))) is not None:
         raise DataError(
-            f"{_shown(text.iloc[index])} is none of the levels of columns.ordered",
-            where=raw.where(recipe.source, index),
-            hint=did_you_mean(str(text.iloc[index]), recipe.levels),
+            f"{_shown(text.iloc[row])} is not among its levels in columns.ordered of the spec",
+            where=raw.where(recipe.source, row),
+            hint=did_you_mean(str(text.iloc[row]), recipe.levels),
         )
 
 
 def _shown(value: Any) -> str:
-    """The value as the user finds it in the file."""
+    """The value as the file has it."""
     return repr(value) if isinstance(value, str) else str(value)
