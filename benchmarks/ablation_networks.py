@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from joblib import cpu_count
 from rich.console import Console
 from rich.table import Table
 
@@ -21,7 +22,6 @@ from pipeline.competition.workspace import Workspace
 from pipeline.config.spec import load_spec
 from pipeline.models.base import FitContext
 from pipeline.models.run_configuration import load_run_config
-from pipeline.nets.devices import n_cores
 from pipeline.scoring.cross_validation import cross_validate
 
 VARIANTS: dict[str, list[str]] = {
@@ -71,7 +71,7 @@ def main() -> None:
                 continue
             config = load_run_config("fast", overrides=[f"seeds={options.seeds}", *overrides])
             started = time.monotonic()
-            found = cross_validate(config, store.problem, store.splits, FitContext(n_workers=n_cores()))
+            found = cross_validate(config, store.problem, store.splits, FitContext(n_workers=cpu_count()))
             elapsed_s = time.monotonic() - started
             cv_score, fold_scores = found.scores()
             folds = np.array(fold_scores)

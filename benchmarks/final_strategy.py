@@ -13,6 +13,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+from joblib import cpu_count
 
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
@@ -22,7 +23,6 @@ from pipeline.config.spec import load_spec
 from pipeline.models.base import FitContext
 from pipeline.models.registry import make_model
 from pipeline.models.run_configuration import load_run_config
-from pipeline.nets.devices import n_cores
 
 
 def without(problem: Problem, split: Split) -> Problem:
@@ -41,7 +41,7 @@ def compare(store: FeatureStore, preset: str, seeds: int, n_inner: int) -> None:
     """Print the score of both strategies on every outer fold, and over all rows."""
     config = load_run_config(preset, overrides=[f"seeds={seeds}"])
     problem, model = store.problem(config), make_model(config.model, config.params, where=preset)
-    context = FitContext(n_workers=n_cores())
+    context = FitContext(n_workers=cpu_count())
     whole: dict[str, list[np.ndarray]] = {"average": [], "refit": []}
     held = [split.valid_rows for split in store.splits]
     print(f"{store.workspace.competition}: {store.spec.metric}, {seeds} seeds x {n_inner} inner folds")

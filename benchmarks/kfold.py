@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from joblib import cpu_count
 from reference import LOG_RMSE, train_one
 from rich.console import Console
 from rich.table import Table
@@ -33,7 +34,6 @@ from pipeline.config.types import Role
 from pipeline.models.base import FitContext
 from pipeline.models.registry import make_model
 from pipeline.models.run_configuration import load_run_config
-from pipeline.nets.devices import n_cores
 
 RECIPES = ("seed-linear", "seed-mlp")
 FOLDS = 5
@@ -85,7 +85,7 @@ def packed(problem: Problem, splits: Sequence[Split], config: RunConfig, seed: i
     """All folds in packs, one worker a core."""
     model = make_model(config.model, config.params, where=config.preset)
     started = time.perf_counter()
-    fitted = model.fit(problem, splits, seed=seed, n_seeds=1, context=FitContext(n_workers=n_cores()))
+    fitted = model.fit(problem, splits, seed=seed, n_seeds=1, context=FitContext(n_workers=cpu_count()))
     elapsed_s = time.perf_counter() - started
     last = [line for line in fitted.history if line.epoch == config.params["epochs"]]
     assert len(last) == len(splits)

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from joblib import cpu_count
 from kfold import FOLDS, five_folds
 from reference import train_one
 from rich.console import Console
@@ -33,7 +34,6 @@ from pipeline.models.networks.params import NeuralParams
 from pipeline.models.networks.tensors import split_tensors
 from pipeline.models.registry import model_params
 from pipeline.models.run_configuration import load_run_config
-from pipeline.nets.devices import n_cores
 from pipeline.nets.workers import pack_sizes
 
 N_TRIALS, WIDTH, BATCH = 16, 64, 64
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4, help="in turn, as a shared machine is not always as fast")
     options = parser.parse_args()
     console = Console()
-    epochs, n_workers = 10 if options.quick else options.epochs, n_cores()
+    epochs, n_workers = 10 if options.quick else options.epochs, cpu_count()
     x, problem, splits, source = five_folds()
     configurations = trials(epochs, epochs if options.score_once else 1)
     n_networks, n_rounds = N_TRIALS * FOLDS, min(options.rounds, N_TRIALS)

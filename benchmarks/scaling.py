@@ -18,6 +18,7 @@ import time
 
 import numpy as np
 import pandas as pd
+from joblib import cpu_count
 from rich.console import Console
 from rich.table import Table
 
@@ -27,7 +28,6 @@ from pipeline.config.run import FeatureSteps
 from pipeline.metrics import METRICS
 from pipeline.models.base import FitContext
 from pipeline.models.registry import default_model
-from pipeline.nets.devices import n_cores
 
 FOLDS, LEVELS, EPOCHS = 5, 12, 2
 USUAL = {"rows": 10_000, "columns": 100, "members": 5}
@@ -74,7 +74,7 @@ def measure(rows: int, columns: int, members: int) -> dict[str, float]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     default_model("mlp", params, where="benchmark").fit(
-        problem, splits, seed=0, n_seeds=members // FOLDS, context=FitContext(n_workers=n_cores())
+        problem, splits, seed=0, n_seeds=members // FOLDS, context=FitContext(n_workers=cpu_count())
     )
     elapsed_s = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

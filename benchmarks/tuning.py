@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import torch
+from joblib import cpu_count
 from kfold import five_folds
 from reference import LOG_RMSE, train_one
 from rich.console import Console
@@ -26,7 +27,6 @@ from pipeline.config.run import RunConfig
 from pipeline.config.search_space import SpaceEntry
 from pipeline.models.base import FitContext
 from pipeline.models.run_configuration import load_run_config
-from pipeline.nets.devices import n_cores
 from pipeline.tuning import Ownership, Tuner, best_trials, finished_trials, open_study, suggest
 
 SPACE = {
@@ -59,7 +59,7 @@ def packed(base: RunConfig, seconds: float, folder: Path) -> optuna.Study:
     study, storage = open_study(
         folder / "study.log", "packed", metric=LOG_RMSE, sampler="tpe", pruner="none", epochs=1, seed=0
     )
-    context = FitContext(n_workers=n_cores())
+    context = FitContext(n_workers=cpu_count())
     owner = Ownership(study, storage)
     tuner = Tuner(study, owner, SPACE, base, LOG_RMSE, lambda _: problem, splits, context, lambda _, __: None)
     stops_at = time.monotonic() + seconds
@@ -91,7 +91,7 @@ def main() -> None:
         best = best_trials(study, LOG_RMSE, 1)[0].value or float("nan")
         table.add_row(how, f"{n_trials}", f"{ratio:.1f}x", f"{best:.4f}")
     console = Console()
-    console.print(f"House Prices, 5 folds, {options.epochs} epochs, {options.seconds:.0f} s each, {n_cores()} cores")
+    console.print(f"House Prices, 5 folds, {options.epochs} epochs, {options.seconds:.0f} s each, {cpu_count()} cores")
     console.print(table)
 
 

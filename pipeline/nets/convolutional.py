@@ -36,7 +36,6 @@ class ConvNet(Network):
 
     @property
     def hidden_sizes(self) -> tuple[int, ...]:  # type: ignore[override]  # read-only, as a frozen field is
-        """Units of the layer that dropout follows."""
         return (self.n_hidden,)
 
     @property
@@ -46,12 +45,10 @@ class ConvNet(Network):
 
     @property
     def n_activations(self) -> int:
-        """Activations of all layers per row."""
         return sum(self._map_sizes()) + super().n_activations
 
     @property
     def widest(self) -> int:
-        """Activations of the widest layer per row."""
         return max(self.n_inputs, self.n_hidden, *self._map_sizes())
 
     def _map_sizes(self) -> list[int]:
@@ -64,7 +61,6 @@ class ConvNet(Network):
         return self.channels[-1] * (self.height >> n_halvings) * (self.width >> n_halvings)
 
     def parameter_infos(self) -> dict[str, ParameterInfo]:
-        """Name -> shape of each parameter."""
         infos = {}
         for layer, (n_in, n_out) in enumerate(pairwise((1, *self.channels))):
             infos[f"kernel_{layer}"] = ParameterInfo((n_out, n_in, self.kernel, self.kernel), True)

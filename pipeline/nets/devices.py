@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-import joblib
 import torch
 
 from pipeline.base.errors import PipelineError
@@ -29,11 +27,6 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def n_cores() -> int:
-    """Count the cores that this process may use, given its affinity and its container's quota."""
-    return int(joblib.cpu_count())
-
-
 def describe_device(device: torch.device) -> str:
     """Describe the device in a message."""
     if device.type == "cuda":
@@ -50,14 +43,11 @@ def free_memory(device: torch.device | None = None) -> int | None:
 
 
 def _free_of_system() -> int | None:
-    try:  # includes the file cache, which the system frees on demand
+    """Return what Linux can free, the file cache included; None on other systems."""
+    try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
         return None
 
 

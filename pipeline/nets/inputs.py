@@ -64,10 +64,6 @@ class Inputs:
         """(1, rows, ...) -> (members, rows, ...), the same rows for all, without a copy."""
         return self._map(lambda part: part.expand(n_members, *part.shape[1:]))
 
-    def flat(self) -> Inputs:
-        """(views, rows, ...) -> (views x rows, ...), without a copy."""
-        return self._map(lambda part: part.flatten(0, 1))
-
     def as_float(self) -> Inputs:
         """Convert the dense part to float32."""
         if self.dense.dtype == torch.float32:
@@ -101,7 +97,7 @@ class Gather:
     """
 
     def __init__(self, table: Inputs, n_rows: int, device: torch.device) -> None:
-        self.table, self.device = table.flat(), device
+        self.table, self.device = table._map(lambda part: part.flatten(0, 1)), device
         is_float = table.dense.dtype == torch.float32
         self._as_float = None if is_float else torch.empty(n_rows, table.dense.shape[-1], device=device)
         parts = {"dense": self.table.dense, "codes": self.table.codes, "known": self.table.known}

@@ -111,18 +111,15 @@ class MLP(Network):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it has only linear layers and activations."""
         embeds = self.numbers.is_on or self.categories.is_on
         return not (self.has_input_scale or embeds or self.has_layer_norm or self.is_residual or self.n_heads > 1)
 
     @property
     def reads_codes(self) -> bool:
-        """Whether one-hot columns must stay codes."""
         return self.categories.is_on
 
     @property
     def widest(self) -> int:
-        """Activations of the widest layer per row."""
         return max(1, *(max(sizes) for sizes in self._layer_sizes())) * self.n_heads
 
     def _layer_sizes(self) -> list[tuple[int, int]]:
@@ -130,7 +127,6 @@ class MLP(Network):
         return list(pairwise((n_first, *self.hidden_sizes, self.n_outputs)))
 
     def parameter_infos(self) -> dict[str, ParameterInfo]:
-        """Name -> shape of each parameter."""
         heads, sizes = self.n_heads, self._layer_sizes()
         infos = self.numbers.parameter_infos() | self.categories.parameter_infos()
         if self.has_input_scale:
@@ -153,7 +149,6 @@ class MLP(Network):
         return infos
 
     def without_initialisation(self) -> MLP:
-        """Return the network with the default initialisation."""
         numbers = replace(self.numbers, frequency_scale=NumberEmbedding.frequency_scale)
         return replace(self, initialisation="torch", numbers=numbers)
 
@@ -175,7 +170,6 @@ class MLP(Network):
         return _initial(self.initialisation, info, n_in, n_out, generator)
 
     def forward(self, parameters: Mapping[str, Tensor], inputs: Inputs, dropout: PackedDropout | None) -> Tensor:
-        """inputs (members, batch, ...) -> (members, batch x heads, outputs)."""
         inputs = self.categories(parameters, inputs)
         if self.numbers.is_on:
             inputs = replace(inputs, dense=self.numbers(parameters, inputs.dense))

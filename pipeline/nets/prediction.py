@@ -38,7 +38,8 @@ def predict(
         same.setdefault((view, id(some)), []).append(member)
     for together in same.values():
         groups = [together[start : start + n_at_once] for start in range(0, len(together), n_at_once)]
-        own = [{name: _of_members(block, members) for name, block in parameters.items()} for members in groups]
+        picks = [slice(m[0], m[0] + 1) if len(m) == 1 else m for m in groups]  # a slice needs no copy
+        own = [{name: block[pick] for name, block in parameters.items()} for pick in picks]
         view, some = views[together[0]], wanted[together[0]]
         at = None if some is None else torch.from_numpy(some).to(x.device)
         n_rows = x.dense.shape[1] if at is None else len(at)
@@ -55,8 +56,3 @@ def predict(
             for member, output in zip(members, whole.float().cpu().numpy(), strict=True):
                 outputs[member] = output.reshape(n_rows, -1)
     return outputs
-
-
-def _of_members(block: Tensor, members: Sequence[int]) -> Tensor:
-    """Select members, without a copy if it is one."""
-    return block[members[0] : members[0] + 1] if len(members) == 1 else block[list(members)]

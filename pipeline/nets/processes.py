@@ -25,6 +25,7 @@ from pipeline.nets.plan import PRECISIONS, HistoryRow, Member, PackData, PackJob
 from pipeline.nets.training import PackResult, train_pack
 
 IDLE_S = 60  # before an unused process ends, because starting one takes seconds
+_starting = threading.Lock()  # joblib's pool of processes must not be created by two threads at once
 
 
 def train_in_process(
@@ -65,8 +66,11 @@ def train_in_process(
 def _run_task(n_processes: int, task: Any, address: str, key: bytes) -> None:
     """Run the task in a process; wake the caller, in case the process died before it connected."""
     how = parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=IDLE_S, initializer=_ignore_ctrl_c)
-    with contextlib.suppress(Exception), how:  # the caller notices a dead process by its closed connection
-        Parallel(n_processes, max_nbytes=None)([task])
+    # the caller notices a dead process by its closed connection
+    with contextlib.suppress(Exception), how, contextlib.ExitStack() as stack:
+        with _starting:
+            parallel = stack.enter_context(Parallel(n_processes, max_nbytes=None))
+        parallel([task])
     with contextlib.suppress(OSError, EOFError):
         Client(address, authkey=key).close()
 

@@ -6,17 +6,13 @@ Knows the parameters and the plan of a pack; must not know scores or which membe
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import groupby
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.base.interruption import Stopped
 from pipeline.nets.dropout import PackedDropout
 from pipeline.nets.inputs import Gather
 from pipeline.nets.mlp_step import MLPStep
@@ -28,16 +24,7 @@ from pipeline.nets.plan import Member, PackData, Plan
 WARM_UPS = 3  # runs before a graph is captured, as torch.cuda.graphs recommends
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """The batches of one pass over the rows."""
-
-    number: int  # from 0
-    rows: Tensor  # (members, batches x batch size) of the flat table
-    weight: Tensor | None  # of the same shape; None if nothing is padded
-    is_padded: NDArray[np.bool_]  # (batches,)
-    dropout_seeds: Sequence[int] | None  # per member; None if nobody drops
-    should_stop: Callable[[], bool] = lambda: False  # called before every batch; the epoch is lost then
+Batches = Iterable[tuple[Tensor, Tensor | None]]  # rows (members, batch) of the flat table; row weights, None for equal
 
 
 class Steps(ABC):
@@ -75,24 +62,16 @@ class Steps(ABC):
     def _step(self, epoch: int, batch: int, rows: Tensor, weight: Tensor | None) -> None:
         """Update the members that have a batch of this number."""
 
-    def train_epoch(self, epoch: Epoch) -> None:
-        """Pass every member over its own rows. Raises Stopped."""
-        if epoch.dropout_seeds is not None:
-            self._restart_dropout(epoch.dropout_seeds)
-        for batch in range(max(self.n_batches)):
-            if epoch.should_stop():
-                raise Stopped
-            columns = slice(batch * self.plan.batch_size, (batch + 1) * self.plan.batch_size)
-            weight = epoch.weight[:, columns] if epoch.weight is not None and epoch.is_padded[batch] else None
-            self._step(epoch.number, batch, epoch.rows[:, columns], weight)
-
-    def _restart_dropout(self, seeds: Sequence[int]) -> None:
+    def train_epoch(self, epoch: int, batches: Batches, dropout_seeds: Sequence[int]) -> None:
+        """Train on the batches; epochs count from 0."""
         if self.dropout is not None:
-            self.dropout.restart(seeds)
-            return
-        rates = [member.dropout for member in self.members]
-        largest = [min(self.plan.batch_size, len(m.train_rows)) * self.n_heads for m in self.members]
-        self.dropout = PackedDropout(rates, seeds, self.device, largest, self.hidden_sizes)
+            self.dropout.restart(dropout_seeds)
+        elif any(member.dropout > 0 for member in self.members):
+            rates = [member.dropout for member in self.members]
+            largest = [min(self.plan.batch_size, len(m.train_rows)) * self.n_heads for m in self.members]
+            self.dropout = PackedDropout(rates, dropout_seeds, self.device, largest, self.hidden_sizes)
+        for batch, (rows, weight) in enumerate(batches):
+            self._step(epoch, batch, rows, weight)
 
     def differentiate(self, rows: Tensor, weight: Tensor | None) -> None:
         """Fill the gradient of the pack from the batch of `rows` (members, batch)."""
@@ -139,14 +118,14 @@ class VectorSteps(Steps):
     def _graphs(self) -> dict[tuple[int, bool], Callable[[Tensor, Tensor | None, Tensor], None]]:
         return {}
 
-    def train_epoch(self, epoch: Epoch) -> None:
+    def train_epoch(self, epoch: int, batches: Batches, dropout_seeds: Sequence[int]) -> None:
         """Copy the learning rates of the epoch to the device, then train."""
-        members, batches = range(len(self.members)), range(max(self.n_batches))
-        rates = [[self.lr(m, epoch.number, min(batch, self.n_batches[m] - 1)) for m in members] for batch in batches]
-        is_active = [[float(batch < self.n_batches[m]) for m in members] for batch in batches]
+        members, numbers = range(len(self.members)), range(max(self.n_batches))
+        rates = [[self.lr(m, epoch, min(batch, self.n_batches[m] - 1)) for m in members] for batch in numbers]
+        is_active = [[float(batch < self.n_batches[m]) for m in members] for batch in numbers]
         # (batches, 2, members): learning rates, and whether a member steps
         self._rates = torch.tensor([rates, is_active]).transpose(0, 1).contiguous().to(self.device)
-        super().train_epoch(epoch)
+        super().train_epoch(epoch, batches, dropout_seeds)
 
     def _step(self, epoch: int, batch: int, rows: Tensor, weight: Tensor | None) -> None:  # noqa: ARG002
         rates = self._rates[batch]

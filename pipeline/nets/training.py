@@ -6,7 +6,7 @@ Knows tensors and a score function; must not know tables, folds or files other t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from pipeline.nets.networks import Network
 from pipeline.nets.parameters import ParameterPack
 from pipeline.nets.plan import HistoryRow, Member, PackData, Plan, Prune, Rows, Score, Scored
 from pipeline.nets.prediction import predict
-from pipeline.nets.stepping import Epoch, steps_class
+from pipeline.nets.stepping import steps_class
 
 MAX_TRAIN_ROWS_SCORED = 10_000  # the train score is only for curves: a sample gives it within half a percent
 CHECKPOINT_EVERY_S = 10.0
@@ -152,25 +152,18 @@ class _Pack:
         self.steps = make_steps(self.network, self.plan, self.data, self._remaining, self.parameters, n_steps, blocks)
 
     def train_epoch(self) -> None:
-        """Pass every member over its own rows, in its own order. Stops inside a long epoch."""
-        rows, weight, is_padded = self._shuffled_rows()
+        """Pass every member over its own rows, in its own order. Raises Stopped inside a long epoch."""
         seeds = [derive_seed(member.seed, "dropout", self.epoch) for member in self._remaining]
-        drops = any(member.dropout > 0 for member in self._remaining)
-        start = time.monotonic()
-
-        def should_stop() -> bool:
-            return self.should_stop() and time.monotonic() - start > LONG_EPOCH_S
-
-        self.steps.train_epoch(Epoch(self.epoch, rows, weight, is_padded, seeds if drops else None, should_stop))
+        self.steps.train_epoch(self.epoch, self._batches(), seeds)
         self.epoch += 1
 
-    def _shuffled_rows(self) -> tuple[Tensor, Tensor | None, NDArray[np.bool_]]:
-        """Flat row indices (members, batches x batch_size), their weights, and which batches need weights.
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield flat row indices (members, batch) and their weights, None if all are 1.
 
         The last batch of a member may be short, as in a DataLoader, and is padded with weight 0. A member with fewer
         batches than others does not step in the last ones.
         """
-        size, members = self.plan.batch_size, self._remaining
+        members, size = self._remaining, self.plan.batch_size
         n_rows = [len(member.train_rows) for member in members]
         rows = torch.zeros(len(members), max(n_rows), dtype=torch.int64)
         weight = torch.zeros(len(members), max(n_rows))
@@ -178,13 +171,17 @@ class _Pack:
             order = torch.randperm(n, generator=_generator(member.seed, "shuffle", self.epoch))
             rows[position, :n] = torch.from_numpy(member.train_rows)[order]
             weight[position, :n] = 1.0
-        is_padded = np.minimum(np.arange(size, max(n_rows) + size, size), max(n_rows)) > min(n_rows)
         offsets = torch.tensor([member.view * self.data.x.dense.shape[1] for member in members], device=self.device)
         rows, weight = rows.to(self.device) + offsets[:, None], weight.to(self.device)
         if self.data.weight is not None:
             weight = weight * self.data.weight.flatten()[rows]
-            is_padded[:] = True
-        return rows, weight if is_padded.any() else None, is_padded
+        started_at = time.monotonic()
+        for start in range(0, max(n_rows), size):
+            if self.should_stop() and time.monotonic() - started_at > LONG_EPOCH_S:
+                raise Stopped
+            stop = min(start + size, max(n_rows))
+            is_weighted = self.data.weight is not None or stop > min(n_rows)
+            yield rows[:, start:stop], weight[:, start:stop] if is_weighted else None
 
     def evaluate(self, score: Score) -> None:
         """Score every member on its train and valid rows in eval mode; remove the failed and the finished."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -107,14 +108,12 @@ def run_packs(
         job = jobs[number]
         _set_up_torch(job, n_threads)
         checkpoint = None if checkpoints is None else checkpoints / f"{job.name}.safetensors"
-        on_epoch = partial(report, number)
+        options: Any = {"checkpoint": checkpoint, "on_epoch": partial(report, number), "should_stop": stop.is_set}
         if in_processes:
-            result = train_in_process(at_once, job, checkpoint=checkpoint, on_epoch=on_epoch, should_stop=stop.is_set)
+            result = train_in_process(at_once, job, **options)
         else:
             pack = (job.network, job.plan, job.data, job.members, job.score)
-            result = train_pack(
-                *pack, checkpoint=checkpoint, on_epoch=on_epoch, should_stop=stop.is_set, prune=job.prune
-            )
+            result = train_pack(*pack, prune=job.prune, **options)
         if result.failures and job.plan.stops_at_failure:
             position, reason = next(iter(result.failures.items()))
             raise TrainingError(

@@ -81,10 +81,12 @@ def run_configuration(workspace: Workspace, choice: Choice) -> RunConfig:
 
 def fit_context(device: str = "auto", n_workers: int = 0) -> FitContext:
     """Where fits run: `auto`, `cuda`, `mps` or `cpu`, and so many workers (0: one per core)."""
-    from pipeline.models.base import FitContext
-    from pipeline.nets.devices import choose_device, n_cores
+    from joblib import cpu_count
 
-    return FitContext(choose_device(device), n_workers or n_cores())
+    from pipeline.models.base import FitContext
+    from pipeline.nets.devices import choose_device
+
+    return FitContext(choose_device(device), n_workers or cpu_count())
 
 
 def train(workspace: Workspace, config: RunConfig, context: FitContext) -> tuple[FeatureStore, RunFolder]:
