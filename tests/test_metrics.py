@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sk
 
-from pipeline.metrics import METRICS, USUAL_METRIC, ClassScores, class_scores
+from pipeline.metrics import DEFAULT_METRIC, METRICS
 
 VALUE = [name for name, metric in METRICS.items() if metric.reads == "value"]
 CLASS = [name for name, metric in METRICS.items() if metric.reads != "value"]
@@ -177,16 +177,14 @@ def test_the_direction_fits_the_numbers(name: str) -> None:
 
 def test_every_metric_has_its_name_and_every_task_its_usual_metric() -> None:
     assert all(name == metric.name for name, metric in METRICS.items())
-    assert all(task in METRICS[name].tasks for task, name in USUAL_METRIC.items())
+    assert all(task in METRICS[name].tasks for task, name in DEFAULT_METRIC.items())
     assert METRICS["rmse"].tasks == ("regression",)
     assert METRICS["log_loss"].tasks == ("binary", "multiclass")
 
 
-def test_the_smallest_target_is_where_the_metric_ends() -> None:
+def test_the_least_target_is_where_the_metric_ends() -> None:
     """log_rmse needs targets above 0, rmsle may have 0; the others take any."""
-    limits = {
-        name: (m.smallest_target, m.smallest_is_allowed) for name, m in METRICS.items() if m.smallest_target is not None
-    }
+    limits = {name: (m.min_target, m.is_min_target_valid) for name, m in METRICS.items() if m.min_target is not None}
     assert limits == {"log_rmse": (0.0, False), "rmsle": (0.0, True)}
 
 
@@ -195,11 +193,3 @@ def test_f1_is_that_of_the_second_class_and_only_for_two() -> None:
     assert METRICS["f1"](codes, np.eye(2)[label]) == pytest.approx(0.5)
     assert METRICS["f1"].tasks == ("binary",)
     assert METRICS["f1"](codes, np.eye(2)[[0] * 5]) == 0.0
-
-
-def test_class_scores_by_hand() -> None:
-    codes, label = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 1])
-    first, second, third = class_scores(codes, np.eye(3)[label])
-    assert first == ClassScores(1.0, 0.5, pytest.approx(2 / 3), 2)
-    assert second == ClassScores(0.5, 1.0, pytest.approx(2 / 3), 2)
-    assert third == ClassScores(0.0, 0.0, 0.0, 1)

@@ -32,7 +32,7 @@ from pipeline.config.artifact import Artifact, Score
 from pipeline.config.run_report import RunReport
 from pipeline.config.types import Label
 from pipeline.encoders.table import EncodingCache
-from pipeline.metrics import USUAL_METRIC, Task
+from pipeline.metrics import DEFAULT_METRIC, Task
 from pipeline.scoring.cross_validation import predictions_of
 from pipeline.scoring.fitted_run import FittedRun
 from pipeline.stages import steps
@@ -111,7 +111,7 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
-        self.metric_ = self.metric or USUAL_METRIC[task]
+        self.metric_ = self.metric or DEFAULT_METRIC[task]
         with tempfile.TemporaryDirectory(prefix="tabular-") as folder:
             workspace = Workspace(Path(folder), "table")
             try:

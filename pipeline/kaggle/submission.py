@@ -62,8 +62,8 @@ def _columns_of(
     names = spec.prediction_columns
     if spec.task == "regression":
         by_target = rows[:, None] if rows.ndim == 1 else rows
-        if spec.scorer.smallest_prediction is not None:  # clamp as the metric does
-            by_target = np.maximum(by_target, spec.scorer.smallest_prediction)
+        if spec.scorer.min_prediction is not None:  # clamp as the metric does
+            by_target = np.maximum(by_target, spec.scorer.min_prediction)
         if len(names) != by_target.shape[1]:
             raise SpecError(
                 f"{by_target.shape[1]} targets for {len(names)} prediction columns", where="[submission] columns"
@@ -138,10 +138,10 @@ def _check_numbers(column: pd.Series, spec: CompetitionSpec) -> None:
     is_wrong, expected = ~np.isfinite(numbers), "a finite number"
     if not is_wrong.any() and spec.writes == "probability":
         is_wrong, expected = (numbers < 0) | (numbers > 1), "a probability between 0 and 1"
-    smallest = spec.scorer.smallest_target
+    smallest = spec.scorer.min_target
     if not is_wrong.any() and smallest is not None:
-        is_wrong = numbers < smallest if spec.scorer.smallest_is_allowed else numbers <= smallest
-        expected = f"a number {'of at least' if spec.scorer.smallest_is_allowed else 'above'} {smallest:g}"
+        is_wrong = numbers < smallest if spec.scorer.is_min_target_valid else numbers <= smallest
+        expected = f"a number {'of at least' if spec.scorer.is_min_target_valid else 'above'} {smallest:g}"
     if is_wrong.any():
         raise _wrong_cell(column, is_wrong, f"Expected {expected}.")
 

@@ -54,7 +54,7 @@ def has_threshold(config: RunConfig, task: Task, metric: Metric) -> bool:
             where=f"{where}, threshold",
             hint='A threshold parts two classes for a metric of labels. Leave it at "auto".',
         )
-    return can_have and (config.threshold == "best" or (config.threshold == "auto" and metric.wants_threshold))
+    return can_have and (config.threshold == "best" or (config.threshold == "auto" and metric.needs_threshold))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from pipeline.competition.workspace import part_folder
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import ClassificationReport, ClassReport
 from pipeline.config.types import Label
-from pipeline.metrics import Metric, Task, class_scores, score_text
+from pipeline.metrics import Metric, Task, score_text
 from pipeline.models.base import EpochScores, FitContext, FittedModel
 from pipeline.models.registry import make_model
 from pipeline.scoring.adjustment import Adjusted, adjust, apply_adjustment, has_threshold
@@ -93,13 +93,20 @@ class CVResult:
 
     def classification_report(self, classes: Sequence[Label]) -> ClassificationReport | None:
         """The report's part on `classes`: scores of each, calibration and threshold; None for a regression."""
+        from sklearn.metrics import precision_recall_fscore_support
+
         if self._adjusted is None:
             return None
         validated = self.fold_of_row != NEVER_VALIDATED
         codes = self.problems[0].target[validated].astype(np.int64)
-        by_class = zip(classes, class_scores(codes, self.oof_prediction[validated]), strict=True)
+        by_class = precision_recall_fscore_support(
+            codes, self.oof_prediction[validated].argmax(axis=1), labels=range(len(classes)), zero_division=0.0
+        )
         return ClassificationReport(
-            by_class=[ClassReport(label=label, **scores._asdict()) for label, scores in by_class],
+            by_class=[
+                ClassReport(label=label, precision=precision, recall=recall, f1=f1, support=int(n_rows))
+                for label, precision, recall, f1, n_rows in zip(classes, *by_class, strict=True)
+            ],
             probabilities=self._adjusted.report,
             adjustment=self._adjusted.adjustment,
         )

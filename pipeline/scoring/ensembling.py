@@ -274,8 +274,8 @@ def _selected(stack: FloatArray, y: FloatArray, metric: Metric, n_steps: int, n_
 
 
 def _on_scale(prediction: FloatArray, metric: Metric) -> FloatArray:
-    if metric.reads == "value" and metric.smallest_prediction is not None:
-        prediction = np.maximum(prediction, metric.smallest_prediction)
+    if metric.reads == "value" and metric.min_prediction is not None:
+        prediction = np.maximum(prediction, metric.min_prediction)
     return transform_target(metric.scale, prediction)
 
 

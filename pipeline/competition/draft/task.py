@@ -18,7 +18,7 @@ from pipeline.competition.tables.checks import CLASS_MARKERS, class_labels
 from pipeline.competition.tables.reading import as_written, first_true, inferred, listed, numbers_of
 from pipeline.competition.tables.typed import MIN_NUMBER_SHARE
 from pipeline.config.spec import TargetTransform
-from pipeline.metrics import METRICS, USUAL_METRIC, Task
+from pipeline.metrics import DEFAULT_METRIC, METRICS, Task
 
 MAX_CLASSES = 20  # whole numbers with more distinct values than this are quantities
 ROWS_PER_CLASS = 20  # ... and so are those with fewer rows per value than this
@@ -180,7 +180,7 @@ def _guess_metric(
         return "log_loss", f"one probability per class; {how}"
     if task == "binary" and _is_probability_wanted(files, target[0], (columns or target)[0]):
         return "roc_auc", f"{files.sample.path.name} has numbers that are not classes: probabilities; {how}"
-    return USUAL_METRIC[task], how
+    return DEFAULT_METRIC[task], how
 
 
 def _is_probability_wanted(files: DraftFiles, target: str, column: str) -> bool:

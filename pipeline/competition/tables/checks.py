@@ -103,8 +103,8 @@ def _refuse_missing(raw: RawTable, name: str, series: pd.Series) -> None:
 def _refuse_outside_domain(raw: RawTable, name: str, values: FloatArray, spec: CompetitionSpec) -> None:
     metric = spec.scorer
     limits: list[tuple[str, float, bool]] = []
-    if metric.smallest_target is not None:
-        limits.append((f"metric {metric.name!r}", metric.smallest_target, metric.smallest_is_allowed))
+    if metric.min_target is not None:
+        limits.append((f"metric {metric.name!r}", metric.min_target, metric.is_min_target_valid))
     if spec.target_transform in ("log", "log1p"):
         limits.append((f"target_transform {spec.target_transform!r}", 0.0, spec.target_transform == "log1p"))
     for what, smallest, is_allowed in limits:
