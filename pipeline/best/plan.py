@@ -80,7 +80,6 @@ class Candidate:
 class Pace:
     """Measured seconds, and estimates from them."""
 
-    size: Size
     by_kind: dict[str, list[float]] = field(default_factory=dict)  # seconds of each
     ratios: list[float] = field(default_factory=list)
 
@@ -96,20 +95,20 @@ class Pace:
         return candidate.reference_s * (float(np.median(self.ratios)) if self.ratios else 1.0)
 
 
-def has_boosting() -> bool:
+def is_boosting_installed() -> bool:
     """Whether the packages of the extra `boosting` are installed."""
     return all(entry.package is None or importlib.util.find_spec(entry.package) for entry in MODELS.values())
 
 
-def candidates_for(size: Size, *, is_boosting_there: bool) -> list[Candidate]:
+def candidates_for(size: Size, *, with_boosting: bool) -> list[Candidate]:
     """The candidates in training order: cheap and diverse ones first."""
     wanted = FOR_NUMBERS if size.task == "regression" else FOR_CLASSES
     if size.n_rows > MANY_ROWS:
         wanted = FOR_MANY_ROWS
     elif size.n_columns > MANY_COLUMNS:
         wanted = FOR_WIDE
-    if not is_boosting_there:
-        instead = [(model, 1, "") for model in _quick_models(is_boosting_there=False)]
+    if not with_boosting:
+        instead = [(model, 1, "") for model in _quick_models(with_boosting=False)]
         wanted = (*instead, *(one for one in wanted if MODELS[one[0]].package is None))
     return [
         _candidate(size, model, n_seeds, variant)
@@ -118,16 +117,16 @@ def candidates_for(size: Size, *, is_boosting_there: bool) -> list[Candidate]:
     ]
 
 
-def stopgaps_for(size: Size, *, is_boosting_there: bool) -> tuple[list[Candidate], Candidate]:
+def stopgaps_for(size: Size, *, with_boosting: bool) -> tuple[list[Candidate], Candidate]:
     """For tables too large for the time given: quick boostings, and the baseline, which always finishes."""
-    quick = [_candidate(size, model, 1, QUICK) for model in _quick_models(is_boosting_there=is_boosting_there)]
+    quick = [_candidate(size, model, 1, QUICK) for model in _quick_models(with_boosting=with_boosting)]
     return quick, _candidate(size, FLOOR, 1, "")
 
 
-def _quick_models(*, is_boosting_there: bool) -> list[str]:
+def _quick_models(*, with_boosting: bool) -> list[str]:
     """The boostings of the extra, or those without extra packages."""
     quick = {model: entry for model, entry in MODELS.items() if QUICK in entry.variants}
-    return [model for model, entry in quick.items() if (entry.package is not None) == is_boosting_there]
+    return [model for model, entry in quick.items() if (entry.package is not None) == with_boosting]
 
 
 def quick_first(candidates: Sequence[Candidate], quick: Sequence[Candidate], budget_s: float) -> list[Candidate]:

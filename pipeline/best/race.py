@@ -11,25 +11,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Protocol
 
 from pipeline.base.errors import PipelineError, TrainingError
 from pipeline.base.interruption import ENDED_EARLY, Stopped, on_interrupt
 from pipeline.base.progress import say
+from pipeline.best import plan
 from pipeline.best.ensemble_run import FinishedRun, ensemble_folder, finished_run, write_ensemble
-from pipeline.best.plan import (
-    Candidate,
-    Pace,
-    Size,
-    candidates_for,
-    has_boosting,
-    more_seeds,
-    quick_first,
-    stopgaps_for,
-    timetable,
-    to_tune,
-    tuned_candidate,
-)
+from pipeline.best.plan import Candidate, Pace
 from pipeline.best.time_limit import TimeLimit
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
@@ -103,7 +92,8 @@ def race(
     if not work.members:
         if work.is_interrupted:
             raise Stopped
-        work.fail()
+        first = work.given_up[0].why if work.given_up else "there was no candidate"
+        raise TrainingError("no model could be trained", where="preset best", hint=f"The first failure: {first}")
     return work.conclude()
 
 
@@ -132,16 +122,15 @@ class _Race:
 
     def __post_init__(self) -> None:
         spec = self.store.spec
-        self.is_refitted = spec.folds.rules.is_chained
-        self.budget_s = 60.0 * self.minutes * (SHARE_BEFORE_REFIT if self.is_refitted else 1.0)
+        self.budget_s = 60.0 * self.minutes * (SHARE_BEFORE_REFIT if spec.folds.rules.is_chained else 1.0)
         rows, columns = self.store.train.shape
         n_classes, is_absolute = len(self.store.classes), spec.scorer.loss == "mae"
-        self.size = Size(spec.task, rows, columns, len(self.store.splits), n_classes, is_absolute)
-        self.pace = Pace(self.size)
-        self.has_boosting = has_boosting()
-        found = candidates_for(self.size, is_boosting_there=self.has_boosting)
-        self.quick, self.floor = stopgaps_for(self.size, is_boosting_there=self.has_boosting)
-        self.candidates = quick_first(found, self.quick, self.budget_s)
+        self.size = plan.Size(spec.task, rows, columns, len(self.store.splits), n_classes, is_absolute)
+        self.pace = Pace()
+        self.has_boosting = plan.is_boosting_installed()
+        found = plan.candidates_for(self.size, with_boosting=self.has_boosting)
+        self.quick, self.floor = plan.stopgaps_for(self.size, with_boosting=self.has_boosting)
+        self.candidates = plan.quick_first(found, self.quick, self.budget_s)
         self.run = ensemble_folder(self.store)
         known = RunReport.read_or_none(self.run.report, otherwise="the ensemble is made again")
         self.known = None if known is None else known.ensemble
@@ -168,7 +157,7 @@ class _Race:
         """Take over finished runs of earlier calls, and their time."""
         recorded = {} if self.known is None else {one.run: one for one in self.known.looked_at}
         singles = [*self.candidates, *self.tuned]
-        further = more_seeds(singles, {one.kind: 1.0 for one in singles}, self.pace)
+        further = plan.more_seeds(singles, {one.kind: 1.0 for one in singles}, self.pace)
         known = {one.config.run_name: one for one in (*singles, *further, *self.quick, self.floor)}
         for one in known.values():
             run = self.store.workspace.run(one.config.run_name)
@@ -177,7 +166,7 @@ class _Race:
                 self._take(one, run, elapsed_s=recorded[run.name].elapsed_s if run.name in recorded else None)
         if not self.members:
             return
-        names = {member.run.name for member in self.members}
+        names = {member.name for member in self.members}
         if self.known is not None and recorded.keys() <= names:
             self.spent_before_s = self.known.spent_s
         else:
@@ -198,7 +187,7 @@ class _Race:
             f"{size.n_folds} folds{there}"
         )
         untried = self._untried(self.candidates)
-        for line in timetable(untried, self.pace, spent_s=self.spent_s(), budget_s=self.budget_s):
+        for line in plan.timetable(untried, self.pace, spent_s=self.spent_s(), budget_s=self.budget_s):
             say(f"  {line}")
         say("  then tuning and further seeds of the runs with weight")
 
@@ -223,7 +212,9 @@ class _Race:
 
     def _first_single(self) -> Candidate | None:
         singles = [*self.candidates, *self.tuned]
-        return self._first_fitting(self._untried([*singles, *more_seeds(singles, self._weight_by_kind(), self.pace)]))
+        return self._first_fitting(
+            self._untried([*singles, *plan.more_seeds(singles, self._weight_by_kind(), self.pace)])
+        )
 
     @property
     def has_nothing(self) -> bool:
@@ -246,7 +237,7 @@ class _Race:
         return next((one for one in candidates if MARGIN * self.pace.estimate(one) <= left), None)
 
     def _weight_by_kind(self) -> dict[str, float]:
-        by_run = {member.run.name: member.kind for member in self.members}
+        by_run = {member.name: member.kind for member in self.members}
         by_kind: dict[str, float] = {}
         for name, weight in self.weights.items():
             by_kind[by_run[name]] = by_kind.get(by_run[name], 0.0) + weight
@@ -261,7 +252,7 @@ class _Race:
             return False
         seconds, weights = share * self.left(), self._weight_by_kind()
         plain = [one for one in self.candidates if one not in self.quick and one.kind not in self.tuned_kinds]
-        chosen = to_tune(plain, weights, self.pace, seconds)
+        chosen = plan.to_tune(plain, weights, self.pace, seconds)
         if chosen is None:
             return False
         self.tuned_kinds.add(chosen.kind)
@@ -278,7 +269,7 @@ class _Race:
 
     def _take_tuned(self, origin: Candidate, config: RunConfig) -> None:
         self.tuned_kinds.add(origin.kind)
-        self.tuned.append(tuned_candidate(origin, config))
+        self.tuned.append(plan.tuned_candidate(origin, config))
 
     def try_candidate(self, candidate: Candidate) -> bool:
         """Train it within its time limit; whether it finished."""
@@ -321,8 +312,7 @@ class _Race:
         say(f"best: {candidate.label} is given up: {why}")
 
     def _take(self, candidate: Candidate, run: RunFolder, elapsed_s: float | None = None) -> None:
-        config, label, kind = candidate.config, candidate.label, candidate.kind
-        member = finished_run(self.store, run, config, label=label, kind=kind, elapsed_s=elapsed_s)
+        member = finished_run(self.store, run, label=candidate.label, kind=candidate.kind, elapsed_s=elapsed_s)
         self.members.append(member)
         self.tried.add(run.name)
         if candidate is not self.floor:  # too cheap to predict the time of a model
@@ -331,7 +321,7 @@ class _Race:
     def combine(self) -> None:
         """Choose the ensemble of all finished runs; write it as a run, with its submission."""
         begun = self.clock()
-        written = write_ensemble(
+        report = write_ensemble(
             self.store,
             self.run,
             self.members,
@@ -341,12 +331,14 @@ class _Race:
             minutes=self.minutes,
             spent_s=round(self.spent_s(), 2),
         )
-        self.weights = written.weights
-        self.stages.finish(written.config, self.run, True)
+        ensemble = report.ensemble
+        assert ensemble is not None, "write_ensemble reports its ensemble"
+        self.weights = {one.run: one.weight for one in ensemble.members}
+        self.stages.finish(report.config, self.run, True)
         self.combining_s = self.clock() - begun
         say(
-            f"best: {len(self.weights)} of {len(self.members)} runs have weight ({written.choice.method}): nested "
-            f"{self.store.spec.metric} {written.choice.selection.nested_score:.5f}, cv {written.cv_score:.5f}, "
+            f"best: {len(self.weights)} of {len(self.members)} runs have weight ({ensemble.method}): nested "
+            f"{self.store.spec.metric} {ensemble.nested_score:.5f}, cv {report.cv_score:.5f}, "
             f"after {self.spent_s():.0f} s"
         )
 
@@ -380,8 +372,3 @@ class _Race:
             report.updated(ensemble=ensemble).write(self.run.report)
         say(f"best: {self.spent_s():.0f} s of {60 * self.minutes:.0f} s")
         return Best(submission, self.run, self.is_interrupted)
-
-    def fail(self) -> NoReturn:
-        """Raise an error that names the first failure."""
-        first = self.given_up[0].why if self.given_up else "there was no candidate"
-        raise TrainingError("no model could be trained", where="preset best", hint=f"The first failure: {first}")

@@ -121,17 +121,13 @@ class RunConfig(Table):
         if not self.parts:
             return [(1.0, self)]
         shared = self.model_copy(update={"parts": []})
-        return [
-            (
-                part.weight,
-                shared.model_copy(
-                    update={key: getattr(part, key) for key in ("model", "params", "features", "scope")}
-                    | {"target_transform": part.target_transform, "seeds": part.seeds or self.seeds}
-                    | {"seed": self.seed if part.seed is None else part.seed}
-                ),
-            )
-            for part in self.parts
-        ]
+        own = [{key: value for key, value in part if key != "weight" and value is not None} for part in self.parts]
+        return [(part.weight, shared.model_copy(update=one)) for part, one in zip(self.parts, own, strict=True)]
+
+    def as_part(self, weight: float, *, has_own_seeds: bool = True) -> Part:
+        """This configuration as a part of an ensemble; without seeds of its own it takes the ensemble's."""
+        keys = Part.model_fields.keys() - {"weight"} - (set() if has_own_seeds else {"seeds", "seed"})
+        return Part(weight=weight, **{key: getattr(self, key) for key in keys})
 
     @property
     def identity(self) -> dict[str, Any]:

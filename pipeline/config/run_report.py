@@ -214,6 +214,11 @@ class RunReport(Artifact):
     ensemble: EnsembleReport | None  # of finished runs
 
     @property
+    def adjustment(self) -> Adjustment | None:
+        """What is done to predictions of new rows; None for a regression and for an ensemble of runs."""
+        return None if self.classification is None else self.classification.adjustment
+
+    @property
     def fold_sd(self) -> float:
         """Standard deviation of the fold scores that are defined; NaN if there are fewer than two."""
         defined = [score for score in self.fold_scores if math.isfinite(score)]

@@ -6,6 +6,7 @@ Knows arrays, folds of rows, a metric and what a run's configuration asks for.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from pipeline.config.run_report import (
     ProbabilityQuality,
     ProbabilityReport,
     ReliabilityBin,
-    RunReport,
     ThresholdReport,
 )
 from pipeline.metrics import METRICS, Metric, Task
@@ -34,11 +34,12 @@ from pipeline.scoring.cross_fitting import cross_fitted, parts_of
 from pipeline.scoring.thresholds import best_threshold, moved_to_half
 
 
-def apply_adjustment(adjustment: Adjustment, probability: FloatArray) -> FloatArray:
-    """(rows, classes) -> (rows, classes): calibrated, and with the threshold moved to 0.5."""
-    if adjustment.calibrator is not None:
-        probability = apply_calibrator(adjustment.calibrator, probability)
-    return probability if adjustment.threshold is None else moved_to_half(probability, adjustment.threshold)
+def apply_adjustment(adjustment: Adjustment | None, prediction: FloatArray) -> FloatArray:
+    """Calibrate (rows, classes) probabilities and move the threshold to 0.5; None (a regression) changes nothing."""
+    if adjustment is None:
+        return prediction
+    calibrated = prediction if adjustment.calibrator is None else apply_calibrator(adjustment.calibrator, prediction)
+    return calibrated if adjustment.threshold is None else moved_to_half(calibrated, adjustment.threshold)
 
 
 def has_threshold(config: RunConfig, task: Task, metric: Metric) -> bool:
@@ -80,8 +81,8 @@ def adjust(
     its reliability table is that of the probabilities before any threshold moved them.
     """
     parts = parts_of(fold_of_row, codes)
-    calibrated, _ = cross_fitted(_Fit(calibration, None), apply_adjustment, parts, codes, probability)
-    fit = _Fit(calibration, metric if has_threshold else None)
+    calibrated, _ = cross_fitted(partial(_fit, calibration, None), apply_adjustment, parts, codes, probability)
+    fit = partial(_fit, calibration, metric if has_threshold else None)
     adjustment = fit(codes, probability)
     adjusted, threshold = calibrated, None
     if adjustment.threshold is not None:
@@ -104,25 +105,14 @@ def adjust(
     return Adjusted(adjusted, adjustment, report)
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """Learns calibration and threshold from the same rows, so that a part left out is left out of both."""
-
-    calibration: CalibrationKind | None
-    metric: Metric | None  # of the threshold; None leaves it
-
-    def __call__(self, codes: NDArray[Any], probability: FloatArray) -> Adjustment:
-        calibrator = None if self.calibration is None else fit_calibrator(self.calibration, codes, probability)
-        if self.metric is None:
-            return Adjustment(calibrator=calibrator)
-        calibrated = probability if calibrator is None else apply_calibrator(calibrator, probability)
-        return Adjustment(calibrator=calibrator, threshold=best_threshold(self.metric, codes, calibrated))
-
-
-def adjusted_as_reported(report: RunReport, prediction: FloatArray) -> FloatArray:
-    """What a run's report says is done to predictions of new rows; nothing in a regression."""
-    found = report.classification
-    return prediction if found is None else apply_adjustment(found.adjustment, prediction)
+def _fit(
+    calibration: CalibrationKind | None, metric: Metric | None, codes: NDArray[Any], probability: FloatArray
+) -> Adjustment:
+    """Learn calibration and threshold (for `metric`; None: no threshold) from the same rows."""
+    calibrator = None if calibration is None else fit_calibrator(calibration, codes, probability)
+    calibrated = probability if calibrator is None else apply_calibrator(calibrator, probability)
+    threshold = None if metric is None else best_threshold(metric, codes, calibrated)
+    return Adjustment(calibrator=calibrator, threshold=threshold)
 
 
 def _quality(codes: NDArray[Any], probability: FloatArray) -> ProbabilityQuality:

@@ -26,12 +26,9 @@ def reliability_table(codes: NDArray[Any], probability: FloatArray, *, n_bins: i
     confidence = probability.max(axis=1)
     is_right = probability.argmax(axis=1) == codes
     edges = np.linspace(0.0, 1.0, n_bins + 1)
-    bin_of_row = np.clip(np.digitize(confidence, edges[1:-1], right=True), 0, n_bins - 1)  # (low, high]
-    rows = pd.DataFrame({"bin": bin_of_row, "confidence": confidence, "accuracy": is_right.astype(np.float64)})
-    by_bin = rows.groupby("bin")
-    table = by_bin.mean().assign(rows=by_bin.size())
-    table.insert(0, "low", edges[table.index])
-    table.insert(1, "high", edges[table.index + 1])
+    rows = pd.DataFrame({"confidence": confidence, "accuracy": is_right.astype(np.float64)})
+    by_bin = rows.groupby(np.digitize(confidence, edges[1:-1], right=True))  # (low, high]
+    table = by_bin.mean().assign(low=lambda t: edges[t.index], high=lambda t: edges[t.index + 1], rows=by_bin.size())
     return table.reset_index(drop=True)[["low", "high", "rows", "confidence", "accuracy"]]
 
 
@@ -54,7 +51,8 @@ def apply_calibrator(calibrator: Calibrator, probability: FloatArray) -> FloatAr
         positive = np.interp(probability[:, 1], *calibrator.steps[0])
         return np.column_stack([1.0 - positive, positive])
     by_class = [np.interp(probability[:, j], *steps) for j, steps in enumerate(calibrator.steps)]
-    return _rows_of_one(np.column_stack(by_class))
+    stepped = np.column_stack(by_class)
+    return np.asarray(stepped / stepped.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
 def fit_calibrator(kind: CalibrationKind, codes: NDArray[Any], probability: FloatArray) -> Calibrator:
@@ -66,13 +64,9 @@ def fit_calibrator(kind: CalibrationKind, codes: NDArray[Any], probability: Floa
 
 
 def _tempered(probability: FloatArray, temperature: float) -> FloatArray:
-    logs = np.log(np.maximum(probability, SMALLEST)) / temperature
-    return _rows_of_one(np.exp(logs - logs.max(axis=1, keepdims=True)))
+    from scipy.special import softmax
 
-
-def _rows_of_one(values: FloatArray) -> FloatArray:
-    rows: FloatArray = values / values.sum(axis=1, keepdims=True)
-    return rows
+    return np.asarray(softmax(np.log(np.maximum(probability, SMALLEST)) / temperature, axis=1), dtype=np.float64)
 
 
 def _best_temperature(codes: NDArray[Any], probability: FloatArray) -> float:

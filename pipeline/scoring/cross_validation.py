@@ -80,7 +80,7 @@ class CVResult:
         splits = range(len(self.splits))
         predictions = [fit.predict(one.test, splits) for fit, one in zip(self.fitted, self.problems, strict=True)]
         blended = blend(predictions, self._weights, self.metric)
-        return blended if self._adjusted is None else apply_adjustment(self._adjusted.adjustment, blended)
+        return apply_adjustment(None if self._adjusted is None else self._adjusted.adjustment, blended)
 
     def oof_frame(self, ids: pd.Series) -> pd.DataFrame:
         """Ids, folds, targets and out-of-fold predictions as they are stored."""

@@ -17,6 +17,7 @@ from pipeline.competition.folds import NEVER_VALIDATED
 from pipeline.encoders.target import inverse_transform, transform_target
 from pipeline.metrics import Metric
 
+Oofs = Mapping[str, FloatArray]  # name -> out-of-fold prediction
 Rows = NDArray[np.int64]
 
 N_STEPS = 20  # greedy picks: weights are multiples of 1/20, so at most 20 members
@@ -55,15 +56,7 @@ def blend(predictions: Sequence[FloatArray], weights: Sequence[float], metric: M
     return inverse_transform(metric.scale, total)
 
 
-def select_greedily(
-    oofs: Mapping[str, FloatArray],
-    target: FloatArray,
-    fold_of_row: Rows,
-    metric: Metric,
-    *,
-    n_steps: int = N_STEPS,
-    n_candidates: int = N_CANDIDATES,
-) -> Selection:
+def select_greedily(oofs: Oofs, target: FloatArray, fold_of_row: Rows, metric: Metric) -> Selection:
     """Greedy selection with replacement (Caruana et al., ICML 2004), and its nested score.
 
     `oofs` are finite on every row with a fold; rows without one are ignored. The first steps add the best candidates in
@@ -76,21 +69,14 @@ def select_greedily(
         some = np.flatnonzero(rows)
         if len(some) > MOST_ROWS:
             some = np.sort(np.random.default_rng(0).choice(some, MOST_ROWS, replace=False))
-        counts = _selected(candidates.stack[:, some], candidates.y[some], metric, n_steps, n_candidates)
-        weights: FloatArray = counts / counts.sum()
-        return weights
+        counts = _selected(candidates.stack[:, some], candidates.y[some], metric)
+        return counts / np.sum(counts)
 
     return candidates.selection(weights_of)
 
 
 def select_linearly(
-    oofs: Mapping[str, FloatArray],
-    target: FloatArray,
-    fold_of_row: Rows,
-    metric: Metric,
-    *,
-    prior_rows: float = PRIOR_ROWS,
-    smallest: float = SMALLEST_WEIGHT,
+    oofs: Oofs, target: FloatArray, fold_of_row: Rows, metric: Metric, *, smallest: float = SMALLEST_WEIGHT
 ) -> Selection:
     """Non-negative weights of sum 1 that minimise the squared error, and their nested score.
 
@@ -104,7 +90,7 @@ def select_linearly(
 
     def weights_of(rows: NDArray[np.bool_]) -> FloatArray:
         known = [products[int(fold)] for fold in np.unique(folds[rows])] or list(products.values())
-        return _linear_weights(np.sum(known, axis=0), prior_rows / len(folds), smallest)
+        return _linear_weights(np.sum(known, axis=0), PRIOR_ROWS / len(folds), smallest)
 
     return candidates.selection(weights_of)
 
@@ -121,7 +107,7 @@ class _Candidates:
     metric: Metric
 
     @classmethod
-    def of(cls, oofs: Mapping[str, FloatArray], target: FloatArray, fold_of_row: Rows, metric: Metric) -> _Candidates:
+    def of(cls, oofs: Oofs, target: FloatArray, fold_of_row: Rows, metric: Metric) -> _Candidates:
         rows = fold_of_row != NEVER_VALIDATED
         stack = np.stack([_on_scale(oof[rows], metric) for oof in oofs.values()])
         assert np.isfinite(stack).all(), "a validated row has no prediction"
@@ -159,12 +145,7 @@ class Choice:
 
 
 def choose_ensemble(
-    oofs: Mapping[str, FloatArray],
-    target: FloatArray,
-    fold_of_row: Rows,
-    metric: Metric,
-    *,
-    smallest: float = SMALLEST_WEIGHT,
+    oofs: Oofs, target: FloatArray, fold_of_row: Rows, metric: Metric, *, smallest: float = SMALLEST_WEIGHT
 ) -> Choice:
     """Choose linear weights, unless the nested lead of greedy ones exceeds its standard error.
 
@@ -183,17 +164,13 @@ def choose_ensemble(
 
 def _target_on_scale(y: FloatArray, stack: FloatArray, metric: Metric) -> FloatArray:
     """The prediction of a perfect candidate: (rows,) or (rows, targets or classes)."""
-    if metric.reads == "value":
-        return _on_scale(y, metric)
-    indicators: FloatArray = np.eye(stack.shape[2])[y.astype(np.int64)]
-    return indicators
+    return _on_scale(y, metric) if metric.reads == "value" else np.eye(stack.shape[2])[y.astype(np.int64)]
 
 
 def _products(errors: FloatArray) -> FloatArray:
     """(candidates, candidates) sums of products of errors (candidates, rows, ...)."""
     flat = errors.reshape(len(errors), -1)
-    products: FloatArray = flat @ flat.T
-    return products
+    return np.asarray(flat @ flat.T, dtype=np.float64)
 
 
 def _linear_weights(products: FloatArray, shrinkage: float, smallest: float) -> FloatArray:
@@ -219,9 +196,7 @@ def _linear_weights(products: FloatArray, shrinkage: float, smallest: float) -> 
         kept = kept[is_heavy]
 
 
-def best_by_fold(
-    oofs: Mapping[str, FloatArray], target: FloatArray, fold_of_row: Rows, metric: Metric
-) -> dict[int, str]:
+def best_by_fold(oofs: Oofs, target: FloatArray, fold_of_row: Rows, metric: Metric) -> dict[int, str]:
     """For every fold, the single candidate that is best on the other folds."""
     all_of = _Candidates.of(oofs, target, fold_of_row, metric)
     best = {}
@@ -232,9 +207,7 @@ def best_by_fold(
     return best
 
 
-def nested_prediction_of_singles(
-    by_fold: Mapping[int, str], oofs: Mapping[str, FloatArray], fold_of_row: Rows
-) -> FloatArray:
+def nested_prediction_of_singles(by_fold: Mapping[int, str], oofs: Oofs, fold_of_row: Rows) -> FloatArray:
     """(rows, ...) every fold predicted by the candidate that `by_fold` names for it; NaN for rows without a fold."""
     nested = np.full_like(next(iter(oofs.values())), np.nan)
     for fold, name in by_fold.items():
@@ -252,25 +225,23 @@ def lead(
     return float(np.mean(gains)), error
 
 
-def _selected(stack: FloatArray, y: FloatArray, metric: Metric, n_steps: int, n_candidates: int) -> NDArray[np.int64]:
+def _selected(stack: FloatArray, y: FloatArray, metric: Metric) -> NDArray[np.int64]:
     """How often the best ensemble of all steps picked each candidate of `stack` (candidates, rows, ...)."""
     alone = _scores(stack, y, metric)
-    limit = n_candidates if metric.vectorised(stack.shape) else min(n_candidates, N_ONE_BY_ONE)
+    limit = N_CANDIDATES if metric.vectorised(stack.shape) else N_ONE_BY_ONE
     ranked = np.argsort(metric.losses(alone), kind="stable")[:limit]
     library = stack[ranked]
     total = np.zeros_like(library[0])
     picks: list[int] = []
     best_loss, n_best = np.inf, 1
-    for step in range(n_steps):
+    for step in range(N_STEPS):
         losses = metric.losses(_scores((total + library) / (step + 1), y, metric) if step else alone[ranked])
         pick = step if step < min(N_START, len(library)) else int(np.argmin(losses))
         picks.append(pick)
         total += library[pick]
         if losses[pick] <= best_loss:
             best_loss, n_best = float(losses[pick]), step + 1
-    counts = np.zeros(len(stack), dtype=np.int64)
-    np.add.at(counts, ranked[picks[:n_best]], 1)
-    return counts
+    return np.bincount(ranked[picks[:n_best]], minlength=len(stack))
 
 
 def _on_scale(prediction: FloatArray, metric: Metric) -> FloatArray:

@@ -72,7 +72,7 @@ class FittedRun:
     def predict(self, features_of: FeaturesOf, encode: Encode) -> FloatArray:
         """(rows,) or (rows, targets) values, or (rows, classes) probabilities."""
         blended = blend([part.predict(features_of, encode) for part in self.parts], self.weights, METRICS[self.metric])
-        return blended if self.adjustment is None else apply_adjustment(self.adjustment, blended)
+        return apply_adjustment(self.adjustment, blended)
 
     def save(self, folder: Path) -> None:
         """Write every part into a folder of its own, then `fitted_run.json`."""

@@ -23,7 +23,7 @@ from pipeline.config.run_report import RunReport
 from pipeline.kaggle.submission import check_submission, make_submission
 from pipeline.models.base import FitContext
 from pipeline.models.registry import make_model
-from pipeline.scoring.adjustment import adjusted_as_reported
+from pipeline.scoring.adjustment import apply_adjustment
 from pipeline.scoring.cross_validation import prediction_frame, predictions_of
 from pipeline.scoring.ensembling import blend
 
@@ -133,7 +133,7 @@ def _refit(
             predictions.append(fitted.predict(problem.test, [0]))
             fitted.save(part_folder(run.final_model, number, len(parts)))
     prediction = blend(predictions, [weight for weight, _ in parts], store.spec.scorer)
-    prediction = adjusted_as_reported(report, prediction)
+    prediction = apply_adjustment(report.adjustment, prediction)
     files.write_parquet(run.path / "final_test.parquet", prediction_frame(store.test_rows["id"], prediction))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return prediction

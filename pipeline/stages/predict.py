@@ -62,5 +62,4 @@ def load_run(store: FeatureStore, run: RunFolder, *, is_member: bool = False) ->
         for number, (_, part) in enumerate(weighted):
             fitted = entry_of(part.model).load(part_folder(folder, number, len(weighted)))
             parts.append(FittedPart(part, fitted, n_splits))
-    adjustment = None if report.classification is None else report.classification.adjustment
-    return FittedRun(parts, [weight for weight, _ in weighted], store.spec.metric, adjustment)
+    return FittedRun(parts, [weight for weight, _ in weighted], store.spec.metric, report.adjustment)

@@ -15,7 +15,7 @@ from pipeline.base.errors import TrainingError
 from pipeline.base.progress import progress_bar, say
 from pipeline.competition.folds import NEVER_VALIDATED
 from pipeline.config.records import Confirmation, EnsembleComparison, FoldsSeen
-from pipeline.config.run import Part, RunConfig
+from pipeline.config.run import RunConfig
 from pipeline.models.base import FitContext
 from pipeline.models.registry import entry_of
 from pipeline.scoring.cross_validation import cross_validate
@@ -145,19 +145,10 @@ def as_preset(config: RunConfig, description: str) -> RunConfig:
 
 def as_ensemble(base: RunConfig, ensemble: Ensemble) -> RunConfig:
     """The run that trains every part of the ensemble."""
-    parts = []
-    for name, weight in ensemble.selection.weights.items():
-        config = as_preset(ensemble.configs[name], "")
-        parts.append(
-            Part(
-                weight=weight,
-                model=config.model,
-                params=config.params,
-                features=config.features,
-                scope=config.scope,
-                target_transform=config.target_transform,
-            )
-        )
+    parts = [
+        as_preset(ensemble.configs[name], "").as_part(weight, has_own_seeds=False)
+        for name, weight in ensemble.selection.weights.items()
+    ]
     return RunConfig(
         preset=TUNED,
         description=f"an ensemble of {len(parts)} trials",

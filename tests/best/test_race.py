@@ -17,6 +17,7 @@ import torch
 from pipeline.base import files
 from pipeline.base.errors import PipelineError, TrainingError
 from pipeline.base.interruption import Stopped
+from pipeline.best import plan
 from pipeline.best import race as stage
 from pipeline.best.plan import Candidate, Pace, Size, candidates_for, more_seeds, quick_first, stopgaps_for
 from pipeline.best.race import Best, race
@@ -98,7 +99,7 @@ class Bench:
 @pytest.fixture
 def bench(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Bench:
     assert toy.run("features").exit_code == 0
-    monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: SMALL)
+    monkeypatch.setattr(plan, "candidates_for", lambda *_, **__: SMALL)
     return Bench(toy)
 
 
@@ -121,7 +122,7 @@ def test_time_that_is_left_goes_into_tuning_once_and_what_it_finds_is_trained(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forest = candidate("random_forest", 20.0, "n_trees=10")
-    monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: [forest, SMALL[2]])
+    monkeypatch.setattr(plan, "candidates_for", lambda *_, **__: [forest, SMALL[2]])
     bench.seconds["random_forest"] = 10.0
     bench.found = {"random_forest": candidate("random_forest", 1.0, "n_trees=9").config}
     best = bench(40.0)
@@ -139,8 +140,8 @@ def test_time_that_is_left_goes_into_tuning_once_and_what_it_finds_is_trained(
 @pytest.mark.slow
 def test_when_all_seeds_are_trained_the_next_kind_is_tuned(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     forests = [candidate("random_forest", 10.0, "n_trees=10"), candidate("extra_trees", 10.0, "n_trees=10")]
-    monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: forests)
-    monkeypatch.setattr(stage, "more_seeds", lambda *_: [])
+    monkeypatch.setattr(plan, "candidates_for", lambda *_, **__: forests)
+    monkeypatch.setattr(plan, "more_seeds", lambda *_: [])
     bench.seconds |= {"random_forest": 10.0, "extra_trees": 10.0}
     weights = {"random_forest": 0.7, "extra_trees": 0.3}
     monkeypatch.setattr(stage._Race, "_weight_by_kind", lambda _: weights)
@@ -207,7 +208,7 @@ def test_ctrl_c_ends_with_the_best_so_far(bench: Bench) -> None:
 @pytest.mark.slow
 def test_ctrl_c_while_it_tunes_trains_nothing_more(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     forest = candidate("random_forest", 20.0, "n_trees=10")
-    monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: [forest])
+    monkeypatch.setattr(plan, "candidates_for", lambda *_, **__: [forest])
     bench.seconds["random_forest"] = 10.0
 
     def tune(*_: object) -> None:
@@ -234,7 +235,7 @@ def test_a_fit_that_will_not_end_in_time_is_stopped(bench: Bench, monkeypatch: p
             assert stop.wait(30.0), "nobody stopped it"
 
     bench.on_train = slow
-    monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: [candidate("ridge", 0.1), *SMALL[1:]])
+    monkeypatch.setattr(plan, "candidates_for", lambda *_, **__: [candidate("ridge", 0.1), *SMALL[1:]])
     bench.seconds["ridge"] = 0.0001
     bench(0.05)  # 3 s: a pace of a thousandth, then a limit of what is left
     assert "ridge" in bench.trained
@@ -253,7 +254,7 @@ def test_what_will_not_be_done_in_time_is_given_up_early(bench: Bench) -> None:
 def test_where_no_candidate_is_done_in_time_the_floor_is_submitted_first(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "quick_first", lambda candidates, *_: list(candidates))
+    monkeypatch.setattr(plan, "quick_first", lambda candidates, *_: list(candidates))
     best = bench(0.3)  # 18 s: ridge would be there after 10 s
     assert bench.trained == ["baseline", "ridge"]
     assert pd.read_csv(io.BytesIO(bench.submissions[0]))["price"].nunique() == 1
@@ -272,9 +273,9 @@ def test_a_first_candidate_that_takes_too_long_goes_on_after_the_floor(
             assert stop.wait(30.0), "nobody stopped it"
 
     monkeypatch.setattr(stage, "FIRST_BY_S", 0.2)
-    monkeypatch.setattr(stage, "candidates_for", lambda *_, **__: [candidate("ridge", 0.1)])
+    monkeypatch.setattr(plan, "candidates_for", lambda *_, **__: [candidate("ridge", 0.1)])
     stopgaps = [candidate("neighbours", 0.2)], candidate("baseline", 0.5)
-    monkeypatch.setattr(stage, "stopgaps_for", lambda *_, **__: stopgaps)
+    monkeypatch.setattr(plan, "stopgaps_for", lambda *_, **__: stopgaps)
     bench.seconds["neighbours"] = 0.2
     bench.on_train = slow_at_first
     best = bench(0.5)
@@ -336,19 +337,19 @@ def test_the_command_line_takes_minutes_and_refuses_a_model(bench: Bench) -> Non
 
 
 def test_plans_begin_with_what_fits_and_end_with_seeds_of_what_earns() -> None:
-    plan = candidates_for(SIZE, is_boosting_there=True)
-    assert {"catboost", "lightgbm", "xgboost", "mlp", "lasso"} <= {one.config.model for one in plan}
-    without = {one.config.model for one in candidates_for(SIZE, is_boosting_there=False)}
+    candidates = candidates_for(SIZE, with_boosting=True)
+    assert {"catboost", "lightgbm", "xgboost", "mlp", "lasso"} <= {one.config.model for one in candidates}
+    without = {one.config.model for one in candidates_for(SIZE, with_boosting=False)}
     assert "histogram_boosting" in without
     assert not without & {"catboost", "lightgbm", "xgboost"}
-    huge = candidates_for(Size("regression", 100_000, 400, 5), is_boosting_there=True)
+    huge = candidates_for(Size("regression", 100_000, 400, 5), with_boosting=True)
     assert not {one.config.model for one in huge} & {"svm", "kernel_ridge"}
-    wide = candidates_for(Size("regression", 1_500, 400, 5), is_boosting_there=True)
+    wide = candidates_for(Size("regression", 1_500, 400, 5), with_boosting=True)
     assert [one.config.model for one in wide[:2]] == ["lightgbm", "lasso"]
-    quick, floor = stopgaps_for(Size("regression", 100_000, 400, 5), is_boosting_there=True)
+    quick, floor = stopgaps_for(Size("regression", 100_000, 400, 5), with_boosting=True)
     assert quick_first(huge, quick, 60.0) == [quick[0], *huge, *quick[1:]]
     assert floor.reference_s < quick[0].reference_s < min(one.reference_s for one in huge)
-    assert quick_first(plan, quick, 600.0) == plan
-    seeds = more_seeds(plan, {"mlp": 0.5, "lasso": 0.5}, Pace(SIZE))
+    assert quick_first(candidates, quick, 600.0) == candidates
+    seeds = more_seeds(candidates, {"mlp": 0.5, "lasso": 0.5}, Pace())
     assert {one.config.model for one in seeds} == {"mlp"}
-    assert len({one.config.run_name for one in [*plan, *seeds]}) == len(plan) + len(seeds)
+    assert len({one.config.run_name for one in [*candidates, *seeds]}) == len(candidates) + len(seeds)

@@ -124,17 +124,18 @@ def test_scores_at_once_are_those_of_the_metric(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["r2", "f1_macro", "roc_auc", "quadratic_kappa"])
-def test_metrics_without_a_formula_are_asked_one_by_one(name: str) -> None:
+def test_metrics_without_a_formula_are_asked_one_by_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ensembling, "N_STEPS", 4)
     metric = METRICS[name]
     oofs, target = prices() if metric.reads == "value" else classes(3)
-    selection = select_greedily(oofs, target, FOLDS, metric, n_steps=4)
+    selection = select_greedily(oofs, target, FOLDS, metric)
     assert metric.is_better(selection.score, max(metric(target, oof) for oof in oofs.values()) - 1e-9)
 
 
 def test_several_targets() -> None:
     oofs, target = prices()
     wide = {name: np.stack([oof, 2 * oof], axis=1) for name, oof in oofs.items()}
-    selection = select_greedily(wide, np.stack([target, 2 * target], axis=1), FOLDS, METRICS["rmse"], n_steps=5)
+    selection = select_greedily(wide, np.stack([target, 2 * target], axis=1), FOLDS, METRICS["rmse"])
     assert len(selection.weights) > 1
     assert np.isfinite(selection.nested_score)
 
@@ -173,9 +174,12 @@ def test_a_lead_is_the_mean_of_the_folds_differences_with_its_error() -> None:
 
 
 @pytest.mark.parametrize("metric", ["log_rmse", "accuracy"])
-def test_linear_weights_are_those_of_least_squares_and_score_as_their_blend(metric: str) -> None:
+def test_linear_weights_are_those_of_least_squares_and_score_as_their_blend(
+    metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ensembling, "PRIOR_ROWS", 0.0)
     oofs, target = prices() if metric == "log_rmse" else classes(3)
-    found = select_linearly(oofs, target, FOLDS, METRICS[metric], prior_rows=0.0, smallest=0.0)
+    found = select_linearly(oofs, target, FOLDS, METRICS[metric], smallest=0.0)
     weights = list(found.weights.values())
     assert sum(weights) == pytest.approx(1.0)
     assert METRICS[metric](target, blend([oofs[name] for name in found.weights], weights, METRICS[metric])) == (
