@@ -89,7 +89,7 @@ class Artifact(Record):
         try:
             artifact = cls.model_validate_json(content, strict=True)
         except ValidationError as error:
-            found = [_mistake(one) for one in error.errors(include_url=False)]
+            found = [describe_mistake(one) for one in error.errors(include_url=False)]
         else:
             kept = artifact.model_dump(mode="json")
             found = [] if raw == kept else _differences(raw, kept)
@@ -107,7 +107,8 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _mistake(error: Any) -> str:
+def describe_mistake(error: Any) -> str:
+    """Return one of a ValidationError's errors in words: key, rule, value."""
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "missing":
         return f"missing key {key!r}"

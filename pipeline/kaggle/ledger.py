@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import csv
 import io
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.base import files
 from pipeline.base.errors import ArtifactError
 from pipeline.base.locks import hold
+from pipeline.config.artifact import describe_mistake
 
-Status = Literal["sending", "pending", "complete", "error"]
 TAG_DIGITS = 12
 
 
@@ -33,7 +34,7 @@ class Entry:
     public_score: float | None = None
     private_score: float | None = None
     ref: int | None = None
-    status: Status = "sending"
+    status: Literal["sending", "pending", "complete", "error"] = "sending"
 
     @property
     def tag(self) -> str:
@@ -44,6 +45,10 @@ class Entry:
     def description(self) -> str:
         """The text Kaggle shows beside the submission."""
         return f"{self.tag} run:{self.run} cv={self.cv_score:.5f}"
+
+
+COLUMNS = [field.name for field in fields(Entry)]
+ENTRY = TypeAdapter(Entry)
 
 
 class Ledger:
@@ -58,10 +63,12 @@ class Ledger:
             return []
         try:
             with self.path.open(encoding="utf-8", newline="") as file:
-                return [_entry_of(row) for row in csv.DictReader(file)]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+                rows = [{name: row[name] or None for name in COLUMNS} for row in csv.DictReader(file)]
+            return [ENTRY.validate_python(row) for row in rows]
+        except (OSError, ValueError, KeyError) as error:
+            mistakes = map(describe_mistake, error.errors()) if isinstance(error, ValidationError) else [repr(error)]
             raise ArtifactError(
-                f"cannot be read: {error!r}",
+                f"cannot be read: {'; '.join(mistakes)}",
                 where=str(self.path),
                 hint="It records what was sent already: fix the line, or move the file away.",
             ) from error
@@ -72,41 +79,19 @@ class Ledger:
 
     def put(self, entry: Entry) -> Entry:
         """Write an entry; it replaces the one with the same content."""
-        with self._lock():
-            self._write(sorted([*self._others(entry), entry], key=lambda one: one.time))
+        self._replace(entry, [entry])
         return entry
 
     def drop(self, entry: Entry) -> None:
         """Remove an entry that was never sent."""
-        with self._lock():
-            self._write(self._others(entry))
+        self._replace(entry, [])
 
-    def _others(self, entry: Entry) -> list[Entry]:
-        return [other for other in self.entries() if other.sha256 != entry.sha256]
-
-    def _lock(self) -> AbstractContextManager[None]:
-        return hold(self.path.with_name("ledger.lock"))
-
-    def _write(self, entries: list[Entry]) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [field.name for field in fields(Entry)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: "" if value is None else value for key, value in asdict(one).items()} for one in entries)
-        files.write_text(self.path, text.getvalue())
-
-
-def _entry_of(row: dict[str, str]) -> Entry:
-    if row["status"] not in get_args(Status):
-        raise ValueError(f"unknown status {row['status']!r}")
-    return Entry(
-        time=row["time"],
-        run=row["run"],
-        file=row["file"],
-        sha256=row["sha256"],
-        metric=row["metric"],
-        cv_score=float(row["cv_score"]),
-        public_score=float(row["public_score"]) if row["public_score"] else None,
-        private_score=float(row["private_score"]) if row["private_score"] else None,
-        ref=int(row["ref"]) if row["ref"] else None,
-        status=cast("Status", row["status"]),
-    )
+    def _replace(self, old: Entry, new: list[Entry]) -> None:
+        """Write `new` in place of the entries with the content of `old`."""
+        with hold(self.path.with_name("ledger.lock")):
+            others = [entry for entry in self.entries() if entry.sha256 != old.sha256]
+            text = io.StringIO()
+            writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(asdict(entry) for entry in sorted([*others, *new], key=lambda entry: entry.time))
+            files.write_text(self.path, text.getvalue())

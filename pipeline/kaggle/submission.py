@@ -18,11 +18,7 @@ from pipeline.config.types import Label
 
 
 def make_submission(
-    spec: CompetitionSpec,
-    classes: Sequence[Label],
-    sample: pd.DataFrame,
-    test_ids: pd.Series,
-    prediction: FloatArray,
+    spec: CompetitionSpec, classes: Sequence[Label], sample: pd.DataFrame, test_ids: pd.Series, prediction: FloatArray
 ) -> pd.DataFrame:
     """Fill the sample's rows, in its order, with the prediction of each id.
 

@@ -19,7 +19,7 @@ from pipeline.config.spec import CompetitionSpec
 from pipeline.kaggle.client import calls
 from pipeline.kaggle.client.calls import Clock
 from pipeline.kaggle.client.credentials import find_credentials
-from pipeline.kaggle.client.errors import DAILY_LIMIT_HINT, MAY_HAVE_SUCCEEDED, reworded, rules_not_accepted
+from pipeline.kaggle.client.errors import HINTS, MAY_HAVE_SUCCEEDED, reworded, rules_not_accepted
 from pipeline.kaggle.client.responses import Competition, SubmissionStatus
 from pipeline.kaggle.client.session import KaggleSession
 from pipeline.kaggle.client.urls import COMPETITION_URL, SETTINGS_URL
@@ -39,10 +39,8 @@ def why_offline(spec: CompetitionSpec, *, is_sample: bool, opt_out: str | None) 
     if spec.dataset is not None:
         return f"the files come from the dataset {spec.dataset}, which takes no submissions"
     if find_credentials() is None:
-        return (
-            f"no Kaggle credentials found (create a token at {SETTINGS_URL} and put it into "
-            "~/.kaggle/access_token or KAGGLE_API_TOKEN, then run the same command again)"
-        )
+        remedy = f"create a token at {SETTINGS_URL} and put it into ~/.kaggle/access_token or KAGGLE_API_TOKEN"
+        return f"no Kaggle credentials found ({remedy}, then run the same command again)"
     return None
 
 
@@ -84,12 +82,9 @@ def check_before_sending(session: KaggleSession, submission: SubmissionFile, *, 
     slug = submission.slug
     competition = session.competition(slug)
     if competition.is_code_only and submission.notebook is None:
-        raise KaggleError(
-            "is a code competition, which accepts notebooks rather than files",
-            kind="code competition",
-            where=slug,
-            hint=f"`make kernel COMPETITION={slug}` runs the final training as a notebook on Kaggle.",
-        )
+        what = "is a code competition, which accepts notebooks rather than files"
+        hint = f"`make kernel COMPETITION={slug}` runs the final training as a notebook on Kaggle."
+        raise KaggleError(what, kind="code competition", where=slug, hint=hint)
     if not competition.has_entered:
         raise rules_not_accepted(slug)
     if competition.is_closed:
@@ -98,14 +93,11 @@ def check_before_sending(session: KaggleSession, submission: SubmissionFile, *, 
         say(f"submit: the deadline was {competition.deadline:%Y-%m-%d %H:%M} UTC; this is a late submission")
     n_left = _slots_left(session, competition, slug)
     if n_left == 0:
-        raise KaggleError("no submissions left today", kind="daily limit", where=slug, hint=DAILY_LIMIT_HINT)
+        raise KaggleError("no submissions left today", kind="daily limit", where=slug, hint=HINTS["daily limit"])
     if n_left == 1 and not may_use_last_slot:
-        raise KaggleError(
-            "this would be the last submission of the day",
-            kind="last slot",
-            where=slug,
-            hint="Confirm with --yes (`make submit YES=1`), or wait until midnight UTC.",
-        )
+        what = "this would be the last submission of the day"
+        hint = "Confirm with --yes (`make submit YES=1`), or wait until midnight UTC."
+        raise KaggleError(what, kind="last slot", where=slug, hint=hint)
     say("submit: Kaggle reports no daily limit" if n_left is None else f"submit: {n_left} submissions left today")
 
 
@@ -121,13 +113,10 @@ def wait_for_score(session: KaggleSession, ledger: Ledger, slug: str, entry: Ent
             if status is not None:
                 entry = ledger.put(with_status(entry, status))
                 if status.status == "error":
-                    raise KaggleError(
-                        f"accepted the submission (ref {entry.ref}) but could not score it: "
-                        f"{status.error or 'it does not say why'}",
-                        kind="not scored",
-                        where=slug,
-                        hint=f"See {COMPETITION_URL.format(slug=slug)}/submissions",
-                    )
+                    reason = status.error or "it does not say why"
+                    what = f"accepted the submission (ref {entry.ref}) but could not score it: {reason}"
+                    hint = f"See {COMPETITION_URL.format(slug=slug)}/submissions"
+                    raise KaggleError(what, kind="not scored", where=slug, hint=hint)
             if entry.status == "complete" or Clock.now() >= end:
                 return entry
             update(0.0, f"ref {entry.ref}: Kaggle is scoring")
@@ -136,13 +125,7 @@ def wait_for_score(session: KaggleSession, ledger: Ledger, slug: str, entry: Ent
 
 def with_status(entry: Entry, status: SubmissionStatus) -> Entry:
     """Return the entry with Kaggle's current status and scores."""
-    return replace(
-        entry,
-        ref=status.ref,
-        status=status.status,
-        public_score=status.public_score,
-        private_score=status.private_score,
-    )
+    return replace(entry, **status.model_dump(include={"ref", "status", "public_score", "private_score"}))
 
 
 def _already_sent(session: KaggleSession, ledger: Ledger, submission: SubmissionFile) -> Entry | None:
@@ -191,14 +174,11 @@ def _slots_left(session: KaggleSession, competition: Competition, slug: str) -> 
 
 def _send(session: KaggleSession, ledger: Ledger, submission: SubmissionFile) -> Entry:
     """Upload the file, write the ledger entry, submit; if the outcome is unknown, ask Kaggle."""
-    slug, notebook = submission.slug, submission.notebook
-    token = session.upload(slug, submission.file) if notebook is None else ""
+    slug = submission.slug
+    source = submission.notebook or session.upload(slug, submission.file)
     entry = ledger.put(submission.entry())
     try:
-        if notebook is None:
-            ref = session.create_submission(slug, token, entry.description)
-        else:
-            ref = session.create_code_submission(slug, notebook, entry.description)
+        ref = session.create_submission(slug, source, entry.description)
         entry = replace(entry, ref=ref, status="pending")
     except KaggleError as error:
         if error.kind not in MAY_HAVE_SUCCEEDED:
@@ -217,8 +197,5 @@ def _status_of(session: KaggleSession, slug: str, ref: int) -> SubmissionStatus 
     except KaggleError as error:
         if error.kind == "not found":
             return None
-        raise reworded(
-            error,
-            what=f"{error.what}; the file itself was accepted (ref {ref})",
-            hint=f"Run the same command again to fetch the score. {error.hint}",
-        ) from error
+        what = f"{error.what}; the file itself was accepted (ref {ref})"
+        raise reworded(error, what=what, hint=f"Run the same command again to fetch the score. {error.hint}") from error

@@ -14,7 +14,7 @@ def test_a_notebooks_versions_have_a_status_and_an_output_of_their_own(kaggle: K
 
     kaggle.run_kernel = lambda text: {"submission.csv": text.encode()}
     session = KaggleSession.connect()
-    with calls.guarded(), session.client() as client:
+    with calls.guarded(), session.api.build_kaggle_client() as client:
         kernels = client.kernels.kernels_api_client
         save = types.ApiSaveKernelRequest()
         save.slug = "ada/final-train"

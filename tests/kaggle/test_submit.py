@@ -283,7 +283,7 @@ def test_no_secret_is_ever_shown(finished: Toy, monkeypatch: pytest.MonkeyPatch)
 def test_a_ledger_that_cannot_be_read_stops_everything(kaggle: KaggleServer, finished: Toy) -> None:
     submit(finished)
     finished.workspace.ledger.write_text(finished.workspace.ledger.read_text().replace("complete", "whatever"))
-    assert "unknown status 'whatever'" in submit(finished, code=2)
+    assert "status: Input should be 'sending', 'pending', " in submit(finished, code=2)
     assert len(kaggle.submissions) == 1
 
 

@@ -121,8 +121,6 @@ def recover(error: KaggleError, stage: str, thing: str, find: Callable[[], T | N
                 return found
     except KaggleError as lookup_error:
         say(f"{stage}: {lookup_error.what}")
-    raise reworded(
-        error,
-        what=f"{error.what}; whether Kaggle accepted the {thing} is not known yet",
-        hint="Run the same command again: it asks Kaggle first and sends nothing twice.",
-    ) from error
+    what = f"{error.what}; whether Kaggle accepted the {thing} is not known yet"
+    hint = "Run the same command again: it asks Kaggle first and sends nothing twice."
+    raise reworded(error, what=what, hint=hint) from error

@@ -5,9 +5,7 @@ Reads HTTP responses and the exceptions of `requests`; does not know what was ca
 
 from __future__ import annotations
 
-import email.utils
 import re
-import time
 from typing import Any
 
 from pipeline.base.errors import KaggleError
@@ -19,9 +17,24 @@ MAY_HAVE_SUCCEEDED = {"server", "maintenance", "dropped", "timeout", "bad respon
 EXPIRED = "expired address"
 EXPIRED_STATUS = {400, 401, 403, 404, 410}  # how a storage answers an expired signed address
 NEVER_CONNECTED = "NewConnectionError|NameResolutionError|Failed to establish|Failed to resolve|ConnectTimeout"
+LIMIT_REACHED = "allowance|daily limit|submission limit|maximum number of submissions"
+STATUS_URL = "https://status.kaggle.com"
 NETWORK_HINT = "Check the network. Set a proxy with https_proxy, your own certificate with REQUESTS_CA_BUNDLE."
-DAILY_LIMIT_HINT = "The count restarts at midnight UTC; run the same command then."
 DOCTOR_HINT = "`python -m pipeline doctor` shows which credentials are used."
+NEW_TOKEN_HINT = f"Create a new token at {SETTINGS_URL}; {DOCTOR_HINT}"
+HINTS = {  # for the kinds that determine what to do
+    EXPIRED: "Run the same command again; it asks for a new address.",
+    "bad response": "Try again later; if it keeps happening, try a newer client: `pip install -U kaggle`.",
+    "certificate": NETWORK_HINT,
+    "daily limit": "The count restarts at midnight UTC; run the same command then.",
+    "dropped": "Run the same command again.",
+    "maintenance": f"Try again later ({STATUS_URL}), or open any page in the browser to log in to the network.",
+    "no network": NETWORK_HINT,
+    "proxy": "Check https_proxy, http_proxy and no_proxy.",
+    "rate limit": "Wait a few minutes and run the same command again.",
+    "server": f"The problem is on Kaggle's side ({STATUS_URL}): run the same command again later.",
+    "timeout": NETWORK_HINT,
+}
 
 
 def explain(error: BaseException, response: Any, *, action: str, slug: str) -> KaggleError:
@@ -33,20 +46,18 @@ def explain(error: BaseException, response: Any, *, action: str, slug: str) -> K
         return error
     own_response = getattr(error, "response", None)
     response = own_response if own_response is not None else response
-    connection_error = _connection_error(error, action)
-    if connection_error is not None:
-        return connection_error
+    problem = _connection_problem(error)
+    if problem is not None:
+        kind, what = problem
+        return _error(f"{what} when {action}", kind)
     if isinstance(error, SystemExit):
         return no_credentials()
     if response is not None and response.status_code >= 400:
         return explain_status(response, action=action, slug=slug, message=str(error))
     if response is not None and is_html(response):
-        return _maintenance(action)
-    return KaggleError(
-        f"sent an unexpected response when {action} ({type(error).__name__}: {_short(str(error))})",
-        kind="bad response",
-        hint="Try again later; if it keeps happening, try a newer client: `pip install -U kaggle`.",
-    )
+        return _web_page(action, response)
+    found = f"{type(error).__name__}: {short(str(error))}"
+    return _error(f"sent an unexpected response when {action} ({found})", "bad response")
 
 
 def explain_status(
@@ -58,45 +69,29 @@ def explain_status(
     """
     status = response.status_code
     message = _message_of(response) or message
-    quote = f' Kaggle says: "{_short(message)}"' if message and "for url" not in message else ""
+    quote = f' Kaggle says: "{short(message)}"' if message and "for url" not in message else ""
     if status in EXPIRED_STATUS and (is_storage or response.history):  # a redirect leads to the storage
-        return KaggleError(
-            f"the storage refused access ({status}) when {action}",
-            kind=EXPIRED,
-            where=slug,
-            hint="Run the same command again; it asks for a new address.",
-        )
+        what = f"the storage refused access ({status}) when {action}"
+        return KaggleError(what, kind=EXPIRED, where=slug, hint=HINTS[EXPIRED])
     if status == 401:
-        return _unauthorized(action, quote)
+        warnings = "".join(f"{warning[0].upper()}{warning[1:]}. " for warning in credential_warnings())
+        what = f"does not accept the credentials from {find_credentials()} when {action} (401).{quote}"
+        return KaggleError(what, kind="unauthorized", hint=warnings + NEW_TOKEN_HINT)
     if status == 403:
         return _forbidden(action, slug, message, quote)
     if status == 404:
-        return KaggleError(
-            f"found no {slug!r} when {action} (404).{quote}",
-            kind="not found",
-            hint=f"Check the spelling against the URL: {COMPETITION_URL.format(slug='<slug>')}",
-        )
+        hint = f"Check the spelling against the URL: {COMPETITION_URL.format(slug='<slug>')}"
+        return KaggleError(f"found no {slug!r} when {action} (404).{quote}", kind="not found", hint=hint)
     if status == 429:
-        return KaggleError(
-            f"received too many requests (429) when {action}.{quote}",
-            kind="rate limit",
-            hint="Wait a few minutes and run the same command again.",
-            retry_after_s=_retry_after(response),
-        )
+        return _error(f"received too many requests (429) when {action}.{quote}", "rate limit", response)
+    if status >= 500 and is_html(response):
+        return _web_page(action, response)
     if status >= 500:
-        if is_html(response):
-            return _maintenance(action, _retry_after(response))
-        return KaggleError(
-            f"failed when {action} ({status}).{quote}",
-            kind="server",
-            hint="The problem is on Kaggle's side (https://status.kaggle.com): run the same command again later.",
-            retry_after_s=_retry_after(response),
-        )
-    if re.search(r"allowance|daily limit|submission limit|maximum number of submissions", message, re.IGNORECASE):
-        return KaggleError(f"accepts no more submissions today.{quote}", kind="daily limit", hint=DAILY_LIMIT_HINT)
-    return KaggleError(
-        f"refused the request ({status}) when {action}.{quote}", kind="refused", hint=_competition_hint(slug)
-    )
+        return _error(f"failed when {action} ({status}).{quote}", "server", response)
+    if re.search(LIMIT_REACHED, message, re.IGNORECASE):
+        return _error(f"accepts no more submissions today.{quote}", "daily limit")
+    what = f"refused the request ({status}) when {action}.{quote}"
+    return KaggleError(what, kind="refused", hint=_competition_hint(slug))
 
 
 def check_storage(response: Any, *, action: str, slug: str) -> None:
@@ -116,29 +111,18 @@ def reworded(error: KaggleError, *, what: str = "", hint: str) -> KaggleError:
 
 def rules_not_accepted(slug: str, *, prefix: str = "", suffix: str = "") -> KaggleError:
     """Return the error for a competition whose rules the user has not accepted."""
-    return KaggleError(
-        f"{prefix}the rules have not been accepted{suffix}",
-        kind="rules",
-        where=slug,
-        hint=f"Accept them once in the browser: {RULES_URL.format(slug=slug)}",
-    )
+    hint = f"Accept them once in the browser: {RULES_URL.format(slug=slug)}"
+    return KaggleError(f"{prefix}the rules have not been accepted{suffix}", kind="rules", where=slug, hint=hint)
 
 
 def no_credentials() -> KaggleError:
     """Return the error for a failed login: there are no credentials, or Kaggle accepts none of them."""
-    sources = [credential.source for credential in found_credentials()]
+    sources = ", ".join(credential.source for credential in found_credentials())
     if sources:
-        return KaggleError(
-            f"accepts none of the credentials found: {', '.join(sources)}",
-            kind="unauthorized",
-            hint=f"Create a new token at {SETTINGS_URL}; {DOCTOR_HINT}",
-        )
-    return KaggleError(
-        "no valid credentials found",
-        kind="no credentials",
-        hint=f"Create a token at {SETTINGS_URL} and put it into ~/.kaggle/access_token or KAGGLE_API_TOKEN; "
-        + DOCTOR_HINT,
-    )
+        what = f"accepts none of the credentials found: {sources}"
+        return KaggleError(what, kind="unauthorized", hint=NEW_TOKEN_HINT)
+    hint = f"Create a token at {SETTINGS_URL} and put it into ~/.kaggle/access_token or KAGGLE_API_TOKEN; {DOCTOR_HINT}"
+    return KaggleError("no valid credentials found", kind="no credentials", hint=hint)
 
 
 def is_html(response: Any) -> bool:
@@ -146,40 +130,35 @@ def is_html(response: Any) -> bool:
     return "text/html" in response.headers.get("Content-Type", "").lower()
 
 
-def _connection_error(error: BaseException, action: str) -> KaggleError | None:
-    """Explain a connection that was refused, dropped or too slow; None for any other error."""
+def short(text: str) -> str:
+    """Return a text from elsewhere as one line of at most 300 characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= 300 else line[:297] + "…"
+
+
+def _error(what: str, kind: str, response: Any = None) -> KaggleError:
+    retry_after_s = None if response is None else _retry_after(response)
+    return KaggleError(what, kind=kind, hint=HINTS[kind], retry_after_s=retry_after_s)
+
+
+def _connection_problem(error: BaseException) -> tuple[str, str] | None:
+    """Return the kind and description of a refused, dropped or slow connection; None for any other error."""
     import requests
     import urllib3
 
-    names = requests.exceptions
+    names, text = requests.exceptions, str(error)
     if isinstance(error, names.ProxyError):
-        return KaggleError(
-            f"the proxy blocked the request when {action}",
-            kind="proxy",
-            hint="Check https_proxy, http_proxy and no_proxy.",
-        )
+        return "proxy", "the proxy blocked the request"
     if isinstance(error, names.SSLError):
-        return KaggleError(f"certificate verification failed when {action}", kind="certificate", hint=NETWORK_HINT)
-    text = str(error)
+        return "certificate", "certificate verification failed"
     if isinstance(error, names.Timeout | urllib3.exceptions.TimeoutError) or "timed out" in text.lower():
-        return KaggleError(f"timed out when {action}", kind="timeout", hint=NETWORK_HINT)
+        return "timeout", "timed out"
     if isinstance(error, names.ConnectionError) and re.search(NEVER_CONNECTED, text):
-        return KaggleError(f"cannot be reached when {action}", kind="no network", hint=NETWORK_HINT)
+        return "no network", "cannot be reached"
     dropped = (names.ConnectionError, names.ChunkedEncodingError, names.ContentDecodingError)
     if isinstance(error, (*dropped, urllib3.exceptions.HTTPError, ConnectionError)):
-        return KaggleError(
-            f"the connection was dropped when {action}", kind="dropped", hint="Run the same command again."
-        )
+        return "dropped", "the connection was dropped"
     return None
-
-
-def _unauthorized(action: str, quote: str) -> KaggleError:
-    warnings = " ".join(f"{warning[0].upper()}{warning[1:]}." for warning in credential_warnings())
-    return KaggleError(
-        f"does not accept the credentials from {find_credentials()} when {action} (401).{quote}",
-        kind="unauthorized",
-        hint=f"{warnings} Create a new token at {SETTINGS_URL}; {DOCTOR_HINT}".strip(),
-    )
 
 
 def _forbidden(action: str, slug: str, message: str, quote: str) -> KaggleError:
@@ -201,13 +180,9 @@ def _forbidden(action: str, slug: str, message: str, quote: str) -> KaggleError:
     return KaggleError(f"{action}: {what} (403).{quote}", kind=kind, where=slug, hint=hint)
 
 
-def _maintenance(action: str, retry_after_s: float | None = None) -> KaggleError:
-    return KaggleError(
-        f"sent a web page when {action}: either maintenance or a login page of your network",
-        kind="maintenance",
-        hint="Try again later (https://status.kaggle.com), or open any page in the browser to log in to the network.",
-        retry_after_s=retry_after_s,
-    )
+def _web_page(action: str, response: Any) -> KaggleError:
+    what = f"sent a web page when {action}: either maintenance or a login page of your network"
+    return _error(what, "maintenance", response)
 
 
 def _competition_hint(slug: str) -> str:
@@ -229,17 +204,9 @@ def _message_of(response: Any) -> str:
 
 def _retry_after(response: Any) -> float | None:
     """Return the seconds requested by Retry-After, which is a number or a date."""
-    text = response.headers.get("Retry-After", "")
+    import urllib3
+
     try:
-        return max(0.0, float(text))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except (TypeError, ValueError):
+        return urllib3.Retry().parse_retry_after(response.headers.get("Retry-After", ""))
+    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
         return None
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 300 else line[:297] + "…"

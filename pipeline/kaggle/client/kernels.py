@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pipeline.base.errors import KaggleError
 from pipeline.kaggle.client import calls
-from pipeline.kaggle.client.errors import check_storage, reworded
+from pipeline.kaggle.client.errors import check_storage, reworded, short
 from pipeline.kaggle.client.responses import positive_int
 from pipeline.kaggle.client.session import KaggleSession
 from pipeline.kaggle.client.urls import KERNEL_URL, SETTINGS_URL
@@ -24,6 +24,22 @@ BLOCK = 1 << 16  # bytes
 MISSING = {"not found", "forbidden"}  # Kaggle answers 403 for a notebook that does not exist
 SENT_AS_NAMED = ("language", "kernel_type", "is_private", "enable_gpu", "enable_internet", "machine_shape")
 SOURCES = ("competition", "dataset", "kernel", "model")
+Status = Literal["queued", "running", "complete", "error", "cancelled"]
+PUSH_HINT = (
+    f"A GPU and some inputs require a verified phone and remaining quota ({SETTINGS_URL}); "
+    "at most two GPU runs can be active at a time."
+)
+ACCESS_HINT = (
+    f"Only its owner can read a private notebook; a GPU or internet access requires a verified phone ({SETTINGS_URL}); "
+    "the competition's rules must be accepted. Your notebooks: https://www.kaggle.com/work/code"
+)
+STATUSES: dict[str, Status] = {  # any other of Kaggle's is "running"
+    "new_script": "queued",
+    "queued": "queued",
+    "complete": "complete",
+    "error": "error",
+    "cancel_acknowledged": "cancelled",
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +68,7 @@ class KernelVersion:
 class RunStatus:
     """The status of a version's run; `failure` is Kaggle's message about an error."""
 
-    status: Literal["queued", "running", "complete", "error", "cancelled"]
+    status: Status
     failure: str
 
 
@@ -72,32 +88,19 @@ def push(session: KaggleSession, metadata: dict[str, Any], text: str) -> tuple[K
 
     def pushed(response: Any) -> tuple[KernelVersion, list[str]]:
         if response.error:
-            raise KaggleError(
-                f'rejected the notebook. Kaggle says: "{" ".join(str(response.error).split())[:300]}"',
-                kind="push refused",
-                where=metadata["id"],
-                hint="A GPU and some inputs require a verified phone and remaining quota "
-                f"({SETTINGS_URL}); at most two GPU runs can be active at a time.",
-            )
+            what = f'rejected the notebook. Kaggle says: "{short(str(response.error))}"'
+            raise KaggleError(what, kind="push refused", where=metadata["id"], hint=PUSH_HINT)
         number = positive_int(response.version_number, "version")
         owner, slug = _name_in(response.ref) or _name_in(response.url) or tuple(metadata["id"].split("/"))
         rejected = [f"{kind} {one}" for kind in SOURCES for one in getattr(response, f"invalid_{kind}_sources") or []]
         return KernelVersion(owner, slug, number), rejected
 
     where = next(iter(metadata["competition_sources"]), metadata["id"])  # an error about rules concerns the competition
+    fields = {"slug": metadata["id"], "new_title": metadata["title"], "text": text}
+    fields |= {key: metadata[key] for key in SENT_AS_NAMED}
+    fields |= {f"{kind}_data_sources": metadata[f"{kind}_sources"] for kind in SOURCES}
     with _explained(where):
-        return session.ask(
-            "pushing the notebook",
-            where,
-            "save_kernel",
-            pushed,
-            is_retried=False,
-            slug=metadata["id"],
-            new_title=metadata["title"],
-            text=text,
-            **{key: metadata[key] for key in SENT_AS_NAMED},
-            **{f"{kind}_data_sources": metadata[f"{kind}_sources"] for kind in SOURCES},
-        )
+        return session.ask("pushing the notebook", where, "save_kernel", pushed, is_retried=False, **fields)
 
 
 def find_pushed(session: KaggleSession, owner: str, slug: str, bundle_id: str) -> KernelVersion | None:
@@ -123,12 +126,7 @@ def status_of(session: KaggleSession, version: KernelVersion) -> RunStatus:
 
     def status(response: Any) -> RunStatus:
         name = str(getattr(response.status, "name", response.status)).lower()
-        failure = response.failure_message or ""
-        if name in ("complete", "error"):
-            return RunStatus("complete" if name == "complete" else "error", failure)
-        if name == "cancel_acknowledged":
-            return RunStatus("cancelled", failure)
-        return RunStatus("queued" if name in ("queued", "new_script") else "running", failure)
+        return RunStatus(STATUSES.get(name, "running"), response.failure_message or "")
 
     where = str(version)
     with _explained(where):
@@ -143,16 +141,10 @@ def output_of(session: KaggleSession, version: KernelVersion, *, is_retried: boo
         log[:] = log_lines(page.log or "") or log
         return ((one.file_name, one.url) for one in page.files or [])
 
+    action, method, options = "reading the run's output", "list_kernel_session_output", version.fields
     with _explained(str(version)):
-        found = session.ask_pages(
-            "reading the run's output",
-            str(version),
-            "list_kernel_session_output",
-            files,
-            is_retried=is_retried,
-            **version.fields,
-        )
-    return KernelOutput(dict(found), log)
+        found = dict(session.ask_pages(action, str(version), method, files, is_retried=is_retried, **options))
+    return KernelOutput(found, log)
 
 
 def fetch(url: str, version: KernelVersion, *, max_bytes: int) -> bytes:
@@ -169,12 +161,8 @@ def fetch(url: str, version: KernelVersion, *, max_bytes: int) -> bytes:
             for block in response.iter_content(BLOCK):
                 content += block
                 if len(content) > max_bytes:
-                    raise KaggleError(
-                        f"the output is larger than {max_bytes} bytes, more than a submission can need",
-                        kind="bad output",
-                        where=str(version),
-                        hint=f"See {version.url}",
-                    )
+                    what = f"the output is larger than {max_bytes} bytes, more than a submission can need"
+                    raise KaggleError(what, kind="bad output", where=str(version), hint=f"See {version.url}")
             announced = response.headers.get("Content-Length", "")
             if announced.isdigit() and int(announced) != len(content):
                 raise KaggleError(f"sent {len(content)} of {announced} bytes", kind="dropped", where=str(version))
@@ -209,9 +197,4 @@ def _explained(where: str) -> Iterator[None]:
         about_access = {*MISSING, "refused"} | ({"rules", "closed", "phone"} if "/" in where else set())
         if error.kind not in about_access:
             raise
-        hint = (
-            "Only its owner can read a private notebook; a GPU or internet access requires a verified phone "
-            f"({SETTINGS_URL}); the competition's rules must be accepted. "
-            "Your notebooks: https://www.kaggle.com/work/code"
-        )
-        raise reworded(error, hint=hint) from error
+        raise reworded(error, hint=ACCESS_HINT) from error

@@ -5,110 +5,106 @@ Reads the SDK's objects; does not know which request they answer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+
+from pipeline.config.artifact import describe_mistake
 
 
-@dataclass(frozen=True)
-class Competition:
+def _utc(value: Any) -> datetime | None:
+    """Convert the client's naive time, which is UTC."""
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else None
+
+
+def _number(value: Any) -> float | None:
+    """Convert a score, which is text and empty while unknown."""
+    try:
+        return float(str(value))
+    except ValueError:
+        return None
+
+
+def _status(value: Any) -> str:
+    name = str(getattr(value, "name", value)).lower()
+    return name if name in ("complete", "error") else "pending"
+
+
+Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
+Flag = Annotated[bool, BeforeValidator(lambda value: False if value is None else value)]
+Time = Annotated[datetime | None, BeforeValidator(_utc)]
+Score = Annotated[float | None, BeforeValidator(_number)]
+
+
+class Response(BaseModel):
+    """An object of the SDK; an alias is the SDK's name of a field."""
+
+    model_config = ConfigDict(frozen=True, strict=True, from_attributes=True)
+
+    @classmethod
+    def of(cls, response: Any) -> Self:
+        """Read the SDK's object. Raises ValueError that names the wrong fields."""
+        try:
+            return cls.model_validate(response)
+        except ValidationError as error:
+            raise ValueError("; ".join(map(describe_mistake, error.errors()))) from error
+
+
+class Competition(Response):
     """A competition and the user's standing in it."""
 
-    title: str
-    deadline: datetime | None
-    has_entered: bool
-    is_code_only: bool
-    is_closed: bool
-    daily_limit: int
-    metric: str
-    n_teams: int
-    user_rank: int | None
+    title: Text
+    deadline: Time
+    has_entered: Flag = Field(validation_alias="user_has_entered")
+    is_code_only: Flag = Field(validation_alias="is_kernels_submissions_only")
+    is_closed: Flag = Field(validation_alias="submissions_disabled")
+    daily_limit: NonNegativeInt = Field(validation_alias="max_daily_submissions")
+    metric: Text = Field(validation_alias="evaluation_metric")
+    n_teams: NonNegativeInt = Field(validation_alias="team_count")
+    user_rank: Annotated[PositiveInt | None, BeforeValidator(lambda rank: rank or None)]
 
     @classmethod
-    def of(cls, response: Any) -> Competition:
-        """Read an `ApiCompetition`. Raises ValueError if it names no competition."""
+    def of(cls, response: Any) -> Self:
+        """Read an `ApiCompetition`. Raises ValueError, also if it names no competition."""
         if not (response.id or response.ref or response.title):
             raise ValueError("the response names no competition")
-        return cls(
-            title=_text(response.title),
-            deadline=_time(response.deadline),
-            has_entered=_flag(response.user_has_entered),
-            is_code_only=_flag(response.is_kernels_submissions_only),
-            is_closed=_flag(response.submissions_disabled),
-            daily_limit=_count(response.max_daily_submissions),
-            metric=_text(response.evaluation_metric),
-            n_teams=_count(response.team_count),
-            user_rank=_count(response.user_rank) if response.user_rank else None,
-        )
+        return super().of(response)
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(Response):
     """Submissions made today and submissions left now."""
 
-    n_today: int
-    n_left: int
-
-    @classmethod
-    def of(cls, response: Any) -> Limits:
-        """Read an `ApiSubmissionLimits`."""
-        return cls(_count(response.num_today), _count(response.num_allowed_now))
+    n_today: NonNegativeInt = Field(validation_alias="num_today")
+    n_left: NonNegativeInt = Field(validation_alias="num_allowed_now")
 
 
-@dataclass(frozen=True)
-class SubmissionStatus:
-    """A submission as Kaggle reports it. A score is None until it is known."""
+class SubmissionStatus(Response):
+    """A submission as Kaggle reports it. A score is None until it is known; an unknown status counts as pending."""
 
-    ref: int
-    status: Literal["pending", "complete", "error"]
-    description: str
-    date: datetime | None
-    public_score: float | None
-    private_score: float | None
-    error: str
-    team: str
-
-    @classmethod
-    def of(cls, response: Any) -> SubmissionStatus:
-        """Read an `ApiSubmission`; an unknown status counts as pending."""
-        status = getattr(response.status, "name", str(response.status)).lower()
-        return cls(
-            ref=positive_int(response.ref, "ref"),
-            status="complete" if status == "complete" else "error" if status == "error" else "pending",
-            description=_text(response.description),
-            date=_time(response.date),
-            public_score=_score(response.public_score),
-            private_score=_score(response.private_score),
-            error=_text(response.error_description),
-            team=_text(response.team_name),
-        )
+    ref: PositiveInt
+    status: Annotated[Literal["pending", "complete", "error"], BeforeValidator(_status)]
+    description: Text
+    date: Time
+    public_score: Score
+    private_score: Score
+    error: Text = Field(validation_alias="error_description")
+    team: Text = Field(validation_alias="team_name")
 
 
-@dataclass(frozen=True)
-class LeaderboardRow:
+class LeaderboardRow(Response):
     """A team's public score."""
 
-    team: str
-    score: float | None
-    date: datetime | None
-
-    @classmethod
-    def of(cls, response: Any) -> LeaderboardRow:
-        """Read an `ApiLeaderboardSubmission`."""
-        return cls(_text(response.team_name), _score(response.score), _time(response.submission_date))
+    team: Text = Field(validation_alias="team_name")
+    score: Score
+    date: Time = Field(validation_alias="submission_date")
 
 
-@dataclass(frozen=True)
-class RemoteFile:
+class RemoteFile(Response):
     """A file that Kaggle lists."""
 
-    name: str
-    n_bytes: int
-
-    @classmethod
-    def of(cls, response: Any) -> RemoteFile:
-        """Read an `ApiDataFile` or `ApiDatasetFile`."""
-        return cls(_text(response.name), _count(response.total_bytes))
+    name: Text
+    n_bytes: NonNegativeInt = Field(validation_alias="total_bytes")
 
 
 def positive_int(value: Any, name: str) -> int:
@@ -116,35 +112,3 @@ def positive_int(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
         raise ValueError(f"the response has no {name}: {value!r}")
     return value
-
-
-def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"expected a count, got {value!r}")
-    return value
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool | None):
-        raise ValueError(f"expected true or false, got {value!r}")
-    return bool(value)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str | None):
-        raise ValueError(f"expected text, got {value!r}")
-    return value or ""
-
-
-def _time(value: Any) -> datetime | None:
-    """Convert the client's naive time, which is UTC."""
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else None
-
-
-def _score(value: Any) -> float | None:
-    """Convert a score, which is text and empty while unknown."""
-    text = str(value or "").strip()
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return None

@@ -5,11 +5,11 @@ Wraps the official client's own requests; knows nothing of the pipeline's files.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module, metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,12 +68,6 @@ class KaggleSession:
         _refuse_stale_token(method)
         return cls(api, str(api.config_values.get("username", "")), method)
 
-    @contextlib.contextmanager
-    def client(self) -> Iterator[Any]:
-        """Open the SDK's client with this user's credentials; use it inside `calls.read` or `calls.write`."""
-        with self.api.build_kaggle_client() as client:
-            yield client
-
     def competition(self, slug: str) -> Competition:
         """Return the competition as this user sees it."""
         return self.ask("reading the competition", slug, "get_competition", Competition.of, competition_name=slug)
@@ -97,35 +91,30 @@ class KaggleSession:
 
     def submissions(self, slug: str) -> list[SubmissionStatus]:
         """Return all submissions of the user's team, newest first."""
-        return self.ask_pages(
-            "listing the submissions",
-            slug,
-            "list_submissions",
-            lambda page: map(SubmissionStatus.of, page.submissions),
-            competition_name=slug,
-        )
+
+        def statuses(page: Any) -> Iterable[SubmissionStatus]:
+            return map(SubmissionStatus.of, page.submissions)
+
+        action = "listing the submissions"
+        return list(self.ask_pages(action, slug, "list_submissions", statuses, competition_name=slug))
 
     def leaderboard(self, slug: str, n_rows: int) -> list[LeaderboardRow]:
         """Return the first rows of the public leaderboard, best first."""
-        return self.ask_pages(
-            "reading the leaderboard",
-            slug,
-            "get_leaderboard",
-            lambda page: map(LeaderboardRow.of, page.submissions),
-            max_items=n_rows,
-            competition_name=slug,
-        )
+
+        def rows(page: Any) -> Iterable[LeaderboardRow]:
+            return map(LeaderboardRow.of, page.submissions)
+
+        pages = self.ask_pages("reading the leaderboard", slug, "get_leaderboard", rows, competition_name=slug)
+        return list(islice(pages, n_rows))
 
     def data_files(self, slug: str) -> list[RemoteFile]:
         """Return the files of a competition, or of a dataset if `slug` is `owner/name`."""
-        is_dataset = "/" in slug
-        return self.ask_pages(
-            "listing the files",
-            slug,
-            "list_dataset_files" if is_dataset else "list_data_files",
-            lambda page: map(RemoteFile.of, page.dataset_files if is_dataset else page.files),
-            **_source_fields(slug),
-        )
+        method, field = ("list_dataset_files", "dataset_files") if "/" in slug else ("list_data_files", "files")
+
+        def files(page: Any) -> Iterable[RemoteFile]:
+            return map(RemoteFile.of, getattr(page, field))
+
+        return list(self.ask_pages("listing the files", slug, method, files, **_source_fields(slug)))
 
     def open_archive(self, slug: str) -> Any:
         """Return the streamed response with all files of a competition or dataset; no retry. The caller closes it."""
@@ -135,18 +124,10 @@ class KaggleSession:
 
     def upload(self, slug: str, path: Path) -> str:
         """Upload a file to Kaggle's storage and return its token. Uses no submission slot; never retried."""
-        action = "uploading the file"
-        url, token = self.ask(
-            action,
-            slug,
-            "start_submission_upload",
-            _upload_target,
-            is_retried=False,
-            competition_name=slug,
-            file_name=path.name,
-            content_length=path.stat().st_size,
-            last_modified_epoch_seconds=int(path.stat().st_mtime),
-        )
+        action, status = "uploading the file", path.stat()
+        fields: dict[str, Any] = {"competition_name": slug, "file_name": path.name, "content_length": status.st_size}
+        fields["last_modified_epoch_seconds"] = int(status.st_mtime)
+        url, token = self.ask(action, slug, "start_submission_upload", _upload_target, is_retried=False, **fields)
 
         def put() -> None:
             import requests
@@ -158,46 +139,24 @@ class KaggleSession:
         calls.write(action, slug, put)
         return token
 
-    def create_submission(self, slug: str, token: str, description: str) -> int:
-        """Submit an uploaded file, which uses a submission slot. Returns the ref; never retried."""
-        return self.ask(
-            "submitting",
-            slug,
-            "create_submission",
-            _ref_of,
-            is_retried=False,
-            competition_name=slug,
-            blob_file_tokens=token,
-            submission_description=description,
-        )
+    def create_submission(self, slug: str, source: str | NotebookVersion, description: str) -> int:
+        """Submit the uploaded file with the token `source`, or a notebook's output. Returns the ref.
 
-    def create_code_submission(self, slug: str, notebook: NotebookVersion, description: str) -> int:
-        """Submit a notebook's output to a code competition, which uses a slot. Returns the ref; never retried."""
-        return self.ask(
-            "submitting",
-            slug,
-            "create_code_submission",
-            _ref_of,
-            is_retried=False,
-            competition_name=slug,
-            kernel_owner=notebook.owner,
-            kernel_slug=notebook.slug,
-            kernel_version=notebook.version,
-            file_name=notebook.file_name,
-            submission_description=description,
-        )
+        Uses a submission slot; never retried.
+        """
+        fields: dict[str, Any] = {"competition_name": slug, "submission_description": description}
+        if isinstance(source, NotebookVersion):
+            method = "create_code_submission"
+            fields |= {"kernel_owner": source.owner, "kernel_slug": source.slug, "kernel_version": source.version}
+            fields["file_name"] = source.file_name
+        else:
+            method, fields["blob_file_tokens"] = "create_submission", source
+        return self.ask("submitting", slug, method, _ref_of, is_retried=False, **fields)
 
     def ask(
-        self,
-        action: str,
-        where: str,
-        method: str,
-        convert: Callable[[Any], T],
-        *,
-        is_retried: bool = True,
-        **fields: Any,
+        self, action: str, where: str, method: str, parse: Callable[[Any], T], *, is_retried: bool = True, **fields: Any
     ) -> T:
-        """Call the SDK's `method` with a request of `fields` and convert the response; reads only may be retried."""
+        """Call the SDK's `method` with a request of `fields` and parse the response; reads only may be retried."""
         package, api = next((names for word, names in SERVICES.items() if word in method), DEFAULT_SERVICE)
         types = import_module(f"kagglesdk.{package}.types.{api}_service")
         request = getattr(types, f"Api{method.title().replace('_', '')}Request")()
@@ -205,42 +164,31 @@ class KaggleSession:
             setattr(request, field, value)
 
         def call() -> T:
-            with self.client() as client:
+            with self.api.build_kaggle_client() as client:
                 service = getattr(getattr(client, package), f"{api}_client")
-                return convert(getattr(service, method)(request))
+                return parse(getattr(service, method)(request))
 
         return (calls.read if is_retried else calls.write)(action, where, call)
 
     def ask_pages(
-        self,
-        action: str,
-        where: str,
-        method: str,
-        items_of: Callable[[Any], Iterable[T]],
-        *,
-        max_items: int | None = None,
-        is_retried: bool = True,
-        **fields: Any,
-    ) -> list[T]:
-        """Return the items of all pages, or the first `max_items`."""
-        fields["page_size"] = PAGE_SIZE if max_items is None else min(max_items, PAGE_SIZE)
-        items: list[T] = []
+        self, action: str, where: str, method: str, items_of: Callable[[Any], Iterable[T]], **options: Any
+    ) -> Iterator[T]:
+        """Yield the items of all pages, requested as they are needed; `options` are those of `ask`."""
         token = None
         for _ in range(MAX_PAGES):
-            found, next_token = self.ask(
+            items, next_token = self.ask(
                 action,
                 where,
                 method,
-                lambda response: (list(items_of(response)), response.next_page_token),
-                is_retried=is_retried,
+                lambda page: (list(items_of(page)), page.next_page_token),
+                page_size=PAGE_SIZE,
                 page_token=token,
-                **fields,
+                **options,
             )
-            items += found
-            if not next_token or next_token == token or (max_items is not None and len(items) >= max_items):
-                break
+            yield from items
+            if not next_token or next_token == token:
+                return
             token = next_token
-        return items[:max_items]
 
 
 def _source_fields(slug: str) -> dict[str, Any]:
