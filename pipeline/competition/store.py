@@ -39,7 +39,7 @@ class FeatureStore:
 
     workspace: Workspace
     spec: CompetitionSpec
-    n_rows: int | None = None  # use a sample of so many train rows, stratified by fold and class; None: all
+    n_rows: int | None = None  # use a sample of this many train rows, stratified by fold and class; None: all
     _problems: dict[str, Problem] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
@@ -138,7 +138,7 @@ class FeatureStore:
         """(rows,) or (rows, targets) numbers, or (rows,) class codes."""
         return self._target_of(self.train_rows)
 
-    def apply_own_features(self, config: RunConfig, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
+    def run_feature_function(self, config: RunConfig, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Role]]:
         """The frame and its roles, after the feature function if the competition has one and the run uses it."""
         roles = self.manifest.roles
         if not config.features.feature_function or self.spec.feature_function is None:
@@ -146,7 +146,7 @@ class FeatureStore:
         return apply_feature_function(self.workspace.folder / self.spec.feature_function, frame, roles)
 
     @cached_property
-    def _own_features(self) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Role]]:
+    def _feature_function_tables(self) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Role]]:
         """Train table, test table and roles after the feature function, which may be slow."""
         path = self.workspace.folder / str(self.spec.feature_function)
         train, roles = apply_feature_function(path, self.train, self.manifest.roles)
@@ -164,7 +164,7 @@ class FeatureStore:
     def _problem(self, config: RunConfig) -> Problem:
         train, test, roles = self.train, self.test, self.manifest.roles
         if config.features.feature_function and self.spec.feature_function is not None:
-            train, test, roles = self._own_features
+            train, test, roles = self._feature_function_tables
         transform = config.target_transform or self.spec.target_transform
         return Problem(
             train=train,

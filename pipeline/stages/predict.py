@@ -36,7 +36,7 @@ def predict_rows(store: FeatureStore, run_name: str, rows: RawTable) -> pd.DataF
 
     def features_of(config: RunConfig) -> pd.DataFrame:
         if config.features.feature_function not in made:
-            made[config.features.feature_function], _ = store.apply_own_features(config, features)
+            made[config.features.feature_function], _ = store.run_feature_function(config, features)
         return made[config.features.feature_function]
 
     prediction = load_run(store, run).predict(features_of, EncodingCache())

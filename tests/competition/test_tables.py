@@ -577,8 +577,8 @@ def test_a_column_of_texts_with_some_numbers_is_a_category(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("sample", "said"),
     [
-        ({"id": [7, 9]}, ["column 'id'", "1 ids are not in test.csv", "'9', row 2", "1 ids of test.csv", "'8', row 2"]),
-        ({"id": [7], "price": [0]}, ["1 ids for 2 test rows", "1 ids of test.csv are missing", "'8'"]),
+        ({"id": [7, 9]}, ["column 'id'", "1 not in test.csv", "'9', row 2", "1 of test.csv missing", "'8', row 2"]),
+        ({"id": [7], "price": [0]}, ["1 ids for 2 test rows", "1 of test.csv missing", "'8'"]),
         ({"id": [7, 7]}, ["column 'id'", "row 1", "row 2"]),
     ],
 )

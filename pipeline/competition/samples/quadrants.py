@@ -31,6 +31,6 @@ def make_points(seed: int = SEED) -> pd.DataFrame:
 def make_quadrants_tables() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return (train, labelled test): 600 and 200 rows, stratified by quadrant, shuffled.
 
-    A point's class is that of its cloud, so about one point in twenty is in another quadrant than its class.
+    A point's class is that of its cloud, so about one point in twenty lies outside the quadrant of its class.
     """
     return split_by_class(make_points(), "quadrant", n_test=N_TEST, seed=SEED)

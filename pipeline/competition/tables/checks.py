@@ -67,7 +67,7 @@ def ids_of(raw: RawTable, name: str) -> pd.Series:
     return ids
 
 
-def same_type(parts: list[pd.Series]) -> list[pd.Series]:
+def with_same_type(parts: list[pd.Series]) -> list[pd.Series]:
     """Ids as int64 if all parts are written as whole numbers; else all as text."""
     whole = [whole_numbers(part) for part in parts]
     return parts if any(part is None for part in whole) else [part for part in whole if part is not None]
@@ -181,8 +181,8 @@ def check_sample_submission(sample: RawTable, test: RawTable, test_ids: pd.Serie
     sample_ids = ids_of(sample, spec.id)
     parts = [f"{len(sample_ids)} ids for {len(test_ids)} test rows"]
     for ids, others, what in (
-        (sample_ids, test_ids, f"ids are not in {test.path.name}"),
-        (test_ids, sample_ids, f"ids of {test.path.name} are missing"),
+        (sample_ids, test_ids, f"not in {test.path.name}"),
+        (test_ids, sample_ids, f"of {test.path.name} missing"),
     ):
         is_unknown = _not_among(ids, others)
         if (row := first_true(is_unknown)) is not None:

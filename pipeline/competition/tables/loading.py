@@ -20,8 +20,8 @@ from pipeline.competition.tables.checks import (
     columns_of_spec,
     ids_of,
     regression_target,
-    same_type,
     sample_weight_of,
+    with_same_type,
 )
 from pipeline.competition.tables.reading import RawTable, find_raw, inferred, numbers_of, read_raw
 from pipeline.competition.tables.typed import ColumnRecipe, date_format_of, decide_recipe, parse_dates, type_new_rows
@@ -63,7 +63,7 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
         raise DataError("has no rows", where=test.where())
     train_id_text, test_id_text = ids_of(train, spec.id), ids_of(test, spec.id)
     check_sample_submission(sample, test, test_id_text, spec)
-    train_ids, test_ids = same_type([train_id_text, test_id_text])
+    train_ids, test_ids = with_same_type([train_id_text, test_id_text])
     if spec.task == "regression":
         target, classes = regression_target(train, spec), list[Label]()
     else:
@@ -81,7 +81,7 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
     train_features = train_features.drop(columns=constant)
     if not recipes:
         reasons = "; ".join(f"{name!r}: {reason}" for name, reason in [*left_out.items()][:10])
-        raise DataError("no column is left to learn from", where=train.where(), hint=f"Left out: {reasons}.")
+        raise DataError("no column is left to learn from", where=train.where(), hint=f"Left out: {reasons or 'none'}.")
     return CompetitionTables(
         train=train_features,
         test=type_new_rows(test, recipes),
@@ -102,7 +102,7 @@ def new_rows(raw: RawTable, id_column: str, recipes: list[ColumnRecipe]) -> tupl
     """Return ids and features of other rows, typed like the competition's own. Raises DataError."""
     raw = _with_id(raw, id_column)
     check_columns(raw, [("id", id_column)])
-    (ids,) = same_type([ids_of(raw, id_column)])
+    (ids,) = with_same_type([ids_of(raw, id_column)])
     return ids.rename(id_column), type_new_rows(raw, recipes)
 
 

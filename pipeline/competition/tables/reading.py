@@ -89,7 +89,7 @@ def find_raw(folder: Path, name: str) -> Path:
             return folder / candidate
     found = sorted(p.name for p in folder.iterdir() if p.is_file()) if folder.is_dir() else []
     hint = did_you_mean(name, found) or "The folder has no files: `python -m pipeline data` fetches them."
-    raise DataError("does not exist", where=str(folder / name), hint=f"{hint} Its name is set by [files] in the spec.")
+    raise DataError("does not exist", where=str(folder / name), hint=f"{hint} [files] in the spec sets the name.")
 
 
 def read_raw(path: Path) -> RawTable:

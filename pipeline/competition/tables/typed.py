@@ -149,11 +149,11 @@ def _numbers(recipe: ColumnRecipe, raw: RawTable, series: pd.Series) -> FloatArr
     if recipe.kind == "flag":
         wrong, expected = present & ~np.isin(numbers, (0.0, 1.0)), "True or False"
     else:
-        wrong, expected = present & ~np.isfinite(numbers), "a number"
+        wrong, expected = present & ~np.isfinite(numbers), "a finite number"
     if (row := first_true(wrong)) is not None:
         more = f" ({int(wrong.sum())} such values)" if wrong.sum() > 1 else ""
         raise DataError(
-            f"{_shown(series.iloc[row])} is not {expected}, unlike the rest of the column{more}",
+            f"{_shown(series.iloc[row])} is not {expected}, unlike most of the column{more}",
             where=raw.where(recipe.source, row),
             hint=f"Correct the value. If {recipe.source!r} is a category, list it in columns.categories of the spec.",
         )
