@@ -3,10 +3,11 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from pipeline.base.version import VERSION as __version__
+
 if TYPE_CHECKING:
     from pipeline.api import Competition, Run, Submission, TabularClassifier, TabularRegressor
 
-__version__ = "0.1.0"
 __all__ = ["Competition", "Run", "Submission", "TabularClassifier", "TabularRegressor", "__version__"]
 
 

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from pipeline import __version__
 from pipeline.base.errors import PipelineError
 from pipeline.base.interruption import ENDED_EARLY, Stopped
 from pipeline.base.progress import console, mark_messages, say
+from pipeline.base.version import VERSION
 from pipeline.competition.workspace import Workspace
 from pipeline.config.presets import preset_names
 
@@ -407,7 +407,7 @@ def _name_and_place(given: str) -> tuple[str, Path | None]:
 
 def _print_version(is_asked: bool) -> None:
     if is_asked:
-        print(f"pipeline {__version__}")
+        print(f"pipeline {VERSION}")
         raise typer.Exit
 
 

@@ -18,12 +18,12 @@ from sklearn.utils import Tags, check_array, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, validate_data
 
-from pipeline import __version__
 from pipeline.api.calls import as_overrides, isolated
 from pipeline.api.frames import raw_frame, write_competition
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import ArtifactError, DataError, SpecError
+from pipeline.base.version import VERSION
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables.reading import RawTable
 from pipeline.competition.tables.typed import ColumnRecipe, type_new_rows
@@ -208,7 +208,7 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         names, classes = getattr(self, "feature_names_in_", None), getattr(self, "classes_", None)
         SavedEstimator(
             estimator=type(self).__name__,
-            version=__version__,
+            version=VERSION,
             params=params,
             names=None if names is None else names.tolist(),
             n_features=self.n_features_in_,

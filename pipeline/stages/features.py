@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline import __version__
 from pipeline.base import files
 from pipeline.base.progress import say
+from pipeline.base.version import VERSION
 from pipeline.competition.folds import NEVER_VALIDATED, TrainRows, assign_folds
 from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.store import SAMPLE_MARK
@@ -28,7 +28,7 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
         {
             "files": {name: file.sha256 for name, file in source.files.items()},
             "spec": spec.model_dump(exclude={"encoder", "feature_function", "tune"}),
-            "version": __version__,
+            "version": VERSION,
         }
     )
     known = FeatureManifest.read_or_none(workspace.manifest, otherwise="the features are made again")

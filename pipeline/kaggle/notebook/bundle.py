@@ -18,7 +18,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import pipeline
 from pipeline.base import files
 from pipeline.base.errors import SpecError
 from pipeline.competition.workspace import Workspace
@@ -110,7 +109,7 @@ def requirements_of(packages: Sequence[str]) -> dict[str, str]:
 
 def _stated_requirements() -> list[str]:
     """Return the project's dependencies, preferably from a checkout, which may be newer than the installation."""
-    project_file = Path(pipeline.__file__).parents[1] / "pyproject.toml"
+    project_file = Path(__file__).parents[3] / "pyproject.toml"
     if project_file.is_file():
         project = tomllib.loads(project_file.read_text(encoding="utf-8")).get("project", {})
         if project.get("name") == DISTRIBUTION:
@@ -143,7 +142,7 @@ def _metadata(competition: str, spec: CompetitionSpec, wheels: Sequence[str], ha
 
 def _archive(workspace: Workspace, spec: CompetitionSpec, config: RunConfig) -> bytes:
     """Return a zip of the package, the spec with the files it names, and the run: same content, same bytes."""
-    package = Path(pipeline.__file__).parent
+    package = Path(__file__).parents[2]
     contents = {
         f"project/{package.name}/{path.relative_to(package).as_posix()}": path.read_bytes()
         for path in package.rglob("*")
