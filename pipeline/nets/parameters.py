@@ -18,7 +18,7 @@ class ParameterInfo:
     """A parameter of one member."""
 
     shape: tuple[int, ...]
-    is_weight: bool  # weights decay, biases and the like do not
+    is_weight: bool  # weights decay, other parameters do not
 
 
 class ParameterPack:
