@@ -27,7 +27,7 @@ from pipeline.competition.problem import Problem
 from pipeline.config.run import FeatureSteps
 from pipeline.metrics import METRICS
 from pipeline.models.base import FitContext
-from pipeline.models.registry import default_model
+from pipeline.models.registry import entry_of, model_params
 
 FOLDS, LEVELS, EPOCHS = 5, 12, 2
 USUAL = {"rows": 10_000, "columns": 100, "members": 5}
@@ -73,7 +73,7 @@ def measure(rows: int, columns: int, members: int) -> dict[str, float]:
     params = {"hidden_sizes": [64], "epochs": EPOCHS, "batch_size": 256, "evaluate_every": EPOCHS}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
-    default_model("mlp", params, where="benchmark").fit(
+    entry_of("mlp").make(model_params("mlp", params, where="benchmark")).fit(
         problem, splits, seed=0, n_seeds=members // FOLDS, context=FitContext(n_workers=cpu_count())
     )
     elapsed_s = time.perf_counter() - started

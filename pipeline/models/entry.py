@@ -1,6 +1,6 @@
-"""What the registry says of a model: all that others need to know to list, configure, tune, race and ship it.
+"""The form of a registry entry: the facts needed to list, configure, tune, race and ship a model.
 
-Knows no model; must not know who reads an entry.
+Must not know any model, or who reads an entry.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pipeline.models.base import FittedModel, Model
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one seed over House Prices' five folds on two cores, and how they grow with rows and columns."""
+    """Seconds for one seed on the five folds of House Prices with two cores, and how they grow."""
 
     seconds: float
-    rows: float = 0.7  # exponents
-    columns: float = 0.3
+    rows: float = 0.7  # exponent
+    columns: float = 0.3  # exponent
     most_rows: int = 10**9
-    classes_factor: float = 1.0  # of two classes over numbers
-    classes: float = 0.0  # exponent of the number of classes but one
+    classes_factor: float = 1.0  # of two classes, relative to regression
+    classes: float = 0.0  # exponent of the number of classes minus 1
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Variant:
 
     cost: Cost  # measured: benchmarks/ablation.md
     overrides: tuple[str, ...] = ()  # key=value, as of --set
-    for_classes: tuple[str, ...] | None = None  # the overrides for classes, where they are others
-    column_share: str | None = None  # the parameter that limits the columns a quick fit looks at
+    for_classes: tuple[str, ...] | None = None  # overrides for classification, if different
+    column_share: str | None = None  # the parameter that limits the columns of a quick fit
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class ModelEntry:
     params: type[Table]
     make: Callable[[Any], Model]
     load: Callable[[Path], FittedModel]
-    defaults: Mapping[str, Any] = field(default_factory=dict)  # that differ from those of `params`
-    family: str | None = None  # the table of run_defaults.toml that suits it; None: any preset's settings do
-    is_network: bool = False  # whether it trains in packs
-    is_seeded: bool = True  # whether another seed gives another model
-    package: str | None = None  # of the extra `boosting`, by the name it is imported and installed by
-    storage_package: str | None = None  # that reads and writes the fitted models, where numpy does not suffice
-    has_space: bool = False  # whether spaces/<model>.toml says what tuning varies
-    variants: Mapping[str, Variant] = field(default_factory=dict)  # name -> configuration; "": the plain one
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # where they differ from those of `params`
+    family: str | None = None  # its table in run_defaults.toml; None: the preset's settings
+    is_network: bool = False  # trains in packs
+    is_seeded: bool = True  # another seed gives another model
+    package: str | None = None  # of the extra `boosting`; import name and distribution name
+    storage_package: str | None = None  # reads and writes fitted models, if numpy cannot
+    has_space: bool = False  # spaces/<model>.toml says what tuning varies
+    variants: Mapping[str, Variant] = field(default_factory=dict)  # by name; "": the plain one

@@ -1,6 +1,6 @@
-"""The registry: the one list of models, with all that stages, tuning and preset best need to know of each.
+"""The registry: the one list of models, with the facts that stages, tuning and preset best need.
 
-Knows models; must not know data, runs or studies. A new model is a file of its own and an entry here.
+Knows models; must not know data, runs or studies. A new model is a module and an entry here.
 """
 
 from __future__ import annotations
@@ -46,7 +46,16 @@ def _network(
     return ModelEntry(description, params, NeuralModel, load, defaults, is_network=True, has_space=True, **facts)
 
 
-def _array_model(description: str, learner: type[Learner], params: type[Table], **facts: Any) -> ModelEntry:
+def _array_model(
+    description: str,
+    learner: type[Learner],
+    params: type[Table],
+    cost: Cost | None = None,
+    variants: Mapping[str, Variant] | None = None,
+    **facts: Any,
+) -> ModelEntry:
+    """`cost` is that of the plain configuration, if preset best may train it; `variants` are the others."""
+    facts["variants"] = ({} if cost is None else {"": Variant(cost)}) | dict(variants or {})
     load = partial(FittedArrayModel.load, learner_class=learner, params_class=params)
     return ModelEntry(description, params, partial(ArrayModel, learner), load, is_seeded=learner.is_seeded, **facts)
 
@@ -57,7 +66,7 @@ _boosting = partial(_array_model, family="boosting", has_space=True)
 
 
 def _quick(seconds: float, *overrides: str, column_share: str = "column_share") -> Variant:
-    """A boosting of few large steps, for a table that is too large for the time."""
+    """Boosting in few large steps, for a table too large for the time."""
     cost = Cost(seconds, rows=0.6, columns=0.5, classes=0.9)
     return Variant(cost, ("lr=0.2", *overrides), column_share=column_share)
 
@@ -81,7 +90,7 @@ MODELS: dict[str, ModelEntry] = {
             "pbld": Variant(
                 Cost(7.0, rows=0.9, columns=0.7),
                 ("number_embedding=pbld", "dropout=0.2"),
-                for_classes=("number_embedding=pbld", "dropout=0.5"),  # they say less a row than numbers
+                for_classes=("number_embedding=pbld", "dropout=0.5"),  # a class says less per row than a number
             ),
         },
     ),
@@ -100,102 +109,86 @@ MODELS: dict[str, ModelEntry] = {
         partial(FittedNeural.load, stored_class=StoredNetworks[ConvNet]),
         family="images",
     ),
-    "baseline": _smooth(
-        "mean, median or shares of the classes: the floor", Baseline, NoParams, variants={"": Variant(Cost(0.5))}
-    ),
-    "ridge": _smooth(
-        "linear or logistic regression, squared penalty",
-        Ridge,
-        LinearParams,
-        variants={"": Variant(Cost(2.0, rows=0.8))},
-    ),
+    "baseline": _smooth("mean, median or class frequencies: the score to beat", Baseline, NoParams, Cost(0.5)),
+    "ridge": _smooth("linear or logistic regression, squared penalty", Ridge, LinearParams, Cost(2.0, rows=0.8)),
     "lasso": _smooth(
         "linear or logistic regression, absolute penalty",
         Lasso,
         LinearParams,
-        variants={"": Variant(Cost(2.0, classes_factor=12.0, most_rows=100_000))},
+        Cost(2.0, classes_factor=12.0, most_rows=100_000),
     ),
     "elastic_net": _smooth(
         "linear or logistic regression, both penalties",
         ElasticNet,
         LinearParams,
-        variants={"": Variant(Cost(2.0, classes_factor=12.0, most_rows=100_000))},
+        Cost(2.0, classes_factor=12.0, most_rows=100_000),
     ),
     "huber": _smooth("linear regression robust against outliers", Huber, LinearParams),
     "logistic": _smooth("logistic or softmax regression", Logistic, LinearParams),
     "kernel_ridge": _smooth(
-        "ridge on radial kernels",
-        KernelRidge,
-        KernelParams,
-        variants={"": Variant(Cost(8.0, rows=0.9, most_rows=50_000))},
+        "ridge on radial kernels", KernelRidge, KernelParams, Cost(8.0, rows=0.9, most_rows=50_000)
     ),
     "svm": _smooth(
         "support vectors with a radial kernel",
         SupportVectors,
         KernelParams,
+        Cost(9.0, rows=1.9, most_rows=5_000),
         has_space=True,
-        variants={"": Variant(Cost(9.0, rows=1.9, most_rows=5_000))},
     ),
     "neighbours": _smooth("mean of the nearest rows", Neighbours, NeighbourParams),
     "random_forest": _forest(
         "trees on bootstrapped rows",
         RandomForest,
         ForestParams,
+        Cost(12.0, rows=1.0, columns=0.0, classes=0.3),
         storage_package="skops",
-        variants={"": Variant(Cost(12.0, rows=1.0, columns=0.0, classes=0.3))},
     ),
     "extra_trees": _forest(
         "trees with random thresholds",
         ExtraTrees,
         ForestParams,
+        Cost(11.0, rows=1.0, columns=0.0, most_rows=50_000, classes=0.3),
         storage_package="skops",
         defaults={"max_features": 0.5},
-        variants={"": Variant(Cost(11.0, rows=1.0, columns=0.0, most_rows=50_000, classes=0.3))},
     ),
     "histogram_boosting": _boosting(
         "scikit-learn's gradient boosting",
         HistogramBoosting,
         HistogramParams,
+        Cost(10.0, rows=0.7, classes=0.7),
+        {"quick": _quick(2.0, "max_rounds=60", column_share="max_features")},
         storage_package="skops",
-        variants={
-            "": Variant(Cost(10.0, rows=0.7, classes=0.7)),
-            "quick": _quick(2.0, "max_rounds=60", column_share="max_features"),
-        },
     ),
     "lightgbm": _boosting(
         "LightGBM (extra: boosting)",
         LightGBM,
         BoostingParams,
-        package="lightgbm",
-        variants={
-            "": Variant(Cost(5.0, rows=0.6, classes_factor=1.5, classes=0.7)),
-            # where few of many columns matter, few trees of three in ten see them
+        Cost(5.0, rows=0.6, classes_factor=1.5, classes=0.7),
+        {
+            # if only few of many columns matter, few trees that use 30 % of the columns see them
             "all columns": Variant(
                 Cost(3.5, rows=0.6, classes_factor=1.5, classes=0.7), ("column_share=1.0", "row_share=0.8", "lr=0.1")
             ),
             "quick": _quick(1.0, "rounds=60", "row_share=0.8", "max_leaves=31"),
         },
+        package="lightgbm",
     ),
     "xgboost": _boosting(
         "XGBoost (extra: boosting)",
         XGBoost,
         BoostingParams,
+        Cost(9.0, rows=0.6, classes_factor=2.0, classes=0.7),
+        {"quick": _quick(1.5, "rounds=60", "row_share=0.8", "max_depth=6")},
         package="xgboost",
-        variants={
-            "": Variant(Cost(9.0, rows=0.6, classes_factor=2.0, classes=0.7)),
-            "quick": _quick(1.5, "rounds=60", "row_share=0.8", "max_depth=6"),
-        },
     ),
     "catboost": _boosting(
         "CatBoost (extra: boosting)",
         CatBoost,
         BoostingParams,
+        Cost(28.0, rows=0.3, classes_factor=0.7, classes=0.7),
+        {"quick": _quick(2.0, "rounds=60", "row_share=0.8", "max_depth=7")},
         defaults={"one_hot_max": 30},
         package="catboost",
-        variants={
-            "": Variant(Cost(28.0, rows=0.3, classes_factor=0.7, classes=0.7)),
-            "quick": _quick(2.0, "rounds=60", "row_share=0.8", "max_depth=7"),
-        },
     ),
 }
 
@@ -213,19 +206,14 @@ def model_params(name: str, params: Mapping[str, Any], *, where: str) -> Table:
     return validated(entry.params, {**entry.defaults, **params}, where=f"{where}, [params] of {name}")
 
 
-def default_model(name: str, params: Mapping[str, Any], *, where: str) -> Model:
-    """The model with its defaults overridden by `params`: without a run. Raises SpecError naming the wrong key."""
-    return entry_of(name).make(model_params(name, params, where=where))
-
-
 def complete_params(name: str, params: Mapping[str, Any], *, where: str) -> Table:
-    """The parameters of a resolved run configuration, which has a value for every one. Raises SpecError."""
+    """The parameters of a resolved run configuration. Raises SpecError if any has no value."""
     entry = entry_of(name)
     if lacking := entry.params.model_fields.keys() - params.keys():
         raise SpecError(
-            f"the parameters are not complete: {', '.join(sorted(lacking))}",
+            f"missing parameters: {', '.join(sorted(lacking))}",
             where=f"{where}, [params] of {name}",
-            hint="Configurations are completed by `models.run_configuration.resolved`.",
+            hint="`models.run_configuration.resolved` adds the defaults.",
         )
     return validated(entry.params, params, where=f"{where}, [params] of {name}")
 
@@ -244,9 +232,9 @@ def packages_of(config: RunConfig) -> list[str]:
 def load_search_space(
     model: str, task: Task, own: Mapping[str, SpaceEntry], *, n_numbers: int = 0
 ) -> dict[str, SpaceEntry]:
-    """The model's search space for a task and a table of `n_numbers` numeric columns, a spec's `own` entries over it.
+    """The model's search space, updated by a spec's `own` entries; {} for a model without one. Raises SpecError.
 
-    {} for a model that has none. Raises SpecError.
+    It depends on the task and the number of numeric columns.
     """
     text = ""
     if entry_of(model).has_space:

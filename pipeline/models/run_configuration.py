@@ -1,6 +1,6 @@
-"""A run's configuration, resolved once: preset, the model's family, `--set`, and every parameter the model has.
+"""Resolves a run's configuration: preset, defaults of the model's family, `--set`, and all of the model's parameters.
 
-Knows presets and the registry; must not know data or runs. Whatever reads a RunConfig gets a resolved one.
+Knows presets and the registry; must not know data or runs. All other code gets resolved configurations.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Config = TypeVar("Config", RunConfig, Part)
 def load_run_config(
     preset: str = DEFAULT_PRESET, *, model: str | None = None, overrides: Iterable[str] = ()
 ) -> RunConfig:
-    """The preset's configuration with `model` and `key=value` overrides applied, and all of the model's parameters.
+    """The preset's configuration with `model` and `key=value` overrides applied, resolved.
 
-    `preset` is a built-in name, the path of a TOML file, or that of a `best.json` of `tune`. Another `model` than the
-    preset's drops the preset's params; over a built-in preset it brings its family's feature steps and seeds. Override
-    keys are dotted (`features.rare_min_count=5`); a bare key that is no field of a run is a parameter of the model
+    `preset` is a built-in name, or the path of a TOML file or of tune's `best.json`. A `model` other than the preset's
+    drops the preset's params; with a built-in preset it also sets its family's feature steps and seeds. Override keys
+    are dotted (`features.rare_min_count=5`); a bare key that is not a field of a run is a parameter of the model
     (`lr=0.01`). Raises SpecError.
     """
     raw, where = read_preset(preset)
     if model is not None and model != raw.get("model"):
-        is_own = preset.endswith((".json", ".toml"))  # what a user wrote stays
+        is_own = preset.endswith((".json", ".toml"))  # keep what a user wrote
         raw = {**raw, "model": model, "params": {}, "parts": [], **({} if is_own else run_defaults(model))}
     for override in overrides:
         apply_override(raw, override)
@@ -40,7 +40,7 @@ def load_run_config(
 def resolved(config: RunConfig, *, where: str = "") -> RunConfig:
     """The configuration with a value for every parameter of its model, or of its parts' models.
 
-    What is resolved already comes back equal. Raises SpecError for an unknown model, key or value.
+    Idempotent. Raises SpecError for an unknown model, key or value.
     """
     where = where or f"preset {config.preset}"
     if config.parts:
@@ -54,7 +54,7 @@ def _with_all_params(config: Config, where: str) -> Config:
 
 
 def run_defaults(model: str) -> dict[str, Any]:
-    """The `seeds` and `features` that suit the model's family; {} for a model that goes by the preset's."""
+    """The `seeds` and `features` of the model's family; {} for a model that uses the preset's."""
     family = entry_of(model).family
     if family is None:
         return {}

@@ -1,4 +1,4 @@
-"""What the fit rows of every split teach before any model is fitted: an encoder and a target scaler.
+"""Preparation common to all models: an encoder and a target scaler fitted on each split's train rows.
 
 Knows problems, splits and encoders; must not know arrays or networks.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -23,49 +24,41 @@ from pipeline.encoders.target import TargetScaler, class_indicators, transform_t
 
 @dataclass(frozen=True)
 class SplitEncoders:
-    """A problem with an encoder and a target scaler fitted on the train rows of every split."""
+    """A problem, and the encoder and target scaler of each split."""
 
     problem: Problem
     splits: Sequence[Split]
     encoders: list[TableEncoder]
     scalers: list[TargetScaler]
     target: FloatArray  # (rows, outputs) transformed numbers, or (rows, 1) class codes
-    supervised: FloatArray  # (rows, outputs) what target means are taken of: `target`, or class indicators
+    supervised: FloatArray  # (rows, outputs) for target means: `target`, or class indicators
     seed: int
 
     @classmethod
     def fit(
         cls, problem: Problem, splits: Sequence[Split], *, view: View, scales_target: bool = True, seed: int
     ) -> SplitEncoders:
-        """Learn from each split's train rows; with scope train+test, unsupervised statistics from all rows."""
+        """Fit on each split's train rows; with scope train+test, unsupervised statistics on all rows."""
         is_regression, is_wide = problem.task == "regression", problem.scope == "train+test"
         target = problem.target if problem.target.ndim == 2 else problem.target[:, None]
         if is_regression:
             supervised = target = transform_target(problem.target_transform, target)
         else:
             supervised = class_indicators(problem.target.astype(np.int64), problem.n_classes)
-        # trees read amounts as they are: a missing one is not the mean
+        # trees read numbers as they are, and a missing one is not the mean
         raw = {"scaling": "none", "log1p_skewed": None} if view == "ordinal" else {}
         steps = problem.features.model_copy(update=raw)
         every_row = pd.concat([problem.train, problem.test], ignore_index=True) if is_wide else None
         encoders, scalers = [], []
         for split in splits:
             fit_frame = problem.train.iloc[split.train_rows]
-            encoder = fit_encoder(
-                view,
-                steps,
-                problem.roles,
-                problem.ordered,
-                fit_frame if every_row is None else every_row,
-                target_frame=fit_frame,
-                target=supervised[split.train_rows],
-                has_every_row=is_wide,
-            )
-            encoders.append(encoder)
+            frame = fit_frame if every_row is None else every_row
+            fit = partial(fit_encoder, view, steps, problem.roles, problem.ordered, frame, has_every_row=is_wide)
+            encoders.append(fit(target_frame=fit_frame, target=supervised[split.train_rows]))
             scalers.append(TargetScaler.fit(target[split.train_rows], is_scaled=scales_target and is_regression))
         return cls(problem, splits, encoders, scalers, target, supervised, seed)
 
     def correct_fit_rows(self, split: int, dense: NDArray[np.float32], names: Sequence[str]) -> None:
-        """Replace, in the encoded train table, what the split's fit rows must not read as its valid rows do."""
+        """Correct the target means and counts of the split's train rows in the encoded train table, in place."""
         seed, rows = derive_seed(self.seed, "encoder", split), self.splits[split].train_rows
         correct_fit_rows(self.encoders[split], dense, names, self.problem.train, rows, self.supervised, seed)

@@ -15,7 +15,7 @@ from pipeline.config.run import FeatureSteps
 from pipeline.config.types import Role
 from pipeline.metrics import METRICS, Task
 from pipeline.models.base import Model
-from pipeline.models.registry import MODELS, default_model
+from pipeline.models.registry import MODELS, entry_of, model_params
 
 TASKS: tuple[Task, ...] = ("regression", "binary", "multiclass")
 ARRAY_MODELS = [name for name, entry in MODELS.items() if not entry.is_network]
@@ -34,12 +34,17 @@ EXTRA = {name for name, entry in MODELS.items() if entry.package}
 STEPS = FeatureSteps(rare_min_count=2, text_parts=True, key_target_means=1000, ordered_mapping=True)
 
 
+def default_model(name: str, params: dict[str, Any]) -> Model:
+    """The model with its defaults overridden by `params`."""
+    return entry_of(name).make(model_params(name, params, where="test"))
+
+
 def quick(name: str, **params: Any) -> Model:
     """The model with few rounds and trees; skips where its library is not installed."""
     package = MODELS[name].package
     if package and importlib.util.find_spec(package) is None:
         pytest.skip(f"{name} is not installed: pip install -e '.[boosting]'")
-    return default_model(name, {**QUICK.get(name, {}), **params}, where="test")
+    return default_model(name, {**QUICK.get(name, {}), **params})
 
 
 def make_problem(task: Task, n_train: int = 90, n_test: int = 15, **changes: Any) -> Problem:

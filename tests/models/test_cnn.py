@@ -16,9 +16,10 @@ from pipeline.config.run import FeatureSteps
 from pipeline.metrics import METRICS
 from pipeline.models.base import FitContext
 from pipeline.models.networks.pixels import pixel_grid
-from pipeline.models.registry import default_model, entry_of
+from pipeline.models.registry import entry_of
 from pipeline.models.run_configuration import load_run_config
 from tests.conftest import Toy
+from tests.models.conftest import default_model
 
 HEIGHT, WIDTH, N_ROWS = 5, 6, 120
 QUICK = {"channels": [4], "hidden": 8, "epochs": 12, "batch_size": 16, "lr": 0.02, "dropout": 0.1}
@@ -64,7 +65,7 @@ def make_problem(**changes: Any) -> Problem:
 @pytest.mark.slow
 def test_it_learns_is_stored_whole_and_goes_by_names(tmp_path: Path) -> None:
     problem = make_problem()
-    model = default_model("cnn", QUICK, where="test")
+    model = default_model("cnn", QUICK)
     fitted = model.fit(problem, SPLITS, seed=1, n_seeds=2, context=FitContext())
     validated = np.r_[0:30, 90:N_ROWS]
     assert problem.metric(problem.target[validated], fitted.oof_prediction[validated]) > 0.9
@@ -83,7 +84,7 @@ def test_pixels_are_scaled_by_the_highest_the_fit_rows_have() -> None:
     problem = make_problem()
     held = problem.train.copy()
     held.loc[:29] *= 100.0  # validated by the first split, train rows of the second
-    fitted = default_model("cnn", {**QUICK, "epochs": 1}, where="test").fit(
+    fitted = default_model("cnn", {**QUICK, "epochs": 1}).fit(
         make_problem(train=held), SPLITS, seed=1, n_seeds=1, context=FitContext()
     )
     scales = [{number.scale for number in encoder.numbers} for encoder in fitted.stored.encoders]  # type: ignore[attr-defined]
@@ -116,13 +117,13 @@ def test_an_image_need_not_be_square() -> None:
 @pytest.mark.parametrize(
     ("names", "shape", "said"),
     [
-        (["pixel0", "pixel1", "age"], None, "'age' is no pixel"),
-        (["pixel0", "other1"], None, "'other1' is no pixel"),
+        (["pixel0", "pixel1", "age"], None, "'age' is not a pixel"),
+        (["pixel0", "other1"], None, "'other1' is not a pixel"),
         ([f"pixel{j}" for j in range(12)], None, "image_shape=[3,4]"),
-        ([f"pixel{j}" for j in range(16) if j != 7], None, "15 pixel columns are no 4 x 4 image"),
-        ([f"pixel{j}" for j in range(16)], (3, 5), "16 pixel columns are no 3 x 5 image"),
-        (["0x0", "0x1", "1x0"], None, "3 pixel columns are no 2 x 2 image"),
-        (["0x0", "0x1"], (2, 2), "1 x 2 images, not of 2 x 2"),
+        ([f"pixel{j}" for j in range(16) if j != 7], None, "15 pixel columns do not form a 4 x 4 image"),
+        ([f"pixel{j}" for j in range(16)], (3, 5), "16 pixel columns do not form a 3 x 5 image"),
+        (["0x0", "0x1", "1x0"], None, "3 pixel columns do not form a 2 x 2 image"),
+        (["0x0", "0x1"], (2, 2), "1 x 2 images, not 2 x 2"),
         ([], None, "no columns"),
     ],
 )
@@ -134,7 +135,7 @@ def test_what_is_no_image_is_refused(names: list[str], shape: tuple[int, int] | 
 
 def test_an_image_that_is_too_small_is_refused() -> None:
     with pytest.raises(SpecError, match="cannot be halved 3 times"):
-        default_model("cnn", {**QUICK, "channels": [2, 2, 2]}, where="test").fit(
+        default_model("cnn", {**QUICK, "channels": [2, 2, 2]}).fit(
             make_problem(), SPLITS, seed=1, n_seeds=1, context=FitContext()
         )
 
@@ -142,5 +143,5 @@ def test_an_image_that_is_too_small_is_refused() -> None:
 def test_a_table_that_is_no_image_is_a_message(toy: Toy) -> None:
     result = toy.run("train", "--model", "cnn")
     assert result.exit_code == 2
-    assert "is no pixel" in result.stderr
+    assert "is not a pixel" in result.stderr
     assert "--model mlp" in result.stderr

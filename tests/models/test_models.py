@@ -23,10 +23,20 @@ from pipeline.metrics import METRICS, Task
 from pipeline.models.arrays.learners import FitRows, Job
 from pipeline.models.arrays.model import ArrayModel, FittedArrayModel
 from pipeline.models.base import FitContext
-from pipeline.models.registry import MODELS, default_model, entry_of
+from pipeline.models.registry import MODELS, entry_of
 from pipeline.models.run_configuration import load_run_config, run_defaults
 from tests.conftest import Toy
-from tests.models.conftest import ARRAY_MODELS, EXTRA, QUICK, STEPS, TASKS, make_problem, make_splits, quick
+from tests.models.conftest import (
+    ARRAY_MODELS,
+    EXTRA,
+    QUICK,
+    STEPS,
+    TASKS,
+    default_model,
+    make_problem,
+    make_splits,
+    quick,
+)
 
 ONE_TASK: dict[str, Task] = {"huber": "regression", "logistic": "binary"}
 CASES = [(name, task) for name in ARRAY_MODELS for task in TASKS if task == ONE_TASK.get(name, task)]
@@ -216,7 +226,7 @@ def test_a_missing_library_is_told_with_the_command_that_installs_it(
         return plain(module, *rest)
 
     monkeypatch.setattr(importlib, "import_module", without)
-    model = default_model(name, {}, where="test")
+    model = default_model(name, {})
     with pytest.raises(PipelineError, match=rf"needs the package '{name}'") as caught:
         model.fit(make_problem("binary"), make_splits(), seed=1, n_seeds=1, context=FitContext())
     assert "pip install -e '.[boosting]'" in caught.value.message
@@ -315,5 +325,5 @@ def test_a_refit_on_all_rows(name: str, toy: Toy) -> None:
 
 
 def test_models_are_values() -> None:
-    assert default_model("ridge", {}, where="test") == default_model("ridge", {}, where="test")
-    assert isinstance(default_model("ridge", {}, where="test"), ArrayModel)
+    assert default_model("ridge", {}) == default_model("ridge", {})
+    assert isinstance(default_model("ridge", {}), ArrayModel)

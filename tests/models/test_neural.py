@@ -21,10 +21,11 @@ from pipeline.models.networks.columns import Columns
 from pipeline.models.networks.fitted import FittedNeural
 from pipeline.models.networks.model import Fit, Pruned, fit_many, tensors_for
 from pipeline.models.networks.params import NeuralParams
-from pipeline.models.registry import default_model, entry_of, model_params
+from pipeline.models.registry import entry_of, model_params
 from pipeline.nets import training
 from pipeline.nets.plan import PackJob
 from pipeline.nets.workers import run_packs
+from tests.models.conftest import default_model
 
 N_ROWS = 60
 EXTRAS: dict[str, dict[str, Any]] = {
@@ -77,7 +78,7 @@ SPLITS = [Split(np.arange(6, N_ROWS), np.arange(6)), Split(np.arange(0, 40), np.
 def test_a_stored_network_predicts_what_the_trained_one_does(extras: dict[str, Any], task: str, tmp_path: Path) -> None:
     problem = make_problem(task)
     params = {"hidden_sizes": [8], "epochs": 15, "batch_size": 16, "lr": 0.02, **extras}
-    fitted = default_model("mlp", params, where="test").fit(problem, SPLITS, seed=1, n_seeds=2, context=FitContext())
+    fitted = default_model("mlp", params).fit(problem, SPLITS, seed=1, n_seeds=2, context=FitContext())
     predicted = fitted.predict(problem.train, [0, 1])
     assert predicted.shape == ((N_ROWS,) if task == "regression" else (N_ROWS, 3))
     fitted.save(tmp_path)

@@ -12,9 +12,9 @@ import pytest
 
 from pipeline.best.plan import FOR_CLASSES, FOR_MANY_ROWS, FOR_NUMBERS, FOR_WIDE
 from pipeline.models.base import FitContext
-from pipeline.models.registry import MODELS, default_model, load_search_space, packages_of
+from pipeline.models.registry import MODELS, load_search_space, packages_of
 from pipeline.models.run_configuration import load_run_config
-from tests.models.conftest import ARRAY_MODELS, make_problem, make_splits, quick
+from tests.models.conftest import ARRAY_MODELS, default_model, make_problem, make_splits, quick
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +24,7 @@ def test_an_entry_is_complete(name: str) -> None:
     """It can be made, stands in the docs, and every configuration that preset best may train is valid."""
     entry = MODELS[name]
     assert entry.description
-    assert default_model(name, {}, where="test").with_epochs(3) is not None
+    assert default_model(name, {}).with_epochs(3) is not None
     assert f"## {name}\n" in (ROOT / "docs/models.md").read_text(encoding="utf-8"), "run `make docs`"
     for variant in entry.variants.values():
         for overrides in (variant.overrides, variant.for_classes or ()):

@@ -192,7 +192,7 @@ def test_another_default_of_the_registry_is_another_run(monkeypatch: pytest.Monk
 
 
 def test_a_model_is_not_made_of_half_its_parameters() -> None:
-    with pytest.raises(SpecError, match="not complete: max_features, min_samples_leaf"):
+    with pytest.raises(SpecError, match="missing parameters: max_features, min_samples_leaf"):
         make_model("extra_trees", {"n_trees": 3}, where="test")
 
 

@@ -15,8 +15,7 @@ from pipeline.competition.problem import Problem
 from pipeline.config.run import FeatureSteps
 from pipeline.models.base import FitContext
 from pipeline.models.networks.tensors import SplitTensors, split_tensors
-from pipeline.models.registry import default_model
-from tests.models.conftest import make_problem, make_splits
+from tests.models.conftest import default_model, make_problem, make_splits
 from tests.models.test_cnn import SPLITS as IMAGE_SPLITS
 from tests.models.test_cnn import make_problem as make_images
 
@@ -61,7 +60,7 @@ def test_splits_that_learned_the_same_share_a_view() -> None:
     assert tensors_of(make_images(train=uneven), IMAGE_SPLITS).view_of_split == [0, 1]
     params = {"epochs": 5, "batch_size": 16}
     fits = [
-        default_model("linear", params, where="test").fit(one, IMAGE_SPLITS, seed=1, n_seeds=1, context=FitContext())
+        default_model("linear", params).fit(one, IMAGE_SPLITS, seed=1, n_seeds=1, context=FitContext())
         for one in (problem, make_images(train=uneven))
     ]
     for split in range(2):

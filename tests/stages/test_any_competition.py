@@ -216,7 +216,7 @@ def test_tables_that_do_not_fit_the_memory_are_read_from_a_file(toy: Toy, monkey
     shutil.rmtree(in_memory.path)
     monkeypatch.setattr(tensors, "free_memory", lambda *_: 1000)
     result = toy.submit("--device", "cpu")
-    assert "lie in a temporary file" in result.stderr
+    assert "using a temporary file" in result.stderr
     again = toy.only_run()
     assert (again.oof.read_bytes(), (again.model / "weights.safetensors").read_bytes()) == (predictions, weights)
 

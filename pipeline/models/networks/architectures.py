@@ -1,6 +1,6 @@
-"""The networks of the registry: each one's own parameters, and the architecture they make of a table's columns.
+"""The networks of the registry: their own parameters, and the architecture for a table's columns.
 
-Knows encoded columns; knows nothing of how networks are trained or stored.
+Knows encoded columns; must not know how networks are trained or stored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.nets.convolutional import ConvNet
 from pipeline.nets.embeddings import CategoryEmbedding, NumberEmbedding, NumberEmbeddingName
 from pipeline.nets.networks import MLP, Activation, Initialisation
 
-FEW_NUMBERS = 128  # encoded columns up to which embedding them is worth its time
+FEW_NUMBERS = 128  # encoded columns; embedding more is not worth the time
 
 
 class MLPParams(NeuralParams):
@@ -86,14 +86,14 @@ class ConvNetParams(NeuralParams):
     @classmethod
     def _some_channels(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if not value or min(value) < 1:
-            raise ValueError("wants at least one layer, and numbers above 0")
+            raise ValueError("must have at least one layer, and only positive numbers")
         return value
 
     @field_validator("kernel")
     @classmethod
-    def _has_a_middle(cls, value: int) -> int:
+    def _is_odd(cls, value: int) -> int:
         if value % 2 == 0:
-            raise ValueError("wants an odd number, so that the image keeps its size")
+            raise ValueError("must be odd, so that the image keeps its size")
         return value
 
     def network(self, columns: Columns, n_outputs: int) -> ConvNet:
@@ -102,7 +102,7 @@ class ConvNetParams(NeuralParams):
         return ConvNet(grid.height, grid.width, self.channels, self.hidden, n_outputs, self.kernel)
 
     def arranged(self, columns: Columns, problem: Problem) -> Columns:
-        """The pixels row by row, those left out of the table as zeros. Raises SpecError when they are no image."""
+        """The pixels row by row, with zeros for those left out of the table. Raises SpecError if they form no image."""
         names = [*columns.dense, *(name for slot in columns.slots for name in slot)]
         return Columns(self._grid(names, problem.left_out).names, [])
 

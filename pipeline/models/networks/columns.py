@@ -1,6 +1,6 @@
-"""How encoded tables become a network's inputs: which columns are dense, which are kept as codes.
+"""Encoded tables as a network's inputs: dense columns, and one-hot columns kept as codes.
 
-Knows encoded tables and `Inputs`; knows nothing of splits or networks.
+Knows encoded tables and `Inputs`; must not know splits or networks.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ ROWS_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of all splits' encodings: a level that one fold has not seen is a column of zeros there."""
+    """The columns of all splits' encodings; a level that one fold has not seen is a column of zeros there."""
 
     dense: list[str]
     slots: list[list[str]]  # the one-hot columns of each category
 
     @classmethod
     def union(cls, encodings: Sequence[Encoded]) -> Columns:
-        """Every column that one of `encodings` has."""
+        """All columns of `encodings`."""
         dense: dict[str, None] = {}
         slots: dict[str, dict[str, None]] = {}
         for one in encodings:
@@ -39,31 +39,31 @@ class Columns:
 
     @property
     def n_onehot(self) -> int:
-        """One-hot columns of all slots."""
+        """Number of one-hot columns."""
         return sum(len(names) for names in self.slots)
 
     @property
     def n_columns(self) -> int:
-        """All columns."""
+        """Number of columns."""
         return len(self.dense) + self.n_onehot
 
     @property
     def code_dtype(self) -> torch.dtype:
-        """The smallest integers that number the one-hot columns."""
+        """The smallest type that can number the one-hot columns."""
         return torch.int16 if self.n_onehot <= torch.iinfo(torch.int16).max else torch.int32
 
     def row_bytes(self, dtype: torch.dtype = torch.float32) -> int:
-        """Memory a row of `empty` takes."""
+        """Bytes per row of `empty`."""
         return dtype.itemsize * len(self.dense) + (self.code_dtype.itemsize + 1) * len(self.slots)
 
     def empty(self, *leading: int, dtype: torch.dtype = torch.float32) -> Inputs:
-        """Room for rows, not filled; `dtype` is that of the dense part."""
+        """Inputs with uninitialised rows; `dtype` is that of the dense part."""
         shape = (*leading, len(self.slots))
         codes, known = torch.empty(shape, dtype=self.code_dtype), torch.empty(shape, dtype=torch.bool)
         return Inputs(torch.empty(*leading, len(self.dense), dtype=dtype), codes, known, self.n_onehot)
 
     def fill(self, room: Inputs, encoded: Encoded) -> None:
-        """Write an encoded table into `room` (rows, ...) of `empty`; columns it does not have become zeros."""
+        """Write an encoded table into `room` (rows, ...) made by `empty`; columns it lacks become zeros."""
         self.fill_dense(room, encoded.dense, encoded.dense_names)
         assert room.codes is not None
         assert room.known is not None
@@ -73,7 +73,7 @@ class Columns:
         for slot, names in enumerate(self.slots):
             number_of = {name: begin + j for j, name in enumerate(names)}
             category = next((category_of[name] for name in names if name in category_of), None)
-            if category is None:  # an encoding without this category
+            if category is None:  # not in this encoding
                 codes[:, slot], known[:, slot] = begin, False
             else:
                 *levels, missing = encoded.onehot_names[category]
@@ -83,25 +83,25 @@ class Columns:
             begin += len(names)
 
     def fill_dense(self, room: Inputs, values: NDArray[Any], names: Sequence[str]) -> None:
-        """Write the dense columns of a table, values (rows, names), into `room`."""
+        """Write dense columns, values (rows, names), into `room`."""
         position = {name: j for j, name in enumerate(names)}
-        is_here = np.array([name in position for name in self.dense], dtype=bool)
+        is_known = np.array([name in position for name in self.dense], dtype=bool)
         taken = [position[name] for name in self.dense if name in position]
         dense = room.dense.numpy()
-        for start in range(0, len(values), ROWS_AT_ONCE):  # a few rows at once, so that both tables stay in the cache
+        for start in range(0, len(values), ROWS_AT_ONCE):  # so that both tables stay in the cache
             rows = slice(start, start + ROWS_AT_ONCE)
-            dense[rows, ~is_here] = 0
-            dense[rows, is_here] = values[rows, taken]
+            dense[rows, ~is_known] = 0
+            dense[rows, is_known] = values[rows, taken]
 
     def inputs_of(self, encoded: Encoded) -> Inputs:
-        """The rows of an encoded table."""
+        """An encoded table as inputs."""
         room = self.empty(len(encoded.dense))
         self.fill(room, encoded)
         return compact(room)
 
 
 def compact(inputs: Inputs) -> Inputs:
-    """The same rows without what says nothing: no slots, or slots that are all known."""
+    """Drop codes without slots, and `known` if all are."""
     assert inputs.codes is not None
     assert inputs.known is not None
     if inputs.codes.shape[-1] == 0:

@@ -1,7 +1,4 @@
-"""Which columns are the pixels of an image, and where in it they lie: read off their names.
-
-Knows names and shapes; knows nothing of values.
-"""
+"""The positions of an image's pixels, read from column names. Must not know their values."""
 
 from __future__ import annotations
 
@@ -12,17 +9,17 @@ from dataclasses import dataclass
 
 from pipeline.base.errors import SpecError
 
-# pixel_7, pixel7, px_7_end: a number row by row; pixel_0_7, 1x28: row and column
+# pixel_7, pixel7, px_7_end: numbered row by row; pixel_0_7, 1x28: row and column
 NAME = re.compile(r"(\D*)(\d+)(?:(\D+)(\d+))?(\D*)")
 HINT = (
-    "Pixels are named with a number (pixel0, pixel1, ..., row by row) or with row and column (pixel_0_0, 1x1, ...). "
-    "Drop other columns (columns.drop in the spec), or take --model mlp."
+    "Name pixels by number, row by row (pixel0, pixel1, ...), or by row and column (pixel_0_0, 1x1, ...). "
+    "Drop other columns (columns.drop in the spec), or use --model mlp."
 )
 
 
 @dataclass(frozen=True)
 class PixelGrid:
-    """An image's size and the name of every pixel, row by row from the top left."""
+    """An image's size and pixel names, row by row from the top left."""
 
     height: int
     width: int
@@ -30,16 +27,17 @@ class PixelGrid:
 
 
 def pixel_grid(names: Sequence[str], left_out: Sequence[str], shape: tuple[int, int] | None) -> PixelGrid:
-    """The image that the columns `names` are, with those of `left_out` that are pixels, too; `shape`: height, width.
+    """The image of the pixels `names`, and of those columns of `left_out` that are pixels, too.
 
-    Without `shape`, pixels with one number make a square. Raises SpecError when they are no rectangular image.
+    `shape` is (height, width); without it, pixels numbered row by row are a square. Raises SpecError if the pixels do
+    not form a rectangle.
     """
     kind_of = {name: _kind(name) for name in names}
     kinds = list(dict.fromkeys(kind_of.values()))
     if not names or kinds[0] is None or len(kinds) > 1:
         wrong = next((name for name, kind in kind_of.items() if kind is None or kind != kinds[0]), None)
-        found = "there are no columns" if wrong is None else f"the column {wrong!r} is no pixel"
-        raise SpecError(f"the model reads images, and {found}", hint=HINT)
+        found = "there are no columns" if wrong is None else f"the column {wrong!r} is not a pixel"
+        raise SpecError(f"the model needs images, but {found}", hint=HINT)
     known = {_place(name): name for name in [*names, *(n for n in left_out if _kind(n) == kinds[0])]}
     top, left = min(row for row, _ in known), min(column for _, column in known)
     bottom, right = max(row for row, _ in known), max(column for _, column in known)
@@ -50,17 +48,17 @@ def pixel_grid(names: Sequence[str], left_out: Sequence[str], shape: tuple[int, 
     else:
         by_place = {(row - top, column - left): name for (row, column), name in known.items()}
         if shape is not None and shape != (height, width):
-            raise SpecError(f"the pixels' names are those of {height} x {width} images, not of {shape[0]} x {shape[1]}")
+            raise SpecError(f"the pixel names describe {height} x {width} images, not {shape[0]} x {shape[1]}")
     if len(by_place) != height * width or len(known) != len(by_place) or max(by_place) >= (height, 0):
         raise SpecError(
-            f"the {len(by_place)} pixel columns are no {height} x {width} image",
-            hint=f"Numbers must not have gaps. {HINT}",
+            f"the {len(by_place)} pixel columns do not form a {height} x {width} image",
+            hint=f"The numbers must have no gaps. {HINT}",
         )
     return PixelGrid(height, width, [by_place[divmod(place, width)] for place in range(height * width)])
 
 
 def _kind(name: str) -> tuple[tuple[str, ...], int] | None:
-    """What pixels of one image have in common: the text around the numbers, and how many there are."""
+    """What the pixels of an image share: the text around the numbers, and how many numbers there are."""
     match = NAME.fullmatch(name)
     if match is None:
         return None
@@ -69,7 +67,7 @@ def _kind(name: str) -> tuple[tuple[str, ...], int] | None:
 
 
 def _place(name: str) -> tuple[int, int]:
-    """Row and column as the name says them; row 0 for a pixel with one number."""
+    """Row and column from the name; row 0 for a pixel with one number."""
     match = NAME.fullmatch(name)
     assert match is not None
     first, last = match[2], match[4]
@@ -80,7 +78,7 @@ def _square(n_pixels: int) -> tuple[int, int]:
     side = math.isqrt(n_pixels)
     if side * side != n_pixels:
         raise SpecError(
-            f"{n_pixels} pixels make no square image",
-            hint=f"Say its height and width, e.g. --set image_shape=[{side},{n_pixels // side}]. {HINT}",
+            f"{n_pixels} pixels do not form a square image",
+            hint=f"Set its height and width, e.g. --set image_shape=[{side},{n_pixels // side}]. {HINT}",
         )
     return side, side

@@ -1,6 +1,6 @@
-"""The tables of a problem as tensors: each split's encoder and scaler fitted on its rows, all train rows encoded.
+"""A problem's train table as tensors, encoded and scaled as each split's train rows say.
 
-Knows frames, splits and tensors; knows nothing of networks.
+Knows frames, splits and tensors; must not know networks.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,13 +31,13 @@ from pipeline.nets.devices import free_memory
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.plan import PackData
 
-MOST_OF_MEMORY = 0.4  # for the tables; the rest is for networks, activations and predictions
-ROWS_AT_ONCE = 1 << 16  # encoded before they are written where they stay
+MOST_OF_MEMORY = 0.4  # for tables; the rest is for networks, activations and predictions
+ROWS_AT_ONCE = 1 << 16  # encoded at once
 
 
 @dataclass(frozen=True)
 class SplitTensors:
-    """What networks of one problem train on: view `view_of_split[f]` of `data` is the table as split f may see it."""
+    """The training data of networks: view `view_of_split[f]` of `data` is the table as split f may see it."""
 
     columns: Columns
     encoders: list[TableEncoder]
@@ -48,12 +47,12 @@ class SplitTensors:
     n_outputs: int
 
     def rows(self, split: int, rows: NDArray[np.int64]) -> Inputs:
-        """Some rows of the table as the split may see it."""
+        """Rows of the table as the split may see it."""
         return self.data.x[self.view_of_split[split], rows]
 
     @cached_property
     def dense_data(self) -> PackData:
-        """The tables with one-hot columns written out, as a GPU multiplies them faster; as they are if too large."""
+        """The data with one-hot columns expanded, which a GPU multiplies faster; unchanged if that is too large."""
         x, y = self.data.x, self.data.y
         if x.codes is None:
             return self.data
@@ -70,14 +69,12 @@ def split_tensors(
     scale_target: bool,
     seed: int,
     device: torch.device,
-    scratch: Path | None = None,
     arrange: Callable[[Columns], Columns] | None = None,
 ) -> SplitTensors:
-    """Encode the problem once for every split; `arrange` may order the columns, and add some that are zero.
+    """Encode the problem once per split; `arrange` may reorder the columns and add some that are zero.
 
-    Tables that would not fit the memory lie in a file without a name in `scratch` (the system's temporary folder
-    unless said otherwise), from which batches are read; tables too large for a GPU stay in memory. Raises DataError
-    when the disk is too small, too.
+    Tables that do not fit into memory are mapped from an unnamed file in the system's temporary folder; tables too
+    large for a GPU stay in main memory. Raises DataError if the disk is too small.
     """
     fit = SplitEncoders.fit(problem, splits, view="onehot", scales_target=scale_target, seed=seed)
     encoders, scalers = fit.encoders, fit.scalers
@@ -87,9 +84,9 @@ def split_tensors(
     columns = Columns.union([encoder.transform(problem.train.iloc[:0]) for encoder in of_views])
     if arrange is not None:
         columns = arrange(columns)
-    x = _levels(of_views, columns, problem.train, scratch)
+    x = _byte_views(of_views, columns, problem.train)
     if x is None:
-        x = _room(columns, len(of_views), len(problem.train), torch.float32, scratch)
+        x = _room(columns, len(of_views), len(problem.train), torch.float32)
         for view, (number, encoder) in enumerate(zip(first_with, of_views, strict=True)):
             for start in range(0, len(problem.train), ROWS_AT_ONCE):
                 part = slice(start, start + ROWS_AT_ONCE)
@@ -111,11 +108,11 @@ def split_tensors(
 def _views(
     encoders: Sequence[TableEncoder], scalers: Sequence[TargetScaler], weights: Sequence[FloatArray | None]
 ) -> tuple[list[int], list[int]]:
-    """The first split of every view, and the view of every split: splits that learned the same share one."""
+    """The first split of each view, and the view of each split; splits that learned the same share a view."""
     first_with: list[int] = []
     view_of_split: list[int] = []
     for number, (encoder, scaler, weight) in enumerate(zip(encoders, scalers, weights, strict=True)):
-        is_own = bool(encoder.target_means or encoder.counts)  # its fit rows read other numbers than the others
+        is_own = bool(encoder.target_means or encoder.counts)  # its fit rows are encoded differently from other rows
         same = [
             view
             for view, first in enumerate(first_with)
@@ -130,13 +127,11 @@ def _views(
     return first_with, view_of_split
 
 
-def _levels(
-    encoders: Sequence[TableEncoder], columns: Columns, frame: pd.DataFrame, scratch: Path | None
-) -> Inputs | None:
-    """The views as uint8, where all encoders only scale whole numbers and agree on the unit; else None."""
+def _byte_views(encoders: Sequence[TableEncoder], columns: Columns, frame: pd.DataFrame) -> Inputs | None:
+    """The views as uint8, if all encoders only multiply integers by the same unit; else None."""
     if any(encoder.scaling != "pixels" for encoder in encoders):
         return None
-    x, units = _room(columns, len(encoders), len(frame), torch.uint8, scratch), set[float]()
+    x, units = _room(columns, len(encoders), len(frame), torch.uint8), set[float]()
     for view, encoder in enumerate(encoders):
         names = [number.name for number in encoder.numbers]
         for start in range(0, len(frame), ROWS_AT_ONCE):
@@ -149,28 +144,28 @@ def _levels(
     return replace(x, unit=units.pop()) if units else None
 
 
-def _room(columns: Columns, n_views: int, n_rows: int, dtype: torch.dtype, scratch: Path | None) -> Inputs:
-    """Room for all views, in memory or, where that is too small, in a memory-mapped file."""
+def _room(columns: Columns, n_views: int, n_rows: int, dtype: torch.dtype) -> Inputs:
+    """Uninitialised inputs for all views, in memory or, if that is too small, in a memory-mapped file."""
     needed, free = n_views * n_rows * columns.row_bytes(dtype), free_memory()
     if free is None or needed <= MOST_OF_MEMORY * free:
         return columns.empty(n_views, n_rows, dtype=dtype)
-    folder = Path(tempfile.gettempdir()) if scratch is None else scratch
-    folder.mkdir(parents=True, exist_ok=True)
-    if needed > shutil.disk_usage(folder).free:
+    folder = tempfile.gettempdir()
+    if needed > (free_disk := shutil.disk_usage(folder).free):
         raise DataError(
-            f"the encoded tables need {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB of memory and "
-            f"{shutil.disk_usage(folder).free / 1e9:.1f} GB in {folder} are free",
+            f"the encoded tables need {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB of memory and "
+            f"{free_disk / 1e9:.1f} GB in {folder} are free",
             where=f"{n_views} folds x {n_rows} rows x {len(columns.dense) + len(columns.slots)} columns",
             hint="Use fewer folds, or drop columns in the spec.",
         )
-    say(f"the encoded tables ({needed / 1e9:.1f} GB) lie in a temporary file in {folder}, as the memory is too small")
+    say(f"the encoded tables ({needed / 1e9:.1f} GB) do not fit into memory; using a temporary file in {folder}")
 
     def mapped(width: int, kind: torch.dtype) -> torch.Tensor:
-        room = torch.empty(n_views, 0 if width else n_rows, width, dtype=kind)
         if width == 0:
-            return room
-        with tempfile.TemporaryFile(dir=folder) as file:
-            array: NDArray[Any] = np.memmap(file, room.numpy().dtype, "w+", shape=(n_views, n_rows, width))
+            return torch.empty(n_views, n_rows, 0, dtype=kind)
+        with tempfile.TemporaryFile() as file:
+            array: NDArray[Any] = np.memmap(
+                file, torch.empty(0, dtype=kind).numpy().dtype, "w+", shape=(n_views, n_rows, width)
+            )
         return torch.from_numpy(array)
 
     n_slots = len(columns.slots)
@@ -181,7 +176,7 @@ def _room(columns: Columns, n_views: int, n_rows: int, dtype: torch.dtype, scrat
 def _on_device(x: Inputs, device: torch.device) -> Inputs:
     free = free_memory(device)
     if device.type == "cpu" or (free is not None and x.n_bytes > MOST_OF_MEMORY * free):
-        return x  # batches of a table that does not fit a GPU travel one by one
+        return x  # batches are copied to the GPU one by one
     return x.to(device)
 
 
