@@ -1,1 +1,1 @@
-"""What everything else stands on: files, errors, progress, locks, interruption, seeds."""
+"""The foundation: files, errors, progress, locks, interruption, seeds."""

@@ -1,4 +1,4 @@
-"""Names of array types that all rooms share. Must not know what the numbers mean."""
+"""The array types that all packages share. Must not know what the numbers mean."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The errors a user may see. Each says what is wrong, where, and what would be right.
+"""Errors for the user: what is wrong, where, and how to fix it. `pipeline.cli` alone catches PipelineError.
 
-Knows nothing of any stage; `pipeline.cli` is the one place that catches `PipelineError`.
+Must not know any stage.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 
 class PipelineError(Exception):
-    """A mistake the user can mend. `where` names file, column or row; `hint` says what would be right."""
+    """A problem that the user can fix. `where` names the file, column or row; `hint` says how."""
 
     exit_code = 2
 
@@ -20,17 +20,17 @@ class PipelineError(Exception):
 
     @property
     def message(self) -> str:
-        """One to three lines: `where: what`, then the hint."""
+        """`where: what`, then the hint on a line of its own."""
         first = f"{self.where}: {self.what}" if self.where else self.what
         return f"{first}\n{self.hint}" if self.hint else first
 
 
 class SpecError(PipelineError, ValueError):
-    """`competition.toml`, a preset or a `--set` is wrong."""
+    """A spec, a preset or an option is wrong."""
 
 
 class DataError(PipelineError, ValueError):
-    """A raw file is missing or holds what it must not."""
+    """A raw file is missing or has invalid content."""
 
 
 class ArtifactError(PipelineError):
@@ -38,7 +38,7 @@ class ArtifactError(PipelineError):
 
 
 class KaggleError(PipelineError):
-    """Kaggle refused, failed or could not be reached. `kind` is one word for it; `retry_after_s` is Kaggle's wish."""
+    """Kaggle refused, failed or could not be reached. `kind` is one word for it; Kaggle sets `retry_after_s`."""
 
     exit_code = 3
 
@@ -50,21 +50,20 @@ class KaggleError(PipelineError):
 
 
 class TrainingError(PipelineError):
-    """Training could not go on (a loss that is not finite, no memory)."""
+    """Training cannot continue: the loss is not finite, memory is full."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word most like `word`, ignoring case, or None when nothing is near."""
+    """Return the known word most similar to `word`, ignoring case, or None if there is no similar one."""
     by_lower = {name.lower(): name for name in known}
     found = difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=0.6)
     return by_lower[found[0]] if found else None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`did you mean 'x'?` when a known word is near, else the list of the known ones."""
+    """Suggest the nearest known word, or list the known words."""
     known = list(known)
-    near = nearest(word, known)
-    if near is not None:
+    if (near := nearest(word, known)) is not None:
         return f"Did you mean {near!r}?"
     shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
     return f"Known: {shown}" if known else ""

@@ -1,6 +1,6 @@
-"""How files are read and written: atomically, or not at all.
+"""Atomic writing of files, and reading that reports a missing or broken file.
 
-Knows formats (json, csv, parquet, npy, safetensors); knows nothing of what the numbers mean.
+Knows formats (json, csv, parquet, npy, npz, safetensors); must not know what the numbers mean.
 """
 
 from __future__ import annotations
@@ -16,20 +16,28 @@ import subprocess
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from pipeline.base.errors import ArtifactError
 
-if TYPE_CHECKING:  # the command line shows its help without them
+if TYPE_CHECKING:  # imported by the functions that need them, so that `--help` is quick
     import pandas as pd
     from numpy.typing import NDArray
 
-READ_BLOCK = 1 << 20  # bytes
+Content = TypeVar("Content")
+
+VERSIONED_PACKAGES = ("torch", "numpy", "pandas", "scikit-learn", "pyarrow")  # those that affect results
+WRITE_HINTS = {
+    errno.ENOSPC: "The disk is full: free some space and run the same command again; nothing was overwritten.",
+    errno.EROFS: "The file system is read-only: choose a folder you may write to with --root.",
+    errno.EACCES: "You may not write there: change the folder's permissions, or choose another with --root.",
+    errno.ENOTDIR: "A file is where a folder is needed: move it away.",
+}
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears at `path` complete and flushed to disk, or not at all."""
+    """Open a binary file that replaces `path` once it is complete and flushed to disk. Raises ArtifactError."""
     partial: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,16 +57,9 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_error(path: Path, error: OSError) -> ArtifactError:
-    """The user's words for a file that could not be written."""
-    hints = {
-        errno.ENOSPC: "The disk is full: free some space and run the same command again; nothing was overwritten.",
-        errno.EROFS: "The file system is read-only: choose a folder you may write to with --root.",
-        errno.EACCES: "You may not write there: change the folder's permissions, or choose another with --root.",
-        errno.ENOTDIR: "A file stands where a folder is needed: move it away.",
-    }
-    return ArtifactError(
-        f"cannot be written: {error.strerror or error}", where=str(path), hint=hints.get(error.errno or 0, "")
-    )
+    """Return the error to raise if `path` cannot be written, with a hint for the usual causes."""
+    hint = WRITE_HINTS.get(error.errno or 0, "")
+    return ArtifactError(f"cannot be written: {error.strerror or error}", where=str(path), hint=hint)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -68,24 +69,24 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON atomically; NaN is refused, as JSON has none."""
+    """Write indented JSON atomically. Raises ValueError for NaN and infinity, which JSON lacks."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:
-    """Write a CSV without the index, `\\n` line ends, atomically."""
+    """Write a CSV atomically, without the index and with `\\n` line ends."""
     with atomic_write(path) as file:
         frame.to_csv(file, index=False, lineterminator="\n", mode="wb", encoding="utf-8")
 
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    """Write a parquet file without the index, atomically."""
+    """Write a parquet file atomically, without the index."""
     with atomic_write(path) as file:
         frame.to_parquet(file, index=False)
 
 
 def write_npy(path: Path, array: NDArray[Any]) -> None:
-    """Write one array atomically; objects are refused."""
+    """Write an array atomically. Raises ValueError for objects, which would be pickled."""
     import numpy as np
 
     with atomic_write(path) as file:
@@ -102,47 +103,43 @@ def write_tensors(path: Path, tensors: dict[str, NDArray[Any]]) -> None:
 
 
 def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    """Write named arrays as a compressed npz atomically; objects are refused."""
+    """Write named arrays as a compressed npz atomically. Raises ValueError for objects, which would be pickled."""
     import numpy as np
 
     with atomic_write(path) as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def _read(path: Path, read: Callable[[Path], Any]) -> Any:
-    """`read(path)`; a missing or broken file becomes an ArtifactError."""
+def _read(path: Path, read: Callable[[Path], Content]) -> Content:
+    """Return `read(path)`. Raises ArtifactError for a missing or broken file."""
     try:
         return read(path)
     except FileNotFoundError as error:
-        raise ArtifactError("is not there", where=str(path)) from error
-    except Exception as error:  # every reader has its own words for a broken file
-        raise ArtifactError(
-            f"cannot be read: {error}", where=str(path), hint="Delete it and run the same command again."
-        ) from error
+        raise ArtifactError("does not exist", where=str(path)) from error
+    except Exception as error:  # each format raises its own errors
+        hint = "Delete it and run the same command again."
+        raise ArtifactError(f"cannot be read: {error}", where=str(path), hint=hint) from error
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
-    """Read a parquet artifact. Raises ArtifactError."""
+    """Read a parquet file. Raises ArtifactError."""
     import pandas as pd
 
-    frame: pd.DataFrame = _read(path, pd.read_parquet)
-    return frame
+    return _read(path, lambda file: pd.read_parquet(file))
 
 
 def read_npy(path: Path) -> NDArray[Any]:
-    """Read one array; pickled objects are refused. Raises ArtifactError."""
+    """Read an array; pickled objects are refused. Raises ArtifactError."""
     import numpy as np
 
-    array: NDArray[Any] = _read(path, lambda p: np.load(p, allow_pickle=False))
-    return array
+    return _read(path, lambda file: np.load(file, allow_pickle=False))
 
 
 def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
     """Read named arrays from safetensors. Raises ArtifactError."""
     from safetensors.numpy import load_file
 
-    tensors: dict[str, NDArray[Any]] = _read(path, load_file)
-    return tensors
+    return _read(path, load_file)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -151,28 +148,24 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
     def read(path: Path) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            return dict(file)
 
-    arrays: dict[str, NDArray[Any]] = _read(path, read)
-    return arrays
+    return _read(path, read)
 
 
 def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
-    digest = hashlib.sha256()
+    """Return the hex sha256 of a file's bytes."""
     with path.open("rb") as file:
-        while block := file.read(READ_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_of_json(value: Any) -> str:
-    """Hex sha256 of a value's canonical JSON."""
+    """Return the hex sha256 of a value's JSON with sorted keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def git_commit(root: Path) -> str | None:
-    """The checkout's commit, with `+` when files differ from it; None outside a checkout or without git."""
+    """Return the commit of the checkout, with `+` if tracked files differ; None without a checkout or git."""
 
     def git(*args: str) -> str:
         done = subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, timeout=10, check=True)
@@ -185,6 +178,5 @@ def git_commit(root: Path) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a number."""
-    packages = ("torch", "numpy", "pandas", "scikit-learn", "pyarrow")
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
+    """Return the versions of Python and of the packages that affect results."""
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONED_PACKAGES}

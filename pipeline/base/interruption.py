@@ -1,4 +1,4 @@
-"""Ctrl-C and time limits as requests: work ends where nothing is lost. Knows signals; knows nothing of work."""
+"""Ctrl-C and time limits as requests to stop where no work is lost. Knows signals; must not know the work."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 
 class Stopped(Exception):
-    """Work ended early because its caller asked for it; the caller knows whether for Ctrl-C or for want of time."""
+    """Work stopped early at its caller's request: Ctrl-C or a time limit."""
 
 
-ENDED_EARLY = (Stopped, KeyboardInterrupt)  # the second where no handler of `on_interrupt` heard Ctrl-C
+ENDED_EARLY = (Stopped, KeyboardInterrupt)  # the latter if Ctrl-C came outside `on_interrupt`
 
 
 class _Request:
-    """A handler that acts once and puts back the one before it."""
+    """A signal handler that acts once and restores the previous one."""
 
     def __init__(self, action: Callable[[], None], before: Any) -> None:
         self.action, self.before = action, before
@@ -29,10 +29,12 @@ class _Request:
 
 @contextlib.contextmanager
 def on_interrupt(action: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C calls `action` (set an event, say), the outer one if two are nested; the second is ordinary."""
+    """Call `action`, such as setting an event, on the first Ctrl-C; the second interrupts as usual.
+
+    Of nested calls only the outermost has an effect, and none has outside the main thread.
+    """
     before = signal.getsignal(signal.SIGINT)
-    is_main = threading.current_thread() is threading.main_thread()  # signals are its
-    if not is_main or isinstance(before, _Request):
+    if threading.current_thread() is not threading.main_thread() or isinstance(before, _Request):
         yield
         return
     signal.signal(signal.SIGINT, _Request(action, before))

@@ -1,6 +1,6 @@
-"""One process at a time: locks that the operating system frees when their holder dies.
+"""Locks between processes, which the operating system frees when their holder dies.
 
-Knows files; knows nothing of what is guarded.
+Knows files; must not know what is guarded.
 """
 
 from __future__ import annotations
@@ -16,15 +16,13 @@ from pipeline.base.progress import say
 
 @contextlib.contextmanager
 def hold(path: Path) -> Iterator[None]:
-    """Hold the lock `path`; the user is told when another process has it and this one must wait."""
+    """Hold the lock file `path`; a message tells the user if another process has it and this one must wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
-        lock.acquire(blocking=False)
+        held = lock.acquire(blocking=False)
     except Timeout:
         say(f"waiting for another run of the pipeline that holds {path}")
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()

@@ -1,7 +1,4 @@
-"""What a user sees while something runs: messages and progress on stderr, so that stdout holds results alone.
-
-Knows rich; knows nothing of what runs.
-"""
+"""Messages and progress bars on stderr; stdout is for results. Knows rich; must not know what runs."""
 
 from __future__ import annotations
 
@@ -15,35 +12,35 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 LINE_EVERY_S = 10.0
 console = Console(stderr=True, highlight=False, soft_wrap=True)
-# of the context, so that a call that runs in a copy of it leaves nothing behind
+# context variables, so that a call in a copy of the context changes nothing outside it
 _mark = ContextVar("mark", default="")
 _is_quiet = ContextVar("is_quiet", default=False)
 
 
 def mark_messages(mark: str) -> None:
-    """Put `mark` behind every message from now on; an empty one ends it."""
+    """Append `mark` to every message from now on; "" ends that."""
     _mark.set(f"  [{mark}]" if mark else "")
 
 
 def be_quiet() -> None:
-    """Show no message and no progress from now on."""
+    """Show neither messages nor progress from now on."""
     _is_quiet.set(True)
 
 
 def say(message: str) -> None:
-    """Print one line for the user; never taken as markup."""
+    """Print one line for the user, as plain text."""
     if not _is_quiet.get():
         console.print(message + _mark.get(), markup=False)
 
 
 @contextlib.contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[float, str], None]]:
-    """A bar that is moved by `update(share done, text beside it)`; where there is no terminal, a line now and then."""
+    """Yield `update(share done, text)`, which moves a bar, or prints a line every LINE_EVERY_S without a terminal."""
     if _is_quiet.get():
         yield lambda _, __: None
         return
     if not console.is_terminal:
-        yield _line_now_and_then(title)
+        yield _periodic_line(title)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -55,16 +52,12 @@ def progress_bar(title: str) -> Iterator[Callable[[float, str], None]]:
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(title, total=1.0, text="")
-
-        def update(share: float, text: str) -> None:
-            progress.update(task, completed=share, text=text)
-
-        yield update
+        yield lambda share, text: progress.update(task, completed=share, text=text)
 
 
-def _line_now_and_then(title: str) -> Callable[[float, str], None]:
+def _periodic_line(title: str) -> Callable[[float, str], None]:
     started = said_at = time.monotonic()
-    first_share: float | None = None  # what was done before this started
+    first_share: float | None = None  # done before the start
 
     def update(share: float, text: str) -> None:
         nonlocal said_at, first_share

@@ -1,6 +1,6 @@
-"""The base of every JSON file that a stage writes and another reads: one type, one format number, checked whole.
+"""The base class of JSON files that one stage writes and another reads: one type and one format number each.
 
-Must not know what any artifact holds.
+Must not know the content of any artifact.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pipeline.base import files
 from pipeline.base.errors import ArtifactError
 from pipeline.base.progress import say
 
-MOST_SHOWN = 3  # mistakes of a file that are listed
-
+MAX_MISTAKES = 3  # listed in an error message
+MAX_SHOWN = 60  # characters of a wrong value
 
 # A score or a difference of scores, which may be undefined. JSON has no NaN: the file holds null, the object NaN.
 Score = Annotated[
@@ -28,19 +28,19 @@ Score = Annotated[
 
 
 class Record(BaseModel):
-    """A part of an artifact: unknown keys are errors, values are immutable."""
+    """A part of an artifact. It is immutable and refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def updated(self, **changes: Any) -> Self:
-        """The same with other values, checked."""
+        """Return a validated copy with other values."""
         return type(self).model_validate({name: getattr(self, name) for name in type(self).model_fields} | changes)
 
 
 class Artifact(Record):
-    """A JSON file. A subclass declares `format: Literal[...]` with its number as the default.
+    """A JSON file. A subclass declares `format: Literal[N] = N`, which is raised when its content changes.
 
-    `WHAT` names the file in messages; `REMEDY` says what to do about a broken one (`{path}`, `{folder}`).
+    `WHAT` names the file in messages; `REMEDY` is the hint for a broken one, with `{path}` and `{folder}` filled in.
     """
 
     WHAT: ClassVar[str]
@@ -48,18 +48,18 @@ class Artifact(Record):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read and check the file. Raises ArtifactError."""
+        """Read and validate the file. Raises ArtifactError."""
         try:
             content = path.read_bytes()
         except FileNotFoundError as error:
-            raise ArtifactError("is not there", where=str(path)) from error
+            raise ArtifactError("does not exist", where=str(path)) from error
         except OSError as error:
             raise ArtifactError(f"cannot be read: {error.strerror or error}", where=str(path)) from error
         return cls.parse(content, where=str(path), hint=cls.REMEDY.format(path=path, folder=path.parent))
 
     @classmethod
     def read_or_none(cls, path: Path, *, otherwise: str) -> Self | None:
-        """The file's content; None where there is no file or a broken one, of which one line says what is done."""
+        """Read the file; return None if it does not exist, or is broken, which a message ending in `otherwise` says."""
         if not path.exists():
             return None
         try:
@@ -70,10 +70,13 @@ class Artifact(Record):
 
     @classmethod
     def parse(cls, content: bytes, *, where: str, hint: str = "") -> Self:
-        """Check a file's content: every key there, none more, each value of its type. Raises ArtifactError."""
+        """Validate a file's content strictly: all keys, no others, values of the exact types. Raises ArtifactError."""
 
         def broken(what: str) -> ArtifactError:
             return ArtifactError(what, where=where, hint=hint)
+
+        def outdated(how: str) -> ArtifactError:
+            return broken(f"is not {cls.WHAT} of this version: {how}")
 
         if not content.strip():
             raise broken("is empty")
@@ -83,19 +86,18 @@ class Artifact(Record):
             raise broken(f"cannot be read: it is not a complete JSON file ({error})") from error
         current = cls.model_fields["format"].default
         if not isinstance(raw, dict) or "format" not in raw:
-            raise broken(f"is not {cls.WHAT} of this version: it has no key 'format'")
+            raise outdated("it has no key 'format'")
         if type(raw["format"]) is not int or raw["format"] != current:
-            raise broken(f"is not {cls.WHAT} of this version: its format is {raw['format']!r}, not {current}")
+            raise outdated(f"its format is {raw['format']!r}, not {current}")
         try:
             artifact = cls.model_validate_json(content, strict=True)
         except ValidationError as error:
-            found = [describe_mistake(one) for one in error.errors(include_url=False)]
+            mistakes = [describe_mistake(one) for one in error.errors(include_url=False)]
         else:
-            kept = artifact.model_dump(mode="json")
-            found = [] if raw == kept else _differences(raw, kept)
-        if found:
-            more = f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
-            raise broken(f"is not {cls.WHAT} of this version: {'; '.join(found[:MOST_SHOWN])}{more}")
+            mistakes = _differences(raw, artifact.model_dump(mode="json"))
+        if mistakes:
+            more = f" and {len(mistakes) - MAX_MISTAKES} more" if len(mistakes) > MAX_MISTAKES else ""
+            raise outdated("; ".join(mistakes[:MAX_MISTAKES]) + more)
         return artifact
 
     def write(self, path: Path) -> None:
@@ -108,7 +110,7 @@ def _refuse(constant: str) -> None:
 
 
 def describe_mistake(error: Any) -> str:
-    """Return one of a ValidationError's errors in words: key, rule, value."""
+    """Describe one of a ValidationError's errors: key, rule, value."""
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "missing":
         return f"missing key {key!r}"
@@ -118,7 +120,9 @@ def describe_mistake(error: Any) -> str:
 
 
 def _differences(raw: Any, kept: Any, key: str = "") -> list[str]:
-    """What validation let pass: keys that a default replaced, keys that were ignored, values that were converted."""
+    """What validation let pass: missing keys with defaults, ignored keys of dataclasses, converted values."""
+    if raw == kept:
+        return []
     if isinstance(raw, dict) and isinstance(kept, dict):
         prefix = f"{key}." if key else ""
         found = [f"missing key {prefix + name!r}" for name in kept if name not in raw]
@@ -129,9 +133,9 @@ def _differences(raw: Any, kept: Any, key: str = "") -> list[str]:
     if isinstance(raw, list) and isinstance(kept, list) and len(raw) == len(kept):
         pairs = enumerate(zip(raw, kept, strict=True))
         return [one for number, (old, new) in pairs for one in _differences(old, new, f"{key}.{number}")]
-    return [] if raw == kept else [f"{key}: {_shown(raw)} is not a value it can have"]
+    return [f"{key}: {_shown(raw)} is not a valid value"]
 
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
