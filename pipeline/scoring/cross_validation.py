@@ -6,8 +6,8 @@ that is stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -23,7 +23,7 @@ from pipeline.competition.workspace import part_folder
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import ClassificationReport, ClassReport
 from pipeline.config.types import Label
-from pipeline.metrics import Metric, Task, score_text
+from pipeline.metrics import Metric, Task
 from pipeline.models.base import EpochScores, FitContext, FittedModel
 from pipeline.models.registry import make_model
 from pipeline.scoring.adjustment import Adjusted, adjust, apply_adjustment, has_threshold
@@ -161,62 +161,43 @@ def cross_validate(
     """
     parts = [part for _, part in config.weighted_parts]
     problems, fitted = [problem_of(part) for part in parts], []
-    with _progress(title, len(parts), problems[0].metric.name, context) as progress_of:
+    with progress_bar(title) if title is not None else nullcontext(None) as update:
         for number, (part, problem) in enumerate(zip(parts, problems, strict=True)):
             folder = context.checkpoints
-            own = None if folder is None else part_folder(folder, number, len(parts))
-            model = make_model(part.model, part.params, where=f"preset {config.preset}")
-            fitted.append(
-                model.fit(
-                    problem,
-                    splits,
-                    seed=part.seed + seed_offset,
-                    n_seeds=part.seeds,
-                    context=replace(context, checkpoints=own, on_progress=progress_of(number)),
-                )
+            of_part = replace(
+                context,
+                checkpoints=None if folder is None else part_folder(folder, number, len(parts)),
+                on_progress=_on_progress(number, len(parts), problem.metric.name, update, context.on_progress),
             )
+            model = make_model(part.model, part.params, where=f"preset {config.preset}")
+            seed = part.seed + seed_offset
+            fitted.append(model.fit(problem, splits, seed=seed, n_seeds=part.seeds, context=of_part))
     return CVResult(config, problems, fitted, splits)
 
 
 OnProgress = Callable[[float, Sequence[EpochScores]], None]
 
 
-@contextmanager
-def _progress(
-    title: str | None, n_parts: int, metric: str, context: FitContext
-) -> Iterator[Callable[[int], OnProgress | None]]:
-    """What part `number` reports its progress to: the bar called `title`, and `context` as a share of all parts."""
-    if title is None and context.on_progress is None:
-        yield lambda _: None
-        return
-    with progress_bar(title) if title is not None else nullcontext(lambda _, __: None) as update:
+def _on_progress(
+    number: int, n_parts: int, metric: str, update: Callable[[float, str], None] | None, passed_on: OnProgress | None
+) -> OnProgress | None:
+    """What part `number` reports to: `update` of a bar, and `passed_on`, both as a share of all parts."""
+    if update is None and passed_on is None:
+        return None
+    which = f"part {number + 1} of {n_parts}, " if n_parts > 1 else ""
+    latest: dict[int, dict[int, float]] = {}  # split -> seed -> valid score
 
-        def progress_of(number: int) -> OnProgress:
-            scores, which = _RunningScores(metric), f"part {number + 1} of {n_parts}, " if n_parts > 1 else ""
-
-            def on_progress(share: float, new: Sequence[EpochScores]) -> None:
-                update((number + share) / n_parts, which + scores.text_after(new))
-                if context.on_progress is not None:
-                    context.on_progress((number + share) / n_parts, new)
-
-            return on_progress
-
-        yield progress_of
-
-
-class _RunningScores:
-    """The latest valid score of every fold, as one short text."""
-
-    def __init__(self, metric: str) -> None:
-        self.metric = metric
-        self.latest: dict[tuple[int, int], float] = {}
-
-    def text_after(self, new: Sequence[EpochScores]) -> str:
+    def on_progress(share: float, new: Sequence[EpochScores]) -> None:
+        done = (number + share) / n_parts
         for line in new:
-            self.latest[line.split, line.seed] = line.valid_score
-        splits = sorted({split for split, _ in self.latest})
-        means = (np.mean([score for (s, _), score in self.latest.items() if s == split]) for split in splits)
-        return f"{self.metric} " + " ".join(score_text(float(mean), 4) for mean in means)
+            latest.setdefault(line.split, {})[line.seed] = line.valid_score
+        if update is not None:
+            means = (f"{np.mean([*by_seed.values()]):.4f}" for _, by_seed in sorted(latest.items()))
+            update(done, f"{which}{metric} {' '.join(means)}")
+        if passed_on is not None:
+            passed_on(done, new)
+
+    return on_progress
 
 
 def prediction_frame(ids: pd.Series, prediction: FloatArray) -> pd.DataFrame:

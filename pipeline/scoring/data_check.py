@@ -16,19 +16,7 @@ from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
 from pipeline.config.run_report import DataCheck, Finding, Trust
 from pipeline.encoders.target import transform_target
-from pipeline.scoring.leaks import (
-    AUC_OF_SHIFT,
-    N_PARTS,
-    N_ROUNDS,
-    ORDER_TELLS,
-    TOO_GOOD,
-    Duplicates,
-    Shift,
-    duplicates_of,
-    numbers_of,
-    shift_of,
-    told_by,
-)
+from pipeline.scoring import leaks
 
 FEW_ROWS, FEW_COLUMNS = 2_000, 50  # sampled from each table by a run, in about a second; `check` uses more
 FEW_PARTS, FEW_ROUNDS = 2, 25  # folds and boosting rounds of that quick check
@@ -70,20 +58,18 @@ def _path(store: FeatureStore) -> Path:
 
 
 def _looked(store: FeatureStore, n_rows: int, n_columns: int, on_progress: OnProgress) -> Trust:
-    repeated = duplicates_of(store.train, store.test, store.target)
+    repeated = leaks.duplicates_of(store.train, store.test, store.target)
     rng = np.random.default_rng(0)
-    rows, test_rows = (_some(len(frame), n_rows, rng) for frame in (store.train, store.test))
-    columns = [store.train.columns[i] for i in _some(store.train.shape[1], n_columns, rng)]
+    rows, test_rows = (leaks.sampled(len(frame), n_rows, rng) for frame in (store.train, store.test))
+    columns = [store.train.columns[i] for i in leaks.sampled(store.train.shape[1], n_columns, rng)]
     frames = [store.train.iloc[rows][columns], store.test.iloc[test_rows][columns]]
-    train, test = numbers_of(frames, store.manifest.roles)
-    target = (store.target if store.target.ndim == 1 else store.target[:, 0])[rows]
+    train, test = leaks.numbers_of(frames, store.manifest.roles)
+    target = store.target.reshape(len(store.target), -1)[rows, 0]
     if store.spec.task == "regression":
         target = transform_target(store.spec.target_transform, target)
-    is_quick = n_rows <= FEW_ROWS
-    n_parts = FEW_PARTS if is_quick else N_PARTS
+    n_parts, n_rounds = (FEW_PARTS, FEW_ROUNDS) if n_rows <= FEW_ROWS else (leaks.N_PARTS, leaks.N_ROUNDS)
     with threadpool_limits(1, user_api="openmp"):  # faster than more threads for so little work
-        n_rounds = FEW_ROUNDS if is_quick else N_ROUNDS
-        shift = shift_of(train, test, seed=0, n_parts=min(n_parts, 3), n_rounds=n_rounds)
+        shift = leaks.shift_of(train, test, seed=0, n_parts=min(n_parts, 3), n_rounds=n_rounds)
         findings = [_of_duplicates(repeated), _of_shift(shift), *_of_order(store, rows, target, n_parts)]
         findings.append(_of_columns(train, target, len(store.classes), n_parts, on_progress))
     return Trust(
@@ -97,30 +83,25 @@ def _looked(store: FeatureStore, n_rows: int, n_columns: int, on_progress: OnPro
     )
 
 
-def _some(number: int, most: int, rng: np.random.Generator) -> np.ndarray:
-    """Sorted positions of a sample of at most `most` of `number` items."""
-    return np.arange(number) if number <= most else np.sort(rng.choice(number, most, replace=False))
+def _finding(text: str, advice: str, *, needs_look: bool) -> Finding:
+    return Finding("look", text + advice) if needs_look else Finding("ok", text)
 
 
-def _of_duplicates(found: Duplicates) -> Finding:
+def _of_duplicates(found: leaks.Duplicates) -> Finding:
     text = (
         f"{found.within_train} train rows repeat an earlier one ({found.contradicting} with another target), "
         f"{found.across} test rows equal a train row"
     )
-    if not found.within_train and not found.across:
-        return Finding("ok", text)
-    return Finding(
-        mark="look", text=f"{text}; equal rows in two folds make the score optimistic: a group fold keeps them together"
-    )
+    advice = "; equal rows in two folds make the score optimistic: a group fold keeps them together"
+    return _finding(text, advice, needs_look=found.within_train > 0 or found.across > 0)
 
 
-def _of_shift(shift: Shift) -> Finding:
-    text = f"a model tells test rows from train rows with an AUC of {shift.auc:.3f} (0.5: not at all)"
-    if shift.auc < AUC_OF_SHIFT:
-        return Finding("ok", text)
+def _of_shift(shift: leaks.Shift) -> Finding:
     told = ", ".join(f"{name} (-{lost:.3f} without)" for name, lost in shift.columns.items())
-    return Finding(
-        mark="look", text=f"{text}, using {told or 'many columns together'}: expect a test score that differs from cv"
+    return _finding(
+        f"a model tells test rows from train rows with an AUC of {shift.auc:.3f} (0.5: not at all)",
+        f", using {told or 'many columns together'}: expect a test score that differs from cv",
+        needs_look=shift.auc >= leaks.AUC_OF_SHIFT,
     )
 
 
@@ -131,12 +112,13 @@ def _of_order(store: FeatureStore, rows: np.ndarray, target: np.ndarray, n_parts
         orders["the id"] = ids.to_numpy(dtype=np.float64)[rows]
     findings = []
     for name, values in orders.items():
-        told = told_by(values, target, len(store.classes), seed=0, n_parts=n_parts)
         shuffled = np.random.default_rng(0).permutation(values)
-        noise = told_by(shuffled, target, len(store.classes), seed=0, n_parts=n_parts)
+        told, noise = (
+            leaks.told_by(one, target, len(store.classes), seed=0, n_parts=n_parts) for one in (values, shuffled)
+        )
         text = f"{name} alone explains {told:.0%} of the target"
-        hint = ": rows are sorted or follow time, so shuffled folds may be optimistic"
-        findings.append(Finding("look", text + hint) if told > ORDER_TELLS + 2.0 * noise else Finding("ok", text))
+        advice = ": rows are sorted or follow time, so shuffled folds may be optimistic"
+        findings.append(_finding(text, advice, needs_look=told > leaks.ORDER_TELLS + 2.0 * noise))
     return findings
 
 
@@ -145,14 +127,12 @@ def _of_columns(
 ) -> Finding:
     told = {}
     for number, name in enumerate(train.columns):
-        told[name] = told_by(train[name].to_numpy(), target, n_classes, seed=0, n_parts=n_parts)
+        told[name] = leaks.told_by(train[name].to_numpy(), target, n_classes, seed=0, n_parts=n_parts)
         on_progress((number + 1) / train.shape[1], str(name))
     best = sorted(told, key=lambda name: -told[name])
-    too_good = [name for name in best if told[name] > TOO_GOOD]
+    too_good = [f"{name} ({told[name]:.1%})" for name in best if told[name] > leaks.TOO_GOOD]
     if too_good:
-        shown = ", ".join(f"{name} ({told[name]:.1%})" for name in too_good[:5])
-        return Finding(
-            mark="look", text=f"too good to be true as a single column: {shown}; is it known at prediction time?"
-        )
+        shown = ", ".join(too_good[:5])
+        return Finding("look", f"too good to be true as a single column: {shown}; is it known at prediction time?")
     shown = ", ".join(f"{name} {told[name]:.0%}" for name in best[:3])
-    return Finding("ok", f"no single column explains more than {TOO_GOOD:.0%} of the target; the most: {shown}")
+    return Finding("ok", f"no single column explains more than {leaks.TOO_GOOD:.0%} of the target; the most: {shown}")

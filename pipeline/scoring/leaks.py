@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from pipeline.base.arrays import FloatArray
@@ -103,9 +103,7 @@ def shift_of(
             shuffled = x[held].copy()
             shuffled[:, column] = rng.permutation(shuffled[:, column])
             lost[column] += (own - _auc(y[held] == 1, model.predict_proba(shuffled)[:, 1])) / len(models)
-    best_first = np.argsort(-lost)[:N_SHOWN]
-    columns = {str(train.columns[i]): float(lost[i]) for i in best_first if lost[i] > 0.005}
-    return Shift(auc, columns)
+    return Shift(auc, {str(train.columns[i]): lost[i].item() for i in np.argsort(-lost)[:N_SHOWN] if lost[i] > 0.005})
 
 
 def _most_telling(x: FloatArray, y: NDArray[np.int_], seed: int) -> NDArray[np.intp]:
@@ -137,25 +135,25 @@ def told_by(values: FloatArray, target: FloatArray, n_classes: int, *, seed: int
 
     Uses a tree of depth 6 on shuffled folds.
     """
-    rows = np.arange(len(target))
-    if len(rows) > MOST_ROWS:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_ROWS, replace=False))
+    rows = sampled(len(target), MOST_ROWS, np.random.default_rng(seed))
     x, y = np.nan_to_num(values[rows, None], nan=LOWEST), target[rows]
-    leaf = max(5, len(rows) // 200)
+    folds = KFold(n_parts, shuffle=True, random_state=seed)
+    settings = {"max_depth": 6, "min_samples_leaf": max(5, len(rows) // 200), "random_state": seed}
     if n_classes == 0:
-        told = np.zeros(len(y))
-        for fit_rows, held in KFold(n_parts, shuffle=True, random_state=seed).split(x):
-            tree = DecisionTreeRegressor(max_depth=6, min_samples_leaf=leaf, random_state=seed)
-            told[held] = tree.fit(x[fit_rows], y[fit_rows]).predict(x[held])
+        told = cross_val_predict(DecisionTreeRegressor(**settings), x, y, cv=folds)
         variance = float(np.var(y))
         return max(0.0, 1.0 - float(np.mean((y - told) ** 2)) / variance) if variance > 0 else 0.0
-    shares = np.zeros((len(y), n_classes))
-    for fit_rows, held in KFold(n_parts, shuffle=True, random_state=seed).split(x):
-        classifier = DecisionTreeClassifier(max_depth=6, min_samples_leaf=leaf, random_state=seed)
-        classifier.fit(x[fit_rows], y[fit_rows])
+    shares = np.zeros((len(y), n_classes))  # by hand: cross_val_predict warns of a class that a fold lacks
+    for fit_rows, held in folds.split(x):
+        classifier = DecisionTreeClassifier(**settings).fit(x[fit_rows], y[fit_rows])
         shares[np.ix_(held, classifier.classes_.astype(int))] = classifier.predict_proba(x[held])
     present = [c for c in range(n_classes) if 0 < (y == c).sum() < len(y)]
     return max([0.0, *(2.0 * _auc(y == c, shares[:, c]) - 1.0 for c in present)])
+
+
+def sampled(number: int, most: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Sorted positions of a sample of at most `most` of `number` items."""
+    return np.arange(number) if number <= most else np.sort(rng.choice(number, most, replace=False))
 
 
 def _auc(is_positive: NDArray[np.bool_], score: FloatArray) -> float:
