@@ -31,19 +31,15 @@ def make_submission(
     is_missing = ~sample_ids.isin(position.index).to_numpy()
     if is_missing.any():
         row = int(is_missing.argmax())
-        raise DataError(
-            f"the id {sample_ids.iloc[row]!r} of the sample submission has no prediction", where=f"row {row + 1}"
-        )
+        what = f"the id {sample_ids.iloc[row]!r} of the sample submission has no prediction"
+        raise DataError(what, where=f"row {row + 1}")
     rows = prediction[position.loc[sample_ids].to_numpy()]
     submission = pd.DataFrame({id_column: sample[id_column]})
     columns = _columns_of(spec, classes, rows)
     for name in sample.columns.drop(id_column):
         if name not in columns:
-            raise SpecError(
-                f"the sample submission has a column {name!r} that the spec does not fill",
-                where="[submission] columns",
-                hint=did_you_mean(name, columns),
-            )
+            what = f"the sample submission has a column {name!r} that the spec does not fill"
+            raise SpecError(what, where="[submission] columns", hint=did_you_mean(name, columns))
         submission[name] = columns[name]
     return submission[list(sample.columns)]
 
@@ -61,9 +57,8 @@ def _columns_of(
         if spec.scorer.min_prediction is not None:  # clamp as the metric does
             by_target = np.maximum(by_target, spec.scorer.min_prediction)
         if len(names) != by_target.shape[1]:
-            raise SpecError(
-                f"{by_target.shape[1]} targets for {len(names)} prediction columns", where="[submission] columns"
-            )
+            what = f"{by_target.shape[1]} targets for {len(names)} prediction columns"
+            raise SpecError(what, where="[submission] columns")
         return {name: by_target[:, j] for j, name in enumerate(names)}
     if spec.submission.classes:
         by_text = {str(label): code for code, label in enumerate(classes)}
@@ -71,25 +66,18 @@ def _columns_of(
             raise SpecError(f"{len(spec.submission.classes)} classes for {len(names)} columns", where="[submission]")
         for label in spec.submission.classes:
             if label not in by_text:
-                raise SpecError(
-                    f"no train row has the class {label!r}",
-                    where="[submission] classes",
-                    hint=did_you_mean(label, by_text),
-                )
+                what, hint = f"no train row has the class {label!r}", did_you_mean(label, by_text)
+                raise SpecError(what, where="[submission] classes", hint=hint)
         return {n: rows[:, by_text[label]] for n, label in zip(names, spec.submission.classes, strict=True)}
     if len(names) != 1:
-        raise SpecError(
-            f"state the class of each of the {len(names)} prediction columns",
-            where="[submission] classes",
-            hint=f"The classes are: {', '.join(map(str, classes))}.",
-        )
+        what = f"state the class of each of the {len(names)} prediction columns"
+        raise SpecError(what, where="[submission] classes", hint=f"The classes are: {', '.join(map(str, classes))}.")
     if spec.writes == "label":
         labels = pd.Series(list(classes), dtype=object).iloc[rows.argmax(axis=1)].reset_index(drop=True)
         return {names[0]: labels.infer_objects()}
     if len(classes) != 2:
-        raise SpecError(
-            f"one column cannot hold the probabilities of {len(classes)} classes", where="[submission] columns"
-        )
+        what = f"one column cannot hold the probabilities of {len(classes)} classes"
+        raise SpecError(what, where="[submission] columns")
     return {names[0]: rows[:, 1]}
 
 
@@ -102,11 +90,8 @@ def check_submission(
     are numbers, probabilities in [0, 1] or known labels, and numbers the metric can score.
     """
     if list(submission.columns) != list(sample.columns):
-        raise DataError(
-            f"has the columns {list(submission.columns)}",
-            where="submission",
-            hint=f"Kaggle expects {list(sample.columns)}.",
-        )
+        hint = f"Kaggle expects {list(sample.columns)}."
+        raise DataError(f"has the columns {list(submission.columns)}", where="submission", hint=hint)
     if len(submission) != len(sample):
         raise DataError(f"has {len(submission)} rows", where="submission", hint=f"Kaggle expects {len(sample)}.")
     id_column = _id_column(spec, sample)

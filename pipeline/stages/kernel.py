@@ -13,7 +13,7 @@ from pipeline.config.records import NotebookVersion, Provenance
 from pipeline.config.run import RunConfig
 from pipeline.kaggle.client.session import KaggleSession
 from pipeline.kaggle.notebook.bundle import CODE_FILE, SUBMISSION_FILE, Bundle, make_bundle
-from pipeline.kaggle.notebook.run import State, StateFile, fetch_output, follow, push_once
+from pipeline.kaggle.notebook.run import State, fetch_output, follow, push_once, read_state, state_path
 from pipeline.kaggle.submission import check_submission
 from pipeline.kaggle.upload import why_offline
 from pipeline.models.registry import packages_of
@@ -41,30 +41,31 @@ def run_at_kaggle(
     bundle = make_bundle(
         store.workspace, store.spec, config, packages=packages, wheels=wheels, has_internet=has_internet
     )
-    script = bundle.write(store.workspace.kernels)
+    folder = store.workspace.kernels
+    script = bundle.write(folder)
     say(f"kernel: {script} ({len(bundle.text) / 1e3:.0f} kB) trains {bundle.run} on Kaggle")
     reason = why_offline(store.spec, is_sample=store.is_sample, opt_out=None if is_push_wanted else "--no-push")
     if reason is not None:
         say(f"kernel: nothing was pushed: {reason}; by hand: {_by_hand(store)}")
         return None
-    file = StateFile(store.workspace.kernels, bundle)
-    state = file.read()
+    state = read_state(folder, bundle.id)
     if state is not None and state.status == "fetched" and not is_again:
         path = store.workspace.root / state.submission
         if path.exists() and _is_unchanged(path):
             say(f"kernel: the output of {state.kernel} was already fetched")
             return path
     session = KaggleSession.connect()
-    state = _pushed(session, store, bundle, file, is_again=is_again)
-    follow(session, file, state, wait_s=wait_s)
+    state = _pushed(session, store, bundle, is_again=is_again)
+    follow(session, folder, state, wait_s=wait_s)
     max_bytes = MAX_SIZE_RATIO * len(store.sample_submission.to_csv(index=False)) + (1 << 20)
-    provenance, content = fetch_output(session, file, state, max_bytes=max_bytes)
+    provenance, content = fetch_output(session, folder, state, max_bytes=max_bytes)
     path = _written(store, state, provenance, content, config.run_name)
-    file.write(state.updated(status="fetched", submission=str(path.relative_to(store.workspace.root))))
+    fetched = state.updated(status="fetched", submission=str(path.relative_to(store.workspace.root)))
+    fetched.write(state_path(folder, bundle.id))
     return path
 
 
-def _pushed(session: KaggleSession, store: FeatureStore, bundle: Bundle, file: StateFile, *, is_again: bool) -> State:
+def _pushed(session: KaggleSession, store: FeatureStore, bundle: Bundle, *, is_again: bool) -> State:
     """Push the bundle as a notebook of the session's user, unless Kaggle has it. Raises KaggleError."""
     slug = store.spec.kaggle_slug
     if not session.user:
@@ -82,7 +83,7 @@ def _pushed(session: KaggleSession, store: FeatureStore, bundle: Bundle, file: S
             hint="Omit --internet; use --wheels to attach packages that Kaggle lacks.",
         )
     bundle = bundle.owned_by(session.user)
-    bundle.write(file.folder)
+    bundle.write(store.workspace.kernels)
     state = State(
         bundle=bundle.id,
         status="pushing",
@@ -91,7 +92,7 @@ def _pushed(session: KaggleSession, store: FeatureStore, bundle: Bundle, file: S
         git_commit=files.git_commit(store.workspace.root),
         is_code=competition.is_code_only,
     )
-    return push_once(session, file, bundle, state, is_again=is_again)
+    return push_once(session, store.workspace.kernels, bundle, state, is_again=is_again)
 
 
 def _written(store: FeatureStore, state: State, provenance: Provenance, content: bytes, run: str) -> Path:

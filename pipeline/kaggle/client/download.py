@@ -28,6 +28,7 @@ from pipeline.kaggle.client.session import KaggleSession
 BLOCK = 1 << 18  # bytes
 IDLE_ATTEMPTS = len(calls.RETRY_DELAYS_S)  # attempts in a row that may yield no bytes
 MAX_ATTEMPTS = 200
+ACTION = "downloading the files"
 
 
 def download_files(session: KaggleSession, slug: str, folder: Path, *, part_folder: Path) -> None:
@@ -50,14 +51,15 @@ def download_files(session: KaggleSession, slug: str, folder: Path, *, part_fold
 def _fetch_valid(session: KaggleSession, slug: str, part: PartialFile) -> None:
     """Download the archive, a second time if resuming produced a corrupt one. Raises KaggleError."""
     fetch(session, slug, part)
-    is_valid = part.is_valid()
-    if not is_valid and part.was_resumed:
+    if part.is_valid():
+        return
+    if part.was_resumed:
         part.delete()
         say("Kaggle: the resumed archive is corrupt; downloading it again")
         fetch(session, slug, part)
-        is_valid = part.is_valid()
-    if not is_valid:
-        raise _corrupt(slug, part, "the archive Kaggle sent is corrupt")
+        if part.is_valid():
+            return
+    raise _corrupt(slug, part, "the archive Kaggle sent is corrupt")
 
 
 def fetch(session: KaggleSession, slug: str, part: PartialFile) -> None:
@@ -98,7 +100,7 @@ def _attempt(session: KaggleSession, slug: str, part: PartialFile, update: Any) 
         response = _get(slug, part.remote, part)
     with contextlib.closing(response):
         if is_html(response) or _is_message(response):
-            raise explain(ValueError("not a file"), response, action="downloading the files", slug=slug)
+            raise explain(ValueError("not a file"), response, action=ACTION, slug=slug)
         if response.status_code == 206:
             part.was_resumed = True
         else:
@@ -122,11 +124,11 @@ def _get(slug: str, remote: Remote, part: PartialFile) -> Any:
     validator, n_bytes = part.validator(), part.n_bytes
     if n_bytes and validator:
         headers |= {"Range": f"bytes={n_bytes}-", "If-Range": validator}
-    response = calls.write(
-        "downloading the files",
-        slug,
-        lambda: requests.get(remote.url, headers=headers, stream=True, timeout=calls.timeouts()),
-    )
+
+    def get() -> Any:
+        return requests.get(remote.url, headers=headers, stream=True, timeout=calls.timeouts())
+
+    response = calls.write(ACTION, slug, get)
     status, span = response.status_code, response.headers.get("Content-Range", "")
     is_as_requested = status != 206 or (
         span.startswith(f"bytes {n_bytes}-") and span.rsplit("/", 1)[-1] in ("*", str(remote.n_bytes))
@@ -137,7 +139,7 @@ def _get(slug: str, remote: Remote, part: PartialFile) -> Any:
         if status < 400 or status == 416:  # another range than requested, or the file there is shorter than this part
             part.file.unlink(missing_ok=True)
             raise KaggleError(f"cannot resume the download ({status} {span})", kind=EXPIRED, where=slug)
-        raise explain_status(response, action="downloading the files", slug=slug, is_storage=True)
+        raise explain_status(response, action=ACTION, slug=slug, is_storage=True)
 
 
 def _append(response: Any, slug: str, part: PartialFile, remote: Remote, update: Any) -> None:
@@ -169,7 +171,7 @@ def _blocks(response: Any, slug: str) -> Iterator[bytes]:
         while block := response.raw.read1(BLOCK, decode_content=decode):
             yield block
     except (HTTPError, OSError, ValueError) as error:
-        raise explain(error, None, action="downloading the files", slug=slug) from error
+        raise explain(error, None, action=ACTION, slug=slug) from error
 
 
 def _unfinished(error: KaggleError, part: PartialFile) -> KaggleError:
@@ -179,12 +181,8 @@ def _unfinished(error: KaggleError, part: PartialFile) -> KaggleError:
 
 def _corrupt(slug: str, part: PartialFile, what: str) -> KaggleError:
     part.delete()
-    return KaggleError(
-        f"{what}; it was deleted",
-        kind="corrupt",
-        where=slug,
-        hint="Run the same command again; if it keeps failing, download the files in the browser.",
-    )
+    hint = "Run the same command again; if it keeps failing, download the files in the browser."
+    return KaggleError(f"{what}; it was deleted", kind="corrupt", where=slug, hint=hint)
 
 
 def _copy_single_file(slug: str, part: PartialFile, listed: list[RemoteFile], folder: Path) -> None:

@@ -11,15 +11,14 @@ import stat
 import tempfile
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from pipeline.base.errors import DataError
 
 BLOCK = 1 << 20  # bytes
-MIN_LIMIT, MAX_RATIO = (
-    4 << 30,
-    200,
-)  # extracted bytes allowed for any archive; for a large one, as a multiple of its size
+MIN_LIMIT = 4 << 30  # extracted bytes that any archive may have
+MAX_RATIO = 200  # extracted bytes that a large archive may have, as a multiple of its size
 MAX_DEPTH = 3  # archives in archives
 RESERVE = 256 << 20  # bytes of disk space to leave free
 
@@ -34,11 +33,8 @@ class Budget:
         """Spend `n_bytes`. Raises DataError if fewer are left."""
         self.left -= n_bytes
         if self.left < 0:
-            raise DataError(
-                "exceeds the size limit when extracted (or the free disk space)",
-                where=where,
-                hint="Free some space; if the size is right, extract it by hand into the competition's raw/ folder.",
-            )
+            hint = "Free some space; if the size is right, extract it by hand into the competition's raw/ folder."
+            raise DataError("exceeds the size limit when extracted (or the free disk space)", where=where, hint=hint)
 
 
 def extract(archive: Path, folder: Path) -> None:
@@ -52,7 +48,9 @@ def _extract(archive: Path, folder: Path, budget: Budget, depth: int) -> None:
     try:
         with zipfile.ZipFile(archive) as opened:
             members = [(info, _place(info, archive)) for info in opened.infolist() if not info.is_dir()]
-            _refuse_duplicates(archive, [place for _, place in members])
+            counts = Counter(str(place).lower() for _, place in members)  # some file systems ignore case
+            if twice := [name for name, count in counts.items() if count > 1]:
+                raise DataError("occurs twice", where=f"{archive.name}: {twice[0]}")
             for info, place in members:
                 target = folder / place
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -94,15 +92,6 @@ def _place(info: zipfile.ZipInfo, archive: Path) -> PurePosixPath:
     if info.flag_bits & 1:
         raise DataError("is encrypted", where=where)
     return place
-
-
-def _refuse_duplicates(archive: Path, places: list[PurePosixPath]) -> None:
-    """Raise DataError if two members have the same name, ignoring case as some file systems do."""
-    seen: set[str] = set()
-    for place in places:
-        if str(place).lower() in seen:
-            raise DataError("occurs twice", where=f"{archive.name}: {place}")
-        seen.add(str(place).lower())
 
 
 def _write_member(opened: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, budget: Budget, where: str) -> None:

@@ -214,17 +214,12 @@ def _import_client() -> Any:
         with calls.guarded(is_offline=True):
             from kaggle.api.kaggle_api_extended import KaggleApi
     except ImportError as error:
-        raise KaggleError(
-            f"the package `{error.name}` is not installed",
-            kind="not installed",
-            hint="Run `make setup` or `pip install kaggle six`.",
-        ) from error
+        what, hint = f"the package `{error.name}` is not installed", "Run `make setup` or `pip install kaggle six`."
+        raise KaggleError(what, kind="not installed", hint=hint) from error
     except OSError as error:
-        raise KaggleError(
-            f"the client cannot create its folder: {error.strerror}: {error.filename}",
-            kind="not installed",
-            hint="HOME, or the folder named by KAGGLE_CONFIG_DIR, must be writable.",
-        ) from error
+        what = f"the client cannot create its folder: {error.strerror}: {error.filename}"
+        hint = "HOME, or the folder named by KAGGLE_CONFIG_DIR, must be writable."
+        raise KaggleError(what, kind="not installed", hint=hint) from error
     return KaggleApi
 
 
@@ -237,8 +232,5 @@ def _refuse_stale_token(method: str) -> None:
     if token and method.endswith("LEGACY_API_KEY"):
         source = find_credentials()
         remedy = "unset KAGGLE_API_TOKEN" if os.environ.get("KAGGLE_API_TOKEN") else f"remove {source}"
-        raise KaggleError(
-            f"rejects the access token from {source}, which the client sends even though the API key may be valid",
-            kind="unauthorized",
-            hint=f"Renew the token ({SETTINGS_URL}), or {remedy}.",
-        )
+        what = f"rejects the access token from {source}, which the client sends even though the API key may be valid"
+        raise KaggleError(what, kind="unauthorized", hint=f"Renew the token ({SETTINGS_URL}), or {remedy}.")

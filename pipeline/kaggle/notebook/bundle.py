@@ -30,7 +30,6 @@ SUBMISSION_FILE, MANIFEST_FILE = "submission.csv", "manifest.json"  # written by
 GPU = "NvidiaTeslaT4"  # Kaggle's "GPU T4 x2"
 MAX_CHARACTERS = 1_000_000  # Kaggle's limit for a notebook's source
 MAX_TITLE = 50
-LINE_LENGTH = 120
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # of every file in the archive, so that the same files give the same bytes
 DISTRIBUTION = "kaggle-pipeline"
 REQUIRED = (
@@ -86,17 +85,16 @@ def make_bundle(
         "requirements": requirements_of(packages),
         "internet": has_internet,
     }
-    payload = base64.b64encode(_archive(workspace, spec, config)).decode()
+    payload = base64.encodebytes(_archive(workspace, spec, config)).decode()
     notebook = _metadata(workspace.competition, spec, wheels, has_internet)
     template = Path(script.__file__).read_text(encoding="utf-8")
     identity = files.sha256_of_json([template, facts, payload, notebook])
-    text = _filled(template, json.dumps({"id": identity, **facts}), payload)
+    text = _replaced(template, 'FACTS = "{}"', f"FACTS = {json.dumps({'id': identity, **facts})!r}")
+    text = _replaced(text, 'PAYLOAD = ""', f'PAYLOAD = """\n{payload}"""')
     if len(text) > MAX_CHARACTERS:
-        raise SpecError(
-            f"the bundle has {len(text)} characters, Kaggle accepts {MAX_CHARACTERS}",
-            where=str(workspace.folder),
-            hint="Make a file named in the spec smaller (feature_function, folds.file).",
-        )
+        what = f"the bundle has {len(text)} characters, Kaggle accepts {MAX_CHARACTERS}"
+        hint = "Make a file named in the spec smaller (feature_function, folds.file)."
+        raise SpecError(what, where=str(workspace.folder), hint=hint)
     return Bundle(identity, config.run_name, text, notebook)
 
 
@@ -168,21 +166,13 @@ def _inside(workspace: Workspace, name: str) -> str:
     if not path.is_file():
         raise SpecError(f"names {name!r}, which does not exist", where=str(workspace.spec))
     if not path.is_relative_to(folder):
-        raise SpecError(
-            f"names {name!r}, which is outside {workspace.folder}",
-            where=str(workspace.spec),
-            hint="Only files beside the spec are sent to Kaggle; move it there.",
-        )
+        what = f"names {name!r}, which is outside {workspace.folder}"
+        hint = "Only files beside the spec are sent to Kaggle; move it there."
+        raise SpecError(what, where=str(workspace.spec), hint=hint)
     return path.relative_to(folder).as_posix()
 
 
-def _filled(template: str, facts: str, payload: str) -> str:
-    """Return the script's text with its two constants filled in."""
-    lines = "\n".join(payload[i : i + LINE_LENGTH] for i in range(0, len(payload), LINE_LENGTH))
-    text = _replaced(template, 'FACTS = "{}"', f"FACTS = {facts!r}")
-    return _replaced(text, 'PAYLOAD = ""', f'PAYLOAD = """\n{lines}\n"""')
-
-
 def _replaced(text: str, old: str, new: str) -> str:
+    """Return the script's text with one of its constants filled in."""
     assert text.count(f"\n{old}\n") == 1, old
     return text.replace(f"\n{old}\n", f"\n{new}\n")

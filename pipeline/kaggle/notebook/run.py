@@ -65,30 +65,26 @@ class OutputManifest(Artifact):
     elapsed_s: float
 
 
-class StateFile:
-    """The file with the state of one bundle."""
-
-    def __init__(self, folder: Path, bundle: Bundle) -> None:
-        self.folder, self.path = folder, folder / f"state-{bundle.id[:12]}.json"
-
-    def read(self) -> State | None:
-        """Return the state, or None if the bundle was never pushed from here. Raises ArtifactError."""
-        return State.read(self.path) if self.path.exists() else None
-
-    def write(self, state: State) -> State:
-        """Write `state` and return it."""
-        state.write(self.path)
-        return state
+def state_path(folder: Path, bundle_id: str) -> Path:
+    """Return the file with the state of a bundle."""
+    return folder / f"state-{bundle_id[:12]}.json"
 
 
-def push_once(session: KaggleSession, file: StateFile, bundle: Bundle, state: State, *, is_again: bool) -> State:
+def read_state(folder: Path, bundle_id: str) -> State | None:
+    """Return the state of a bundle, None if it was never pushed from here. Raises ArtifactError."""
+    path = state_path(folder, bundle_id)
+    return State.read(path) if path.exists() else None
+
+
+def push_once(session: KaggleSession, folder: Path, bundle: Bundle, state: State, *, is_again: bool) -> State:
     """Push `bundle` unless Kaggle has it, according to the state file or the text of the notebook's latest version.
 
-    `state` is written for a new push. A version that failed is pushed again, as is any if `is_again`. Raises
-    KaggleError.
+    `state` is written to `folder` for a new push. A version that failed is pushed again, as is any if `is_again`.
+    Raises KaggleError.
     """
-    with hold(file.folder / "kernel.lock"):
-        known = file.read()
+    path = state_path(folder, bundle.id)
+    with hold(folder / "kernel.lock"):
+        known = read_state(folder, bundle.id)
         if known is not None and known.version and known.status != "failed" and not is_again:
             say(f"kernel: this bundle was already pushed; continuing with {known.kernel}")
             return known
@@ -98,36 +94,31 @@ def push_once(session: KaggleSession, file: StateFile, bundle: Bundle, state: St
             found = kernels.find_pushed(session, state.owner, state.slug, bundle.id)
             return found if found is not None and found.number != old_version else None
 
-        if not is_again and (found := find()) is not None:
-            say(f"kernel: Kaggle already has this bundle; continuing with {found}")
-            return file.write(state.updated(status="pushed", version=found.number))
-        file.write(state)
+        if not is_again and (version := find()) is not None:
+            say(f"kernel: Kaggle already has this bundle; continuing with {version}")
+            state = state.updated(status="pushed", version=version.number)
+            state.write(path)
+            return state
+        state.write(path)
         try:
-            version, rejected_sources = kernels.push(session, bundle.metadata, bundle.text)
+            version, rejected = kernels.push(session, bundle.metadata, bundle.text)
         except KaggleError as error:
             if error.kind not in MAY_HAVE_SUCCEEDED:
-                file.path.unlink()
+                path.unlink()
                 raise
-            version, rejected_sources = calls.recover(error, "kernel", "notebook", find), []
-        state = state.updated(
-            status="failed" if rejected_sources else "pushed",
-            owner=version.owner,
-            slug=version.slug,
-            version=version.number,
-        )
-        file.write(state)
-        if rejected_sources:
-            raise KaggleError(
-                f"left out inputs of {version}: {', '.join(rejected_sources)}",
-                kind="push refused",
-                where=str(version),
-                hint="Check their spelling and accept the competition's rules, then run the same command again.",
-            )
+            version, rejected = calls.recover(error, "kernel", "notebook", find), []
+        status: Status = "failed" if rejected else "pushed"
+        state = state.updated(status=status, owner=version.owner, slug=version.slug, version=version.number)
+        state.write(path)
+        if rejected:
+            what = f"left out inputs of {version}: {', '.join(rejected)}"
+            hint = "Check their spelling and accept the competition's rules, then run the same command again."
+            raise KaggleError(what, kind="push refused", where=str(version), hint=hint)
         say(f"kernel: pushed {version}: {version.url}")
         return state
 
 
-def follow(session: KaggleSession, file: StateFile, state: State, *, wait_s: float) -> None:
+def follow(session: KaggleSession, folder: Path, state: State, *, wait_s: float) -> None:
     """Wait until the version's run is complete, printing its log. Raises KaggleError."""
     started = Clock.now()
     delays = chain(POLL_DELAYS_S, repeat(POLL_DELAYS_S[-1]))
@@ -144,27 +135,28 @@ def follow(session: KaggleSession, file: StateFile, state: State, *, wait_s: flo
             if run.status == "complete":
                 return
             if run.status in ("error", "cancelled"):
-                file.write(state.updated(status="failed"))
-                raise _failed(session, file, state.kernel, run)
+                state.updated(status="failed").write(state_path(folder, state.bundle))
+                raise _failed(session, folder, state.kernel, run)
             if Clock.now() - started >= wait_s:
-                raise KaggleError(
-                    f"the run is still {run.status} after {wait_s / 3600:.1f} hours",
-                    kind="still running",
-                    where=str(state.kernel),
-                    hint=f"Run the same command again to keep following it. {state.kernel.url}",
-                )
-            n_shown = _show_log(session, state.kernel, n_shown) if run.status == "running" else n_shown
+                what = f"the run is still {run.status} after {wait_s / 3600:.1f} hours"
+                hint = f"Run the same command again to keep following it. {state.kernel.url}"
+                raise KaggleError(what, kind="still running", where=str(state.kernel), hint=hint)
+            if run.status == "running":
+                lines = _log_of(session, state.kernel)
+                for line in lines[n_shown:]:
+                    say(f"  {line}")
+                n_shown = max(n_shown, len(lines))
             update(0.0, f"{run.status}, {(Clock.now() - started) / 60:.0f} min")
             Clock.sleep(next(delays))
 
 
-def fetch_output(session: KaggleSession, file: StateFile, state: State, *, max_bytes: int) -> tuple[Provenance, bytes]:
+def fetch_output(session: KaggleSession, folder: Path, state: State, *, max_bytes: int) -> tuple[Provenance, bytes]:
     """Return the version's provenance and submission, verified against its manifest. Raises KaggleError."""
     for delay in calls.LOOKUP_DELAYS_S:
         Clock.sleep(delay)
         try:
             output = kernels.output_of(session, state.kernel)
-            _keep_log(file, state.kernel, output.log)
+            _keep_log(folder, state.kernel, output.log)
             missing = [name for name in (MANIFEST_FILE, SUBMISSION_FILE) if not output.files.get(name)]
             if missing:
                 failure = _bad_output(state.kernel, f"the output has no {' and no '.join(missing)}", output.log)
@@ -194,10 +186,10 @@ def _verified(state: State, content: bytes, submission: bytes) -> Provenance:
     return manifest.provenance
 
 
-def _keep_log(file: StateFile, version: KernelVersion, log: list[str]) -> None:
+def _keep_log(folder: Path, version: KernelVersion, log: list[str]) -> None:
     """Write the run's log to `v<version>/log.txt`."""
     if log:
-        files.write_text(file.folder / f"v{version.number}" / "log.txt", "\n".join([*log, ""]))
+        files.write_text(folder / f"v{version.number}" / "log.txt", "\n".join([*log, ""]))
 
 
 def _log_of(session: KaggleSession, version: KernelVersion) -> list[str]:
@@ -208,34 +200,19 @@ def _log_of(session: KaggleSession, version: KernelVersion) -> list[str]:
         return []
 
 
-def _show_log(session: KaggleSession, version: KernelVersion, n_shown: int) -> int:
-    """Print the new lines of the log and return the number of lines shown so far."""
-    lines = _log_of(session, version)
-    for line in lines[n_shown:]:
-        say(f"  {line}")
-    return max(n_shown, len(lines))
-
-
-def _failed(session: KaggleSession, file: StateFile, version: KernelVersion, run: kernels.RunStatus) -> KaggleError:
+def _failed(session: KaggleSession, folder: Path, version: KernelVersion, run: kernels.RunStatus) -> KaggleError:
     """Return the error for a failed run, with the end of its log."""
     log = _log_of(session, version)
-    _keep_log(file, version, log)
+    _keep_log(folder, version, log)
     what = "was cancelled" if run.status == "cancelled" else f"failed: {run.failure or 'Kaggle does not say why'}"
-    return KaggleError(
-        f"the run {what}{_tail(log)}",
-        kind="kernel failed",
-        where=str(version),
-        hint=f"See {version.url}. The same command pushes a new version.",
-    )
+    hint = f"See {version.url}. The same command pushes a new version."
+    return KaggleError(f"the run {what}{_tail(log)}", kind="kernel failed", where=str(version), hint=hint)
 
 
 def _bad_output(version: KernelVersion, what: str, log: list[str]) -> KaggleError:
-    return KaggleError(
-        f"{what}; nothing was kept or sent{_tail(log)}",
-        kind="bad output",
-        where=str(version),
-        hint=f"See {version.url}. --again pushes a new version.",
-    )
+    what = f"{what}; nothing was kept or sent{_tail(log)}"
+    hint = f"See {version.url}. --again pushes a new version."
+    return KaggleError(what, kind="bad output", where=str(version), hint=hint)
 
 
 def _resumable(error: KaggleError) -> KaggleError:

@@ -50,7 +50,8 @@ def main(facts: dict[str, Any], payload: str) -> None:
     say(describe_gpus())
     with tempfile.TemporaryDirectory(prefix="pipeline-") as temporary:
         folder = Path(temporary)
-        unpack(payload, folder)
+        with zipfile.ZipFile(io.BytesIO(base64.b64decode(payload))) as archive:
+            archive.extractall(folder)  # `project/` is the package; `work/` has the spec and the run
         install_missing(facts, inputs, folder / "packages")
         submission = train(facts, files, folder)
         write_output(facts, submission, working, elapsed_s=time.monotonic() - started)
@@ -110,12 +111,6 @@ def describe_gpus() -> str:
     if not names:
         return "no GPU: training on the CPU"
     return "; ".join(names) + ("; only the first is used" if len(names) > 1 else "")
-
-
-def unpack(payload: str, folder: Path) -> None:
-    """Unpack the project into `project/`, the competition's spec and the run into `work/`."""
-    with zipfile.ZipFile(io.BytesIO(base64.b64decode(payload))) as archive:
-        archive.extractall(folder)  # zipfile keeps names inside the folder
 
 
 def missing_packages(requirements: dict[str, str]) -> dict[str, str]:
