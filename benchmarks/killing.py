@@ -30,7 +30,7 @@ from optuna.storages.journal import JournalFileBackend
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.tuning import finished_trials
+from pipeline.tuning.study import finished_trials
 
 REPOSITORY, COMPETITION = Path(__file__).parents[1], "house-prices"
 BATCH = 4

@@ -27,7 +27,9 @@ from pipeline.config.run import RunConfig
 from pipeline.config.search_space import SpaceEntry
 from pipeline.models.base import FitContext
 from pipeline.models.run_configuration import load_run_config
-from pipeline.tuning import Ownership, Tuner, best_trials, finished_trials, open_study, suggest
+from pipeline.tuning.ownership import Ownership
+from pipeline.tuning.study import best_trials, finished_trials, open_study, suggest
+from pipeline.tuning.tuner import Tuner
 
 SPACE = {
     "lr": SpaceEntry(low=1e-2, high=0.3, log=True),

@@ -20,7 +20,7 @@ from optuna.storages.journal import JournalFileBackend
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.tuning import finished_trials
+from pipeline.tuning.study import finished_trials
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -1,8 +1,10 @@
-"""The command line: one command per stage. The one place where a PipelineError becomes a message and an exit code."""
+"""The command line: options in, one stage or `stages.steps` called, results printed; errors become messages here.
+
+Must not decide anything that a stage decides. A command imports what it needs itself, so that each starts fast.
+"""
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,15 +18,15 @@ from pipeline.base.progress import console, mark_messages, say
 from pipeline.base.version import VERSION
 from pipeline.competition.workspace import Workspace
 from pipeline.config.presets import preset_names
+from pipeline.kaggle.client.urls import slug_of
 
-# What a command needs is imported by it, so that none waits for the packages of the others.
-
-KAGGLE_TROUBLE = 3  # exit code of `doctor` when something is wrong, as of a KaggleError
+KAGGLE_TROUBLE = 3  # exit code of `doctor` when something is wrong; that of a KaggleError
 INTERRUPTED = 130  # exit code of a program ended by Ctrl-C
+PREPARE, TRAIN, RESULTS, KAGGLE = "Prepare", "Train and submit", "Results", "Kaggle"  # panels of `--help`
 
 
 class _Commands(typer.core.TyperGroup):
-    """Runs a command; a user's mistake is a message and exit code 2, never a traceback."""
+    """Turns a PipelineError into a message and its exit code, Ctrl-C into exit code 130."""
 
     def invoke(self, ctx: Any) -> Any:
         mark_messages("")
@@ -34,79 +36,65 @@ class _Commands(typer.core.TyperGroup):
             console.print(f"error: {error.message}", markup=False, style="red")
             raise typer.Exit(error.exit_code) from error
         except ENDED_EARLY as error:
-            say("interrupted; what was finished is kept, the same command goes on from there")
+            say("interrupted; finished work is kept, and the same command continues from there")
             raise typer.Exit(INTERRUPTED) from error
 
 
 app = typer.Typer(
     cls=_Commands,
-    help="From a Kaggle competition's name to a checked submission.",
+    help="From a Kaggle competition's name to a checked submission. Start with `submit`: it runs what is missing.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
 
-
-def _slug(given: str) -> str:
-    """A competition's slug from itself or from the address of one of its pages."""
-    from pipeline.kaggle.client.urls import slug_of
-
-    return slug_of(given)
-
-
-Competition = Annotated[
-    str,
-    typer.Option(
-        "--competition", "-c", envvar="COMPETITION", callback=_slug, help="folder name under data/, or Kaggle's address"
-    ),
-]
-Root = Annotated[Path, typer.Option("--root", help="folder that holds data/ and submissions/")]
-Preset = Annotated[
-    str,
-    typer.Option(
-        "--preset",
-        "-p",
-        help=f"{', '.join(preset_names())}, best, tuned, a .toml file; auto: tuned if there is, else fast",
-    ),
-]
-ModelName = Annotated[
-    str | None, typer.Option("--model", "-m", help="another than the preset's, e.g. ridge, random_forest, catboost")
-]
-Device = Annotated[str, typer.Option("--device", help="auto, cuda, mps or cpu")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="key=value over the preset, e.g. lr=0.01, seeds=2, features.log1p_skewed=1"),
-]
-Workers = Annotated[int, typer.Option("--workers", help="worker threads; 0 is one per core", min=0)]
-Minutes = Annotated[float, typer.Option(help="preset best: time for all its calls together", min=0.1)]
-Prune = Annotated[float | None, typer.Option(help="preset best: weights below are left out", min=0.0, max=0.5)]
 HOUSE_PRICES = "house-prices"
+SLUG = "The competition's Kaggle slug or URL, or the name of its folder under data/."
+Competition = Annotated[str, typer.Option("--competition", "-c", envvar="COMPETITION", callback=slug_of, help=SLUG)]
+Root = Annotated[Path, typer.Option(help="The folder that holds data/ and submissions/.")]
+PRESETS = f"{', '.join(preset_names())}, best, tuned or a .toml file; auto: tuned if up to date, otherwise fast."
+Preset = Annotated[str, typer.Option("--preset", "-p", help=PRESETS)]
+MODEL = "Replaces the preset's model, e.g. ridge, random_forest, catboost."
+ModelName = Annotated[str | None, typer.Option("--model", "-m", help=MODEL)]
+Device = Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")]
+SETTINGS = "Changes a setting of the preset, e.g. lr=0.01, seeds=2, features.log1p_skewed=1. Repeatable."
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=SETTINGS)]
+Workers = Annotated[int, typer.Option(help="Worker threads; 0: one per core.", min=0)]
+Minutes = Annotated[float, typer.Option(help="Preset best: total training time, earlier calls included.", min=0.1)]
+Prune = Annotated[float | None, typer.Option(help="Preset best: smallest ensemble weight.", min=0.0, max=0.5)]
+Upload = Annotated[bool, typer.Option("--upload/--no-upload", help="Send the submission to Kaggle.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Upload even if it takes the last submission of the day.")]
+RunName = Annotated[str, typer.Argument(help="The name of a finished run (see `runs`).")]
 
 
-@app.command()
+@app.command(rich_help_panel=PREPARE)
 def init(
-    competition: Annotated[str, typer.Argument(help="the competition's slug, URL, or a folder of its files")],
-    metric: Annotated[str | None, typer.Option(help="what Kaggle scores, e.g. rmsle; it cannot be guessed")] = None,
-    force: Annotated[bool, typer.Option("--force", help="write the spec anew when it is there")] = False,
+    competition: Annotated[str, typer.Argument(help="The competition's slug or URL, or a folder with its files.")],
+    metric: Annotated[str | None, typer.Option(help="Kaggle's metric, e.g. rmsle; the files do not show it.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing spec.")] = False,
     root: Root = Path(),
 ) -> None:
-    """Write a competition's spec from its own files, what was guessed as comments."""
-    from pipeline.stages.data import fetch_data
-    from pipeline.stages.init import write_spec
+    """Draft a competition's spec from its own files.
 
-    name, place = _name_and_place(competition)
-    workspace = Workspace(root, name)
-    fetch_data(workspace, name, place=place)
-    print(write_spec(workspace, metric=metric, is_overwriting=force))
+    Writes `data/<competition>/competition.toml`, with a comment at every guess, and prints it. Read it and correct what
+    was guessed wrong.
+    """
+    from pipeline.stages import steps
+
+    print(steps.draft(root, competition, metric=metric, is_overwriting=force))
 
 
-@app.command()
+@app.command(rich_help_panel=PREPARE)
 def data(
     competition: Competition = HOUSE_PRICES,
-    dataset: Annotated[str | None, typer.Option(help="owner/name of a Kaggle data set that holds the files")] = None,
+    dataset: Annotated[str | None, typer.Option(help="A Kaggle dataset with the files, as owner/name.")] = None,
     root: Root = Path(),
 ) -> None:
-    """Fetch the raw files; for a competition without a spec, write one and show it."""
+    """Fetch the raw files; draft a spec if there is none.
+
+    Looks in `$PIPELINE_DATA_DIR/<competition>`, then at Kaggle, then for built-in sample data.
+    """
     from pipeline.stages import steps
 
     workspace = Workspace(root, competition)
@@ -116,9 +104,9 @@ def data(
         print(workspace.spec.read_text(encoding="utf-8"))
 
 
-@app.command()
+@app.command(rich_help_panel=PREPARE)
 def features(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
-    """Check the raw files, write typed tables and the folds."""
+    """Check the raw files; write typed tables and folds."""
     from pipeline.stages import steps
 
     store, was_written = steps.with_features(Workspace(root, competition))
@@ -126,7 +114,18 @@ def features(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> No
         say(f"features: {store.workspace.features} is up to date")
 
 
-@app.command()
+@app.command(rich_help_panel=PREPARE)
+def check(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
+    """Check the data for leaks, repeated rows and a test set unlike the train set."""
+    from pipeline.stages import steps
+    from pipeline.stages.check import check_data
+
+    store, _ = steps.with_features(Workspace(root, competition))
+    for finding in check_data(store):
+        print(f"{finding.mark:5} {finding.text}")
+
+
+@app.command(rich_help_panel=TRAIN)
 def train(
     competition: Competition = HOUSE_PRICES,
     preset: Preset = "auto",
@@ -134,15 +133,17 @@ def train(
     overrides: Overrides = None,
     device: Device = "auto",
     workers: Workers = 0,
-    repeats: Annotated[int, typer.Option(help="then score it on so many other cuts of the folds", min=0)] = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the resolved configuration and stop")] = False,
+    repeats: Annotated[int, typer.Option(help="Then score it on this many other fold assignments.", min=0)] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and exit.")] = False,
     root: Root = Path(),
 ) -> None:
-    """Cross-validate a preset: out-of-fold predictions, scores, fold models."""
+    """Cross-validate a model: out-of-fold predictions, scores, fold models.
+
+    Writes `data/<competition>/runs/<run>/`. A finished run is not trained again; an interrupted one resumes.
+    """
     from pipeline.config.run import as_toml
-    from pipeline.metrics import score_text
     from pipeline.stages import steps
-    from pipeline.stages.repeat import repeat_run
+    from pipeline.stages.repeat import describe, repeat_run
 
     workspace = Workspace(root, competition)
     config = steps.run_configuration(workspace, steps.Choice(preset, model, overrides or ()))
@@ -154,14 +155,46 @@ def train(
     print(f"run: {run.path}")
     if repeats:
         found = repeat_run(store, config, run, context, n_repeats=repeats)
-        scores = " ".join(score_text(one.cv_score) for one in found.repeats)
-        print(
-            f"cv {store.spec.metric}: {score_text(found.own)}, on {repeats} other cuts {scores}; "
-            f"mean {score_text(found.mean)} (sd {score_text(found.sd)})"
-        )
+        print(f"cv {store.spec.metric}: {describe(found)}")
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
+def tune(
+    competition: Competition = HOUSE_PRICES,
+    preset: Annotated[str, typer.Option("--preset", "-p", help="The preset to start from.")] = "fast",
+    model: ModelName = None,
+    overrides: Overrides = None,
+    trials: Annotated[int, typer.Option(help="Finished trials in the study, earlier calls included.", min=1)] = 100,
+    batch: Annotated[int, typer.Option(help="Networks: trials trained together.", min=1)] = 16,
+    sampler: Annotated[str, typer.Option(help="tpe, gp, cmaes, qmc or random.")] = "tpe",
+    pruner: Annotated[str, typer.Option(help="Networks: halving, hyperband, median, wilcoxon or none.")] = "halving",
+    storage: Annotated[str | None, typer.Option(help="An Optuna storage URL; default: a journal file.")] = None,
+    rows: Annotated[
+        int | None, typer.Option(help="Tune on a stratified sample of this many train rows.", min=1)
+    ] = None,
+    device: Device = "auto",
+    workers: Workers = 0,
+    root: Root = Path(),
+) -> None:
+    """Tune a model's hyperparameters with Optuna; continue an earlier study.
+
+    Networks train in packs, all folds of a batch of trials together; other models train one trial at a time. The best
+    trials are scored again on other folds before one is chosen. `train` and `submit` then use it. Ctrl-C keeps
+    finished trials.
+    """
+    from pipeline.stages import steps
+    from pipeline.stages.runs import show_tuning
+    from pipeline.tuning.session import TuneOptions
+
+    choice, context = steps.Choice(preset, model, overrides or ()), steps.fit_context(device, workers)
+    options = TuneOptions(trials, batch, sampler, pruner, storage, rows)
+    store, folder, is_interrupted = steps.tune(Workspace(root, competition), choice, context, options)
+    show_tuning(folder, store.spec)
+    if is_interrupted:
+        raise Stopped
+
+
+@app.command(rich_help_panel=TRAIN)
 def submit(
     competition: Competition = HOUSE_PRICES,
     preset: Preset = "auto",
@@ -169,38 +202,38 @@ def submit(
     overrides: Overrides = None,
     device: Device = "auto",
     workers: Workers = 0,
-    upload: Annotated[bool, typer.Option("--upload/--no-upload", help="send it to Kaggle")] = True,
-    yes: Annotated[bool, typer.Option("--yes", help="also when it is the last submission of the day")] = False,
+    upload: Upload = True,
+    yes: Yes = False,
     minutes: Minutes = 10.0,
     prune: Prune = None,
     root: Root = Path(),
 ) -> None:
-    """Everything up to a checked submission, and its upload. What is there and up to date is not made again."""
+    """Run every step up to a checked submission, and upload it.
+
+    Writes `submissions/<competition>/<run>.csv`. Steps that are up to date are skipped, and the same file is never
+    uploaded twice. Without Kaggle credentials, and for sample data, nothing is uploaded.
+    """
     started = time.monotonic()
     from pipeline.config.records import Provenance
     from pipeline.metrics import score_text
     from pipeline.stages import steps
     from pipeline.stages.submit import submit as submit_file
 
-    choice = steps.Choice(preset, model, overrides or ())
+    workspace, choice = Workspace(root, competition), steps.Choice(preset, model, overrides or ())
+    context = steps.fit_context(device, workers)
     store, path, is_interrupted = steps.finish(
-        Workspace(root, competition),
-        choice,
-        steps.fit_context(device, workers),
-        minutes=minutes,
-        smallest_weight=prune,
-        started=started,
+        workspace, choice, context, minutes=minutes, smallest_weight=prune, started=started
     )
     submit_file(store, path, is_upload_wanted=upload, may_use_last_slot=yes)
     provenance = Provenance.read(path.with_suffix(".json"))
-    sample = "  SAMPLE DATA" if store.is_sample else ""
     nested = "" if provenance.nested_score is None else f"  nested {provenance.nested_score:.5f}"
-    print(f"submission: {path}  cv {provenance.metric} {score_text(provenance.cv_score)}{nested}{sample}")
+    cv = f"cv {provenance.metric} {score_text(provenance.cv_score)}{nested}"
+    print(f"submission: {path}  {cv}{_sample_mark(store.is_sample)}")
     if is_interrupted:
         raise Stopped
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def final(
     competition: Competition = HOUSE_PRICES,
     preset: Preset = "auto",
@@ -212,29 +245,83 @@ def final(
     prune: Prune = None,
     root: Root = Path(),
 ) -> None:
-    """Final training and the submission file, without the upload."""
-    submit(
-        competition, preset, model, overrides, device, workers, upload=False, minutes=minutes, prune=prune, root=root
-    )
+    """Run every step up to a checked submission: `submit` without the upload."""
+    submit(competition, preset, model, overrides, device, workers, False, False, minutes, prune, root)
 
 
-@app.command()
+@app.command(rich_help_panel=RESULTS)
+def runs(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
+    """List all finished runs, best first."""
+    from pipeline.config.spec import load_spec
+    from pipeline.stages.runs import list_runs, show_frame
+
+    workspace = Workspace(root, competition)
+    frame = list_runs(workspace, load_spec(workspace.spec))
+    if frame.empty:
+        say(f"runs: none yet for {competition}; `make submit COMPETITION={competition}` makes one")
+    else:
+        show_frame(frame, competition)
+
+
+@app.command(rich_help_panel=RESULTS)
+def compare(first: RunName, second: RunName, competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
+    """Compare two runs fold by fold, with a confidence interval."""
+    from pipeline.stages.compare import compare_runs
+
+    print(*compare_runs(Workspace(root, competition), first, second), sep="\n")
+
+
+@app.command(rich_help_panel=RESULTS)
+def predict(
+    run: RunName,
+    rows: Annotated[Path, typer.Argument(help="A CSV with the competition's columns; the target may be missing.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: ROWS-RUN.csv beside ROWS.")] = None,
+    competition: Competition = HOUSE_PRICES,
+    root: Root = Path(),
+) -> None:
+    """Predict the rows of a file with a finished run."""
+    from pipeline.stages.predict import predict_file
+
+    path, is_sample = predict_file(Workspace(root, competition), run, rows, output)
+    print(f"predictions: {path}{_sample_mark(is_sample)}")
+
+
+@app.command(rich_help_panel=RESULTS)
+def score(
+    submission: Annotated[Path, typer.Argument(help="A submission CSV.")],
+    competition: Competition = HOUSE_PRICES,
+    root: Root = Path(),
+) -> None:
+    """Score a submission on held-back targets; only sample data has them."""
+    from pipeline.stages import steps
+    from pipeline.stages.score import score_submission
+
+    store, _ = steps.with_features(Workspace(root, competition))
+    print(f"score: {store.spec.metric} {score_submission(store, submission):.5f}{_sample_mark(store.is_sample)}")
+
+
+@app.command(rich_help_panel=KAGGLE)
 def kernel(
     competition: Competition = HOUSE_PRICES,
     preset: Preset = "auto",
     model: ModelName = None,
     overrides: Overrides = None,
-    wheels: Annotated[
-        list[str] | None, typer.Option(help="owner/name of a data set of wheels that Kaggle lacks")
-    ] = None,
-    internet: Annotated[bool, typer.Option("--internet", help="let the notebook install what Kaggle lacks")] = False,
-    push: Annotated[bool, typer.Option("--push/--no-push", help="send it to Kaggle and run it there")] = True,
-    again: Annotated[bool, typer.Option("--again", help="push a new version of the same bundle")] = False,
-    upload: Annotated[bool, typer.Option("--upload/--no-upload", help="submit what it wrote")] = True,
-    yes: Annotated[bool, typer.Option("--yes", help="also when it is the last submission of the day")] = False,
+    wheels: Annotated[list[str] | None, typer.Option(help="Dataset of extra wheels, owner/name. Repeatable.")] = None,
+    internet: Annotated[
+        bool, typer.Option("--internet", help="Let the notebook install packages from the web.")
+    ] = False,
+    push: Annotated[
+        bool, typer.Option("--push/--no-push", help="Send the notebook to Kaggle and run it there.")
+    ] = True,
+    again: Annotated[bool, typer.Option("--again", help="Push a new version even if nothing has changed.")] = False,
+    upload: Upload = True,
+    yes: Yes = False,
     root: Root = Path(),
 ) -> None:
-    """Final training as a notebook on Kaggle's GPU: pushed, followed, its output checked and submitted."""
+    """Train the final model in a notebook on Kaggle's GPU, and submit its output.
+
+    Pushes the notebook, follows its run, and checks its output like any submission. An interrupted call resumes.
+    """
     from pipeline.stages import steps
     from pipeline.stages.kernel import run_at_kaggle
     from pipeline.stages.submit import submit as submit_file
@@ -252,88 +339,13 @@ def kernel(
     print(f"submission: {path}")
 
 
-@app.command()
-def tune(
-    competition: Competition = HOUSE_PRICES,
-    preset: Annotated[str, typer.Option("--preset", "-p", help="the preset whose numbers are tuned")] = "fast",
-    model: ModelName = None,
-    overrides: Overrides = None,
-    trials: Annotated[int, typer.Option(help="finished trials the study shall have", min=1)] = 100,
-    batch: Annotated[int, typer.Option(help="trials trained together", min=1)] = 16,
-    sampler: Annotated[str, typer.Option(help="tpe, gp, cmaes, qmc or random")] = "tpe",
-    pruner: Annotated[str, typer.Option(help="of networks: halving, hyperband, median, wilcoxon or none")] = "halving",
-    storage: Annotated[str | None, typer.Option(help="an Optuna storage URL; default: a journal file")] = None,
-    rows: Annotated[int | None, typer.Option(help="train rows to tune on: a sample by fold and class", min=1)] = None,
-    device: Device = "auto",
-    workers: Workers = 0,
-    root: Root = Path(),
-) -> None:
-    """Tune a model: Optuna proposes, packs train networks, trials x folds, other models one by one. Resumes."""
-    from pipeline.stages import steps
-    from pipeline.stages.runs import show_tuning
-
-    store, folder, is_interrupted = steps.tune(
-        Workspace(root, competition),
-        steps.Choice(preset, model, overrides or ()),
-        steps.fit_context(device, workers),
-        n_trials=trials,
-        batch_size=batch,
-        sampler=sampler,
-        pruner=pruner,
-        storage=storage,
-        n_rows=rows,
-    )
-    show_tuning(folder, store.spec)
-    if is_interrupted:
-        raise Stopped
-
-
-@app.command()
-def runs(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
-    """List all runs of a competition, best first."""
-    from pipeline.config.spec import load_spec
-    from pipeline.stages.runs import list_runs, show_frame
-
-    workspace = Workspace(root, competition)
-    frame = list_runs(workspace, load_spec(workspace.spec))
-    if frame.empty:
-        say(f"runs: none yet for {competition}; `make submit COMPETITION={competition}` makes one")
-        return
-    show_frame(frame, competition)
-
-
-@app.command()
-def compare(
-    first: Annotated[str, typer.Argument(help="name of a finished run (see `runs`)")],
-    second: Annotated[str, typer.Argument(help="name of another")],
-    competition: Competition = HOUSE_PRICES,
-    root: Root = Path(),
-) -> None:
-    """Compare two runs by the paired differences of their folds, with an interval."""
-    from pipeline.stages.compare import compare_runs
-
-    for line in compare_runs(Workspace(root, competition), first, second):
-        print(line)
-
-
-@app.command()
-def check(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
-    """Look for what would make a score lie: rows seen twice, leaks, a test table unlike train."""
-    from pipeline.stages import steps
-    from pipeline.stages.check import check_data
-
-    store, _ = steps.with_features(Workspace(root, competition))
-    for finding in check_data(store):
-        print(f"{finding.mark:5} {finding.text}")
-
-
-@app.command()
+@app.command(rich_help_panel=KAGGLE)
 def leaderboard(
     competition: Competition = HOUSE_PRICES,
-    top: Annotated[int, typer.Option(help="rows of the leaderboard", min=1)] = 10,
+    top: Annotated[int, typer.Option(help="Rows of the leaderboard to show.", min=1)] = 10,
     root: Root = Path(),
 ) -> None:
-    """Kaggle's public leaderboard, your place, and cv against public score for all that was sent."""
+    """Show the public leaderboard, your place, and your CV and public scores."""
     from pipeline.config.spec import load_spec
     from pipeline.stages.leaderboard import read_leaderboard
     from pipeline.stages.runs import show_frame
@@ -343,66 +355,27 @@ def leaderboard(
     show_frame(board, f"{competition}: public leaderboard")
     if len(sent):
         show_frame(sent, "ledger")
-    for line in lines:
-        print(line)
+    print(*lines, sep="\n")
 
 
-@app.command()
+@app.command(rich_help_panel=KAGGLE)
 def doctor(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
-    """Say what is found on this machine and at Kaggle, and what is wrong. Never shows a secret."""
-    from pipeline.config.spec import load_spec
+    """Check this machine, the credentials and access to Kaggle.
+
+    Never shows a secret. Exits with 3 if there is a problem.
+    """
     from pipeline.stages.doctor import examine
 
-    workspace = Workspace(root, competition)
-    slug = load_spec(workspace.spec).kaggle_slug if workspace.spec.exists() else competition
-    n_problems = 0
-    for finding in examine(slug):
+    has_problem = False
+    for finding in examine(Workspace(root, competition)):
         print(f"{finding.mark:8} {finding.text}")
-        n_problems += finding.mark == "problem"
-    if n_problems:
+        has_problem |= finding.mark == "problem"
+    if has_problem:
         raise typer.Exit(KAGGLE_TROUBLE)
 
 
-@app.command()
-def predict(
-    run: Annotated[str, typer.Argument(help="name of a finished run (see `runs`)")],
-    rows: Annotated[Path, typer.Argument(help="csv with the competition's columns")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="default: <csv>-<run>.csv beside it")] = None,
-    competition: Competition = HOUSE_PRICES,
-    root: Root = Path(),
-) -> None:
-    """Predict a new file with a stored run."""
-    from pipeline.competition.store import FeatureStore
-    from pipeline.config.spec import load_spec
-    from pipeline.stages.predict import predict_file
-
-    workspace = Workspace(root, competition)
-    store = FeatureStore(workspace, load_spec(workspace.spec))
-    path = output or rows.with_name(f"{rows.name.split('.')[0]}-{run}.csv")
-    predict_file(store, run, rows, path)
-    print(f"predictions: {path}{'  SAMPLE DATA' if store.is_sample else ''}")
-
-
-@app.command()
-def score(
-    submission: Annotated[Path, typer.Argument(help="a submission csv")],
-    competition: Competition = HOUSE_PRICES,
-    root: Root = Path(),
-) -> None:
-    """Score a submission on hidden targets, where the project has them (sample data)."""
-    from pipeline.stages import steps
-    from pipeline.stages.score import score_submission
-
-    store, _ = steps.with_features(Workspace(root, competition))
-    value = score_submission(store, submission)
-    print(f"score: {store.spec.metric} {value:.5f}{'  SAMPLE DATA' if store.is_sample else ''}")
-
-
-def _name_and_place(given: str) -> tuple[str, Path | None]:
-    """A slug, a Kaggle URL or a folder -> the competition's name, and the folder if it was one."""
-    if Path(given).is_dir() and ("/" in given or os.sep in given or given in (".", "..")):
-        return Path(given).resolve().name, Path(given)
-    return _slug(given), None
+def _sample_mark(is_sample: bool) -> str:
+    return "  SAMPLE DATA" if is_sample else ""
 
 
 def _print_version(is_asked: bool) -> None:
@@ -413,7 +386,9 @@ def _print_version(is_asked: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     pass
 

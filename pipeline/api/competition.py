@@ -32,6 +32,7 @@ from pipeline.stages.leaderboard import read_leaderboard
 from pipeline.stages.predict import predict_rows
 from pipeline.stages.runs import list_runs
 from pipeline.stages.submit import submit as submit_file
+from pipeline.tuning.session import TuneOptions
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ class Competition:
         What is found is preset "tuned". Interrupted, the study keeps what is finished.
         """
         choice = steps.Choice(preset, model, as_overrides(overrides))
-        store, folder, _ = steps.tune(self.workspace, choice, self._context(), n_trials=trials)
+        store, folder, _ = steps.tune(self.workspace, choice, self._context(), TuneOptions(n_trials=trials))
         table = files.read_parquet(folder / "trials.parquet")
         return table.sort_values("cv_score", ascending=not store.spec.scorer.greater_is_better)
 

@@ -1,1 +1,1 @@
-"""The verbs of the pipeline: each reads artifacts, calls a noun, writes artifacts. They never call each other."""
+"""The verbs of the pipeline: each reads artifacts, does its work and writes artifacts. `steps` holds their order."""

@@ -1,4 +1,4 @@
-"""Stage `best`: as many and as different runs as fit into some minutes -> their ensemble, a run like any other."""
+"""Stage `best`: as many different runs as a time limit allows -> their ensemble, a run like any other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.models.base import FitContext
 from pipeline.scoring.ensembling import SMALLEST_WEIGHT
 from pipeline.stages.final import make_final
 from pipeline.stages.train import train_run
-from pipeline.tuning import tune_within
+from pipeline.tuning.timed import tune_within
 
 
 def make_best(
@@ -26,14 +26,14 @@ def make_best(
     smallest_weight: float | None = None,
     started: float | None = None,
 ) -> Best:
-    """Train candidates until `minutes` are spent; the submission of their best ensemble. See `race` for errors."""
+    """Train candidates for `minutes`; return the submission of their best ensemble. Raises what `race` raises."""
     smallest = SMALLEST_WEIGHT if smallest_weight is None else smallest_weight
     return race(store, _Stages(store, context), minutes=minutes, smallest_weight=smallest, started=started)
 
 
 @dataclass(frozen=True)
 class _Stages:
-    """The stages that the race calls for each of its candidates."""
+    """The stages that the race calls for its candidates."""
 
     store: FeatureStore
     context: FitContext

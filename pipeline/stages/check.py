@@ -1,4 +1,4 @@
-"""Stage `check`: what in the data would make a score lie, looked for with care."""
+"""Stage `check`: a thorough search of the data for what makes scores unreliable."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from pipeline.scoring.leaks import MOST_ROWS
 
 
 def check_data(store: FeatureStore) -> list[Finding]:
-    """Look for rows seen twice, orders that tell the target, columns too good, and a test table unlike train."""
+    """Look for repeated rows, row orders and columns that give the target away, and a test set unlike the train set."""
     with progress_bar("check") as update:
         return trust_in(store, n_rows=MOST_ROWS, n_columns=store.train.shape[1], on_progress=update).findings

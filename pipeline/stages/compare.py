@@ -1,4 +1,4 @@
-"""Stage `compare`: two runs on the same folds, by their paired differences."""
+"""Stage `compare`: the paired differences of two runs on the same folds."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ CONFIDENCE = 0.95
 
 
 def compare_runs(workspace: Workspace, first: str, second: str) -> list[str]:
-    """What the folds say of the difference: a line for each fold, the mean with its interval, a verdict.
+    """Return a line for each fold, the mean difference with its interval, and a verdict.
 
-    The interval allows for training sets that overlap (`fold_noise`). Raises ArtifactError for runs that are not there
-    or were made on other folds.
+    The interval allows for overlapping training sets (`fold_noise`). Raises ArtifactError if a run is missing or the
+    runs have different folds.
     """
     one, other = (RunReport.read(workspace.finished_run(name).report) for name in (first, second))
     if one.folds_sha256 != other.folds_sha256:
         raise ArtifactError(
-            "the two runs were made on different folds", where=f"{first}, {second}", hint="Train the older one again."
+            "the two runs have different folds", where=f"{first}, {second}", hint="Train the older one again."
         )
     a, b = np.array(one.fold_scores), np.array(other.fold_scores)
     gains = METRICS[one.metric].gain(b, a)
@@ -43,11 +43,13 @@ def compare_runs(workspace: Workspace, first: str, second: str) -> list[str]:
     ]
     lines.append(f"cv {one.metric}: {score_text(one.cv_score)}  {score_text(other.cv_score)}")
     lines.append(
-        f"{second} is better by {mean:+.5f} a fold, "
+        f"{second} is better by {mean:+.5f} per fold, "
         f"{CONFIDENCE:.0%} interval {mean - width:+.5f} to {mean + width:+.5f}"
     )
     is_certain = abs(mean) > width
     lines.append(
-        f"{second if mean > 0 else first} is better" if is_certain else "these folds do not tell which one is better"
+        f"{second if mean > 0 else first} is better"
+        if is_certain
+        else "the difference is within the noise of the folds"
     )
     return lines

@@ -1,7 +1,6 @@
-"""Stage `data`: get the raw files of a competition from the first place that has them.
+"""Stage `data`: a competition's raw files, from the first place that has them -> `raw/`, `raw/source.json`.
 
-Order: `raw/` itself, `PIPELINE_DATA_DIR/<competition>`, Kaggle (a competition or a dataset), the built-in sample.
-Writes `raw/` and `source.json`.
+Order: `raw/` itself, `PIPELINE_DATA_DIR/<competition>`, Kaggle (a competition or a dataset), built-in sample data.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ RAW_SUFFIXES = (".csv", ".csv.gz", ".parquet", ".txt", ".md")
 
 
 def fetch_data(workspace: Workspace, slug: str, *, place: Path | None = None) -> None:
-    """Fill `raw/` unless it is complete; `place` is a folder to try first, `slug` a competition or `owner/name`.
+    """Fill `raw/` unless it is complete; `slug` is a competition or `owner/name`, `place` a folder to use first.
 
-    Raises DataError if no place has the competition's files, KaggleError if Kaggle does not provide them.
+    Raises DataError if there are no files of the competition, KaggleError if Kaggle does not provide them.
     """
     place = place or _local_place(workspace.competition, slug)
     is_for_kaggle = find_credentials() is not None and slug not in NOT_ON_KAGGLE
@@ -56,19 +55,17 @@ def fetch_data(workspace: Workspace, slug: str, *, place: Path | None = None) ->
     elif workspace.competition in SAMPLES:
         _fill(workspace, lambda folder: _write_sample(workspace, folder), "built-in sample", is_sample=True)
         say(
-            f"data: found no files of {workspace.competition}, so SAMPLE DATA was generated "
-            f"(set {DATA_DIR_VARIABLE}, or put Kaggle's files into {workspace.raw}); it is never uploaded"
+            f"data: no files of {workspace.competition} found; using generated SAMPLE DATA, which is never uploaded "
+            f"(for real data set {DATA_DIR_VARIABLE}, or put Kaggle's files into {workspace.raw})"
         )
         return
     else:
         raise DataError(
             f"no files of the competition {workspace.competition!r} were found",
             where=str(workspace.raw),
-            hint=(
-                f"With Kaggle credentials ({SETTINGS_URL}) they are downloaded. Otherwise put "
-                f"train.csv, test.csv and sample_submission.csv there ({data_url(slug)}), or set "
-                f"{DATA_DIR_VARIABLE} to a folder containing {workspace.competition}/. {_near(workspace.competition)}"
-            ),
+            hint=f"With Kaggle credentials ({SETTINGS_URL}) they are downloaded. Otherwise put train.csv, test.csv and "
+            f"sample_submission.csv there ({data_url(slug)}), or set {DATA_DIR_VARIABLE} to a folder containing "
+            f"{workspace.competition}/. {_near(workspace.competition)}",
         )
     say(f"data: {len(_raw_files(workspace.raw))} files in {workspace.raw}")
 
@@ -85,7 +82,7 @@ def _local_place(competition: str, slug: str) -> Path | None:
     if not given:
         return None
     if not Path(given).is_dir():
-        raise DataError("is not a folder", where=f"{DATA_DIR_VARIABLE}={given}", hint="Correct it, or unset it.")
+        raise DataError("is not a folder", where=f"{DATA_DIR_VARIABLE}={given}", hint="Correct or unset it.")
     return next((path for name in (competition, slug) if (path := Path(given) / name).is_dir()), None)
 
 
@@ -96,7 +93,7 @@ def _raw_files(folder: Path) -> list[Path]:
 
 
 def _fill(workspace: Workspace, write: Callable[[Path], None], source: str, *, is_sample: bool) -> None:
-    """Write to a temporary folder beside `raw/`, then rename it, so that `raw/` is complete or absent."""
+    """Write a temporary folder beside `raw/` and rename it, so that `raw/` is complete or absent."""
     try:
         workspace.folder.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".raw.", suffix=".partial", dir=workspace.folder))
@@ -129,7 +126,7 @@ def _copy(place: Path, folder: Path) -> None:
 
 
 def _download(workspace: Workspace, slug: str, folder: Path) -> None:
-    """Download and extract Kaggle's files; convert images to tables; leave out a single enclosing folder."""
+    """Download and extract Kaggle's files; convert images to tables; strip a single enclosing folder."""
     session = KaggleSession.connect()
     with tempfile.TemporaryDirectory(prefix=".files.", suffix=".partial", dir=workspace.folder) as temporary:
         fetched = Path(temporary)
@@ -155,11 +152,12 @@ def _write_sample(workspace: Workspace, folder: Path) -> None:
 
 
 def _write_kaggle_csv(path: Path, frame: pd.DataFrame) -> None:
-    """Write as Kaggle does for House Prices: missing cells are NA, and the text None is a value."""
+    """Write a CSV as Kaggle's House Prices files are: missing cells are NA, and the text None is a value."""
     files.write_csv(path, frame.astype(object).where(frame.notna(), "NA"))
 
 
 def write_source(workspace: Workspace, source: str, *, is_sample: bool) -> None:
+    """Record where the raw files came from, and their sizes and hashes."""
     fetched_at = datetime.now(UTC).isoformat(timespec="seconds")
     recorded = {
         path.name: RawFile(bytes=path.stat().st_size, sha256=files.sha256_of(path))
@@ -169,16 +167,12 @@ def write_source(workspace: Workspace, source: str, *, is_sample: bool) -> None:
 
 
 def _check_unchanged(workspace: Workspace, source: RawSource) -> None:
+    """Raise DataError if a raw file is missing or was changed."""
+    fetch = f"Delete the folder {workspace.raw} to fetch the files again"
+    accept = "" if source.is_sample else f", or {workspace.source} to accept the change"  # it would pass for real data
     for name, recorded in source.files.items():
         path = workspace.raw / name
         if not path.exists():
-            raise DataError(
-                "this raw file is missing", where=str(path), hint=f"Delete {workspace.raw} to fetch it again."
-            )
+            raise DataError("this raw file is missing", where=str(path), hint=f"{fetch}.")
         if path.stat().st_size != recorded.bytes or files.sha256_of(path) != recorded.sha256:
-            raise DataError(
-                "this raw file was changed after it was fetched",
-                where=str(path),
-                hint=f"Raw files must not be edited. Delete {workspace.source} to accept the change, "
-                f"or {workspace.raw} to fetch the files again.",
-            )
+            raise DataError("this raw file was changed after it was fetched", where=str(path), hint=f"{fetch}{accept}.")

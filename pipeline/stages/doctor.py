@@ -9,6 +9,8 @@ from importlib import metadata
 from typing import Literal
 
 from pipeline.base.errors import KaggleError
+from pipeline.competition.workspace import Workspace
+from pipeline.config.spec import load_spec
 from pipeline.kaggle.client.credentials import credential_warnings, found_credentials
 from pipeline.kaggle.client.session import KaggleSession, client_version
 from pipeline.kaggle.client.urls import RULES_URL, SETTINGS_URL
@@ -25,22 +27,22 @@ class Diagnosis:
     text: str
 
 
-def examine(slug: str | None) -> Iterator[Diagnosis]:
-    """Yield findings about the machine, the credentials, Kaggle and, given a `slug`, the competition."""
+def examine(workspace: Workspace) -> Iterator[Diagnosis]:
+    """Yield findings about the machine, the credentials, Kaggle and the competition."""
+    slug = load_spec(workspace.spec).kaggle_slug if workspace.spec.exists() else workspace.competition
     yield from _machine()
     yield from _credentials()
     if not found_credentials():
         yield Diagnosis(
             "note",
-            f"Kaggle: not checked, there are no credentials; create a token at {SETTINGS_URL} and put it "
-            "into ~/.kaggle/access_token (chmod 600). Only downloads and uploads need it.",
+            f"Kaggle: not checked, no credentials. Create a token at {SETTINGS_URL} and store it in "
+            "~/.kaggle/access_token (chmod 600). Only downloads and uploads need it.",
         )
         return
     try:
         session = KaggleSession.connect()
         yield Diagnosis("ok", f"Kaggle: logged in as {session.user or 'unknown'} by {_method(session.method)}")
-        if slug is not None:
-            yield from _competition(session, slug)
+        yield from _competition(session, slug)
     except KaggleError as error:
         yield Diagnosis("problem", error.message.replace("\n", "  "))
 
@@ -51,7 +53,7 @@ def _machine() -> Iterator[Diagnosis]:
         try:
             versions.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
-            yield Diagnosis("problem", f"the package {name} is not installed: `make setup`")
+            yield Diagnosis("problem", f"the package {name} is not installed; run `make setup`")
     yield Diagnosis("ok", f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
     yield Diagnosis("ok", f"packages: {', '.join(versions)}")
     try:
@@ -66,7 +68,7 @@ def _machine() -> Iterator[Diagnosis]:
                 "ok", f"GPU {index}: {facts.name}, {facts.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
             )
     else:
-        yield Diagnosis("note", "GPU: torch finds none; everything runs on the CPU")
+        yield Diagnosis("note", "GPU: none found by torch; everything runs on the CPU")
 
 
 def _credentials() -> Iterator[Diagnosis]:
@@ -92,9 +94,9 @@ def _competition(session: KaggleSession, slug: str) -> Iterator[Diagnosis]:
             "problem", f"{slug}: the rules have not been accepted; accept them once in the browser: {rules}"
         )
     if competition.is_code_only:
-        yield Diagnosis("note", f"{slug}: accepts notebooks only: `make kernel COMPETITION={slug}`")
+        yield Diagnosis("note", f"{slug}: accepts notebooks only; use `make kernel COMPETITION={slug}`")
     if competition.is_closed:
-        yield Diagnosis("problem", f"{slug}: takes no submissions")
+        yield Diagnosis("problem", f"{slug}: accepts no submissions")
     limits = session.limits(slug)
     yield Diagnosis(
         "ok" if limits.n_left else "note", f"{slug}: {limits.n_left} submissions left ({limits.n_today} today)"

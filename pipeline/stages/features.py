@@ -8,10 +8,10 @@ import pandas as pd
 from pipeline.base import files
 from pipeline.base.progress import say
 from pipeline.base.version import VERSION
-from pipeline.competition.folds import NEVER_VALIDATED, TrainRows, assign_folds
+from pipeline.competition.folds import NEVER_VALIDATED, FoldArray, TrainRows, assign_folds
 from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.store import SAMPLE_MARK
-from pipeline.competition.tables.loading import load_tables
+from pipeline.competition.tables.loading import CompetitionTables, load_tables
 from pipeline.competition.tables.reading import find_raw, read_table
 from pipeline.competition.workspace import Workspace
 from pipeline.config.records import RawSource
@@ -19,19 +19,18 @@ from pipeline.config.spec import CompetitionSpec
 
 
 def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
-    """Write the competition's feature artifacts, unless they are up to date; whether anything was written.
+    """Write the competition's feature artifacts unless they are up to date; return whether anything was written.
 
-    Raises DataError when the files do not fit the spec; nothing is overwritten then.
+    Raises DataError if the files do not fit the spec; nothing is overwritten then.
     """
     source = RawSource.read(workspace.source)
-    fingerprint = files.sha256_of_json(
-        {
-            "files": {name: file.sha256 for name, file in source.files.items()},
-            "spec": spec.model_dump(exclude={"encoder", "feature_function", "tune"}),
-            "version": VERSION,
-        }
-    )
-    known = FeatureManifest.read_or_none(workspace.manifest, otherwise="the features are made again")
+    content = {
+        "files": {name: file.sha256 for name, file in source.files.items()},
+        "spec": spec.model_dump(exclude={"encoder", "feature_function", "tune"}),
+        "version": VERSION,
+    }
+    fingerprint = files.sha256_of_json(content)
+    known = FeatureManifest.read_or_none(workspace.manifest, otherwise="the features are built again")
     if known is not None and known.fingerprint == fingerprint:
         return False
     tables = load_tables(workspace.raw, spec)
@@ -39,21 +38,11 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
     target = target[:, 0] if target.shape[1] == 1 else target
     rows = TrainRows(tables.train_ids, target, tables.classes, tables.fold_columns, workspace.folder)
     fold_of_row = assign_folds(spec.folds, rows)
-    workspace.manifest.unlink(missing_ok=True)
-    train_rows = pd.DataFrame({"id": tables.train_ids})
-    for position in range(tables.target.shape[1]):
-        train_rows[f"target_{position}"] = tables.target.iloc[:, position]
-    if tables.sample_weight is not None:
-        train_rows["sample_weight"] = tables.sample_weight
     sample = read_table(find_raw(workspace.raw, spec.files.sample_submission))
-    files.write_parquet(workspace.features / "train.parquet", tables.train)
-    files.write_parquet(workspace.features / "test.parquet", tables.test)
-    files.write_parquet(workspace.features / "train_rows.parquet", train_rows)
-    files.write_parquet(workspace.features / "test_rows.parquet", pd.DataFrame({"id": tables.test_ids}))
-    files.write_parquet(workspace.features / "sample_submission.parquet", sample)
-    files.write_npy(workspace.features / "folds.npy", fold_of_row)
+    workspace.manifest.unlink(missing_ok=True)
+    _write_tables(workspace, tables, sample, fold_of_row)
     n_folds = int(fold_of_row.max()) + 1
-    manifest = FeatureManifest(
+    FeatureManifest(
         competition=workspace.competition,
         is_sample=source.is_sample,
         data=SAMPLE_MARK if source.is_sample else source.source,
@@ -72,14 +61,25 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
         folds_sha256=files.sha256_of(workspace.features / "folds.npy"),
         notes=tables.notes,
         versions=files.versions(),
-    )
-    manifest.write(workspace.manifest)
-    for name, reason in tables.left_out.items():
-        say(f"features: {name!r} is left out: {reason}")
-    for note in tables.notes:
+    ).write(workspace.manifest)
+    for note in [*(f"{name!r} is left out: {reason}" for name, reason in tables.left_out.items()), *tables.notes]:
         say(f"features: {note}")
-    say(
-        f"features: {len(tables.train)} train rows, {len(tables.test)} test rows, {len(tables.roles)} columns, "
-        f"{n_folds} folds ({spec.folds.kind})"
-    )
+    counts = f"{len(tables.train)} train rows, {len(tables.test)} test rows, {len(tables.roles)} columns"
+    say(f"features: {counts}, {n_folds} folds ({spec.folds.kind})")
     return True
+
+
+def _write_tables(
+    workspace: Workspace, tables: CompetitionTables, sample: pd.DataFrame, fold_of_row: FoldArray
+) -> None:
+    train_rows = pd.DataFrame({"id": tables.train_ids})
+    for position in range(tables.target.shape[1]):
+        train_rows[f"target_{position}"] = tables.target.iloc[:, position]
+    if tables.sample_weight is not None:
+        train_rows["sample_weight"] = tables.sample_weight
+    files.write_parquet(workspace.features / "train.parquet", tables.train)
+    files.write_parquet(workspace.features / "test.parquet", tables.test)
+    files.write_parquet(workspace.features / "train_rows.parquet", train_rows)
+    files.write_parquet(workspace.features / "test_rows.parquet", pd.DataFrame({"id": tables.test_ids}))
+    files.write_parquet(workspace.features / "sample_submission.parquet", sample)
+    files.write_npy(workspace.features / "folds.npy", fold_of_row)

@@ -7,7 +7,6 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from pipeline.competition.folds import Split
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder, part_folder
 from pipeline.config.records import Provenance
-from pipeline.config.run import RunConfig
+from pipeline.config.run import FinalStrategy, RunConfig
 from pipeline.config.run_report import RunReport
 from pipeline.kaggle.submission import check_submission, make_submission
 from pipeline.models.base import FitContext
@@ -29,56 +28,43 @@ from pipeline.scoring.ensembling import blend
 
 
 def make_final(
-    store: FeatureStore,
-    config: RunConfig,
-    run: RunFolder,
-    context: FitContext,
-    *,
-    is_interim: bool = False,
+    store: FeatureStore, config: RunConfig, run: RunFolder, context: FitContext, *, is_interim: bool = False
 ) -> Path:
-    """Write `<run>.csv` and `<run>.json`, unless they are up to date; the path of the CSV.
+    """Write `<run>.csv` and `<run>.json` unless they are up to date; return the path of the CSV.
 
-    `average` takes the fold models' mean; `refit` trains on all train rows for the epochs cross-validation found. An
-    interim file, which a better one follows, is an average without a word.
+    Strategy `average` takes the mean of the fold models; `refit` trains on all train rows for the number of epochs that
+    cross-validation found. An interim file, to be replaced by a better one, is an average and is not announced.
     """
-    strategy, reason = final_strategy(store, config)
-    if is_interim:
-        strategy, reason = "average", "the best so far"
+    strategy, reason = _strategy(store, config, is_interim)
     report = RunReport.read(run.report)
-    nested_score = None if report.ensemble is None else report.ensemble.nested_score
-    submission_path = store.workspace.submissions / f"{run.name}.csv"
-    provenance_path = submission_path.with_suffix(".json")
-    known = Provenance.read_or_none(provenance_path, otherwise="the submission is made again")
-    if known is not None and submission_path.exists():
-        is_same = known.fingerprint == report.fingerprint and known.final == strategy
-        is_same = is_same and known.nested_score == nested_score
-        if is_same and known.sha256 == files.sha256_of(submission_path):
-            if not is_interim:
-                say(f"final: {submission_path} is up to date")
-            return submission_path
+    path = store.workspace.submissions / f"{run.name}.csv"
+    if _is_up_to_date(path, report, strategy):
+        if not is_interim:
+            say(f"final: {path} is up to date")
+        return path
     if not is_interim:
         say(f"final: {strategy} ({reason})")
     started = time.monotonic()
-    is_classification = store.spec.task != "regression"
     if strategy == "average":
-        shutil.rmtree(run.final_model, ignore_errors=True)  # of an earlier refit; `predict` takes what is submitted
+        shutil.rmtree(run.final_model, ignore_errors=True)  # of an earlier refit: `predict` uses what was submitted
+        is_classification = store.spec.task != "regression"
         prediction = predictions_of(files.read_parquet(run.test), is_classification=is_classification)
     else:
         prediction = _refit(store, config, run, report, context)
     test_ids = store.test_rows["id"]
     submission = make_submission(store.spec, store.classes, store.sample_submission, test_ids, prediction)
     check_submission(store.spec, store.classes, store.sample_submission, submission)
-    files.write_csv(submission_path, submission)
-    provenance = Provenance(
+    files.write_csv(path, submission)
+    Provenance(
         run=run.name,
-        submission=submission_path.name,
-        sha256=files.sha256_of(submission_path),
+        submission=path.name,
+        sha256=files.sha256_of(path),
         n_rows=len(submission),
         data=store.manifest.data,
         is_sample=store.is_sample,
         metric=report.metric,
         cv_score=report.cv_score,
-        nested_score=nested_score,
+        nested_score=_nested_score(report),
         final=strategy,
         final_reason=reason,
         fingerprint=report.fingerprint,
@@ -89,26 +75,35 @@ def make_final(
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         elapsed_s=round(time.monotonic() - started, 2),
         kernel=None,
-    )
-    provenance.write(provenance_path)
-    return submission_path
+    ).write(path.with_suffix(".json"))
+    return path
 
 
-def final_strategy(store: FeatureStore, config: RunConfig) -> tuple[Literal["average", "refit"], str]:
-    """How the final prediction is made, and why."""
+def _strategy(store: FeatureStore, config: RunConfig, is_interim: bool) -> tuple[FinalStrategy, str]:
+    """Return how the final prediction is made, and why."""
+    if is_interim:
+        return "average", "the best so far"
     if config.final == "average" and store.spec.folds.rules.is_chained:
-        return "refit", "under forward chaining the fold models know only the early rows"
-    return config.final, config.final_reason or "asked for"
+        return "refit", "in forward chaining the fold models have seen the early rows only"
+    return config.final, config.final_reason or "as configured"
+
+
+def _nested_score(report: RunReport) -> float | None:
+    return None if report.ensemble is None else report.ensemble.nested_score
+
+
+def _is_up_to_date(path: Path, report: RunReport, strategy: FinalStrategy) -> bool:
+    known = Provenance.read_or_none(path.with_suffix(".json"), otherwise="the submission is written again")
+    if known is None or not path.exists():
+        return False
+    made_of = (known.fingerprint, known.final, known.nested_score)
+    return made_of == (report.fingerprint, strategy, _nested_score(report)) and known.sha256 == files.sha256_of(path)
 
 
 def _refit(
-    store: FeatureStore,
-    config: RunConfig,
-    run: RunFolder,
-    report: RunReport,
-    context: FitContext,
+    store: FeatureStore, config: RunConfig, run: RunFolder, report: RunReport, context: FitContext
 ) -> FloatArray:
-    """Train as many members as cross-validation had, on all train rows; keep them; predict the test rows."""
+    """Train as many members as cross-validation on all train rows, store them, and predict the test rows."""
     every_row = Split(np.arange(len(store.train_rows)), np.arange(0))
     checkpoints = run.path / "final_checkpoints"
     parts, predictions = config.weighted_parts, []
@@ -121,14 +116,13 @@ def _refit(
             problem = store.problem(part)
             model = make_model(part.model, part.params, where=f"preset {config.preset}")
             model = model if found.n_epochs is None else model.with_epochs(found.n_epochs)
+            folder = part_folder(checkpoints, number, len(parts))
             fitted = model.fit(
                 problem,
                 [every_row],
                 seed=part.seed,
                 n_seeds=part.seeds * len(store.splits),
-                context=replace(
-                    context, checkpoints=part_folder(checkpoints, number, len(parts)), on_progress=on_progress
-                ),
+                context=replace(context, checkpoints=folder, on_progress=on_progress),
             )
             predictions.append(fitted.predict(problem.test, [0]))
             fitted.save(part_folder(run.final_model, number, len(parts)))

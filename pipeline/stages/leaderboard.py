@@ -1,4 +1,4 @@
-"""Stage `leaderboard`: Kaggle's public leaderboard, your place on it, and the ledger's cv against public scores."""
+"""Stage `leaderboard`: Kaggle's public leaderboard, your place, and the ledger's CV and public scores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.scoring import fold_noise
 def read_leaderboard(
     workspace: Workspace, spec: CompetitionSpec, *, n_rows: int
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Update the ledger; return the top of the leaderboard, the ledger and comparing lines. Raises KaggleError."""
+    """Update the ledger; return the leaderboard's top, the ledger and lines that compare scores. Raises KaggleError."""
     session = KaggleSession.connect()
     slug = spec.kaggle_slug
     competition = session.competition(slug)
@@ -40,7 +40,7 @@ def read_leaderboard(
 
 
 def compare_with_cv(workspace: Workspace, entries: Sequence[Entry]) -> list[str]:
-    """Return lines on how cv and public score agree; a warning starts with `warning:`."""
+    """Return lines on how CV and public scores agree; warnings start with `warning:`."""
     scored = [(entry, entry.public_score) for entry in entries if entry.public_score is not None]
     if not scored:
         return ["no submission in the ledger has a public score yet"]
@@ -50,11 +50,11 @@ def compare_with_cv(workspace: Workspace, entries: Sequence[Entry]) -> list[str]
     correlation = fold_noise.rank_correlation(cv, public)
     lines = [
         f"rank correlation of cv and public score over {len(scored)} submissions: "
-        + ("too few or equal scores to tell" if correlation is None else f"{correlation:.2f}")
+        + ("too few different scores" if correlation is None else f"{correlation:.2f}")
     ]
     lines += [
         f"warning: cv and leaderboard disagree beyond fold noise on {scored[i][0].run} and {scored[j][0].run}: "
-        "trust neither blindly; look for leaks, groups or time in the folds"
+        "check the folds for leaks, groups and time order"
         for i, j in fold_noise.contradictions(public, folds)
     ]
     off = [
@@ -71,7 +71,7 @@ def compare_with_cv(workspace: Workspace, entries: Sequence[Entry]) -> list[str]
 
 
 def _refresh(ledger: Ledger, submissions: Sequence[SubmissionStatus]) -> None:
-    """Update the ledger with scores and statuses that have changed since."""
+    """Update scores and statuses in the ledger."""
     for entry in ledger.entries():
         found = next((s for s in submissions if s.ref == entry.ref or entry.tag in s.description.split()), None)
         if found is not None and with_status(entry, found) != entry:
@@ -79,8 +79,8 @@ def _refresh(ledger: Ledger, submissions: Sequence[SubmissionStatus]) -> None:
 
 
 def _fold_scores(workspace: Workspace, entry: Entry) -> fold_noise.FoldScores | None:
-    """Return the run's fold scores; None unless it is still the run that was sent."""
-    report = RunReport.read_or_none(workspace.run(entry.run).report, otherwise="the run is left out")
+    """Return the run's fold scores; None if it is no longer the run that was uploaded."""
+    report = RunReport.read_or_none(workspace.run(entry.run).report, otherwise="the run is skipped")
     if report is None or report.cv_score != entry.cv_score:
         return None
     return np.asarray(report.fold_scores, dtype=np.float64)

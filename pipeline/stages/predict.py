@@ -1,4 +1,4 @@
-"""Stage `predict`: a stored run and new rows -> predictions in the form of a submission."""
+"""Stage `predict`: a finished run and new rows -> predictions in the form of a submission."""
 
 from __future__ import annotations
 
@@ -11,28 +11,35 @@ from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables.loading import new_rows
 from pipeline.competition.tables.reading import RawTable, read_raw
-from pipeline.competition.workspace import RunFolder, part_folder
+from pipeline.competition.workspace import RunFolder, Workspace, part_folder
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import RunReport
+from pipeline.config.spec import load_spec
 from pipeline.encoders.table import EncodingCache
 from pipeline.kaggle.submission import make_submission
 from pipeline.models.registry import entry_of
 from pipeline.scoring.fitted_run import FittedPart, FittedRun
 
 
-def predict_file(store: FeatureStore, run_name: str, rows: Path, output: Path) -> None:
-    """Predict the rows of a file that has the competition's columns. Raises ArtifactError, DataError."""
-    files.write_csv(output, predict_rows(store, run_name, read_raw(rows)))
+def predict_file(workspace: Workspace, run_name: str, rows: Path, output: Path | None) -> tuple[Path, bool]:
+    """Predict the rows of a file with the competition's columns; return where, and whether the run's data is a sample.
+
+    `output` defaults to `<rows>-<run>.csv` beside the rows. Raises ArtifactError, DataError.
+    """
+    store = FeatureStore(workspace, load_spec(workspace.spec))
+    path = output or rows.with_name(f"{rows.name.split('.')[0]}-{run_name}.csv")
+    files.write_csv(path, predict_rows(store, run_name, read_raw(rows)))
+    return path, store.is_sample
 
 
 def predict_rows(store: FeatureStore, run_name: str, rows: RawTable) -> pd.DataFrame:
-    """The predictions of a table that has the competition's columns. Raises ArtifactError, DataError."""
+    """Predict a table with the competition's columns. Raises ArtifactError, DataError."""
     run = store.workspace.finished_run(run_name)
     ids, features = new_rows(rows, store.spec.id, store.manifest.recipes)
     for note in rows.notes:
         say(f"predict: {note}")
 
-    made: dict[bool, pd.DataFrame] = {}  # own features are made once for all parts that want them
+    made: dict[bool, pd.DataFrame] = {}  # the feature function runs once for all parts that use it
 
     def features_of(config: RunConfig) -> pd.DataFrame:
         if config.features.feature_function not in made:
@@ -46,7 +53,7 @@ def predict_rows(store: FeatureStore, run_name: str, rows: RawTable) -> pd.DataF
 
 
 def load_run(store: FeatureStore, run: RunFolder, *, is_member: bool = False) -> FittedRun:
-    """The run's models: those refitted on all rows, its fold models, or the fold models of the runs it is made of."""
+    """Load the run's models: those refitted on all rows, or the fold models of the run or of its ensemble's runs."""
     report = RunReport.read(run.report)
     weighted = report.config.weighted_parts
     last = part_folder(run.final_model, len(weighted) - 1, len(weighted))

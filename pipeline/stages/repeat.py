@@ -1,4 +1,4 @@
-"""Stage `repeat`: a finished run's configuration on other cuts of the folds -> `runs/<run>/repeats.json`."""
+"""Stage `repeat`: a finished run's configuration on other fold assignments -> `runs/<run>/repeats.json`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pipeline.competition.workspace import RunFolder
 from pipeline.config.records import Repeat, Repeats
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import RunReport
+from pipeline.metrics import score_text
 from pipeline.models.base import FitContext
 from pipeline.scoring.cross_validation import cross_validate
 
@@ -22,28 +23,28 @@ from pipeline.scoring.cross_validation import cross_validate
 def repeat_run(
     store: FeatureStore, config: RunConfig, run: RunFolder, context: FitContext, *, n_repeats: int
 ) -> Repeats:
-    """Score the configuration on `n_repeats` other cuts, with other seeds, those of earlier calls included.
+    """Score the configuration on `n_repeats` other fold assignments, with other seeds, earlier calls included.
 
-    The competition's own folds stay as they are; nothing but scores is kept. What an interrupted call finished is not
-    trained again. Raises SpecError where the folds leave no choice.
+    Stores scores only; the competition's own folds do not change. Repeats that an interrupted call finished are not
+    trained again. Raises SpecError if the folds cannot be drawn again.
     """
-    cuts = store.other_folds(n_repeats)
-    if not cuts:
+    assignments = store.other_folds(n_repeats)
+    if not assignments:
         raise SpecError(
-            f"there is no other cut of folds of the kind {store.spec.folds.kind!r}",
+            f"folds of the kind {store.spec.folds.kind!r} cannot be drawn again",
             where="--repeats",
-            hint="Only folds that are drawn by a seed can be drawn again.",
+            hint="Only folds that depend on a seed can.",
         )
     report = RunReport.read(run.report)
     path, checkpoints = run.path / "repeats.json", run.path / "repeat_checkpoints"
-    known = Repeats.read_or_none(path, otherwise="the repeats are made again")
+    known = Repeats.read_or_none(path, otherwise="the repeats are trained again")
     repeats = [] if known is None or known.fingerprint != report.fingerprint else list(known.repeats)
     for number in range(len(repeats), n_repeats):
         folder = checkpoints / str(number)
         found = cross_validate(
             config,
             store.problem,
-            splits_of(cuts[number], is_chained=False),
+            splits_of(assignments[number], is_chained=False),
             replace(context, checkpoints=folder),
             title=f"repeat {number + 1} of {n_repeats}",
             seed_offset=1 + number,
@@ -58,8 +59,17 @@ def repeat_run(
     return _summary(report, repeats[:n_repeats])
 
 
+def describe(found: Repeats) -> str:
+    """Return one line: the run's own score, the repeats' scores, their mean and standard deviation."""
+    scores = " ".join(score_text(one.cv_score) for one in found.repeats)
+    return (
+        f"{score_text(found.own)}, on {len(found.repeats)} other fold assignments {scores}; "
+        f"mean {score_text(found.mean)} (sd {score_text(found.sd)})"
+    )
+
+
 def _summary(report: RunReport, repeats: list[Repeat]) -> Repeats:
-    """Mean and standard deviation over the run's own cut and the others."""
+    """Return the repeats with mean and standard deviation over the run's own score and theirs."""
     scores = [report.cv_score, *(one.cv_score for one in repeats)]
     return Repeats(
         fingerprint=report.fingerprint,

@@ -1,4 +1,4 @@
-"""Stage `runs`: every finished run of a competition as a table, best first."""
+"""Stage `runs`: the finished runs of a competition as a table, best first; tables on the terminal."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pipeline.config.spec import CompetitionSpec
 
 
 def list_runs(workspace: Workspace, spec: CompetitionSpec) -> pd.DataFrame:
-    """One row a run: model, preset, cv_score, fold spread, seconds, date, submission."""
+    """Return one row per run: model, preset, cv_score, fold spread, seconds, date, submission."""
     rows = []
     for path in workspace.runs.glob("*/report.json"):
-        report = RunReport.read_or_none(path, otherwise="the run is left out")
+        report = RunReport.read_or_none(path, otherwise="the run is skipped")
         if report is None:
             continue
         submission = workspace.submissions / f"{report.run}.csv"
@@ -42,7 +42,7 @@ def list_runs(workspace: Workspace, spec: CompetitionSpec) -> pd.DataFrame:
 
 
 def show_frame(frame: pd.DataFrame, title: str) -> None:
-    """Print a table on stdout; wide enough for a pipe."""
+    """Print a table on stdout, wide enough for a pipe."""
     table = Table(*map(str, frame.columns), title=title)
     for row in frame.itertuples(index=False):
         table.add_row(*map(_cell, row))
@@ -57,7 +57,7 @@ def _cell(value: object) -> str:
 
 
 def show_tuning(folder: Path, spec: CompetitionSpec) -> None:
-    """Print what a study's folder holds: the best trials, the importances, where the choice is."""
+    """Print the best trials and the importances in a study's folder, and the path of `best.json`."""
     trials, importances = (files.read_parquet(folder / f"{name}.parquet") for name in ("trials", "importances"))
     if not trials.empty:
         best_first = trials.sort_values("cv_score", key=spec.scorer.losses)

@@ -1,4 +1,4 @@
-"""Stage `score`: a submission against hidden targets kept apart, where there are any (sample data)."""
+"""Stage `score`: a submission against held-back targets, which only sample data has."""
 
 from __future__ import annotations
 
@@ -13,23 +13,21 @@ from pipeline.kaggle.submission import check_submission
 
 
 def score_submission(store: FeatureStore, submission: Path) -> float:
-    """The competition's metric of a submission file. Raises DataError when there is no solution."""
+    """Return the competition's metric of a submission file. Raises DataError if there is no solution."""
     spec, path = store.spec, store.workspace.solution
     if not path.exists():
         raise DataError(
-            "there are no hidden targets to score against",
+            "there are no held-back targets to score against",
             where=str(path),
-            hint="Only sample data has them; a real submission is scored by Kaggle.",
+            hint="Only sample data has them; Kaggle scores real submissions.",
         )
     frame, solution = (read_table(file, na_is_category=spec.label_columns) for file in (submission, path))
     check_submission(spec, store.classes, store.sample_submission, frame)
     truth = solution.set_index(solution[spec.id].astype(str)).reindex(frame[spec.id].astype(str).to_numpy())
     columns = spec.prediction_columns
     if spec.task == "regression":
-        # with one target the arrays are flat, as everywhere
-        wanted, given = (
-            (truth[spec.target[0]], frame[columns[0]]) if len(columns) == 1 else (truth[spec.target], frame[columns])
-        )
+        is_flat = len(columns) == 1  # arrays of one target are flat everywhere
+        wanted, given = (truth[spec.target[0]], frame[columns[0]]) if is_flat else (truth[spec.target], frame[columns])
         return spec.scorer(wanted.to_numpy(), given.to_numpy())
     code = {str(label): position for position, label in enumerate(store.classes)}
     y_true = truth[spec.target[0]].astype(str).map(code).to_numpy(dtype=np.float64)

@@ -1,11 +1,12 @@
-"""The order of the work, from a competition's name to a submission: what a step needs and is not there is made first.
+"""The order of the work, from a competition's name to a submission: each step first runs the steps it needs.
 
-Knows the stages; knows nothing of the command line. Stages are imported where they are called, so that a command waits
-for the packages of its own work alone.
+Knows the stages; knows nothing of the command line. Stages are imported where they are called, so that no command waits
+for packages it does not use.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,22 +22,36 @@ from pipeline.config.presets import DEFAULT_PRESET
 from pipeline.config.records import TuningResult
 from pipeline.config.run import RunConfig
 from pipeline.config.spec import CompetitionSpec, load_spec
+from pipeline.kaggle.client.urls import slug_of
 
 if TYPE_CHECKING:
     from pipeline.models.base import FitContext
+    from pipeline.tuning.session import TuneOptions
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a user chose to train: a preset, another model than the preset's, `key=value` over both."""
+    """What to train: a preset, a model that replaces the preset's, `key=value` settings that override both."""
 
     preset: str = "auto"
     model: str | None = None
     overrides: Sequence[str] = ()
 
 
+def draft(root: Path, given: str, *, metric: str | None, is_overwriting: bool) -> str:
+    """Fetch the files of a slug, a Kaggle URL or a folder; write a spec drafted from them and return its text."""
+    from pipeline.stages.data import fetch_data
+    from pipeline.stages.init import write_spec
+
+    is_folder = Path(given).is_dir() and ("/" in given or os.sep in given or given in (".", ".."))
+    name = Path(given).resolve().name if is_folder else slug_of(given)
+    workspace = Workspace(root, name)
+    fetch_data(workspace, name, place=Path(given) if is_folder else None)
+    return write_spec(workspace, metric=metric, is_overwriting=is_overwriting)
+
+
 def with_spec(workspace: Workspace, dataset: str | None = None) -> CompetitionSpec:
-    """Fetch the raw files and write a spec where there is none. `dataset`: owner/name of the files' data set."""
+    """Fetch the raw files and draft a spec if there is none. `dataset` is owner/name of a Kaggle dataset with them."""
     from pipeline.stages.data import fetch_data
     from pipeline.stages.init import write_spec
 
@@ -48,7 +63,7 @@ def with_spec(workspace: Workspace, dataset: str | None = None) -> CompetitionSp
 
 
 def with_features(workspace: Workspace) -> tuple[FeatureStore, bool]:
-    """The competition's features, and whether they had to be written."""
+    """Return the competition's features, and whether they had to be written."""
     from pipeline.stages.features import build_features
 
     spec = with_spec(workspace)
@@ -59,28 +74,28 @@ def with_features(workspace: Workspace) -> tuple[FeatureStore, bool]:
 
 
 def run_configuration(workspace: Workspace, choice: Choice) -> RunConfig:
-    """The run to train. `auto` is what `tune` found, if it is of the features at hand, else the preset `fast`."""
+    """Resolve the run to train. `auto` is the result of `tune` if it matches the current features, otherwise `fast`."""
     from pipeline.models.run_configuration import load_run_config
 
     preset = choice.preset
     if preset == "best":
-        raise SpecError("preset best is a plan of many runs", where="--preset", hint="`submit` and `final` take it.")
+        raise SpecError("preset best trains many runs, not one", where="--preset", hint="Use `submit` or `final`.")
     best = workspace.tuning(choice.model or load_run_config().model) / "best.json"
     if preset == "auto":
         tuned = TuningResult.read_or_none(best, otherwise="it is not used")
-        features = FeatureManifest.read_or_none(workspace.manifest, otherwise="the features are made again")
+        features = FeatureManifest.read_or_none(workspace.manifest, otherwise="the features are built again")
         is_current = tuned is not None and features is not None and tuned.features == features.fingerprint
         preset = "tuned" if is_current else DEFAULT_PRESET
-        say(f"preset: {'what tune found' if is_current else f'{DEFAULT_PRESET} (nothing is tuned yet)'}")
+        say(f"preset: {'tuned' if is_current else f'{DEFAULT_PRESET} (no tuning result for these features)'}")
     if preset == "tuned" and not best.exists():
-        raise SpecError("nothing is tuned yet", where=str(best), hint="`make tune` first, or PRESET=fast.")
+        raise SpecError("there is no tuning result", where=str(best), hint="Run `make tune` first, or set PRESET=fast.")
     if preset == "tuned":
         TuningResult.read(best)
     return load_run_config(str(best) if preset == "tuned" else preset, model=choice.model, overrides=choice.overrides)
 
 
 def fit_context(device: str = "auto", n_workers: int = 0) -> FitContext:
-    """Where fits run: `auto`, `cuda`, `mps` or `cpu`, and so many workers (0: one per core)."""
+    """Choose where fits run: `device` is `auto`, `cuda`, `mps` or `cpu`; 0 workers means one per core."""
     from joblib import cpu_count
 
     from pipeline.models.base import FitContext
@@ -90,7 +105,7 @@ def fit_context(device: str = "auto", n_workers: int = 0) -> FitContext:
 
 
 def train(workspace: Workspace, config: RunConfig, context: FitContext) -> tuple[FeatureStore, RunFolder]:
-    """Features, a look at what they say of a score's worth, and the cross-validated run."""
+    """Build the features, warn about data that makes scores unreliable, and cross-validate the configuration."""
     from pipeline.scoring.data_check import say_trust, trust_in
     from pipeline.stages.train import train_run
 
@@ -100,39 +115,18 @@ def train(workspace: Workspace, config: RunConfig, context: FitContext) -> tuple
 
 
 def tune(
-    workspace: Workspace,
-    choice: Choice,
-    context: FitContext,
-    *,
-    n_trials: int = 100,
-    batch_size: int = 16,
-    sampler: str = "tpe",
-    pruner: str = "halving",
-    storage: str | None = None,
-    n_rows: int | None = None,
+    workspace: Workspace, choice: Choice, context: FitContext, options: TuneOptions
 ) -> tuple[FeatureStore, Path, bool]:
-    """Features, and the model's study continued to `n_trials`; its folder, and whether Ctrl-C ended it early.
-
-    `n_rows` tunes on a sample of the train rows.
-    """
+    """Build the features and continue the model's study; return its folder and whether it was interrupted."""
     from pipeline.models.run_configuration import load_run_config
     from pipeline.stages.tune import TABLES
     from pipeline.stages.tune import tune as tune_model
 
     config = load_run_config(choice.preset, model=choice.model, overrides=choice.overrides)
-    store, _ = with_features(workspace)
+    store = replace(with_features(workspace)[0], n_rows=options.n_rows)
     folder = workspace.tuning(config.model)
     try:
-        tune_model(
-            store if n_rows is None else replace(store, n_rows=n_rows),
-            config,
-            context,
-            n_trials=n_trials,
-            batch_size=batch_size,
-            sampler=sampler,
-            pruner=pruner,
-            storage=storage,
-        )
+        tune_model(store, config, context, options)
     except ENDED_EARLY:
         if not all((folder / table).exists() for table in TABLES):
             raise
@@ -149,9 +143,10 @@ def finish(
     smallest_weight: float | None = None,
     started: float | None = None,
 ) -> tuple[FeatureStore, Path, bool]:
-    """Everything up to a checked submission; its path, and whether Ctrl-C ended the work early.
+    """Run every step up to a submission file; return its path and whether the work was interrupted.
 
-    Preset best takes `minutes` (from `started`, a `time.monotonic()`) and leaves out runs below `smallest_weight`.
+    For preset best: `minutes` counts from `started` (a `time.monotonic()`) and includes earlier calls; runs with an
+    ensemble weight below `smallest_weight` are dropped.
     """
     if choice.preset == "best":
         from pipeline.stages.best import make_best

@@ -1,4 +1,4 @@
-"""Stage `submit`: check a submission, upload it and fetch its score, or say in one line why it is not uploaded."""
+"""Stage `submit`: check a submission, upload it and fetch its score, or say in one line why not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.kaggle.ledger import Entry, Ledger
 from pipeline.kaggle.submission import check_submission
 from pipeline.kaggle.upload import SubmissionFile, send_once, why_offline
 
-WAIT_S = 600.0  # for the score; the next run fetches a score that takes longer
+WAIT_S = 600.0  # for the score; the next call fetches a score that takes longer
 
 
 def submit(
@@ -26,7 +26,7 @@ def submit(
     may_use_last_slot: bool = False,
     wait_s: float = WAIT_S,
 ) -> None:
-    """Check the file, send it unless it was sent before, and print its score. Raises DataError, KaggleError."""
+    """Check the file, upload it unless it was uploaded before, and show its score. Raises DataError, KaggleError."""
     frame = read_table(submission, na_is_category=store.spec.label_columns)
     check_submission(store.spec, store.classes, store.sample_submission, frame)
     provenance = Provenance.read(submission.with_suffix(".json"))
@@ -53,7 +53,7 @@ def submit(
         session = KaggleSession.connect()
         entry = send_once(session, ledger, outgoing, may_use_last_slot=may_use_last_slot, wait_s=wait_s)
     else:
-        say(f"submit: this file was sent already (ref {entry.ref}); it is not sent again")
+        say(f"submit: this file was already sent (ref {entry.ref}); it is not sent again")
     say(f"submit: {_outcome(entry)}")
 
 

@@ -28,20 +28,16 @@ HISTORY_COLUMNS = [field.name for field in fields(EpochScores)]
 
 
 def train_run(
-    store: FeatureStore,
-    config: RunConfig,
-    context: FitContext,
-    *,
-    on_share: Callable[[float], None] | None = None,
+    store: FeatureStore, config: RunConfig, context: FitContext, *, on_share: Callable[[float], None] | None = None
 ) -> RunFolder:
-    """Cross-validate the configuration, unless its finished run is there. Raises SpecError, TrainingError.
+    """Cross-validate the configuration unless its run is finished. Raises SpecError, TrainingError.
 
-    Interrupted, or told to stop by another thread (it raises Stopped then), it keeps checkpoints and goes
-    on from them the next time. `on_share` is told the share of the fits that is done.
+    When interrupted, or stopped by `context.stop` (raises Stopped), it keeps checkpoints and the next call resumes.
+    `on_share` is called with the share of the fits that is done.
     """
     run = store.workspace.run(config.run_name)
     fingerprint = store.fingerprint(config)
-    known = RunReport.read_or_none(run.report, otherwise="the run is made again")
+    known = RunReport.read_or_none(run.report, otherwise="the run is trained again")
     if known is not None and known.fingerprint == fingerprint:
         say(f"train: {run.name} is finished (cv {known.metric} {score_text(known.cv_score)}); nothing to do")
         return run
@@ -99,11 +95,11 @@ def _say_scores(report: RunReport) -> None:
 
 
 def prepare_checkpoints(run: RunFolder, fingerprint: str) -> None:
-    """Keep the checkpoints of the same work; remove what other data or another version left."""
+    """Keep checkpoints of the same work; remove those of other data or another version."""
     mark = run.checkpoints / "fingerprint.json"
-    known = CheckpointMark.read_or_none(mark, otherwise="the run begins again")
+    known = CheckpointMark.read_or_none(mark, otherwise="the run starts again")
     if known is not None and known.fingerprint == fingerprint:
-        say(f"train: going on with the unfinished {run.name}")
+        say(f"train: resuming the unfinished {run.name}")
         return
     if run.path.exists():
         shutil.rmtree(run.path)
@@ -111,7 +107,7 @@ def prepare_checkpoints(run: RunFolder, fingerprint: str) -> None:
 
 
 def _history(fitted: Sequence[FittedModel]) -> pd.DataFrame:
-    """The epochs of every part; `part` is its number in the ensemble, 0 where there is one configuration."""
+    """Return the epochs of every part; `part` is its number in an ensemble, otherwise 0."""
     lines = [{"part": number} | asdict(line) for number, one in enumerate(fitted) for line in one.history]
     return pd.DataFrame(lines, columns=["part", *HISTORY_COLUMNS])
 
@@ -126,7 +122,7 @@ def _part(problem: Problem, fitted: FittedModel) -> PartReport:
 
 
 def _last_epoch(history: pd.DataFrame) -> list[FoldEpoch]:
-    """Mean train and valid score of each fold's members at their last evaluation: one network, not their average."""
+    """Return each fold's mean train and valid score of single networks at their last evaluation."""
     if history.empty:
         return []
     last = history.sort_values("epoch").groupby(["part", "split", "seed"]).last()
@@ -135,7 +131,7 @@ def _last_epoch(history: pd.DataFrame) -> list[FoldEpoch]:
 
 
 def _write_tensorboard(run: RunFolder, history: pd.DataFrame) -> None:
-    """Curves for `tensorboard --logdir data/<competition>/runs`: the mean over seeds, one pair of tags a fold."""
+    """Write curves for `tensorboard --logdir data/<competition>/runs`: means over seeds, two tags per fold."""
     from torch.utils.tensorboard import SummaryWriter
 
     folder = run.path / "tensorboard"

@@ -18,51 +18,34 @@ from pipeline.config.records import TuningResult
 from pipeline.config.run import RunConfig
 from pipeline.models.base import EpochScores, FitContext
 from pipeline.models.registry import entry_of
-from pipeline.tuning import (
-    Confirmed,
-    Tuning,
-    best_trials,
-    confirm,
-    finished_trials,
-    open_tuning,
-    quiet_optuna,
-)
-from pipeline.tuning.choice import Ensemble, as_ensemble, as_preset, comparison, confirmed_choice, ensemble_of_trials
+from pipeline.tuning.confirmation import Confirmed, confirm, confirmed_choice
+from pipeline.tuning.ensemble import Ensemble, as_ensemble, as_preset, comparison, ensemble_of_trials
 from pipeline.tuning.report import importances, trial_table, write_plots
+from pipeline.tuning.session import TuneOptions, Tuning, open_tuning
+from pipeline.tuning.study import best_trials, finished_trials, quiet_optuna
 
 SHOW_EVERY_S = 0.25
 TABLES = ("trials.parquet", "importances.parquet")
 
 
 @quiet_optuna()
-def tune(
-    store: FeatureStore,
-    base: RunConfig,
-    context: FitContext,
-    *,
-    n_trials: int,
-    batch_size: int,
-    sampler: str,
-    pruner: str,
-    storage: str | None,
-) -> Path:
-    """Go on with the model's study until it has `n_trials`; the path of `best.json`. Raises SpecError.
+def tune(store: FeatureStore, base: RunConfig, context: FitContext, options: TuneOptions) -> Path:
+    """Continue the model's study until it has `n_trials` finished trials; return the path of `best.json`.
 
-    The study is that of these features, this preset and this search space: with another of them, another begins.
-    `store` may show a sample of the train rows: that is another study, too, and `best.json` says so. Interrupted, it
-    writes what it has, and raises Stopped.
+    A study belongs to its features (a sample of the train rows counts as other features), its preset and its search
+    space. When interrupted, writes what it has and raises Stopped. Raises SpecError.
     """
-    tuning = open_tuning(store, base, sampler=sampler, pruner=pruner, storage=storage)
-    n_known = len(finished_trials(tuning.study))
+    tuning = open_tuning(store, base, sampler=options.sampler, pruner=options.pruner, storage=options.storage)
+    study, n_trials = tuning.study, options.n_trials
+    n_known = len(finished_trials(study))
     if sampled := _sampled(store):
         say(f"tune:{sampled}; scores are those of the sample")
-    say(f"tune: study {tuning.study.study_name}: {n_known} of {n_trials} trials are there; {', '.join(tuning.space)}")
+    say(f"tune: study {study.study_name}: {n_known} of {n_trials} trials are finished; {', '.join(tuning.space)}")
     started = time.monotonic()
     try:
-        with on_interrupt(context.stop.set):  # no write to the storage is cut in two
-            at_once = batch_size if entry_of(base.model).is_network else 1
-            _run_trials(tuning, n_trials, at_once, context)
-            n_new = len(finished_trials(tuning.study)) - n_known
+        with on_interrupt(context.stop.set):  # no write to the storage is cut short
+            _run_trials(tuning, n_trials, options.batch_size if entry_of(base.model).is_network else 1, context)
+            n_new = len(finished_trials(study)) - n_known
             say(f"tune: {_summary(tuning)}; {n_new} trials in {time.monotonic() - started:.0f} s")
             confirmed = confirm(tuning, context)
             ensemble = ensemble_of_trials(tuning, context)
@@ -73,7 +56,7 @@ def tune(
 
 
 def _run_trials(tuning: Tuning, n_trials: int, batch_size: int, context: FitContext) -> None:
-    """Train trials up to the total, with a bar of what is done."""
+    """Train trials up to the total and show their progress."""
     study, started, shown_at = tuning.study, time.monotonic(), 0.0
     with progress_bar("tune") as update:
 
@@ -102,19 +85,18 @@ def _run_trials(tuning: Tuning, n_trials: int, batch_size: int, context: FitCont
 
 
 def _summary(tuning: Tuning) -> str:
-    metric, trials = tuning.store.spec.metric, finished_trials(tuning.study)
-    states = [trial.state for trial in trials]
-    best = best_trials(tuning.study, tuning.store.spec.scorer, 1)
-    shown = f"best {metric} {best[0].value:.5f} (trial {best[0].number})" if best else "none complete yet"
+    metric, states = tuning.store.spec.scorer, [trial.state for trial in finished_trials(tuning.study)]
+    best = best_trials(tuning.study, metric, 1)
+    shown = f"best {metric.name} {best[0].value:.5f} (trial {best[0].number})" if best else "none complete yet"
     n_pruned, n_failed = states.count(TrialState.PRUNED), states.count(TrialState.FAIL)
-    return f"{len(trials)} trials, {n_pruned} pruned, {n_failed} failed, {shown}"
+    return f"{len(states)} trials, {n_pruned} pruned, {n_failed} failed, {shown}"
 
 
 def _write(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | None) -> Path:
-    """`trials.parquet`, `importances.parquet`, `best.json`, `study.html`.
+    """Write `trials.parquet`, `importances.parquet`, `best.json` and `study.html`.
 
-    The single configuration is the best of `confirmed` (the default comes first there), or of the trials; the
-    ensemble replaces it where its nested estimate is clearly better.
+    `best.json` holds the ensemble if it is clearly better, otherwise the best of `confirmed` or, without any, the best
+    trial.
     """
     study, store, metric = tuning.study, tuning.store, tuning.store.spec.scorer
     path = tuning.folder / "best.json"
@@ -128,14 +110,15 @@ def _write(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | None
     confirmation = compared = None
     if confirmed:
         config, score, confirmation = confirmed_choice(tuning, confirmed)
-    config = as_preset(config, f"the best of {len(finished_trials(study))} trials{_sampled(store)}")
+    n_trials = len(finished_trials(study))
+    config = as_preset(config, f"the best of {n_trials} trials{_sampled(store)}")
     if ensemble is not None:
         compared = comparison(tuning, ensemble)
         if compared.is_chosen:
             config, score = as_ensemble(tuning.base, ensemble), ensemble.selection.score
-    result = TuningResult(
+    TuningResult(
         study=study.study_name,
-        n_trials=len(finished_trials(study)),
+        n_trials=n_trials,
         metric=metric.name,
         cv_score=score,
         n_train_rows=len(store.train_rows),
@@ -146,13 +129,12 @@ def _write(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | None
         features=store.manifest.fingerprint,
         is_sample=store.is_sample,
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    result.write(path)
+    ).write(path)
     write_plots(study, tuning.folder / "study.html", metric.name)
     return path
 
 
 def _sampled(store: FeatureStore) -> str:
-    """What to tell of a sample of the rows; nothing of all."""
+    """Describe the sample of the train rows; "" for all rows."""
     n_seen, n_all = len(store.train_rows), store.manifest.n_train_rows
     return "" if n_seen == n_all else f" on a sample of {n_seen} of {n_all} train rows"

@@ -1,4 +1,4 @@
-"""How much of the best trials' lead is noise: configurations scored again on other cuts of the folds.
+"""How much of the best trials' lead is noise: score them again on other fold assignments and choose there.
 
 Knows studies and feature stores; knows nothing of files.
 """
@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.base.errors import TrainingError
 from pipeline.base.progress import progress_bar, say
 from pipeline.competition.folds import Split, splits_of
+from pipeline.config.records import Confirmation, FoldsSeen
 from pipeline.config.run import RunConfig
 from pipeline.models.base import FitContext
 from pipeline.scoring.cross_validation import cross_validate
@@ -21,12 +22,12 @@ from pipeline.tuning.study import best_trials
 from pipeline.tuning.tuner import as_trial
 
 N_CONFIRMED = 5  # best trials that are scored again on other folds
-N_REPEATS = 2  # other assignments of folds
+N_REPEATS = 2  # other fold assignments
 
 
 @dataclass(frozen=True)
 class Confirmed:
-    """A configuration scored on the study's folds and, with other initial weights and shuffles, on other folds."""
+    """A configuration scored on the study's folds and, with other seeds, on other folds (NaN if it diverged)."""
 
     config: RunConfig
     tuned_score: float
@@ -34,37 +35,66 @@ class Confirmed:
 
     @property
     def fresh_mean(self) -> float:
-        """What to expect of it."""
+        """Mean score on the other folds."""
         return float(np.mean(self.fresh_scores))
+
+    def record(self) -> FoldsSeen:
+        """Return the scores as `best.json` stores them."""
+        return FoldsSeen(tuned_folds=self.tuned_score, fresh_folds=[*self.fresh_scores])
 
 
 def confirm(tuning: Tuning, context: FitContext) -> list[Confirmed]:
-    """The untuned default, then the best trials, scored again on folds the study has not seen; [] without such."""
+    """Score the untuned default and the best trials on folds the study has not seen; [] if there are no other folds."""
     store, base = tuning.store, tuning.base
     fresh, metric = [splits_of(f, is_chained=False) for f in store.other_folds(N_REPEATS)], store.spec.scorer
     best = best_trials(tuning.study, metric, N_CONFIRMED)
     if not fresh or not best:
         return []
-    say(f"tune: scoring the default and the {len(best)} best trials again on {len(fresh)} other cuts of the folds")
-    tuned = [(tuning.config_of(trial), float(trial.value or 0.0)) for trial in best]
-    default = _score(tuning, base, store.splits, context)
+    say(f"tune: scoring the default and the {len(best)} best trials on {len(fresh)} other fold assignments")
+    scored = [(base, _score(tuning, base, store.splits, context))]
+    scored += [(tuning.config_of(trial), float(trial.value or 0.0)) for trial in best]
     confirmed = []
     with progress_bar("confirm") as update:
-        for number, (config, score) in enumerate([(base, default), *tuned]):
-            scores = [
-                _score(tuning, config, splits, context, seed_offset=1 + repeat) for repeat, splits in enumerate(fresh)
-            ]
+        for number, (config, score) in enumerate(scored, start=1):
+            scores = [_score(tuning, config, splits, context, repeat) for repeat, splits in enumerate(fresh, start=1)]
             confirmed.append(Confirmed(config, score, scores))
-            update((number + 1) / (len(tuned) + 1), "")
+            update(number / len(scored), "")
     return confirmed
 
 
 def _score(
-    tuning: Tuning, config: RunConfig, splits: Sequence[Split], context: FitContext, *, seed_offset: int = 0
+    tuning: Tuning, config: RunConfig, splits: Sequence[Split], context: FitContext, seed_offset: int = 0
 ) -> float:
-    """The configuration's `cv_score` on some folds, one seed; NaN when its network diverges."""
+    """Return the `cv_score` with one seed; NaN if the network diverges."""
     try:
         found = cross_validate(as_trial(config), tuning.store.problem, splits, context, seed_offset=seed_offset)
     except TrainingError:
         return float("nan")
     return found.scores()[0]
+
+
+def confirmed_choice(tuning: Tuning, confirmed: list[Confirmed]) -> tuple[RunConfig, float, Confirmation]:
+    """Choose the configuration that is best on the other folds, perhaps the default (which comes first).
+
+    Returns it with its score on the study's folds and the record of all scores.
+    """
+    metric = tuning.store.spec.scorer
+    default, *tried = confirmed
+    finite = [one for one in confirmed if np.isfinite(one.fresh_mean)] or tried
+    chosen = min(finite, key=lambda one: float(metric.losses(one.fresh_mean)))
+    lead = metric.gain(chosen.tuned_score, default.tuned_score)
+    fresh_lead = metric.gain(chosen.fresh_mean, default.fresh_mean)
+    say(
+        f"tune: one seed, {metric.name}: default {default.tuned_score:.5f} on the study's folds and "
+        f"{default.fresh_mean:.5f} on other folds; chosen {chosen.tuned_score:.5f} and {chosen.fresh_mean:.5f}: "
+        f"a lead of {lead:.5f} on the study's folds and of {fresh_lead:.5f} on folds it has not seen"
+        f"{'; none of the best trials beats the default there' if chosen is default else ''}"
+    )
+    record = Confirmation(
+        default=default.record(),
+        chosen=chosen.record(),
+        candidates=[one.record() for one in tried],
+        lead_on_tuned_folds=lead,
+        lead_on_fresh_folds=fresh_lead,
+    )
+    return chosen.config, chosen.tuned_score, record

@@ -1,6 +1,6 @@
-"""Who trains which trial: owners that beat while they live, trials of dead ones that are given back.
+"""Which process trains which trial: owners send heartbeats, and trials of dead owners are given back.
 
-Knows Optuna's storages; knows nothing of what trains. Works with every storage, as beats are attributes of the study.
+Knows Optuna's storages; knows nothing of training. Heartbeats are study attributes, so every storage works.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 OWNER, KILLED = "owner", "killed"  # user attributes of trials
-BEAT = "beat:"  # prefix of the study's attributes that hold owners' last beats, seconds since 1970
+BEAT = "beat:"  # prefix of the study attributes that hold owners' last heartbeats, in seconds since 1970
 BEAT_EVERY_S = 10.0
-GRACE_S = 120.0  # hosts' clocks differ by less, and no storage is away for longer
-OWNERLESS_GRACE_S = 10.0  # between a trial's start and the note of who owns it there are milliseconds
+GRACE_S = 120.0  # longer than clocks of hosts differ and storages are unavailable
+OWNERLESS_GRACE_S = 10.0  # a trial is marked with its owner within milliseconds
 
 
 @dataclass
 class Ownership:
-    """One process's part in a study: its beats, its trials, and the trials of others that are no more."""
+    """One process's part in a study: its heartbeats, its trials, and the trials of dead processes."""
 
     study: optuna.Study
     storage: BaseStorage
@@ -38,18 +38,18 @@ class Ownership:
     _ownerless_since: dict[int, float] = field(default_factory=dict)
 
     def beat(self) -> None:
-        """Tell the others that this process lives."""
+        """Send a heartbeat."""
         self.study.set_user_attr(BEAT + self.owner, self.clock())
 
     @contextlib.contextmanager
     def beating(self) -> Iterator[None]:
-        """Beat now, and every ten seconds until the end, however long an epoch takes."""
+        """Send a heartbeat now and every `BEAT_EVERY_S` from a thread, however long an epoch takes."""
         self.beat()
         is_over = threading.Event()
 
         def go_on() -> None:
             while not is_over.wait(BEAT_EVERY_S):
-                with contextlib.suppress(Exception):  # a storage that is away for a moment: the next beat tells
+                with contextlib.suppress(Exception):  # the storage is unavailable for a moment
                     self.beat()
 
         thread = threading.Thread(target=go_on, name="heartbeat", daemon=True)
@@ -61,35 +61,35 @@ class Ownership:
             thread.join()
 
     def take(self, trial: Trial) -> None:
-        """Note that this process trains the trial."""
+        """Mark the trial as trained by this process."""
         trial.set_user_attr(OWNER, self.owner)
 
     def give_back(self, trials: Sequence[Trial]) -> None:
-        """Let others, or a later call, train what this process could not finish."""
+        """Return unfinished trials to the study, for other processes or a later call."""
         running = {t.number: t for t in self._running()}
         for trial in trials:
             if trial.number in running:
                 self._fail_and_enqueue(running[trial.number])
 
     def reap(self) -> None:
-        """Give back the trials of owners that are no more."""
+        """Give back the trials of dead owners."""
         for trial in self._running():
             if self._is_abandoned(trial):
                 self._fail_and_enqueue(trial)
 
     def has_silent_others(self) -> bool:
-        """Whether a running trial's owner may be dead: it has missed beats, or no one owns it. Later it is known."""
+        """Return whether a running trial has no owner, or one that has missed heartbeats and may be dead."""
         return any(
             OWNER not in trial.user_attrs or self._silence_s(trial) > 3 * BEAT_EVERY_S for trial in self._running()
         )
 
     def _is_abandoned(self, trial: FrozenTrial) -> bool:
-        if OWNER not in trial.user_attrs:  # killed between the trial's start and its note
+        if OWNER not in trial.user_attrs:  # killed between starting and marking the trial
             since = self._ownerless_since.setdefault(trial.number, self.clock())
             return self.clock() - since > OWNERLESS_GRACE_S
         host, pid, token = [*str(trial.user_attrs[OWNER]).rsplit(":", 2), "", ""][:3]
         own_host, own_pid, own_token = self.owner.rsplit(":", 2)
-        if host == own_host and pid == own_pid:  # process ids come again, in containers all the time
+        if host == own_host and pid == own_pid:  # process ids are reused, in containers all the time
             return token != own_token
         return (host == own_host and not _is_alive(pid)) or self._silence_s(trial) > GRACE_S
 
@@ -98,26 +98,23 @@ class Ownership:
         return float("inf") if beat is None else self.clock() - float(beat)
 
     def _fail_and_enqueue(self, trial: FrozenTrial) -> None:
-        """Only the process whose word comes first asks for the trial's values again."""
+        """Fail the trial and enqueue its values again, unless another process was first."""
         try:
-            self.storage.set_trial_user_attr(self.id_of(trial), KILLED, True)
+            study_id = self.storage.get_study_id_from_name(self.study.study_name)
+            trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
+            self.storage.set_trial_user_attr(trial_id, KILLED, True)
             self.study.tell(trial.number, state=TrialState.FAIL)
         except (ValueError, UpdateFinishedTrialError):
             return
         if trial.params:
             self.study.enqueue_trial(trial.params)
 
-    def id_of(self, trial: FrozenTrial) -> int:
-        """The trial's key in the storage."""
-        study_id = self.storage.get_study_id_from_name(self.study.study_name)
-        return self.storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
-
     def _running(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
 def tell_if_mine(study: optuna.Study, trial: Trial, **told: Any) -> None:
-    """Tell a result, unless the trial was given back meanwhile: this process was silent for too long."""
+    """Tell a result, unless the trial was given back because this process was silent for too long."""
     with contextlib.suppress(ValueError, UpdateFinishedTrialError):
         study.tell(trial, skip_if_finished=True, **told)
 
@@ -125,8 +122,8 @@ def tell_if_mine(study: optuna.Study, trial: Trial, **told: Any) -> None:
 def _is_alive(pid: str) -> bool:
     try:
         os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError):
-        return False
     except PermissionError:
         return True
+    except (ProcessLookupError, ValueError):
+        return False
     return True

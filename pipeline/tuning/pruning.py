@@ -13,22 +13,19 @@ from scipy.stats import wilcoxon
 from pipeline.base.arrays import FloatArray
 
 CHECKPOINTS = "checkpoints"  # user attribute of trials: epoch -> fold scores
-LEAST_FOLDS = 4  # with fewer, not even a trial that loses every fold has a small p
-LARGEST_P = 0.1  # as Optuna's own pruner; all of 5 folds worse is 1/32, all of 4 is 1/16
+LEAST_FOLDS = 4  # with fewer, even a trial that loses every fold has a large p
+LARGEST_P = 0.1  # default of Optuna's WilcoxonPruner; losing all of 5 folds gives p = 1/32, all of 4 gives 1/16
 
 
 class WilcoxonFoldPruner(optuna.pruners.BasePruner):
-    """Give a trial up when its fold scores are worse than the best trial's at the same epoch.
+    """Prune a trial whose fold scores are worse than the best trial's at the same epoch.
 
-    One-sided Wilcoxon signed-rank test of the paired folds. Optuna's own takes steps for folds; here all folds advance
-    together, so that a fold's score at an epoch is compared with the same fold's at the same epoch.
+    One-sided Wilcoxon signed-rank test of the paired folds. Optuna's WilcoxonPruner takes steps for folds; here all
+    folds advance together, and each is compared with the same fold at the same epoch.
     """
 
-    def __init__(self, largest_p: float = LARGEST_P) -> None:
-        self.largest_p = largest_p
-
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Whether to give `trial` up, by its fold scores at its last step; never before a trial is complete."""
+        """Decide by the fold scores at the trial's last step; False until a trial is complete."""
         try:
             best = study.best_trial
         except ValueError:
@@ -42,11 +39,11 @@ class WilcoxonFoldPruner(optuna.pruners.BasePruner):
             return False
         method: Literal["exact", "auto"] = "exact" if (losses != 0).all() and len(losses) <= 50 else "auto"
         p = wilcoxon(losses, alternative="greater", zero_method="zsplit", method=method).pvalue
-        return bool(p < self.largest_p)
+        return bool(p < LARGEST_P)
 
 
 def note_fold_scores(trial: Trial, epoch: int, fold_scores: list[float]) -> None:
-    """Keep a checkpoint's fold scores with the trial, for later trials to be compared with."""
+    """Store an epoch's fold scores with the trial, for comparison with later trials."""
     known = dict(trial.user_attrs.get(CHECKPOINTS, {}))
     trial.set_user_attr(CHECKPOINTS, known | {str(epoch): fold_scores})
 

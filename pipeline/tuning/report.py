@@ -1,4 +1,4 @@
-"""A study for its reader: the table of trials and the page of plots. Knows studies; writes where it is told."""
+"""A study as a table of trials, importances and a page of plots. Knows studies; must not know how trials ran."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pipeline.base.arrays import FloatArray
 from pipeline.config.search_space import SpaceEntry
 from pipeline.tuning.study import REASON, finished_trials, values_of
 
-LEAST_TRIALS = 10  # complete ones, for importances
+LEAST_TRIALS = 10  # complete trials needed for importances
 
 
 def trial_table(study: optuna.Study, space: dict[str, SpaceEntry]) -> pd.DataFrame:
-    """One row a finished trial: state, score, fold spread, seconds, reason, parameters."""
+    """Return one row per finished trial: state, score, fold spread, seconds, reason, parameters."""
     rows = []
     for trial in finished_trials(study):
         scores: FloatArray = np.array(trial.user_attrs.get("fold_scores", [np.nan]), dtype=np.float64)
@@ -46,9 +46,9 @@ def trial_table(study: optuna.Study, space: dict[str, SpaceEntry]) -> pd.DataFra
 
 
 def importances(study: optuna.Study) -> pd.DataFrame:
-    """Parameters and their share in reaching the best tenth of the complete trials (PED-ANOVA, IJCAI 2023).
+    """Return the parameters' importances for reaching the best tenth of trials (PED-ANOVA, IJCAI 2023).
 
-    Empty where there are too few trials to tell.
+    Empty for fewer than `LEAST_TRIALS` complete trials.
     """
     names = ["parameter", "importance"]
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -56,15 +56,15 @@ def importances(study: optuna.Study) -> pd.DataFrame:
         return pd.DataFrame(columns=names)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # few trials in a branch: a rough share will do
+            warnings.simplefilter("ignore", UserWarning)  # few trials in a branch: rough is good enough
             found = optuna.importance.get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
-    except (ValueError, RuntimeError):  # all trials alike
+    except (ValueError, RuntimeError):  # all trials are equal
         return pd.DataFrame(columns=names)
     return pd.DataFrame([(name, value) for name, value in found.items() if np.isfinite(value)], columns=names)
 
 
 def write_plots(study: optuna.Study, path: Path, metric: str) -> None:
-    """History, importances, parallel coordinates and slices as one page that needs no network."""
+    """Write history, importances, parallel coordinates and slices as one page that works offline."""
     from optuna import visualization
 
     if sum(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)) < 2:
@@ -80,7 +80,7 @@ def write_plots(study: optuna.Study, path: Path, metric: str) -> None:
         try:
             options = {"evaluator": PedAnovaImportanceEvaluator()} if name == "importances" else {}
             figure = plot(study, target_name=metric, **options)
-        except (ValueError, RuntimeError) as error:  # importances want trials that differ
+        except (ValueError, RuntimeError) as error:  # importances need trials that differ
             parts.append(f"<p>{name}: {html.escape(str(error))}</p>")
             continue
         has_script = any("<script" in part for part in parts)

@@ -1,6 +1,6 @@
-"""What the steps of one call of tuning share: features, the configuration that is varied, its space, its study.
+"""One call of tuning: the features, the configuration that is varied, its search space and its study.
 
-Knows studies, feature stores and the folder of a model's tuning; knows nothing of what trains or of `best.json`.
+Knows studies, feature stores and the folder of a model's tuning; knows nothing of training or of `best.json`.
 """
 
 from __future__ import annotations
@@ -27,12 +27,24 @@ from pipeline.tuning.tuner import Tuner, n_epochs
 
 
 @dataclass(frozen=True)
+class TuneOptions:
+    """How a study is run; `storage` is an Optuna URL, `n_rows` the size of a sample of the train rows."""
+
+    n_trials: int = 100
+    batch_size: int = 16
+    sampler: str = "tpe"
+    pruner: str = "halving"
+    storage: str | None = None
+    n_rows: int | None = None
+
+
+@dataclass(frozen=True)
 class Tuning:
-    """One call of tuning."""
+    """An open study and what it tunes."""
 
     store: FeatureStore
     base: RunConfig
-    metric: Metric  # what a trial's value is
+    metric: Metric  # of trial values
     space: dict[str, SpaceEntry]
     study: optuna.Study
     storage: BaseStorage
@@ -40,32 +52,22 @@ class Tuning:
 
     @property
     def oofs(self) -> Path:
-        """Out-of-fold predictions of this study's trials."""
+        """The folder of the trials' out-of-fold predictions."""
         return self.folder / "oof" / self.study.study_name
 
     def keep_oof(self, number: int, oof: FloatArray) -> None:
-        """Keep the out-of-fold prediction of a trial."""
+        """Store a trial's out-of-fold prediction."""
         files.write_npy(self.oofs / f"{number}.npy", oof)
 
     def config_of(self, trial: optuna.trial.FrozenTrial) -> RunConfig:
-        """The configuration a trial stands for."""
+        """Return the trial's configuration."""
         return with_values(self.base, values_of(trial, self.space))
 
     def tuner(self, context: FitContext) -> Tuner:
-        """What trains the study's trials."""
-        store = self.store
-        ownership = Ownership(self.study, self.storage)
-        return Tuner(
-            self.study,
-            ownership,
-            self.space,
-            self.base,
-            self.metric,
-            store.problem,
-            store.splits,
-            context,
-            self.keep_oof,
-        )
+        """Return what trains the study's trials."""
+        ownership, store = Ownership(self.study, self.storage), self.store
+        of_study = (self.study, ownership, self.space, self.base, self.metric)
+        return Tuner(*of_study, store.problem, store.splits, context, self.keep_oof)
 
 
 def open_tuning(
@@ -77,12 +79,12 @@ def open_tuning(
     pruner: str = "halving",
     storage: str | None = None,
 ) -> Tuning:
-    """The study of these features, this configuration and its model's search space: with another of them, another.
+    """Open the study of these features, this configuration and its model's search space; create it if there is none.
 
-    `metric` stands in for the competition's. Raises SpecError.
+    `metric` replaces the competition's. Raises SpecError.
     """
     if base.parts:
-        raise SpecError("an ensemble cannot be tuned", where=f"preset {base.preset}", hint="Tune one configuration.")
+        raise SpecError("an ensemble cannot be tuned", where=f"preset {base.preset}", hint="Tune a single model.")
     folder = store.workspace.tuning(base.model)
     n_numbers = sum(role == "number" for role in store.problem(base).roles.values())
     space = load_search_space(base.model, store.spec.task, store.spec.tune.get(base.model, {}), n_numbers=n_numbers)
@@ -90,7 +92,8 @@ def open_tuning(
         raise SpecError(
             f"the model {base.model!r} has no search space",
             where=f"[tune.{base.model}]",
-            hint="Some models choose for themselves inside every fit; a spec's [tune.MODEL.PARAMETER] gives a range.",
+            hint="Some models tune themselves inside every fit. To tune one anyway, give a range in the spec: "
+            "[tune.MODEL.PARAMETER].",
         )
     made_of = {
         "for": f"{store.workspace.competition}, {base.model}",
@@ -112,7 +115,7 @@ def open_tuning(
     )
     if not study.get_trials(deepcopy=False):
         if changed := differences(study, backend):
-            say(f"tune: a new study begins; {changed}; what was finished there stays in the storage")
+            say(f"tune: starting a new study; {changed}; the earlier trials stay in the storage")
         if defaults := default_values(base, space):
             study.enqueue_trial(defaults, skip_if_exists=True)
     return Tuning(store, base, metric, space, study, backend, folder)

@@ -1,4 +1,4 @@
-"""The Optuna side: studies, samplers and pruners by name, trials and the values they stand for.
+"""Optuna studies: samplers and pruners by name, search spaces, trials and their values.
 
 Knows search spaces and configurations; knows nothing of how a trial is trained.
 """
@@ -31,9 +31,9 @@ from pipeline.models.run_configuration import resolved
 from pipeline.tuning.ownership import KILLED
 from pipeline.tuning.pruning import WilcoxonFoldPruner
 
-REASON = "reason"  # user attribute of trials: why one failed, or was not trained
-MADE_OF = "made_of"  # user attribute of studies: what they are of; another value is another study
-RUNGS = 4  # evaluations of a trial, at which it may be pruned
+REASON = "reason"  # user attribute of trials: why it failed or was not trained
+MADE_OF = "made_of"  # user attribute of studies: features, configuration and search space
+RUNGS = 4  # evaluations of a trial at which it may be pruned
 
 SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     "tpe": lambda seed: optuna.samplers.TPESampler(
@@ -57,7 +57,7 @@ PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {
 
 @contextlib.contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Silence what Optuna logs of every trial and warns of its newer parts, until the end of the block or function."""
+    """Silence Optuna's log of trials and its warnings about experimental features."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -80,9 +80,9 @@ def open_study(
     seed: int,
     made_of: Mapping[str, Any] | None = None,
 ) -> tuple[optuna.Study, BaseStorage]:
-    """The study called `name`, made if it is new, and its storage: a journal file's path or an Optuna URL.
+    """Open or create the study called `name` in `storage`, a journal file's path or an Optuna URL.
 
-    `made_of` is kept with a new study, so that `differences` can say later what has changed since.
+    `made_of` is stored with a new study for `differences`. Raises SpecError for an unknown sampler or pruner.
     """
     if sampler not in SAMPLERS:
         raise SpecError(f"unknown sampler {sampler!r}", hint=did_you_mean(sampler, SAMPLERS))
@@ -99,7 +99,7 @@ def open_study(
         study = optuna.create_study(storage=backend, study_name=name, direction=direction)
         study.set_user_attr(MADE_OF, dict(made_of or {}))
         own_seed = seed
-    except DuplicatedStudyError:  # its maker drew, or draws, the random start of `seed`: this process wants another
+    except DuplicatedStudyError:  # its creator uses the random numbers of `seed`: this process needs others
         study = optuna.load_study(study_name=name, storage=backend)
         own_seed = derive_seed(seed, uuid.uuid4().hex) % 2**32
     study.sampler, study.pruner = SAMPLERS[sampler](own_seed), PRUNERS[pruner](epochs)
@@ -107,11 +107,11 @@ def open_study(
 
 
 class JournalLock(JournalFileOpenLock):
-    """A journal's lock that is free when its holder is killed; Optuna's own makes the next start wait 30 s."""
+    """A journal's lock that is released when its holder is killed; after Optuna's own, the next start waits 30 s."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
-        self._lock = FileLock(path, poll_interval=0.01)  # each thread holds it on its own
+        self._lock = FileLock(path, poll_interval=0.01)  # held per thread
 
     def acquire(self) -> bool:
         """Wait for the lock."""
@@ -119,12 +119,12 @@ class JournalLock(JournalFileOpenLock):
         return True
 
     def release(self) -> None:
-        """Give it back."""
+        """Release the lock."""
         self._lock.release()
 
 
 def differences(study: optuna.Study, storage: BaseStorage) -> str:
-    """What was changed since the latest other study of the storage that has most in common with this one, or ""."""
+    """Describe what has changed since the most similar earlier study in the storage; "" if there is none."""
     own = study.user_attrs.get(MADE_OF, {})
     others = [
         (summary.study_name, summary.user_attrs.get(MADE_OF, {}), summary.n_trials)
@@ -145,12 +145,12 @@ def differences(study: optuna.Study, storage: BaseStorage) -> str:
 
 
 def suggest(trial: Trial, space: Mapping[str, SpaceEntry]) -> dict[str, Any]:
-    """One value for every entry whose conditions hold, in the order of the space."""
+    """Suggest a value for every entry whose conditions hold, in the order of the space."""
     values: dict[str, Any] = {}
     for name, entry in space.items():
         if any(values.get(other) != wanted for other, wanted in entry.when.items()):
             continue
-        if entry.choices is not None:  # as JSON: a storage keeps plain values only
+        if entry.choices is not None:  # as JSON: storages accept plain values only
             values[name] = json.loads(trial.suggest_categorical(name, [json.dumps(c) for c in entry.choices]))
             continue
         assert entry.low is not None
@@ -163,7 +163,7 @@ def suggest(trial: Trial, space: Mapping[str, SpaceEntry]) -> dict[str, Any]:
 
 
 def with_values(base: RunConfig, values: Mapping[str, Any]) -> RunConfig:
-    """The configuration with a trial's values in it. Raises SpecError for a wrong name or value."""
+    """Return the configuration with a trial's values. Raises SpecError for a wrong name or value."""
     raw = json.loads(base.model_dump_json())
     for name, value in values.items():
         set_value(raw, name, value)
@@ -171,7 +171,7 @@ def with_values(base: RunConfig, values: Mapping[str, Any]) -> RunConfig:
 
 
 def default_values(base: RunConfig, space: Mapping[str, SpaceEntry]) -> dict[str, Any]:
-    """The untuned configuration as a trial's stored values, for the entries whose range or choices hold its value."""
+    """Return the untuned configuration as a trial's stored values; values outside an entry's range are left out."""
     values: dict[str, Any] = {}
     for name, entry in space.items():
         table, _, key = name.rpartition(".")
@@ -185,7 +185,7 @@ def default_values(base: RunConfig, space: Mapping[str, SpaceEntry]) -> dict[str
 
 
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that count: complete, pruned, or failed for a reason of their own."""
+    """Return the complete, pruned and failed trials, without those of killed processes."""
     states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
     return [
         trial
@@ -195,10 +195,10 @@ def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def best_trials(study: optuna.Study, metric: Metric, n_best: int) -> list[FrozenTrial]:
-    """The complete trials with the best scores, best first; none with the values of another."""
+    """Return the best complete trials, best first, without repeated values."""
     complete = {
         json.dumps(t.params, sort_keys=True): t
-        for t in reversed(study.get_trials(states=(TrialState.COMPLETE,)))  # of equal ones the first
+        for t in reversed(study.get_trials(states=(TrialState.COMPLETE,)))  # keeps the first of equal trials
         if t.value is not None
     }
     ordered = sorted(complete.values(), key=lambda t: t.number)
@@ -206,7 +206,7 @@ def best_trials(study: optuna.Study, metric: Metric, n_best: int) -> list[Frozen
 
 
 def values_of(trial: FrozenTrial, space: Mapping[str, SpaceEntry]) -> dict[str, Any]:
-    """A stored trial's values, choices decoded."""
+    """Return a stored trial's values, with choices decoded."""
     return {
         name: json.loads(value) if name in space and space[name].choices is not None else value
         for name, value in trial.params.items()

@@ -1,6 +1,6 @@
-"""Tuning as one step of a longer work: as many trials as fit into some seconds, and what was best.
+"""Tuning with a time limit, as one step of preset best.
 
-Knows sessions of tuning and a clock; knows nothing of who asks, or of `best.json`.
+Knows tuning sessions and a clock; knows nothing of its caller or of `best.json`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pipeline.models.registry import entry_of
 from pipeline.tuning.session import open_tuning
 from pipeline.tuning.study import best_trials, finished_trials, quiet_optuna
 
-BATCH = 8  # networks' trials trained together: few, so that the last batch fits into the time
-FEWEST_TRIALS = 16  # below, the best of them is hardly more than the luckiest
+BATCH = 8  # network trials trained together; a small batch wastes less time at the end
+FEWEST_TRIALS = 16  # with fewer, the best trial is little more than the luckiest
 MOST_TRIALS = 300
 
 
@@ -31,24 +31,24 @@ def tune_within(
     context: FitContext,
     clock: Callable[[], float] = time.monotonic,
 ) -> RunConfig | None:
-    """The configuration of the best trial, earlier calls' included; None where too few fit into `seconds`.
+    """Tune for `seconds`; return the best configuration of all calls, or None after fewer than `FEWEST_TRIALS` trials.
 
-    Where the competition counts labels, which move too little to choose by, trials go by log loss. No batch of trials
-    is begun that would end late, going by the slowest so far. Raises Stopped when `context.stop` is set; the
-    running trials are then given back to the study.
+    Metrics of labels are too coarse to choose by: log loss replaces them. A batch is not started if, taking as long as
+    the slowest one so far, it would end late. Raises Stopped when `context.stop` is set; running trials are then given
+    back to the study.
     """
-    begun = clock()
+    started = clock()
     tuning = open_tuning(store, base, metric=METRICS["log_loss"] if store.spec.scorer.reads == "label" else None)
     study = tuning.study
-    slowest, batch_begun = 0.0, begun
+    slowest, batch_started = 0.0, started
     with progress_bar("tune") as update:
 
         def go_on() -> bool:
-            nonlocal slowest, batch_begun
+            nonlocal slowest, batch_started
             now = clock()
-            slowest, batch_begun = max(slowest, now - batch_begun), now
-            update(min(1.0, (now - begun) / seconds), f"{len(finished_trials(study))} trials")
-            return now - begun + slowest <= seconds
+            slowest, batch_started = max(slowest, now - batch_started), now
+            update(min(1.0, (now - started) / seconds), f"{len(finished_trials(study))} trials")
+            return now - started + slowest <= seconds
 
         batch = BATCH if entry_of(base.model).is_network else 1
         tuning.tuner(replace(context, on_progress=None)).run(MOST_TRIALS, batch, go_on)

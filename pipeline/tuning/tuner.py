@@ -1,7 +1,7 @@
-"""The training side: batches of networks as packs, other models one by one; members that are pruned, results told.
+"""Train the trials of a study: networks in packs with pruning, other models one by one.
 
-Knows studies and fits; knows nothing of files. Every trial meets the same folds, initial weights and shuffles,
-so that trials differ by their parameters alone.
+Knows studies and fits; knows nothing of files. All trials share folds, initial weights and shuffles, so that they
+differ by their parameters alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.config.search_space import SpaceEntry
 from pipeline.metrics import Metric
 from pipeline.models.base import FitContext
 from pipeline.models.networks.fitted import FittedNeural
-from pipeline.models.networks.model import Failed, Pruned, fit_many, tensors_for
+from pipeline.models.networks.model import Failed, fit_many, tensors_for
 from pipeline.models.networks.params import NeuralParams
 from pipeline.models.networks.tensors import SplitTensors
 from pipeline.models.registry import complete_params, entry_of
@@ -54,21 +54,20 @@ class Tuner:
     context: FitContext
     keep_oof: Callable[[int, FloatArray], None]  # trial number, out-of-fold prediction
     sleep: Callable[[float], None] = time.sleep
-    epochs_of: dict[int, int] = field(default_factory=dict)  # of the trials this process trained
+    epochs_of: dict[int, int] = field(default_factory=dict)  # trial -> epochs that this process has trained
     _tensors: dict[str, tuple[Problem, SplitTensors]] = field(default_factory=dict)
 
     @property
     def member_epochs(self) -> int:
-        """Epochs of networks that this process has trained."""
+        """Number of network epochs that this process has trained."""
         return len(self.splits) * sum(self.epochs_of.values())
 
     def run(self, n_trials: int, batch_size: int, go_on: Callable[[], bool]) -> None:
-        """Train until the study has `n_trials` finished trials; killed ones do not count and are asked for again.
+        """Train until the study has `n_trials` finished trials, or `go_on`, called after every batch, returns False.
 
-        `go_on` is asked after every batch; when it says no, this is the end, too.
-
-        What other processes train is left to them, unless they are silent: then this waits until they finish it or
-        are known to be dead. Raises Stopped when stopped; the trials of the batch are then given back.
+        Trials of killed processes do not count; their values are proposed again. If another process has running trials
+        and is silent, wait until it finishes them or is known to be dead. Raises Stopped when stopped; the trials of
+        the batch are then given back.
         """
         with self.ownership.beating():
             is_waiting = False
@@ -76,14 +75,15 @@ class Tuner:
                 if self.context.stop.is_set():
                     raise Stopped
                 self.ownership.reap()
-                n_left = n_trials - self._n_finished() - self._n_running()
+                running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+                n_left = n_trials - len(finished_trials(self.study)) - len(running)
                 if n_left > 0:
                     self._run_batch(min(batch_size, n_left))
                     if not go_on():
                         return
                 elif self.ownership.has_silent_others():
                     if not is_waiting:
-                        say("tune: another process has trials and is silent; waiting for it, or to take them over")
+                        say("tune: another process is silent; waiting until it finishes its trials or can be replaced")
                     is_waiting = True
                     self.sleep(WAIT_S)
                 else:
@@ -96,8 +96,7 @@ class Tuner:
                 trials.append(self.study.ask())
                 self.ownership.take(trials[-1])
             configs = [with_values(self.base, suggest(trial, self.space)) for trial in trials]
-            is_new = [not self._is_known(trial) for trial in trials]
-            new = [number for number in range(n_trials) if is_new[number]]
+            new = [number for number, trial in enumerate(trials) if not self._is_known(trial)]
             train = self._train_packed if entry_of(self.base.model).is_network else self._train_one_by_one
             train([trials[number] for number in new], [configs[number] for number in new])
         except BaseException:
@@ -105,12 +104,12 @@ class Tuner:
             raise
 
     def _is_known(self, trial: Trial) -> bool:
-        """Whether a complete trial had the same values; this one is then told the same without training."""
+        """Tell the result of a complete trial with the same values, if there is one, instead of training again."""
         complete: list[FrozenTrial] = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         twin = next((other for other in complete if other.params == trial.params), None)
         if twin is None or not trial.params:
             return False
-        trial.set_user_attr(REASON, f"the same as trial {twin.number}")
+        trial.set_user_attr(REASON, f"same values as trial {twin.number}")
         trial.set_user_attr(FOLD_SCORES, twin.user_attrs.get(FOLD_SCORES, []))
         tell_if_mine(self.study, trial, values=twin.value)
         return True
@@ -140,7 +139,7 @@ class Tuner:
                 try:
                     note_fold_scores(trial, epoch, fold_scores)
                     trial.report(float(np.mean(fold_scores)), epoch)
-                except UpdateFinishedTrialError:  # this process was silent too long: another took the trial over
+                except UpdateFinishedTrialError:  # silent for too long: another process took the trial over
                     return True
                 return trial.should_prune()
 
@@ -158,14 +157,10 @@ class Tuner:
                 if isinstance(fit, FittedNeural):
                     self.epochs_of[trials[number].number] = params[number].epochs
                     self._tell(trials[number], CVResult(as_trial(configs[number]), [problem], [fit], self.splits))
+                elif isinstance(fit, Failed):
+                    self._tell_failure(trials[number], fit.reason)
                 else:
-                    self._tell_why_not(trials[number], fit)
-
-    def _tell_why_not(self, trial: Trial, fit: Failed | Pruned) -> None:
-        if isinstance(fit, Pruned):
-            tell_if_mine(self.study, trial, state=TrialState.PRUNED)
-        else:
-            self._tell_failure(trial, fit.reason)
+                    tell_if_mine(self.study, trials[number], state=TrialState.PRUNED)
 
     def _tell_failure(self, trial: Trial, reason: str) -> None:
         try:
@@ -177,7 +172,7 @@ class Tuner:
     def _tell(self, trial: Trial, found: CVResult) -> None:
         score, fold_scores = found.scores(self.metric)
         if not np.isfinite(score):
-            self._tell_failure(trial, f"its {self.metric.name} is {score}")
+            self._tell_failure(trial, f"{self.metric.name} is {score}")
             return
         try:
             trial.set_user_attr(FOLD_SCORES, fold_scores)
@@ -193,27 +188,21 @@ class Tuner:
 
     def _data(self, key: str, config: RunConfig, params: NeuralParams) -> tuple[Problem, SplitTensors]:
         if key not in self._tensors:
-            if len(self._tensors) > 4:  # tables of feature steps seen before; the oldest goes
+            if len(self._tensors) > 4:  # one entry per choice of feature steps; drop the oldest
                 self._tensors.pop(next(iter(self._tensors)))
             problem = self.problem_of(config)
             tensors = tensors_for(params, problem, self.splits, seed=self.base.seed, device=self.context.device)
             self._tensors[key] = problem, tensors
         return self._tensors[key]
 
-    def _n_finished(self) -> int:
-        return len(finished_trials(self.study))
-
-    def _n_running(self) -> int:
-        return len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-
 
 def n_epochs(config: RunConfig) -> int:
-    """How long a trial of this configuration trains; 1 for a model that is no network."""
+    """Number of epochs that a trial of this configuration trains; 1 for a model without epochs."""
     return int(config.params.get("epochs", 1))
 
 
 def as_trial(config: RunConfig, *, n_seeds: int = 1) -> RunConfig:
-    """The configuration as trials are fitted and scored: no curves, early stopping, calibration or threshold."""
+    """Return the configuration as trials use it: no curves, early stopping, calibration or threshold."""
     params = config.params
     if entry_of(config.model).is_network:
         params = {**params, "evaluate_every": n_epochs(config), "patience": None}
@@ -221,7 +210,7 @@ def as_trial(config: RunConfig, *, n_seeds: int = 1) -> RunConfig:
 
 
 def _data_key(config: RunConfig, params: NeuralParams) -> str:
-    """Equal for configurations that train on the same encoded tables."""
+    """Return a key that is equal for configurations that train on the same encoded tables."""
     whole = config.model_dump(mode="json")
     data = [whole[name] for name in ("features", "scope", "target_transform", "class_weights")]
     return json.dumps([*data, params.scales_target], sort_keys=True)

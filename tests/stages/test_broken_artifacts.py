@@ -45,7 +45,7 @@ def test_a_run_with_a_broken_report_is_left_out_of_lists_and_made_again(
     assert other in listed.stdout
     assert broken.name not in listed.stdout
     assert f"{broken.name}/report.json" in "".join(listed.stderr.split())
-    assert "the run is left out" in " ".join(listed.stderr.split())
+    assert "the run is skipped" in " ".join(listed.stderr.split())
     compared = toy.run("compare", other, broken.name)
     assert compared.exit_code == 2
     assert "Delete the folder" in " ".join(compared.stderr.split())
@@ -60,7 +60,7 @@ def test_broken_features_are_made_again(toy: Toy, damage: Callable[[Path], None]
     damage(toy.workspace.manifest)
     again = toy.run("features")
     assert again.exit_code == 0, again.output
-    assert "the features are made again" in " ".join(again.stderr.split())
+    assert "the features are built again" in " ".join(again.stderr.split())
     assert toy.workspace.manifest.read_bytes() == whole
 
 
@@ -70,7 +70,7 @@ def test_a_submission_with_a_broken_record_is_made_again(toy: Toy, damage: Calla
     content, record = toy.submission().read_bytes(), toy.submission().with_suffix(".json")
     damage(record)
     said = toy.submit("--no-upload")
-    assert "the submission is made again" in " ".join(said.stderr.split())
+    assert "the submission is written again" in " ".join(said.stderr.split())
     assert toy.submission().read_bytes() == content
 
 

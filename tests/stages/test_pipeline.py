@@ -167,7 +167,7 @@ main()
     assert list(run.checkpoints.glob("*.safetensors"))
     assert not run.is_finished
     result = toy.submit("--set", "dropout=0.3")
-    assert "going on with the unfinished" in result.stderr
+    assert "resuming the unfinished" in result.stderr
     assert toy.submission().read_bytes() == expected
     assert not run.checkpoints.exists()
 
@@ -205,7 +205,7 @@ def test_an_interrupt_ends_with_130_and_says_what_is_kept(
     monkeypatch.setattr(training._Pack, "train_epoch", interrupt)
     result = toy.run("submit", *TINY)
     assert result.exit_code == 130
-    assert "the same command goes on" in result.stderr
+    assert "the same command continues" in result.stderr
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ import optuna
 import pytest
 
 from pipeline.metrics import METRICS
-from pipeline.tuning import KILLED, OWNER, Ownership, finished_trials, open_study
-from pipeline.tuning.ownership import BEAT_EVERY_S, GRACE_S, OWNERLESS_GRACE_S, tell_if_mine
+from pipeline.tuning.ownership import BEAT_EVERY_S, GRACE_S, KILLED, OWNER, OWNERLESS_GRACE_S, Ownership, tell_if_mine
+from pipeline.tuning.study import finished_trials, open_study
 
 
 @dataclass
@@ -114,7 +114,7 @@ def test_a_result_that_comes_first_is_not_lost(shared: Shared) -> None:
     trial = started(there)
     shared.clock.now += GRACE_S + 1
     (seen,) = here._running()
-    here.storage.set_trial_user_attr(here.id_of(seen), KILLED, True)
+    here.storage.set_trial_user_attr(seen._trial_id, KILLED, True)
     tell_if_mine(there.study, trial, values=0.1)
     here._fail_and_enqueue(seen)
     assert [t.value for t in finished_trials(here.study)] == [0.1]

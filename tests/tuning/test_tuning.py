@@ -26,22 +26,12 @@ from pipeline.models.base import FitContext
 from pipeline.models.registry import load_search_space
 from pipeline.models.run_configuration import load_run_config
 from pipeline.scoring.ensembling import Selection, blend
-from pipeline.tuning import (
-    KILLED,
-    Confirmed,
-    Ownership,
-    Tuner,
-    default_values,
-    finished_trials,
-    open_study,
-    open_tuning,
-    suggest,
-    values_of,
-    with_values,
-)
-from pipeline.tuning.choice import confirmed_choice
+from pipeline.tuning.confirmation import Confirmed, confirmed_choice
+from pipeline.tuning.ownership import KILLED, Ownership
 from pipeline.tuning.pruning import WilcoxonFoldPruner, note_fold_scores
-from pipeline.tuning.tuner import n_epochs
+from pipeline.tuning.session import open_tuning
+from pipeline.tuning.study import default_values, finished_trials, open_study, suggest, values_of, with_values
+from pipeline.tuning.tuner import Tuner, n_epochs
 from tests.conftest import Toy
 
 SPACE = """
@@ -101,7 +91,7 @@ def test_tune_then_submit_uses_what_was_found(tuned: Toy) -> None:
     assert "plotly" in (folder / "study.html").read_text()
     submitted = tuned.run("submit", "--workers", "1")
     assert submitted.exit_code == 0, submitted.output
-    assert "what tune found" in submitted.stderr
+    assert "preset: tuned" in submitted.stderr
     config = RunReport.read(tuned.only_run().report).config
     assert config.preset == "tuned"
     assert config.params["lr"] == best.config.params["lr"]
@@ -139,11 +129,11 @@ def test_a_second_call_goes_on_to_the_total(tuned: Toy) -> None:
     assert tuned.run("tune", *TUNE, "--trials", "4").exit_code == 0
     first = {t.number: t.params for t in finished_trials(study_of(tuned))}
     result = tuned.run("tune", *TUNE, "--trials", "7")
-    assert "4 of 7 trials are there" in result.stderr
+    assert "4 of 7 trials are finished" in result.stderr
     trials = finished_trials(study_of(tuned))
     assert len(trials) == 7
     assert {t.number: t.params for t in trials if t.number in first} == first
-    assert "7 of 7 trials are there" in tuned.run("tune", *TUNE, "--trials", "7").stderr
+    assert "7 of 7 trials are finished" in tuned.run("tune", *TUNE, "--trials", "7").stderr
 
 
 @pytest.mark.slow
@@ -327,7 +317,7 @@ def test_models_that_are_no_networks_are_tuned_trial_by_trial(toy: Toy) -> None:
     assert len(files.read_parquet(folder / "trials.parquet")) == 4
     submitted = toy.run("submit", "--model", "random_forest", "--workers", "1")
     assert submitted.exit_code == 0, submitted.output
-    assert "what tune found" in submitted.stderr
+    assert "preset: tuned" in submitted.stderr
 
 
 @pytest.mark.parametrize(("fresh", "winner"), [((0.15, 0.16), 0), ((0.15, 0.14), 1), ((float("nan"), 0.16), 1)])
@@ -371,14 +361,13 @@ def test_the_owner_of_a_trial_is_this_process(tuned: Toy) -> None:
 @pytest.fixture
 def ensemble(tuned: Toy, monkeypatch: pytest.MonkeyPatch) -> Toy:
     """A toy whose study ended in an ensemble, whatever the estimates say."""
-    from pipeline.tuning import choice
 
     def three(oofs: dict[str, Any], target: Any, _: Any, metric: Any) -> Selection:
         best = sorted(oofs, key=lambda name: metric(target, oofs[name]))[:3]
         whole = blend([oofs[name] for name in best], [5, 3, 2], metric)
         return Selection(dict(zip(best, [0.5, 0.3, 0.2], strict=True)), metric(target, whole), -1.0, target)
 
-    monkeypatch.setattr(choice, "select_greedily", three)
+    monkeypatch.setattr("pipeline.tuning.ensemble.select_greedily", three)
     result = tuned.run("tune", *TUNE, "--trials", "10", "--pruner", "none")
     assert result.exit_code == 0, result.output
     assert "best.json holds the ensemble" in result.stderr
@@ -462,7 +451,7 @@ def test_an_interrupted_ensemble_goes_on_with_what_is_trained(ensemble: Toy, mon
     (folder,) = ensemble.workspace.runs.glob("*")
     assert list((folder / "checkpoints" / "part-0").glob("*.safetensors"))
     result = ensemble.run("train", "--workers", "1")
-    assert "going on with the unfinished" in result.stderr
+    assert "resuming the unfinished" in result.stderr
     pd.testing.assert_frame_equal(files.read_parquet(ensemble.only_run().oof), expected, check_exact=True)
 
 
@@ -480,7 +469,7 @@ def test_another_space_is_another_study_and_what_changed_is_told(tuned: Toy) -> 
     tuned.edit_spec("choices = [16, 32]", "choices = [16, 64]")
     result = tuned.run("tune", *TUNE, "--trials", "3")
     assert result.exit_code == 0, result.output
-    assert "a new study begins; changed since" in result.stderr
+    assert "starting a new study; changed since" in result.stderr
     assert "search space (batch_size)" in result.stderr
     assert len(files.read_parquet(tuned.workspace.tuning("mlp") / "trials.parquet")) == 3
     tuned.edit_spec("number = 4", "number = 3")
@@ -490,8 +479,8 @@ def test_another_space_is_another_study_and_what_changed_is_told(tuned: Toy) -> 
     tuned.edit_spec("number = 3", "number = 4")
     tuned.edit_spec("choices = [16, 64]", "choices = [16, 32]")
     back = tuned.run("tune", *TUNE, "--trials", "3")
-    assert "3 of 3 trials are there" in back.stderr
-    assert "a new study" not in back.stderr
+    assert "3 of 3 trials are finished" in back.stderr
+    assert "new study" not in back.stderr
 
 
 @pytest.mark.slow
@@ -516,7 +505,7 @@ def test_values_that_a_complete_trial_had_are_not_trained_again(tuned: Toy) -> N
     assert len(trials) == 12
     assert len(by_params) <= 6
     assert all(len(values) == 1 for values in by_params.values())
-    assert any("the same as trial" in trial.user_attrs.get("reason", "") for trial in trials)
+    assert any("same values as trial" in trial.user_attrs.get("reason", "") for trial in trials)
 
 
 def test_the_rungs_of_a_model_that_is_not_the_presets_are_those_of_its_own_epochs(toy: Toy) -> None:
