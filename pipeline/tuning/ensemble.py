@@ -14,7 +14,7 @@ from pipeline.base.errors import TrainingError
 from pipeline.base.progress import progress_bar, say
 from pipeline.competition.folds import NEVER_VALIDATED
 from pipeline.config.records import EnsembleComparison
-from pipeline.config.run import Part, RunConfig
+from pipeline.config.run import RunConfig
 from pipeline.models.base import FitContext
 from pipeline.models.registry import entry_of
 from pipeline.scoring.cross_validation import cross_validate
@@ -116,14 +116,9 @@ def as_preset(config: RunConfig, description: str) -> RunConfig:
 
 def as_ensemble(base: RunConfig, ensemble: Ensemble) -> RunConfig:
     """Return the run that trains every part of the ensemble."""
-    configs = {name: as_preset(config, "") for name, config in ensemble.configs.items()}
-    keys = ("model", "params", "features", "scope", "target_transform")
-    return RunConfig(
-        preset=TUNED,
-        description=f"an ensemble of {len(configs)} trials",
-        **{key: getattr(base, key) for key in ("model", "seeds", "seed", "final", "final_reason")},
-        parts=[
-            Part(weight=weight, **{key: getattr(configs[name], key) for key in keys})
-            for name, weight in ensemble.selection.weights.items()
-        ],
-    )
+    parts = [
+        as_preset(ensemble.configs[name], "").as_part(weight, has_own_seeds=False)
+        for name, weight in ensemble.selection.weights.items()
+    ]
+    kept = {key: getattr(base, key) for key in ("model", "seeds", "seed", "final", "final_reason")}
+    return RunConfig(preset=TUNED, description=f"an ensemble of {len(parts)} trials", parts=parts, **kept)
