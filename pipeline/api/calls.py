@@ -1,7 +1,4 @@
-"""What all calls of the API have in common: they leave nothing behind, and settings are given as keywords.
-
-Knows messages and how a run is overridden; must not know what is called.
-"""
+"""How API calls handle messages and turn keyword settings into a choice of run; must not know what is called."""
 
 from __future__ import annotations
 
@@ -9,36 +6,30 @@ import contextvars
 import functools
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from pipeline.base.progress import be_quiet
+from pipeline.stages.steps import Choice
 
-
-class _Speaker(Protocol):
-    verbose: bool
-
-
-S = TypeVar("S", bound=_Speaker)
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def isolated(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Run every call in a copy of the context: the mark of its messages ends with it, and so does their silence."""
+def isolated(method: Callable[P, R]) -> Callable[P, R]:
+    """Run each call of a method in a copy of the context, silent unless `self.verbose`: nothing outlasts the call."""
 
     @functools.wraps(method)
-    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        owner: Any = args[0]
         context = contextvars.copy_context()
-        if not self.verbose:
+        if not owner.verbose:
             context.run(be_quiet)
-        return context.run(method, self, *args, **kwargs)
+        return context.run(method, *args, **kwargs)
 
     return call
 
 
-def as_overrides(settings: Mapping[str, Any]) -> list[str]:
-    """Settings as the `key=value` texts that a run configuration takes; `__` in a key is a dot."""
-    return [
-        f"{key.replace('__', '.')}={json.dumps(value, default=lambda number: number.item())}"
-        for key, value in settings.items()
-    ]
+def choice_of(preset: str, model: str | None, settings: Mapping[str, Any]) -> Choice:
+    """The choice of a run; in the keys of `settings`, `__` stands for a dot."""
+    values = {key: json.dumps(value, default=lambda number: number.item()) for key, value in settings.items()}
+    return Choice(preset, model, [f"{key.replace('__', '.')}={value}" for key, value in values.items()])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.api.calls import as_overrides, isolated
+from pipeline.api.calls import choice_of, isolated
 from pipeline.api.frames import raw_frame
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
@@ -171,7 +171,7 @@ class Competition:
         Overrides are parameters of the model (`lr=0.01`) or settings of the run (`seeds=2`,
         `features__rare_min_count=5`).
         """
-        config = steps.run_configuration(self.workspace, steps.Choice(preset, model, as_overrides(overrides)))
+        config = steps.run_configuration(self.workspace, choice_of(preset, model, overrides))
         return Run(steps.train(self.workspace, config, self._context())[1])
 
     @isolated
@@ -182,7 +182,7 @@ class Competition:
 
         What is found is preset "tuned". Interrupted, the study keeps what is finished.
         """
-        choice = steps.Choice(preset, model, as_overrides(overrides))
+        choice = choice_of(preset, model, overrides)
         store, folder, _ = steps.tune(self.workspace, choice, self._context(), TuneOptions(n_trials=trials))
         table = files.read_parquet(folder / "trials.parquet")
         return table.sort_values("cv_score", ascending=not store.spec.scorer.greater_is_better)
@@ -253,7 +253,7 @@ class Competition:
     def _finished(
         self, preset: str, model: str | None, minutes: float, overrides: dict[str, Any]
     ) -> tuple[FeatureStore, Submission, bool]:
-        choice = steps.Choice(preset, model, as_overrides(overrides))
+        choice = choice_of(preset, model, overrides)
         store, path, is_interrupted = steps.finish(self.workspace, choice, self._context(), minutes=minutes)
         if is_interrupted:
             say(f"interrupted; {path} is the best so far")

@@ -18,8 +18,8 @@ from sklearn.utils import Tags, check_array, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, validate_data
 
-from pipeline.api.calls import as_overrides, isolated
-from pipeline.api.frames import raw_frame, write_competition
+from pipeline.api.calls import choice_of, isolated
+from pipeline.api.frames import raw_frame, write_features
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import ArtifactError, DataError, SpecError
@@ -37,18 +37,16 @@ from pipeline.scoring.cross_validation import predictions_of
 from pipeline.scoring.fitted_run import FittedRun
 from pipeline.stages import steps
 from pipeline.stages.best import make_best
-from pipeline.stages.data import write_source
-from pipeline.stages.features import build_features
 from pipeline.stages.final import make_final
 from pipeline.stages.predict import load_run
 from pipeline.stages.train import train_run
 
 FILE = "estimator.json"
-USUAL_MINUTES = 10.0
+DEFAULT_MINUTES = 10.0
 
 
 class SavedEstimator(Artifact):
-    """`estimator.json`: a fitted estimator but for its models."""
+    """`estimator.json`: a fitted estimator without its models."""
 
     WHAT: ClassVar[str] = "a fitted estimator"
     REMEDY: ClassVar[str] = "Save the estimator again."
@@ -57,7 +55,7 @@ class SavedEstimator(Artifact):
     estimator: str
     version: str
     params: dict[str, Any]
-    names: list[str] | None  # of columns, where a frame was fitted
+    names: list[str] | None  # of columns; None if X had no names
     n_features: int
     recipes: list[ColumnRecipe]
     classes: list[Label]  # [] for regression
@@ -68,7 +66,7 @@ class SavedEstimator(Artifact):
 
 
 class _Tabular(BaseEstimator):  # type: ignore[misc]
-    """What both estimators do: see `TabularRegressor`."""
+    """The part common to both estimators."""
 
     def __init__(
         self,
@@ -84,23 +82,15 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         n_workers: int = 0,
         verbose: bool = False,
     ) -> None:
-        self.preset = preset
-        self.model = model
-        self.minutes = minutes
-        self.metric = metric
-        self.random_state = random_state
-        self.params = params
-        self.n_folds = n_folds
-        self.device = device
-        self.n_workers = n_workers
-        self.verbose = verbose
+        self.preset, self.model, self.minutes, self.metric = preset, model, minutes, metric
+        self.random_state, self.params, self.n_folds = random_state, params, n_folds
+        self.device, self.n_workers, self.verbose = device, n_workers, verbose
 
     @isolated
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Cross-validate on `X` (rows, columns) and `y`, and keep the fold models, or those refitted on all rows.
+        """Cross-validate on `X` (rows, columns) and `y`, and keep the fold models or models refitted on all rows.
 
-        `sample_weight` (rows,) weighs rows in the loss; the scores count all alike but those of weight 0, which take no
-        part.
+        `sample_weight` (rows,) applies to the loss only: scores weight all rows equally. Rows of weight 0 are left out.
         """
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
@@ -112,22 +102,18 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
         self.metric_ = self.metric or DEFAULT_METRIC[task]
+        folds = self._folds(task, target) | {"seed": int(seed)}
+        settings: dict[str, Any] = {
+            "task": task,
+            "metric": self.metric_,
+            "is_metric_given": self.metric is not None,
+            "folds": folds,
+        }
+        used_weight = None if sample_weight is None else weight[is_used]
         with tempfile.TemporaryDirectory(prefix="tabular-") as folder:
             workspace = Workspace(Path(folder), "table")
             try:
-                spec = write_competition(
-                    workspace,
-                    frame[is_used],
-                    target,
-                    task=task,
-                    metric=self.metric_,
-                    is_metric_given=self.metric is not None,
-                    weight=None if sample_weight is None else weight[is_used],
-                    folds=self._folds(task, target) | {"seed": int(seed)},
-                )
-                write_source(workspace, "a DataFrame", is_sample=False)
-                build_features(workspace, spec)
-                store = FeatureStore(workspace, spec)
+                store = write_features(workspace, frame[is_used], target, used_weight, **settings)
                 self._keep(store, self._run(store, int(seed)), is_used)
             except DataError as error:
                 where = error.where.replace(str(workspace.raw / "train.parquet"), "X, y")
@@ -139,11 +125,11 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         if self.preset == "best":
             if self.model is not None or self.params:
                 raise SpecError("preset best chooses models and their settings itself", where="model, params")
-            return make_best(store, context, minutes=self.minutes or USUAL_MINUTES).run
+            return make_best(store, context, minutes=self.minutes or DEFAULT_MINUTES).run
         if self.minutes is not None:
-            raise SpecError("only preset best takes a time", where="minutes", hint='Set preset="best".')
+            raise SpecError("only preset best has a time limit", where="minutes", hint='Set preset="best".')
         settings = {"seed": seed, **(self.params or {})}
-        config = steps.run_configuration(store.workspace, steps.Choice(self.preset, self.model, as_overrides(settings)))
+        config = steps.run_configuration(store.workspace, choice_of(self.preset, self.model, settings))
         run = train_run(store, config, context)
         if config.final == "refit":
             make_final(store, config, run, context)
@@ -151,23 +137,19 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
 
     def _keep(self, store: FeatureStore, run: RunFolder, is_used: NDArray[np.bool_]) -> None:
         report = RunReport.read(run.report)
-        self.cv_score_ = report.cv_score
-        self.fold_scores_ = np.array(report.fold_scores)
-        is_classification = store.spec.task != "regression"
-        oof = predictions_of(files.read_parquet(run.oof), is_classification=is_classification)
+        self.cv_score_, self.fold_scores_ = report.cv_score, np.array(report.fold_scores)
+        oof = predictions_of(files.read_parquet(run.oof), is_classification=store.spec.task != "regression")
         self.oof_prediction_ = np.full((len(is_used), *oof.shape[1:]), np.nan)
         self.oof_prediction_[is_used] = oof
-        self._recipes = store.manifest.recipes
-        self._fitted_run = load_run(store, run)
+        self._recipes, self._fitted_run = store.manifest.recipes, load_run(store, run)
 
     def _frame(self, X: Any, *, is_fit: bool) -> pd.DataFrame:
-        """`X` as a frame with text as names; its names and number of columns are noted, or compared with `fit`'s."""
+        """`X` as a frame with `str` column names, which `fit` records and `predict` checks."""
         if hasattr(X, "to_pandas"):
             X = X.to_pandas()
         if not isinstance(X, pd.DataFrame):
             array = validate_data(self, X, reset=is_fit, dtype=None, ensure_all_finite=False)
-            names = [f"x{number}" for number in range(array.shape[1])]
-            return pd.DataFrame(array, columns=names).infer_objects()
+            return pd.DataFrame(array).add_prefix("x").infer_objects()
         validate_data(self, X, reset=is_fit, skip_check_array=True)
         if X.empty:
             raise DataError(f"there are {X.shape[0]} rows and {X.shape[1]} columns", where="X")
@@ -177,11 +159,11 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         raise NotImplementedError
 
     def _folds(self, task: Task, target: FloatArray) -> dict[str, object]:
-        """As many folds as are asked for, or as the rows of the rarest class allow."""
+        """Keys of `[folds]`: `n_folds`, or as many as there are rows, or rows of the rarest class."""
         if self.n_folds < 2:
             raise SpecError(f"n_folds is {self.n_folds}; cross-validation needs 2 or more", where="n_folds")
         if len(target) < 2:
-            raise DataError("n_samples=1: one row can not be cross-validated", where="X, y")
+            raise DataError("n_samples=1: one row cannot be cross-validated", where="X, y")
         rarest = len(target) if task == "regression" else int(np.unique(target, return_counts=True)[1].min())
         if task == "binary" and rarest < 2:
             label = self.classes_[int(np.bincount(target.astype(np.int64)).argmin())]
@@ -197,14 +179,12 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         return self._fitted_run.predict(lambda _: typed, EncodingCache())
 
     def save(self, folder: str | Path) -> None:
-        """Write the fitted estimator into a folder as JSON, safetensors and npz: nothing that runs code when read."""
+        """Write the fitted estimator to a folder as JSON, safetensors and npz, which load without running code."""
         check_is_fitted(self)
         path = Path(folder)
         self._fitted_run.save(path / "run")
         files.write_npy(path / "oof_prediction.npy", self.oof_prediction_)
-        params = self.get_params()
-        if not isinstance(self.random_state, int):
-            params["random_state"] = None
+        params = self.get_params() | ({} if isinstance(self.random_state, int) else {"random_state": None})
         names, classes = getattr(self, "feature_names_in_", None), getattr(self, "classes_", None)
         SavedEstimator(
             estimator=type(self).__name__,
@@ -222,7 +202,7 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Read what `save` wrote. Raises ArtifactError."""
+        """Read an estimator that `save` wrote. Raises ArtifactError."""
         path = Path(folder)
         saved = SavedEstimator.read(path / FILE)
         if saved.estimator != cls.__name__:
@@ -242,35 +222,48 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
-        tags.non_deterministic = self.preset == "best"  # it is a matter of time what it trains
+        tags.non_deterministic = self.preset == "best"  # it trains as much as the time allows
         return tags
 
 
 class TabularRegressor(RegressorMixin, _Tabular):  # type: ignore[misc]
-    """Predict numbers from a table: a preset of the pipeline as a scikit-learn regressor.
+    """A scikit-learn regressor that cross-validates a preset of the pipeline on a table.
 
-    `X` may hold numbers, bools, categories (dtype `category` or text), dates, longer texts and missing values; the
-    dtypes say what a column is, and where they leave it open its values do. `predict` averages the models of the folds.
+    `X` may contain numbers, bools, categories (dtype `category` or text), dates, long texts and missing values. The
+    dtype of a column decides how it is treated; for text and whole numbers its values do. `predict` averages the models
+    of the folds.
 
     Parameters
     ----------
-    preset : a built-in preset, or the path of a .toml file; "best" makes an ensemble of as much as fits into `minutes`.
-    model : another model than the preset's, such as "ridge", "lightgbm" or "random_forest".
-    minutes : the time that preset "best" may take; 10 when None.
-    metric : what `cv_score_` is and what training looks at, such as "mae"; "rmse" when None. `score` is R2 always.
-    random_state : an int gives the same result again on a CPU; preset "best" takes it for the folds alone.
-    params : parameters of the model, or dotted keys of a run, such as {"lr": 0.01, "features.rare_min_count": 5}.
-    n_folds : folds of the cross-validation; fewer where the rows do not allow as many.
-    device : "auto", "cuda", "mps" or "cpu".
-    n_workers : threads; 0 is one per core.
-    verbose : whether messages and progress go to stderr.
+    preset
+        A built-in preset or the path of a .toml file. "best" makes an ensemble of as much as fits into `minutes`.
+    model
+        A model to use instead of the preset's, such as "ridge", "lightgbm" or "random_forest".
+    minutes
+        Time limit of preset "best"; None: 10.
+    metric
+        Metric of `cv_score_` and of early stopping, such as "mae"; None: "rmse". `score` always returns R2.
+    random_state
+        An int makes results reproducible on a CPU. Preset "best" uses it for the folds only.
+    params
+        Parameters of the model, or dotted settings of the run: {"lr": 0.01, "features.rare_min_count": 5}.
+    n_folds
+        Number of folds; fewer if there are not enough rows.
+    device
+        "auto", "cuda", "mps" or "cpu".
+    n_workers
+        Number of threads; 0: one per core.
+    verbose
+        Print messages and progress to stderr.
 
     Attributes
     ----------
-    oof_prediction_ : (rows,) or (rows, targets) every row predicted by a model that has not seen it;
-        NaN for rows of weight 0.
-    cv_score_, fold_scores_ : the metric of all out-of-fold predictions, and of every fold's.
+    oof_prediction_
+        (rows,) or (rows, targets) out-of-fold predictions; NaN for rows of weight 0.
+    cv_score_, fold_scores_
+        The metric of all out-of-fold predictions, and of those of each fold.
     feature_names_in_, n_features_in_, metric_
+        Column names (of a frame), number of columns, and the metric used.
 
     Examples
     --------
@@ -293,7 +286,7 @@ class TabularRegressor(RegressorMixin, _Tabular):  # type: ignore[misc]
 
     @isolated
     def predict(self, X: ArrayLike) -> FloatArray:
-        """(rows,) or (rows, targets) predictions."""
+        """Return (rows,) or (rows, targets) predictions."""
         return self._predicted(X)
 
     def __sklearn_tags__(self) -> Tags:
@@ -303,11 +296,12 @@ class TabularRegressor(RegressorMixin, _Tabular):  # type: ignore[misc]
 
 
 class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
-    """Predict classes from a table: a preset of the pipeline as a scikit-learn classifier.
+    """A scikit-learn classifier that cross-validates a preset of the pipeline on a table.
 
-    Parameters and attributes are those of `TabularRegressor`; `metric` is "accuracy" when None, `score` is the accuracy
-    always, `oof_prediction_` are probabilities (rows, classes), and `classes_` are the labels in the order of columns.
-    Where the metric wants a threshold other than 0.5, the probabilities are moved so that 0.5 is it.
+    Parameters and attributes are those of `TabularRegressor`, except that `metric` defaults to "accuracy", `score`
+    always returns the accuracy, `oof_prediction_` holds probabilities (rows, classes), and `classes_` the labels in
+    column order. If the metric calls for a decision threshold other than 0.5, probabilities are rescaled so that it
+    becomes 0.5.
 
     Examples
     --------
@@ -331,16 +325,15 @@ class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
         check_consistent_length(labels, is_used)
         self.classes_, codes = np.unique(labels[is_used], return_inverse=True)
         if len(self.classes_) < 2:
-            raise DataError(f"there is only 1 class, {self.classes_.tolist()[0]!r}", where="y")
+            raise DataError(f"y has only 1 class, {self.classes_.tolist()[0]!r}", where="y")
         return "binary" if len(self.classes_) == 2 else "multiclass", codes.astype(np.float64)
 
     @isolated
     def predict_proba(self, X: ArrayLike) -> FloatArray:
-        """(rows, classes) probabilities, the columns in the order of `classes_`."""
+        """Return (rows, classes) probabilities in the order of `classes_`."""
         return self._predicted(X)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """(rows,) the most probable class of each."""
+        """Return the most probable class of each row."""
         codes = self.predict_proba(X).argmax(axis=1)
-        labels: NDArray[Any] = self.classes_[codes]
-        return labels
+        return np.asarray(self.classes_[codes])

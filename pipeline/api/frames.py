@@ -5,9 +5,8 @@ Knows pandas' dtypes and what a draft guesses of columns; must not know models o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,12 +15,14 @@ from pipeline.base import files
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError
 from pipeline.competition.draft.files import DraftFiles
-from pipeline.competition.draft.roles import guess_roles
+from pipeline.competition.draft.roles import Roles, guess_roles
 from pipeline.competition.draft.task import guess_transform
+from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables.reading import RawTable, as_written, is_text
 from pipeline.competition.workspace import Workspace
-from pipeline.config.spec import Columns, CompetitionSpec, Folds, TargetTransform
-from pipeline.metrics import Task
+from pipeline.config.spec import Columns, CompetitionSpec
+from pipeline.stages.data import write_source
+from pipeline.stages.features import build_features
 
 ID, TARGET, WEIGHT = "__row__", "__target_{}__", "__weight__"
 N_TEST_ROWS = 50  # the stages want a test table; nobody reads what they predict for it
@@ -74,64 +75,59 @@ def _kind(column: pd.Series) -> Kind:
     return of_objects.get(inferred, "text")
 
 
-def write_competition(
+def write_features(
     workspace: Workspace,
     frame: pd.DataFrame,
     target: FloatArray,
-    *,
-    task: Task,
-    metric: str,
-    is_metric_given: bool,
     weight: FloatArray | None,
-    folds: Mapping[str, object],
-) -> CompetitionSpec:
-    """Write `raw/` of a competition that has the rows of `frame` and `target` (rows,) or (rows, targets); its spec."""
-    targets = target if target.ndim == 2 else target[:, None]
+    *,
+    is_metric_given: bool,
+    **settings: Any,
+) -> FeatureStore:
+    """Write raw files and features for the rows of `frame` with `target` (rows,) or (rows, targets).
+
+    `settings` are the keys `task`, `metric` and `folds` of the spec.
+    """
+    targets = target.reshape(len(target), -1)
     names = [TARGET.format(number) for number in range(targets.shape[1])]
     raw = raw_frame(frame)
     train = raw.assign(**{ID: np.arange(len(raw))}, **dict(zip(names, targets.T, strict=True)))
     if weight is not None:
         train[WEIGHT] = weight
     test = train.drop(columns=[*names, WEIGHT], errors="ignore").head(N_TEST_ROWS)
+    settings["target_transform"] = "none"
+    if settings["task"] == "regression":
+        settings["target_transform"], _ = guess_transform(targets, settings["metric"], is_metric_given=is_metric_given)
     table = RawTable(Path("X"), train)
-    draft = DraftFiles(table, RawTable(Path("X"), test.head(0)), table, {}, ID)
-    transform: TargetTransform = "none"
-    if task == "regression":
-        transform, _ = guess_transform(targets, metric, is_metric_given=is_metric_given)
+    roles = guess_roles(DraftFiles(table, RawTable(Path("X"), test.head(0)), table, {}, ID), names)
     spec = CompetitionSpec(
         name=workspace.competition,
         kaggle_slug=workspace.competition,
         id=ID,
         target=names,
-        task=task,
-        metric=metric,
-        target_transform=transform,
-        columns=_columns(frame, raw, draft, names, None if weight is None else WEIGHT),
-        folds=Folds.model_validate(folds),
+        columns=_columns(frame, raw, roles, None if weight is None else WEIGHT),
+        **settings,
     )
     tables = {"train": train, "test": test, "sample_submission": train[[ID, *names]].head(N_TEST_ROWS)}
     for name, one in tables.items():
         files.write_parquet(workspace.raw / f"{name}.parquet", one)
-    return spec
+    write_source(workspace, "a DataFrame", is_sample=False)
+    build_features(workspace, spec)
+    return FeatureStore(workspace, spec)
 
 
-def _columns(
-    frame: pd.DataFrame, raw: pd.DataFrame, draft: DraftFiles, target: list[str], weight: str | None
-) -> Columns:
-    """The roles: what the dtypes say, and where they leave it open what the values and names do."""
-    guessed = guess_roles(draft, target)
+def _columns(frame: pd.DataFrame, raw: pd.DataFrame, guessed: Roles, weight: str | None) -> Columns:
+    """The roles that the dtypes determine; for numbers and text, those guessed from values and names."""
     kinds = {name: _kind(frame[name]) for name in frame.columns}
     ordered = {name: levels for name, levels in guessed.ordered.items() if kinds[name] == "text"}
     for name, dtype in frame.dtypes.items():
         if isinstance(dtype, pd.CategoricalDtype) and dtype.ordered:
             ordered[str(name)] = as_written(_raw_column(pd.Series(dtype.categories))).tolist()
-    dates = [name for name, kind in kinds.items() if kind == "date" or (kind == "text" and name in guessed.dates)]
     codes = [name for name in guessed.categories if kinds[name] == "number"]
-    categories = [name for name, kind in kinds.items() if kind == "category" and name not in ordered]
     return Columns(
-        categories=[*codes, *categories],
+        categories=codes + [name for name, kind in kinds.items() if kind == "category" and name not in ordered],
         ordered=ordered,
-        dates=dates,
+        dates=[name for name, kind in kinds.items() if kind == "date" or (kind == "text" and name in guessed.dates)],
         texts=[name for name in guessed.texts if kinds.get(name) == "text"],
         na_is_category=[name for name, kind in kinds.items() if kind in ("text", "category") and is_text(raw[name])],
         sample_weight=weight,

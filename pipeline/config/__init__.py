@@ -1,1 +1,1 @@
-"""What the user writes down: a competition's spec, a run's configuration, a search space. Knows TOML; knows no data."""
+"""Typed files: the spec, run configurations and search spaces of the user; the artifacts of stages. Knows no data."""

@@ -1,4 +1,7 @@
-"""One run as its user sets it. `models.run_configuration` reads one and completes it by what the registry knows."""
+"""A run's configuration as the user writes it: a preset with overrides. `models.run_configuration` completes it.
+
+Knows TOML and JSON; must not know the registry of models.
+"""
 
 from __future__ import annotations
 
@@ -23,101 +26,92 @@ ClassWeights = Literal["none", "balanced"] | dict[str, float]
 
 
 class FeatureSteps(Table):
-    """Optional steps of the encoders; off unless a preset or `--set` turns them on."""
+    """Optional steps of the encoders. Presets turn them on."""
 
-    feature_function: bool = Field(default=False, description="run the competition's own `add_features`, if it has one")
+    feature_function: bool = Field(default=False, description="apply the competition's `add_features`, if it has one")
     log1p_skewed: float | None = Field(
-        default=None, gt=0, description="take log1p of numbers whose absolute skewness is above this"
+        default=None, gt=0, description="apply log1p to numeric columns with a greater absolute skewness"
     )
-    missing_indicators: bool = Field(default=False, description="add a 0/1 column for numbers that can be missing")
-    rare_min_count: int = Field(default=0, ge=0, description="pool categories with fewer fit rows than this")
+    missing_indicators: bool = Field(default=False, description="add a 0/1 column for each number with missing values")
+    rare_min_count: int = Field(default=0, ge=0, description="pool the levels of a category with fewer fit rows")
     max_levels: int = Field(
-        default=100,
-        ge=2,
-        description="most frequent levels of a category that get a one-hot column; the rest are pooled",
+        default=100, ge=2, description="one-hot columns per category: its most frequent levels; the others are pooled"
     )
-    ordered_mapping: bool = Field(default=False, description="encode ordered categories by the number of their level")
+    ordered_mapping: bool = Field(default=False, description="encode an ordered category as the number of its level")
     target_encoding: int | None = Field(
-        default=None,
-        ge=2,
-        description="add cross-fitted target means of categories with at least this many levels",
+        default=None, ge=2, description="add cross-fitted target means for categories with at least this many levels"
     )
-    category_counts: bool = Field(default=False, description="add the number of fit rows with the same category")
-    text_parts: bool = Field(
-        default=False, description="split `columns.texts` into parts, words, numbers and shared keys"
-    )
+    category_counts: bool = Field(default=False, description="add the number of fit rows with the same level")
+    text_parts: bool = Field(default=False, description="split `columns.texts` into parts, words, numbers and keys")
     key_target_means: int = Field(
-        default=0,
-        ge=0,
-        description="add cross-fitted target means of keys in `columns.texts`, up to this many fit rows",
+        default=0, ge=0, description="add cross-fitted target means for keys in `columns.texts`, up to this many rows"
     )
-    codes_as_numbers: bool = Field(default=False, description="treat categories written in digits as numbers")
+    codes_as_numbers: bool = Field(default=False, description="treat categories with numeric levels as numbers")
     scaling: Literal["standard", "robust", "pixels", "none"] = Field(
         default="standard",
-        description="scaling of numbers; pixels: divide all by the largest, so that images lie in [0, 1]; "
-        "none: leave them as they are, missing values included (for trees)",
+        description="scaling of numbers: `standard` by mean and standard deviation, `robust` by median and "
+        "quartiles, `pixels` all together into [0, 1]; `none` keeps numbers and missing values as they are (for trees)",
     )
 
     def of_pixels(self) -> FeatureSteps:
-        """The same for a table whose numbers are pixels."""
+        """Return the same steps for a table whose numbers are pixels."""
         return self.model_copy(update={"scaling": "pixels", "log1p_skewed": None})
 
 
-class Part(Table):
-    """One configuration of an ensemble and its weight in the average."""
+class _ModelConfig(Table):
+    """What a run and a part of an ensemble have in common."""
 
-    weight: float = Field(default=1.0, gt=0.0, description="weight in the average")
-    model: str = Field(description="a model of the registry")
-    params: dict[str, Any] = Field(default={}, description="parameters of the model; those left out get its defaults")
+    model: str = Field(description="name of the model")
+    params: dict[str, Any] = Field(default={}, description="parameters of the model; the others have its defaults")
     features: FeatureSteps = FeatureSteps()
-    scope: Scope | None = Field(default=None, description="overrides the spec's encoder scope")
-    target_transform: TargetTransform | None = Field(default=None, description="overrides the spec's transform")
-    seeds: int | None = Field(default=None, ge=1, le=1000, description="as in the run; default: the run's")
-    seed: int | None = Field(default=None, ge=0, description="as in the run; default: the run's")
+    scope: Scope | None = Field(default=None, description="overrides `encoder.scope` of the spec")
+    target_transform: TargetTransform | None = Field(default=None, description="overrides that of the spec")
 
 
-class RunConfig(Table):
-    """One run: a preset with the user's overrides applied. With `parts` it is an ensemble of other configurations."""
+class Part(_ModelConfig):
+    """A configuration in an ensemble."""
+
+    weight: float = Field(default=1.0, gt=0.0, description="weight in the average of the predictions")
+    seeds: int | None = Field(default=None, ge=1, le=1000, description="overrides `seeds` of the run")
+    seed: int | None = Field(default=None, ge=0, description="overrides `seed` of the run")
+
+
+class RunConfig(_ModelConfig):
+    """A run: a preset with the user's overrides. With `parts` it is an ensemble of several configurations."""
 
     preset: str = Field(description="name of the preset; set by the program")
     description: str = Field(default="", description="what the preset is for")
-    model: str = Field(description="a model of the registry")
-    params: dict[str, Any] = Field(default={}, description="parameters of the model; those left out get its defaults")
-    features: FeatureSteps = FeatureSteps()
-    scope: Scope | None = Field(default=None, description="overrides the spec's encoder scope")
-    target_transform: TargetTransform | None = Field(default=None, description="overrides the spec's transform")
     class_weights: ClassWeights = Field(
-        default="none", description="weight of each class in the loss; balanced: all classes alike"
+        default="none",
+        description="weights of the classes in the loss: `balanced` is inverse to their frequency; a table has one per "
+        "label",
     )
     calibration: Literal["none", "temperature", "isotonic"] = Field(
         default="none", description="calibration of class probabilities, fitted on out-of-fold predictions"
     )
     threshold: Literal["auto", "half", "best"] = Field(
         default="auto",
-        description="probability from which the positive class is predicted; auto: best where the metric needs it",
+        description="probability above which the positive class is predicted: `half` is 0.5, `best` maximises the "
+        "metric on out-of-fold predictions, `auto` is `best` for metrics that need it",
     )
-    seeds: int = Field(
-        default=1, ge=1, le=1000, description="models per fold with different seeds; their predictions are averaged"
-    )
+    seeds: int = Field(default=1, ge=1, le=1000, description="models per fold, which differ in their seed; averaged")
     seed: int = Field(default=0, ge=0, description="random seed")
     final: FinalStrategy = Field(
-        default="average", description="the submission: average of the fold models, or refit on all train rows"
+        default="average", description="model of the submission: average of the fold models, or refit on all train rows"
     )
-    final_reason: str = Field(default="", description="why `final` has this value; shown to the user")
-    parts: list[Part] = Field(default=[], description="of an ensemble: the configurations to average")
+    final_reason: str = Field(default="", description="reason for `final`, shown to the user")
+    parts: list[Part] = Field(default=[], description="configurations whose predictions an ensemble averages")
 
     @model_validator(mode="after")
-    def _an_ensembles_numbers_are_its_parts(self) -> RunConfig:
-        if self.parts:
-            own = (key for key in ("params", "features", "scope", "target_transform") if key in self.model_fields_set)
-            for key in own:
-                if getattr(self, key) != RunConfig.model_fields[key].default:
-                    raise ValueError(f"{key} cannot be set for an ensemble: each of its parts has its own")
+    def _ensembles_leave_settings_to_their_parts(self) -> RunConfig:
+        for key in ("params", "features", "scope", "target_transform") if self.parts else ():
+            if getattr(self, key) != RunConfig.model_fields[key].default:
+                raise ValueError(f"{key} cannot be set for an ensemble: set it in its parts")
         return self
 
     @property
     def weighted_parts(self) -> list[tuple[float, RunConfig]]:
-        """Weights and single configurations: those of the ensemble's parts, or this one alone."""
+        """Weights and configurations of the ensemble's parts; otherwise this configuration with weight 1."""
         if not self.parts:
             return [(1.0, self)]
         shared = self.model_copy(update={"parts": []})
@@ -125,59 +119,56 @@ class RunConfig(Table):
         return [(part.weight, shared.model_copy(update=one)) for part, one in zip(self.parts, own, strict=True)]
 
     def as_part(self, weight: float, *, has_own_seeds: bool = True) -> Part:
-        """This configuration as a part of an ensemble; without seeds of its own it takes the ensemble's."""
+        """Return this configuration as a part of an ensemble, with its own seeds or those of the ensemble."""
         keys = Part.model_fields.keys() - {"weight"} - (set() if has_own_seeds else {"seeds", "seed"})
         return Part(weight=weight, **{key: getattr(self, key) for key in keys})
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that decides what is learned, as JSON values."""
+        """Every setting that affects predictions, as JSON values."""
         left_out = {"description", "final", "final_reason"} | (set() if self.parts else {"parts"})
         return self.model_dump(mode="json", exclude=left_out)
 
     @property
     def run_name(self) -> str:
-        """`<preset>-<model>-<hash>`: the same configuration has the same name, on every machine."""
+        """`<preset>-<model>-<hash of identity>`: equal configurations have equal names on every machine."""
         text = json.dumps(self.identity, sort_keys=True)
         return f"{self.preset}-{self.model}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def read_preset(preset: str) -> tuple[dict[str, Any], str]:
-    """The raw configuration of a preset, and where it stands: a built-in name, a TOML file, or a `best.json` of `tune`.
+class _Saved(BaseModel):
+    """Any JSON file with a run's configuration: a `best.json`, a report, a submission's provenance."""
 
-    Raises SpecError.
+    config: RunConfig
+
+
+def read_preset(preset: str) -> tuple[dict[str, Any], str]:
+    """Return the raw configuration of a preset and its place for messages. Raises SpecError.
+
+    `preset` is a built-in name, or the path of a TOML file or of a JSON file with a key `config`.
     """
-    if preset.endswith(".json"):
-        return _saved_config(Path(preset)).model_dump(), preset
-    if preset.endswith(".toml"):
-        return {**read_toml(Path(preset)), "preset": Path(preset).stem}, preset
+    path = Path(preset)
+    if path.suffix == ".toml":
+        return {**read_toml(path), "preset": path.stem}, preset
+    if path.suffix == ".json":
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SpecError(f"cannot be read: {error.strerror}", where=preset) from error
+        except ValueError as error:
+            raise SpecError(f"is not a complete JSON file: {error}", where=preset) from error
+        return validated(_Saved, raw, where=preset).config.model_dump(), preset
     if preset not in preset_names():
         raise SpecError(f"unknown preset {preset!r}", hint=did_you_mean(preset, preset_names()))
     text = resources.files("pipeline.config.presets").joinpath(f"{preset}.toml").read_text("utf-8")
     return {**tomllib.loads(text), "preset": preset}, f"preset {preset}"
 
 
-class _Saved(BaseModel):
-    """Any JSON file that holds a run's configuration: a `best.json`, a report, a submission's provenance."""
-
-    config: RunConfig
-
-
-def _saved_config(path: Path) -> RunConfig:
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpecError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    except ValueError as error:
-        raise SpecError(f"is not a complete JSON file: {error}", where=str(path)) from error
-    return validated(_Saved, raw, where=str(path)).config
-
-
 def apply_override(raw: dict[str, Any], override: str) -> None:
-    """Set `key=value` in a raw run configuration; the value is TOML, or text as it is. Raises SpecError."""
+    """Set `key=value` in a raw run configuration. The value is TOML, or else plain text. Raises SpecError."""
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise SpecError(f"--set wants key=value, not {override!r}", hint="For example: --set lr=0.01")
+        raise SpecError(f"--set needs key=value, got {override!r}", hint="For example: --set lr=0.01")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -186,7 +177,7 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
 
 
 def set_value(raw: dict[str, Any], key: str, value: Any) -> None:
-    """Set a dotted key of a raw run configuration; a bare key that is no field of a run is a model parameter."""
+    """Set a dotted key of a raw run configuration; a bare key that is not a field of RunConfig is a model parameter."""
     path = key.split(".")
     if len(path) == 1 and path[0] not in RunConfig.model_fields:
         path = ["params", *path]
@@ -199,7 +190,7 @@ def set_value(raw: dict[str, Any], key: str, value: Any) -> None:
 
 
 def as_toml(table: Mapping[str, Any], path: str = "") -> str:
-    """A dumped configuration as a preset's file, values that are not set as comments."""
+    """Format a dumped configuration as a preset file, with a comment for each unset value."""
     lines, tables = [], []
     for key, value in table.items():
         key = key if re.fullmatch(r"[\w-]+", key, re.ASCII) else json.dumps(key)
@@ -208,6 +199,6 @@ def as_toml(table: Mapping[str, Any], path: str = "") -> str:
             tables.append(f"\n[{inside}]\n{as_toml(value, f'{inside}.')}")
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
             tables += [f"\n[[{inside}]]\n{as_toml(one, f'{inside}.')}" for one in value]
-        else:  # JSON's texts, numbers, booleans and lists are TOML's, too
+        else:  # strings, numbers, booleans and lists are the same in JSON and TOML
             lines.append(f"# {key} is not set" if value is None else f"{key} = {json.dumps(value)}")
     return "\n".join([*lines, *tables])

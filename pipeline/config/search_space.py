@@ -1,4 +1,4 @@
-"""What tuning may vary: a TOML file beside each model, and the spec's entries over it."""
+"""Search spaces of tuning: a TOML file for each model, overridden by the spec. Must not know models or Optuna."""
 
 from __future__ import annotations
 
@@ -14,24 +14,22 @@ from pipeline.metrics import Task
 
 
 class SpaceEntry(Table):
-    """One dimension of a search space: a range, or choices; `when` names the choices of others it depends on."""
+    """A parameter in a search space: a range or a list of choices."""
 
-    low: float | None = Field(default=None, description="lower end of a range")
-    high: float | None = Field(default=None, description="upper end of a range")
-    log: bool = Field(default=False, description="sample the range on a log scale")
+    low: float | None = Field(default=None, description="lower bound of the range")
+    high: float | None = Field(default=None, description="upper bound of the range")
+    log: bool = Field(default=False, description="sample on a log scale")
     whole: bool = Field(default=False, description="whole numbers only")
     choices: list[Any] | None = Field(default=None, description="values to choose from, instead of a range")
-    when: dict[str, Any] = Field(default={}, description="sampled only where other parameters have these values")
-    most_numbers: int | None = Field(default=None, description="not sampled for tables with more numeric columns")
-    tasks: list[Task] = Field(
-        default=["regression", "binary", "multiclass"], description="sampled for these tasks only"
-    )
+    when: dict[str, Any] = Field(default={}, description="sample only if other parameters have these values")
+    most_numbers: int | None = Field(default=None, description="do not sample for tables with more numeric columns")
+    tasks: list[Task] = Field(default=["regression", "binary", "multiclass"], description="sample for these tasks only")
 
     @model_validator(mode="after")
     def _is_a_range_or_choices(self) -> SpaceEntry:
         is_range = self.low is not None and self.high is not None
         if is_range == (self.choices is not None):
-            raise ValueError("wants either low and high, or choices")
+            raise ValueError("needs either low and high, or choices")
         if self.low is not None and self.high is not None and not self.low < self.high:
             raise ValueError(f"low = {self.low:g} must be below high = {self.high:g}")
         if self.log and (self.low or 0.0) <= 0:
@@ -44,19 +42,20 @@ class SpaceEntry(Table):
 def parse_search_space(
     text: str, model: str, task: Task, own: Mapping[str, SpaceEntry], *, n_numbers: int = 0
 ) -> dict[str, SpaceEntry]:
-    """The search space in `text` for a task and a table of `n_numbers` numeric columns, a spec's `own` entries over it.
+    """Return the entries of `text`, overridden by the spec's `own`, that suit the task and `n_numbers` numeric columns.
 
     Raises SpecError.
     """
-    known = tomllib.loads(text)
-    space = {name: validated(SpaceEntry, raw, where=f"search space of {model}, {name}") for name, raw in known.items()}
+    space = {
+        name: validated(SpaceEntry, raw, where=f"search space of {model}, {name}")
+        for name, raw in tomllib.loads(text).items()
+    }
     space |= own
     for name, entry in space.items():
         for other in entry.when:
             if other not in space:
-                raise SpecError(
-                    f"{name} depends on {other!r}", where=f"[tune.{model}]", hint=did_you_mean(other, space)
-                )
+                hint = did_you_mean(other, space)
+                raise SpecError(f"{name} depends on the unknown {other!r}", where=f"[tune.{model}]", hint=hint)
     fitting = {
         name: entry
         for name, entry in space.items()

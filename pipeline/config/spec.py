@@ -1,4 +1,7 @@
-"""A competition as its user writes it down: `data/<competition>/competition.toml`."""
+"""A competition's spec, `data/<competition>/competition.toml`: the only place where a competition is described.
+
+Knows TOML and the metrics; must not know data.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,12 @@ FoldKind = Literal[
 
 @dataclass(frozen=True)
 class FoldRules:
-    """What is special about a kind of folds; `competition.folds` assigns them."""
+    """Properties of a kind of folds. `competition.folds` assigns the rows."""
 
-    needs: str | None = None  # the key of [folds] it cannot do without
-    has_number: bool = True  # whether there are as many folds as `number` says
-    is_chained: bool = False  # whether a fold trains on the folds before it alone, not on all others
-    redrawn_as: FoldKind | None = None  # the kind that gives other cuts by other seeds; None: there are no others
+    needs: str | None = None  # the required key of [folds]
+    has_number: bool = True  # whether `number` sets the number of folds
+    is_chained: bool = False  # whether a fold trains only on earlier folds
+    redrawn_as: FoldKind | None = None  # the kind that other seeds assign differently, for repeats
 
 
 FOLD_KINDS: dict[FoldKind, FoldRules] = {
@@ -45,93 +48,103 @@ assert FOLD_KINDS.keys() == set(get_args(FoldKind))
 
 
 class Columns(Table):
-    """Roles of columns that their values do not show."""
+    """Roles of columns that cannot be inferred from their values."""
 
-    categories: list[str] = Field(default=[], description="numeric codes that are categories, not amounts")
-    ordered: dict[str, list[str]] = Field(default={}, description="column -> its levels, lowest first")
-    dates: list[str] = Field(default=[], description="expanded into year, month, day, weekday, hour")
-    texts: list[str] = Field(default=[], description="free text, names and compound codes; models see only the parts")
-    drop: list[str] = Field(default=[], description="columns that no model sees")
-    na_is_category: list[str] = Field(default=[], description="columns where the text NA is a value")
+    categories: list[str] = Field(default=[], description="numeric columns that hold codes of categories")
+    ordered: dict[str, list[str]] = Field(default={}, description="ordered categories: column = levels, lowest first")
+    dates: list[str] = Field(
+        default=[], description="dates: they become year, month, day, weekday, hour and elapsed days"
+    )
+    texts: list[str] = Field(
+        default=[], description="free text, names and compound codes; models see only parts of them"
+    )
+    drop: list[str] = Field(default=[], description="columns to leave out")
+    na_is_category: list[str] = Field(
+        default=[], description="columns in which the text NA is a level, not a missing value"
+    )
     sample_weight: str | None = Field(default=None, description="train column with the weight of each row in the loss")
 
 
 class Folds(Table):
-    """How train rows are assigned to folds."""
+    """How train rows are assigned to folds; [kinds of folds](spec.md#folds)."""
 
-    kind: FoldKind = Field(default="shuffled", description="how rows are assigned to folds")
+    kind: FoldKind = Field(default="shuffled", description="rule that assigns the rows")
     number: int = Field(default=5, ge=2, le=100, description="number of folds")
     seed: int = Field(default=0, ge=0, description="random seed of the assignment")
-    bins: int = Field(default=10, ge=2, description="quantile bins of a numeric target when stratified")
-    group: str | None = Field(default=None, description="column whose equal values stay in one fold")
-    time: str | None = Field(default=None, description="column that orders rows for forward chaining")
-    column: str | None = Field(default=None, description="train column holding the fold of each row")
-    file: str | None = Field(default=None, description="csv beside the spec: id column and `fold`")
-    share: float = Field(
-        default=0.2, gt=0.0, lt=1.0, description="of a holdout: share of the train rows that is validated"
+    bins: int = Field(default=10, ge=2, description="quantile bins of a numeric target, for stratified kinds")
+    group: str | None = Field(default=None, description="column of group kinds: rows with equal values share a fold")
+    time: str | None = Field(
+        default=None, description="column of kind `time`: a fold is validated by models of earlier rows"
     )
+    column: str | None = Field(default=None, description="train column of kind `column`: the fold of each row")
+    file: str | None = Field(default=None, description="CSV of kind `file`, beside the spec: the id column and `fold`")
+    share: float = Field(default=0.2, gt=0.0, lt=1.0, description="share of the rows that kind `holdout` validates")
 
     @model_validator(mode="after")
-    def _names_what_its_kind_needs(self) -> Folds:
+    def _has_the_key_its_kind_needs(self) -> Folds:
         if self.rules.needs and getattr(self, self.rules.needs) is None:
             raise ValueError(f'kind = "{self.kind}" needs the key {self.rules.needs!r}')
         return self
 
     @property
     def rules(self) -> FoldRules:
-        """What is special about the kind."""
+        """Properties of the kind."""
         return FOLD_KINDS[self.kind]
 
 
 class Encoder(Table):
-    """Which rows encoders may learn from, and what the numbers are."""
+    """What encoders may learn from."""
 
-    scope: Scope = Field(default="train", description="rows that unsupervised statistics (means, levels) are fitted on")
-    pixels: bool = Field(default=False, description="all numbers are pixels: scaled together into [0, 1] in every run")
+    scope: Scope = Field(
+        default="train", description="rows from which statistics without the target (means, levels) are learned"
+    )
+    pixels: bool = Field(
+        default=False, description="whether all numbers are pixels, which every run scales into [0, 1]"
+    )
 
 
 class Files(Table):
-    """Names of the raw files; `.csv` is also found as `.csv.gz` and as `.parquet`."""
+    """Names of the raw files. A `.csv` is also found as `.csv.gz` or `.parquet`."""
 
     train: str = Field(default="train.csv", description="rows with the target")
     test: str = Field(default="test.csv", description="rows to predict")
-    sample_submission: str = Field(default="sample_submission.csv", description="ids and columns to submit")
+    sample_submission: str = Field(default="sample_submission.csv", description="the format to submit: ids and columns")
 
 
 class SubmissionFormat(Table):
-    """How predictions become the columns of the sample submission."""
+    """How predictions fill the columns of the sample submission."""
 
     columns: list[str] = Field(default=[], description="prediction columns; default: the targets")
-    classes: list[str] = Field(
-        default=[], description="the class of each prediction column, where there is one column per class"
-    )
+    classes: list[str] = Field(default=[], description="class of each prediction column, if there is one per class")
     writes: Literal["value", "probability", "label"] | None = Field(
-        default=None, description="what a submission holds; default: what the metric reads"
+        default=None, description="content of the prediction columns; default: what the metric reads"
     )
 
 
 class CompetitionSpec(Table):
-    """One competition: `data/<competition>/competition.toml`."""
+    """A competition's spec: `data/<competition>/competition.toml`."""
 
-    name: str = Field(description="folder name under `data/`")
-    kaggle_slug: str = Field(description="last part of the competition's address at Kaggle")
-    dataset: str | None = Field(default=None, description="Kaggle data set that holds the files: owner/name")
-    id: str = Field(description="id column of train, test and sample submission")
+    name: str = Field(description="name of its folder in `data/`")
+    kaggle_slug: str = Field(description="last part of the competition's address: kaggle.com/competitions/SLUG")
+    dataset: str | None = Field(
+        default=None, description="Kaggle dataset with the files, OWNER/NAME, instead of the competition's"
+    )
+    id: str = Field(description="id column of the train, test and sample submission files")
     target: list[str] = Field(min_length=1, description="target column, or a list of several")
-    task: Task = Field(description="what is predicted")
-    metric: str = Field(description="what Kaggle scores: one of the table of metrics")
+    task: Task = Field(description="what to predict: numbers, or one of two or several classes")
+    metric: str = Field(description="how Kaggle scores; see [metrics](#metrics)")
     target_transform: TargetTransform = Field(
-        default="none", description="transformation of a regression target before training"
+        default="none", description="transformation of a numeric target for training"
     )
     feature_function: str | None = Field(
-        default=None, description="Python file beside the spec that defines `add_features(frame) -> frame`"
+        default=None, description="Python file beside the spec with `add_features(frame) -> frame`"
     )
     columns: Columns = Columns()
     folds: Folds = Folds()
     encoder: Encoder = Encoder()
     files: Files = Files()
     submission: SubmissionFormat = SubmissionFormat()
-    tune: dict[str, dict[str, SpaceEntry]] = Field(default={}, description="changes to the search space of a model")
+    tune: dict[str, dict[str, SpaceEntry]] = Field(default={}, description="changes of the models' search spaces")
 
     @field_validator("target", mode="before")
     @classmethod
@@ -149,9 +162,9 @@ class CompetitionSpec(Table):
     def _parts_fit_together(self) -> CompetitionSpec:
         if self.task not in self.scorer.tasks:
             fitting = [name for name, metric in METRICS.items() if self.task in metric.tasks]
-            raise ValueError(f"metric {self.metric!r} cannot score a {self.task} task; one of {', '.join(fitting)}")
+            raise ValueError(f"metric {self.metric!r} cannot score a {self.task} task; use one of {', '.join(fitting)}")
         if self.task != "regression" and self.target_transform != "none":
-            raise ValueError('target_transform belongs to regression; remove it or set it to "none"')
+            raise ValueError('target_transform is for regression only; remove it or set it to "none"')
         if self.task != "regression" and len(self.target) > 1:
             raise ValueError("several targets are supported for regression only")
         taken = {self.id, *self.target}
@@ -163,36 +176,36 @@ class CompetitionSpec(Table):
 
     @property
     def data_slug(self) -> str:
-        """What Kaggle is asked for to get the raw files: the data set when one is named, else the competition."""
+        """The dataset with the raw files, or else the competition."""
         return self.dataset or self.kaggle_slug
 
     @property
     def scorer(self) -> Metric:
-        """The metric's entry in the table of metrics."""
+        """The metric."""
         return METRICS[self.metric]
 
     @property
     def prediction_columns(self) -> list[str]:
-        """The sample submission's prediction columns, in its order."""
+        """The prediction columns of the sample submission, in its order."""
         return self.submission.columns or self.target
 
     @property
     def label_columns(self) -> list[str]:
-        """Columns of a submission that hold labels: read as text, so that a class called NA or None is one."""
+        """Columns of labels, to be read as text so that NA or None can be a class; [] if there are none."""
         return [*self.prediction_columns, *self.target] if self.writes == "label" else []
 
     @property
     def writes(self) -> Literal["value", "probability", "label"]:
-        """What a submission holds: values, probabilities or labels."""
+        """The content of the prediction columns."""
         return self.submission.writes or self.scorer.reads
 
 
 def load_spec(path: Path) -> CompetitionSpec:
-    """Read and check `competition.toml`. Raises SpecError with every mistake found."""
+    """Read and validate a `competition.toml`. Raises SpecError that lists all mistakes."""
     if not path.exists():
         raise SpecError(
-            f"there is no spec for the competition {path.parent.name!r}",
+            f"the competition {path.parent.name!r} has no spec",
             where=str(path),
-            hint=f"`python -m pipeline init {path.parent.name}` writes one from the competition's own files.",
+            hint=f"`python -m pipeline init {path.parent.name}` writes one from the competition's files.",
         )
     return validated(CompetitionSpec, read_toml(path), where=str(path))

@@ -1,4 +1,7 @@
-"""TOML tables as pydantic models; every mistake becomes a `SpecError` naming file, table, key and nearest key."""
+"""TOML tables as pydantic models. A mistake is a SpecError that names file, table, key and the nearest valid key.
+
+Must not know any table.
+"""
 
 from __future__ import annotations
 
@@ -15,25 +18,25 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class Table(BaseModel):
-    """A TOML table: unknown keys are errors, values are immutable."""
+    """A TOML table. It is immutable and refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Parse a TOML file; syntax errors name the file and line."""
+    """Parse a TOML file. Raises SpecError."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"not valid TOML: {error}", where=str(path)) from error
+        raise SpecError(f"is not valid TOML: {error}", where=str(path)) from error
     except UnicodeDecodeError as error:
-        raise SpecError("not UTF-8 text", where=str(path), hint="Save the file as UTF-8.") from error
+        raise SpecError("is not UTF-8 text", where=str(path), hint="Save the file as UTF-8.") from error
     except OSError as error:
         raise SpecError(f"cannot be read: {error.strerror}", where=str(path)) from error
 
 
 def validated(model: type[ModelT], raw: Mapping[str, Any], *, where: str) -> ModelT:
-    """`raw` as `model`, or a SpecError that lists each mistake as `[table] key: what`."""
+    """Return `raw` as a `model`. Raises SpecError that lists each mistake as `[table] key: what`."""
     try:
         return model.model_validate(raw)
     except ValidationError as error:
@@ -51,16 +54,16 @@ def _mistake(model: type[BaseModel], item: Any) -> str:
     if item["type"] == "missing":
         return f"{table}missing key {key!r}"
     message = item["msg"].removeprefix("Value error, ")
-    if isinstance(item["input"], dict | BaseModel):  # a check of a whole table
+    if isinstance(item["input"], dict | BaseModel):  # the mistake is in the table as a whole
         return f"[{'.'.join(location)}] {message}" if location else message
     return f"{table}{key}: {message} (it is {item['input']!r})"
 
 
 def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:
-    """Field names of the nested table at `location`."""
+    """Return the keys of the nested table at `location`."""
     annotation: Any = model
     for part in location:
-        if get_origin(annotation) is dict:  # a table whose keys are the user's
+        if get_origin(annotation) is dict:  # a table with free keys
             annotation = get_args(annotation)[1]
             continue
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):

@@ -1,4 +1,4 @@
-"""What a class label may be, and the roles of a feature column. Must not know tables or files."""
+"""Types of class labels and roles of feature columns. Must not know tables or files."""
 
 from __future__ import annotations
 

@@ -31,9 +31,8 @@ from pipeline.models.arrays.xgboost import XGBoost
 from pipeline.models.base import FittedModel, Model
 from pipeline.models.entry import Cost, ModelEntry, Variant
 from pipeline.models.networks.architectures import ConvNetParams, MLPParams
-from pipeline.models.networks.fitted import FittedNeural, StoredNetworks
+from pipeline.models.networks.fitted import FittedNeural, StoredConvNets
 from pipeline.models.networks.model import NeuralModel
-from pipeline.nets.convolutional import ConvNet
 
 
 def _network(
@@ -106,7 +105,7 @@ MODELS: dict[str, ModelEntry] = {
             "epochs": 12,
             "evaluate_every": 3,
         },
-        partial(FittedNeural.load, stored_class=StoredNetworks[ConvNet]),
+        partial(FittedNeural.load, stored_class=StoredConvNets),
         family="images",
     ),
     "baseline": _smooth("mean, median or class frequencies: the score to beat", Baseline, NoParams, Cost(0.5)),

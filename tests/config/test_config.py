@@ -92,7 +92,7 @@ SPEC_CHANGES = {
     "transform of a class": (
         'task = "regression"\nmetric = "log_rmse"',
         'task = "binary"\nmetric = "accuracy"\ntarget_transform = "log"',
-        ["target_transform belongs to regression"],
+        ["target_transform is for regression only"],
     ),
 }
 

@@ -84,8 +84,8 @@ def test_the_last_override_wins_and_leaves_the_rest(preset: str) -> None:
 @pytest.mark.parametrize(
     ("override", "fragments"),
     [
-        ("lr", ["--set wants key=value", "'lr'"]),
-        ("=3", ["--set wants key=value"]),
+        ("lr", ["--set needs key=value", "'lr'"]),
+        ("=3", ["--set needs key=value"]),
         ("params.lr.deep=3", ["'lr' is not a table"]),
         ("depht=3", ["mine.toml, [params] of mlp", "unknown key 'depht'"]),
         ("lr=-1", ["mine.toml, [params] of mlp", "lr: Input should be greater than 0", "(it is -1)"]),
@@ -166,7 +166,7 @@ def test_an_ensembles_parts_are_runs_of_their_own(tmp_path: Path) -> None:
 def test_an_ensemble_has_no_numbers_of_its_own(tmp_path: Path, override: str) -> None:
     preset = tmp_path / "two.toml"
     preset.write_text('model = "mlp"\n[[parts]]\nmodel = "mlp"\n[[parts]]\nmodel = "linear"\n')
-    with pytest.raises(SpecError, match="each of its parts has its own"):
+    with pytest.raises(SpecError, match="cannot be set for an ensemble: set it in its parts"):
         load_run_config(str(preset), overrides=[override])
 
 

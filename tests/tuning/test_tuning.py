@@ -459,7 +459,7 @@ def test_an_interrupted_ensemble_goes_on_with_what_is_trained(ensemble: Toy, mon
 def test_numbers_of_one_configuration_are_refused_for_an_ensemble(ensemble: Toy) -> None:
     result = ensemble.run("train", "--set", "lr=0.1")
     assert result.exit_code == 2
-    assert "each of its parts has its own" in result.stderr
+    assert "cannot be set for an ensemble: set it in its parts" in result.stderr
     assert ensemble.run("tune", "--preset", str(ensemble.workspace.tuning("mlp") / "best.json")).exit_code == 2
 
 

@@ -22,6 +22,7 @@ from pipeline.encoders.target import softmax
 from pipeline.models.base import EpochScores
 from pipeline.models.networks.columns import Columns
 from pipeline.models.stored import StoredModel
+from pipeline.nets.convolutional import ConvNet
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.networks import MLP, Network
 from pipeline.nets.parameters import views_of
@@ -44,6 +45,14 @@ class StoredNetworks(StoredModel, Generic[NetworkT]):
         values = self.scalers[split].unscaled(values) if self.task == "regression" else softmax(values)
         averaged: FloatArray = values.reshape(len(output), heads, -1).mean(axis=1)
         return averaged
+
+
+class StoredMLPs(StoredNetworks[MLP]):
+    """`model.json` of fully connected networks."""  # named classes: pickle does not find a parametrised generic
+
+
+class StoredConvNets(StoredNetworks[ConvNet]):
+    """`model.json` of convolutional networks."""
 
 
 @dataclass
@@ -87,7 +96,7 @@ class FittedNeural:
         self.stored.write(folder / "model.json")
 
     @classmethod
-    def load(cls, folder: Path, *, stored_class: type[StoredNetworks[Any]] = StoredNetworks[MLP]) -> FittedNeural:
+    def load(cls, folder: Path, *, stored_class: type[StoredNetworks[Any]] = StoredMLPs) -> FittedNeural:
         """Read what `save` wrote. Raises ArtifactError."""
         stored = stored_class.read(folder / "model.json")
         return cls(stored, torch.from_numpy(files.read_tensors(folder / "weights.safetensors")["weights"]))
