@@ -4,7 +4,7 @@
     python benchmarks/fashion_epoch.py --cpu-seconds       # processor seconds of one thread: on a shared machine
 
 All sides train the same network on the same 60,000 images in shuffled batches of 256, SGD 0.1, float32. The usual loop
-makes every image a float tensor as torchvision's data sets and `ToTensor` do, through a PIL image; `from arrays` leaves
+makes every image a float tensor as torchvision's datasets and `ToTensor` do, through a PIL image; `from arrays` leaves
 that out; `2 workers` has two processes make them. It is not scored. The engine's seconds hold one scoring of 10,000
 train and 10,000 test rows a run, or one an epoch. `five networks`: five folds' worth, each of 60,000 rows, on as many
 workers as threads, the time divided by five; `bf16` rounds their large products. `products alone`: the matrix products

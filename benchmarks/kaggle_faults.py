@@ -1,9 +1,9 @@
-"""What broken lines and a failing Kaggle do to downloads and submissions, counted against a Kaggle of our own.
+"""Count how downloads and submissions end when connections break and Kaggle fails, with a fake Kaggle.
 
     python benchmarks/kaggle_faults.py              # the table, 200 downloads of 50 MB, 100 submissions; some minutes
-    python benchmarks/kaggle_faults.py --quick      # the same, small
+    python benchmarks/kaggle_faults.py --quick      # the same with fewer cases
 
-The waits of the back-off are skipped. The exit code is 1 when a single case ends badly.
+The waits between retries are skipped. The exit code is 1 if any case ends badly.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from pipeline.kaggle.notebook.run import State
 from pipeline.kaggle.upload import SubmissionFile, send_once
 from tests.conftest import SPEC, TINY, Toy, toy_tables
 from tests.kaggle.conftest import SAME_RUN, FakeClock, offer_toy, run_notebooks
-from tests.kaggle.faults import FAULTS, OPERATIONS, PASSING, STALL_TIMEOUT_S
+from tests.kaggle.faults import FAULTS, OPERATIONS, STALL_TIMEOUT_S, TRANSIENT
 from tests.kaggle.server import TOKEN, Fault, KaggleServer, zip_of
 
 
 class Killed(BaseException):
-    """The process ends here, without a clean-up that would look at it."""
+    """Raised where the process is killed; no cleanup handles it."""
 
 
 @contextlib.contextmanager
-def kaggle_of_our_own() -> Iterator[tuple[KaggleServer, FakeClock]]:
-    """The server, with the official client of this process sent to it and a clock that does not wait."""
+def fake_kaggle() -> Iterator[tuple[KaggleServer, FakeClock]]:
+    """Run the server as the official client's endpoint in this process, with a clock that does not wait."""
     from kagglesdk import kaggle_env
 
     server, clock = KaggleServer(), FakeClock()
@@ -64,7 +64,7 @@ def kaggle_of_our_own() -> Iterator[tuple[KaggleServer, FakeClock]]:
 
 
 def download_fault(rng: random.Random, n_bytes: int) -> tuple[str, str, Fault]:
-    """An endpoint and what goes wrong there."""
+    """Return a fault, its name and its endpoint."""
     times = rng.choice([1, 1, 2, 3, None])
     if rng.random() < 0.6:
         return "cut", "storage", Fault(cut_at=rng.randrange(n_bytes), times=times)
@@ -75,7 +75,7 @@ def download_fault(rng: random.Random, n_bytes: int) -> tuple[str, str, Fault]:
 
 
 def downloads(n_cases: int, n_bytes: int, seed: int) -> int:
-    """Random faults befall downloads; every one must end complete and verified, or with a part that can go on."""
+    """Download with random faults: every download must end complete and verified, or resumable."""
     rng = random.Random(seed)
     versions = []
     for version in range(2):
@@ -86,7 +86,7 @@ def downloads(n_cases: int, n_bytes: int, seed: int) -> int:
     ends: collections.Counter[str] = collections.Counter()
     met: collections.Counter[str] = collections.Counter()
     started = time.monotonic()
-    with kaggle_of_our_own() as (server, _):
+    with fake_kaggle() as (server, _):
         session = KaggleSession.connect()
         for case in range(n_cases):
             server.faults.clear()
@@ -123,7 +123,7 @@ def downloads(n_cases: int, n_bytes: int, seed: int) -> int:
 
 
 def end_of_failed(place: Path, part: Path, archives: list[bytes]) -> str:
-    """What a failed download left: nothing, a part of one version, or something worse."""
+    """Return what a failed download left: nothing, a part of one version, or something worse."""
     if list(place.iterdir()):
         return "CORRUPT"
     file = part / "archive.part"
@@ -134,7 +134,7 @@ def end_of_failed(place: Path, part: Path, archives: list[bytes]) -> str:
 
 
 def submits(n_cases: int, seed: int) -> int:
-    """Random faults and deaths befall submissions; each content ends at Kaggle at most once, and in the ledger."""
+    """Submit with random faults and kills: each content is at Kaggle at most once, and in the ledger."""
     rng = random.Random(seed)
     endpoints = [one.endpoint for one in OPERATIONS.values() if one.command == "submit"]
     endpoints += ["ListSubmissions", "GetSubmissionLimits", "CreateSubmission", "CreateSubmission"]
@@ -142,7 +142,7 @@ def submits(n_cases: int, seed: int) -> int:
     ends: collections.Counter[str] = collections.Counter()
     started = time.monotonic()
     create = KaggleSession.create_submission
-    with kaggle_of_our_own() as (server, clock), tempfile.TemporaryDirectory() as folder:
+    with fake_kaggle() as (server, clock), tempfile.TemporaryDirectory() as folder:
         server.daily_limit = 10**6
         ledger = Ledger(Path(folder) / "ledger.csv")
         session = KaggleSession.connect()
@@ -198,7 +198,7 @@ def table(names: list[str]) -> None:
     """Print, for every fault at every operation: exit code, submissions at Kaggle, what is on disk, the message."""
     print("| fault | operation | exit | sent | on disk | what the user reads |")
     print("|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder, kaggle_of_our_own() as (server, _):
+    with tempfile.TemporaryDirectory() as folder, fake_kaggle() as (server, _):
         trained = Toy(Workspace(Path(folder) / "trained", "toy"))
         trained.workspace.raw.mkdir(parents=True)
         train, test = toy_tables()
@@ -232,7 +232,7 @@ def table(names: list[str]) -> None:
 
 
 def on_disk(toy: Toy) -> str:
-    """What the command left."""
+    """Return what the command left."""
     if toy.workspace.ledger.exists():
         return (
             ", ".join(f"ledger: {entry.status}" for entry in Ledger(toy.workspace.ledger).entries()) or "ledger: empty"
@@ -245,7 +245,7 @@ def on_disk(toy: Toy) -> str:
 
 
 def main() -> None:
-    """Run the campaigns."""
+    """Run everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
@@ -255,7 +255,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         os.environ["HOME"] = home
         if options.only in (None, "table"):
-            table(sorted(PASSING) if options.quick else list(FAULTS))
+            table(sorted(TRANSIENT) if options.quick else list(FAULTS))
         with contextlib.redirect_stderr(io.StringIO()):
             calls_say_nothing()
             if options.only in (None, "downloads"):
@@ -270,7 +270,7 @@ def main() -> None:
 
 
 def calls_say_nothing() -> None:
-    """The messages of hundreds of retries help nobody here."""
+    """Silence the messages of hundreds of retries."""
     from pipeline.base.progress import console
 
     console.quiet = True

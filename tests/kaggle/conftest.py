@@ -1,4 +1,4 @@
-"""A running Kaggle of our own, a clock that does not wait, and a competition whose training is done."""
+"""Fixtures: a running fake Kaggle, a clock that does not wait, and a trained competition."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ SAME_RUN = TINY[:6]  # the overrides of the `finished` competition's run
 
 @dataclass
 class FakeClock:
-    """Time that passes only by sleeping."""
+    """A clock that advances only by sleeping."""
 
     time: float = 1.8e9
     slept: float = 0.0
 
     def now(self) -> float:
-        """Seconds since 1970."""
+        """Return the seconds since 1970."""
         return self.time
 
     def sleep(self, seconds: float) -> None:
-        """Pass at once."""
+        """Advance the clock without waiting."""
         self.time += seconds
         self.slept += seconds
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    """The client's clock; waits cost nothing."""
+    """Replace the client's clock by one that does not wait."""
     clock = FakeClock()
     monkeypatch.setattr(calls.Clock, "sleep", staticmethod(clock.sleep))
     monkeypatch.setattr(calls.Clock, "now", staticmethod(clock.now))
@@ -49,7 +49,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
 
 @pytest.fixture
 def server() -> Iterator[KaggleServer]:
-    """A Kaggle that offers the toy competition's files; nobody is sent there yet."""
+    """Start a fake Kaggle with the toy competition's files; no client uses it yet."""
     server = KaggleServer()
     offer_toy(server)
     server.url = server.start()
@@ -59,7 +59,7 @@ def server() -> Iterator[KaggleServer]:
 
 @pytest.fixture
 def kaggle(server: KaggleServer, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> KaggleServer:
-    """The same, with the official client in this process sent to it and a good token in the environment."""
+    """Return `server`, set as the official client's endpoint in this process, with a valid token in the environment."""
     from kagglesdk import kaggle_env
 
     request.getfixturevalue("clock")
@@ -73,7 +73,7 @@ def kaggle(server: KaggleServer, monkeypatch: pytest.MonkeyPatch, request: pytes
 
 
 def offer_toy(server: KaggleServer) -> None:
-    """The toy competition's three files as Kaggle's archive."""
+    """Set the server's archive to the toy competition's three files."""
     train, test = toy_tables()
     sample = pd.DataFrame({"id": test["id"], "price": 1000.0})
     tables = {"train.csv": train, "test.csv": test, "sample_submission.csv": sample}
@@ -82,13 +82,13 @@ def offer_toy(server: KaggleServer) -> None:
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Toy:
-    """A competition of which there is nothing yet."""
+    """Return a competition without any files."""
     return Toy(Workspace(tmp_path / "work", "toy"))
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root folder with a toy competition trained by the linear model."""
+    """Return a root folder with a toy competition and a trained linear model."""
     root = tmp_path_factory.mktemp("trained")
     workspace = Workspace(root, "toy")
     workspace.raw.mkdir(parents=True)
@@ -104,13 +104,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def finished(trained: Path, tmp_path: Path) -> Toy:
-    """A competition with a finished run and its submission, of its own."""
+    """Return a competition with a finished run and its submission, in a folder of its own."""
     shutil.copytree(trained, tmp_path / "finished")
     return Toy(Workspace(tmp_path / "finished", "toy"))
 
 
 def output_of_script(text: str, content: bytes, provenance: dict[str, object]) -> dict[str, bytes]:
-    """What the script `text` leaves that wrote the submission `content`."""
+    """Return the output files of the script `text`, had it written the submission `content`."""
     facts = re.search(r"^FACTS = '(.*)'$", text, re.MULTILINE)
     assert facts is not None
     manifest = {
@@ -124,7 +124,7 @@ def output_of_script(text: str, content: bytes, provenance: dict[str, object]) -
 
 
 def run_notebooks(server: KaggleServer, toy: Toy) -> None:
-    """Let the server run every notebook to the submission that `toy` has now."""
+    """Make the output of every notebook the submission that `toy` has now."""
     path = toy.submission()
     content, provenance = path.read_bytes(), json.loads(path.with_suffix(".json").read_text())
     server.run_kernel = lambda text: output_of_script(text, content, provenance)

@@ -1,4 +1,4 @@
-"""The faults that can befall a call, by name, and the operations whose decisive call they befall."""
+"""The faults that a request can meet, by name, and the operations whose main request they affect."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FAULTS: dict[str, Callable[..., Fault]] = {
     "lost answer": lambda **o: Fault(drops=True, is_after=True, **o),
     "stalled": lambda **o: Fault(stalls=True, **o),
 }
-PASSING = {
+TRANSIENT = {
     "429",
     "500",
     "503",
@@ -45,7 +45,7 @@ PASSING = {
 
 @dataclass(frozen=True)
 class Operation:
-    """A command and the endpoint that decides it."""
+    """A command and the endpoint of its main request."""
 
     command: str
     endpoint: str
@@ -68,7 +68,7 @@ OPERATIONS = {
     "kernel output": Operation("kernel", "ListKernelSessionOutput"),
 }
 
-# What the user reads, a part of it, by fault; "*" where the operation makes no difference.
+# A part of the message, by fault.
 WORDS = {
     "401": "does not accept the credentials",
     "403 rules": "https://www.kaggle.com/competitions/toy/rules",
@@ -89,7 +89,7 @@ WORDS = {
     "lost answer": "dropped",
     "stalled": "timed out",
 }
-EVERY_FAULT = ("download", "submit", "score", "leaderboard", "kernel")  # met by all faults; the others by these:
+EVERY_FAULT = ("download", "submit", "score", "leaderboard", "kernel")  # tested with all faults; the others with these:
 SOME_FAULTS = ("401", "403 rules", "500", "maintenance page, 200", "wrong JSON", "dropped")
 
 CASES = [

@@ -1,7 +1,7 @@
-"""A Kaggle of our own on 127.0.0.1: the endpoints the client calls, a storage on another host name, and faults.
+"""A fake Kaggle on 127.0.0.1: the endpoints that the client calls, a storage under another host name, and faults.
 
-Standard library alone. What it answers follows the client's own types; what it keeps (`submissions`, `requests`) is
-what a test asserts.
+Uses only the standard library. Responses follow the client's own types; tests make assertions about `submissions` and
+`requests`.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ MAINTENANCE_PAGE = b"<html><head><title>Kaggle</title></head><body>We'll be back
 
 @dataclass
 class Fault:
-    """What goes wrong with the matching requests, `times` times (None: always) after `skip` good ones."""
+    """A fault of the matching requests: `times` times (None: always), after `skip` requests that succeed."""
 
-    status: int = 0  # answered instead of doing anything
-    body: bytes | dict[str, Any] | None = None  # of that answer; a dict is sent as JSON
+    status: int = 0  # returned without doing anything
+    body: bytes | dict[str, Any] | None = None  # of that response; a dict is sent as JSON
     content_type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
-    is_after: bool = False  # the request takes effect first, then its answer goes wrong
-    drops: bool = False  # no answer at all
-    cut_at: int | None = None  # bytes of the answer's body before the connection is reset
-    reads_only: int | None = None  # bytes of the request's body that are read before the connection is reset
-    stalls: bool = False  # the body stops half-way and the connection stays open
+    is_after: bool = False  # the request takes effect, then its response fails
+    drops: bool = False  # there is no response
+    cut_at: int | None = None  # bytes of the response's body that are sent before the connection ends
+    reads_only: int | None = None  # bytes of the request's body that are read before a reset
+    stalls: bool = False  # the body stops halfway and the connection stays open
     times: int | None = None
     skip: int = 0
 
     def applies(self) -> bool:
-        """Whether it is this request's turn."""
+        """Return whether the fault affects this request, and count the request."""
         if self.skip > 0:
             self.skip -= 1
             return False
@@ -56,18 +56,18 @@ class Fault:
 
 
 def status(code: int, message: str = "", **options: Any) -> Fault:
-    """An error as Kaggle words it."""
+    """Return an error response as Kaggle sends it."""
     return Fault(status=code, body={"code": code, "message": message}, **options)
 
 
 def page(code: int = 503, **options: Any) -> Fault:
-    """A maintenance page instead of an answer."""
+    """Return a maintenance page in place of a response."""
     return Fault(status=code, body=MAINTENANCE_PAGE, content_type="text/html; charset=utf-8", **options)
 
 
 @dataclass
 class Request:
-    """What was asked: the endpoint's name (or `storage`), the JSON or raw body, the headers."""
+    """A request: the endpoint's name (or `storage`), the JSON or raw body, the headers."""
 
     name: str
     body: Any
@@ -75,11 +75,11 @@ class Request:
 
 
 class _Reset(Exception):
-    """The connection is to be reset."""
+    """Raised to reset the connection."""
 
 
 class _QuietServer(http.server.ThreadingHTTPServer):
-    """A client that hangs up early is no error: its traceback would stand among what the client says."""
+    """Prints no traceback when a client disconnects early."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError):
@@ -87,7 +87,7 @@ class _QuietServer(http.server.ThreadingHTTPServer):
 
 
 class KaggleServer:
-    """State and faults; `start` serves until `stop`."""
+    """The fake Kaggle: its state and its faults; `start` serves until `stop`."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -112,13 +112,15 @@ class KaggleServer:
         self.submissions: list[dict[str, Any]] = []
         self.blobs: dict[str, bytes] = {}
         self.daily_limit = 5
-        self.n_polls_pending = 1  # how often a submission reads pending before it is scored
+        self.n_polls_pending = 1  # polls that return "pending" before a submission is scored
         self.final_status, self.score, self.error_text = "COMPLETE", "0.12345", ""
         self.leaderboard = [("north", "0.10"), ("ada", "0.12345"), ("south", "0.2")]
         self.page_size = 20
         self.kernels: dict[str, dict[str, Any]] = {}
-        self.kernel_output: dict[str, bytes] = {}  # by storage address
-        self.run_kernel: Callable[[str], dict[str, bytes]] = lambda _: {}  # a notebook's text -> what its run leaves
+        self.kernel_output: dict[str, bytes] = {}  # by storage path
+        self.run_kernel: Callable[[str], dict[str, bytes]] = (
+            lambda _: {}
+        )  # a notebook's text -> the files its run writes
         self.kernel_error = ""
         self.kernel_log: list[dict[str, Any]] = []
         self.kernel_status = ["QUEUED", "RUNNING", "COMPLETE"]
@@ -127,7 +129,7 @@ class KaggleServer:
         self._server: http.server.ThreadingHTTPServer | None = None
 
     def start(self, storage_host: str = "localhost") -> str:
-        """Serve; the address of the API. The storage has another host name, so that credentials must not follow."""
+        """Start to serve and return the API's URL. The storage has another host name: it must not get credentials."""
         server = _QuietServer(("127.0.0.1", 0), _handler_of(self))
         server.daemon_threads = True
         self._server = server
@@ -137,57 +139,57 @@ class KaggleServer:
         return f"http://127.0.0.1:{port}"
 
     def stop(self) -> None:
-        """End everything, stalled answers too."""
+        """Stop serving and end stalled responses."""
         self.stopped.set()
         self.stop_listening()
 
     def stop_listening(self) -> None:
-        """Close the port: whoever calls is refused."""
+        """Close the port, so that connections are refused."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
 
     def offer(self, files: dict[str, bytes], *, compression: int = zipfile.ZIP_DEFLATED) -> None:
-        """The competition's (and the data set's) files, as one archive."""
+        """Set the files of the competition and of the dataset, as one archive."""
         self.offer_bytes(zip_of(files, compression))
         self.listed = [{"name": name, "totalBytes": len(content)} for name, content in files.items()]
 
     def offer_bytes(self, archive: bytes) -> None:
-        """Any bytes as the archive."""
+        """Set the archive to any bytes."""
         self.archive, self.etag = archive, f'"{hashlib.md5(archive).hexdigest()}"'
 
     def fault(self, name: str, fault: Fault) -> None:
-        """Let `fault` befall the endpoint `name` (`storage` and `upload` are those of the storage)."""
+        """Add a fault to the endpoint `name`; `storage` and `upload` are the storage's."""
         self.faults.setdefault(name, []).append(fault)
 
     def names(self) -> list[str]:
-        """Endpoints asked, in order."""
+        """Return the endpoints of all requests, in order."""
         return [request.name for request in self.requests]
 
     def fault_of(self, name: str) -> Fault | None:
-        """The fault whose turn it is."""
+        """Return the fault that affects the current request."""
         with self.lock:
             return next((fault for fault in self.faults.get(name, []) if fault.applies()), None)
 
     def record(self, name: str, body: Any, headers: dict[str, str]) -> None:
-        """Remember a request."""
+        """Record a request."""
         with self.lock:
             self.requests.append(Request(name, body, headers))
 
-    # Endpoints: a JSON body in, a JSON body out. A tuple is (status, body).
+    # Endpoints take and return a JSON body; a tuple is (status, body).
 
     def IntrospectToken(self, body: dict[str, Any]) -> Any:
-        """security.OAuthService."""
+        """Return whether a token is valid, and whose it is."""
         is_known = self.token_is_active and body.get("token") == TOKEN
         return {"active": True, "username": USER} if is_known else {"active": False}
 
     def GetCompetition(self, body: dict[str, Any]) -> Any:
-        """The competition and the user's standing."""
+        """Return the competition and the user's standing in it."""
         return self._known(body) or self.competition
 
     def GetSubmissionLimits(self, body: dict[str, Any]) -> Any:
-        """Slots used and left today."""
+        """Return the slots used and left today."""
         n_today = len(self.submissions)
         return self._known(body) or {
             "numToday": n_today,
@@ -196,31 +198,31 @@ class KaggleServer:
         }
 
     def ListDataFiles(self, body: dict[str, Any]) -> Any:
-        """Files, page by page."""
+        """List the files of the competition, page by page."""
         items, token = self._page(self.listed, body)
         return self._known(body) or {"files": items, "nextPageToken": token}
 
     def ListDatasetFiles(self, body: dict[str, Any]) -> Any:
-        """As ListDataFiles, for a data set."""
+        """List the files of the dataset."""
         items, token = self._page(self.listed, body)
         return self._known_dataset(body) or {"datasetFiles": items, "nextPageToken": token}
 
     def DownloadDataFiles(self, body: dict[str, Any]) -> Any:
-        """A redirect to the storage."""
+        """Redirect to the storage."""
         return self._known(body) or (302, f"{self.storage}/files/{body['competitionName']}.zip?signature=s")
 
     def DownloadDataset(self, body: dict[str, Any]) -> Any:
-        """As DownloadDataFiles, for a data set."""
+        """Redirect to the storage, for the dataset."""
         return self._known_dataset(body) or (302, f"{self.storage}/files/{body['datasetSlug']}.zip?signature=s")
 
     def StartSubmissionUpload(self, body: dict[str, Any]) -> Any:
-        """A place in the storage."""
+        """Return a URL in the storage to upload to."""
         token = f"blob{len(self.blobs)}"
         self.blobs[token] = b""
         return self._known(body) or {"token": token, "createUrl": f"{self.storage}/upload/{token}"}
 
     def CreateSubmission(self, body: dict[str, Any]) -> Any:
-        """Use a slot."""
+        """Accept a submission, which uses a slot."""
         if unknown := self._known(body):
             return unknown
         if len(self.submissions) >= self.daily_limit:
@@ -242,12 +244,12 @@ class KaggleServer:
         return {"message": "Successfully submitted to Toy", "ref": ref}
 
     def ListSubmissions(self, body: dict[str, Any]) -> Any:
-        """Newest first, page by page."""
+        """List the submissions, newest first, page by page."""
         items, token = self._page([self._shown(one) for one in reversed(self.submissions)], body)
         return self._known(body) or {"submissions": items, "nextPageToken": token}
 
     def GetSubmission(self, body: dict[str, Any]) -> Any:
-        """One submission; pending for a while."""
+        """Return one submission, which is pending at first."""
         found = next((one for one in self.submissions if one["ref"] == body.get("ref")), None)
         if found is None:
             return 404, {"code": 404, "message": "Not found"}
@@ -255,7 +257,7 @@ class KaggleServer:
         return self._shown(found)
 
     def GetLeaderboard(self, body: dict[str, Any]) -> Any:
-        """Teams, page by page."""
+        """List the teams, page by page."""
         rows = [
             {"teamId": i + 1, "teamName": team, "score": score, "submissionDate": "2026-01-02T03:04:05.000Z"}
             for i, (team, score) in enumerate(self.leaderboard)
@@ -264,23 +266,23 @@ class KaggleServer:
         return self._known(body) or {"submissions": items, "nextPageToken": token}
 
     def SaveKernel(self, body: dict[str, Any]) -> Any:
-        """A new version of a notebook, run at once."""
+        """Save a new version of a notebook and run it at once."""
         if self.kernel_error:
             return {"error": self.kernel_error}
         number = self.add_kernel_version(body["slug"], body, self.run_kernel(body["text"]))
         address = f"/code/{body['slug']}"
-        answer = {"ref": address, "url": f"https://www.kaggle.com{address}", "versionNumber": number, "kernelId": 7}
+        response = {"ref": address, "url": f"https://www.kaggle.com{address}", "versionNumber": number, "kernelId": 7}
         unknown = [slug for slug in body.get("competitionDataSources", []) if slug not in self.slugs]
-        return answer | ({"invalidCompetitionSources": unknown} if unknown else {})
+        return response | ({"invalidCompetitionSources": unknown} if unknown else {})
 
     def add_kernel_version(self, name: str, request: dict[str, Any], output: dict[str, bytes], **more: Any) -> int:
-        """A version and what its run leaves; its number."""
+        """Add a version and the output of its run; return its number."""
         versions = self.kernels.setdefault(name, {"versions": []})["versions"]
         versions.append({"request": request, "n_polls": 0, "output": output, "status": self.kernel_status, **more})
         return len(versions)
 
     def GetKernel(self, body: dict[str, Any]) -> Any:
-        """The latest version's text."""
+        """Return the latest version's text."""
         version = self._kernel_version(body)
         if version is None:
             return 403, {"code": 403, "message": "Permission 'kernels.get' was denied"}
@@ -288,7 +290,7 @@ class KaggleServer:
         return {"metadata": {"currentVersionNumber": number}, "blob": {"source": version["request"].get("text", "")}}
 
     def GetKernelSessionStatus(self, body: dict[str, Any]) -> Any:
-        """Of the version named by `versionLabel`, else of the latest."""
+        """Return the status of the version in `versionLabel`, or of the latest."""
         version = self._kernel_version(body)
         if version is None:
             return 404, {"code": 404, "message": "Not found"}
@@ -297,7 +299,7 @@ class KaggleServer:
         return {"status": word, "failureMessage": self.error_text if word == "ERROR" else None}
 
     def ListKernelSessionOutput(self, body: dict[str, Any]) -> Any:
-        """Names and storage addresses of a version's output."""
+        """List a version's output files and their URLs."""
         version = self._kernel_version(body)
         if version is None:
             return 404, {"code": 404, "message": "Not found"}
@@ -310,11 +312,11 @@ class KaggleServer:
         return {"files": items, "log": json.dumps(self.kernel_log), "nextPageToken": token}
 
     def CreateCodeSubmission(self, body: dict[str, Any]) -> Any:
-        """Use a slot with a notebook's output."""
+        """Accept a notebook's output as a submission, which uses a slot."""
         return self.CreateSubmission({**body, "blobFileTokens": ""})
 
-    def basic_is_good(self, header: str) -> bool:
-        """Whether a Basic Authorization names the user and the key."""
+    def is_valid_key(self, header: str) -> bool:
+        """Return whether a Basic Authorization header has the right user and key."""
         return base64.b64decode(header.removeprefix("Basic ")).decode() == f"{USER}:{KEY}"
 
     def _kernel_version(self, body: dict[str, Any]) -> dict[str, Any] | None:
@@ -351,7 +353,7 @@ class KaggleServer:
 
 
 def zip_of(files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """An archive of `files`."""
+    """Return a zip of `files`."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, content in files.items():
@@ -379,7 +381,7 @@ def _handler_of(kaggle: KaggleServer) -> type[http.server.BaseHTTPRequestHandler
             try:
                 serve()
             except _Reset:
-                linger = struct.pack("ii", 1, 0)  # closing sends RST, as a broken line does
+                linger = struct.pack("ii", 1, 0)  # closing sends RST, as a lost connection does
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 self.close_connection = True
                 with suppress(OSError):
@@ -398,9 +400,9 @@ def _handler_of(kaggle: KaggleServer) -> type[http.server.BaseHTTPRequestHandler
             fault = kaggle.fault_of(name)
             if fault is None or fault.is_after or (not fault.status and not fault.drops):
                 with kaggle.lock:
-                    answer = self._refusal() if name != "IntrospectToken" else None
-                    answer = answer or getattr(kaggle, name)(body)
-                code, content = answer if isinstance(answer, tuple) else (200, answer)
+                    response = self._refusal() if name != "IntrospectToken" else None
+                    response = response or getattr(kaggle, name)(body)
+                code, content = response if isinstance(response, tuple) else (200, response)
             else:
                 code, content = 0, {}
             if fault is not None and fault.drops:
@@ -416,7 +418,7 @@ def _handler_of(kaggle: KaggleServer) -> type[http.server.BaseHTTPRequestHandler
             given = self.headers.get("Authorization", "")
             if given == f"Bearer {TOKEN}" and kaggle.token_is_active:
                 return None
-            if given.startswith("Basic ") and kaggle.basic_is_good(given):
+            if given.startswith("Basic ") and kaggle.is_valid_key(given):
                 return None
             return 401, {"code": 401, "message": "Unauthorized access"}
 
@@ -469,7 +471,7 @@ def _handler_of(kaggle: KaggleServer) -> type[http.server.BaseHTTPRequestHandler
             if fault is not None and fault.cut_at is not None:
                 self.wfile.write(content[: fault.cut_at])
                 self.wfile.flush()
-                self.connection.shutdown(socket.SHUT_WR)  # what was sent arrives, then the end comes too early
+                self.connection.shutdown(socket.SHUT_WR)  # what was sent arrives, then the body ends too early
                 self.close_connection = True
                 return
             if fault is not None and fault.stalls:

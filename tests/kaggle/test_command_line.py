@@ -1,4 +1,4 @@
-"""The installed command line in a process of its own, with nothing patched: a proxy leads the client to our Kaggle."""
+"""The installed command line in its own process, with nothing patched: a proxy sends the client to the fake Kaggle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STORAGE_HOST = "storage.kaggle.test"
 
 @pytest.fixture
 def proxied() -> Iterator[KaggleServer]:
-    """A Kaggle that is reached as http://localhost, its storage as another host, both through a proxy."""
+    """Start a fake Kaggle at http://localhost with its storage at another host, both behind a proxy."""
     server = KaggleServer()
     offer_toy(server)
     server.url = server.start(STORAGE_HOST)
@@ -28,7 +28,7 @@ def proxied() -> Iterator[KaggleServer]:
 
 
 def pipeline(server: KaggleServer, toy: Toy, command: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """`python -m pipeline ...` with the environment that sends the client to `server`."""
+    """Run `python -m pipeline ...` with an environment that sends the client to `server`."""
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     environment |= {
         "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
@@ -44,7 +44,7 @@ def pipeline(server: KaggleServer, toy: Toy, command: str, *options: str) -> sub
 
 
 @pytest.mark.slow
-def test_data_comes_down_through_a_proxy(proxied: KaggleServer, empty: Toy) -> None:
+def test_data_are_downloaded_through_a_proxy(proxied: KaggleServer, empty: Toy) -> None:
     done = pipeline(proxied, empty, "data")
     assert done.returncode == 0, done.stderr
     assert (empty.workspace.raw / "train.csv").exists()
@@ -54,7 +54,7 @@ def test_data_comes_down_through_a_proxy(proxied: KaggleServer, empty: Toy) -> N
 
 
 @pytest.mark.slow
-def test_a_submission_goes_up_and_its_score_comes_back(proxied: KaggleServer, finished: Toy) -> None:
+def test_a_submission_is_uploaded_and_its_score_fetched(proxied: KaggleServer, finished: Toy) -> None:
     proxied.n_polls_pending = 0
     done = pipeline(proxied, finished, "submit", *TINY)
     assert done.returncode == 0, done.stderr

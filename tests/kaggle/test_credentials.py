@@ -1,4 +1,4 @@
-"""Which credentials are found and used, what is warned of, and that none is ever shown."""
+"""Which credentials are found and used, which warnings there are, and that no secret is ever shown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write() -> Write:
-    """Writes a file under HOME that only its owner can read."""
+    """Return a function that writes a file under HOME, readable only by its owner unless `mode` says otherwise."""
 
     def write(name: str, content: object, mode: int = 0o600) -> Path:
         path = Path.home() / name
@@ -39,7 +39,7 @@ def test_nothing_is_found_on_a_fresh_machine() -> None:
         KaggleSession.connect()
 
 
-def test_credentials_win_in_the_clients_order(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_are_used_in_the_clients_order(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     oauth = write(".kaggle/credentials.json", {"refresh_token": "r"})
     key = write(".kaggle/kaggle.json", {"username": USER, "key": KEY})
     token = write(".kaggle/access_token", TOKEN)
@@ -65,14 +65,14 @@ def test_an_existing_kaggle_folder_hides_the_config_folder(write: Write, monkeyp
     assert find_credentials() == str(key)
 
 
-def test_a_token_that_hides_a_good_key_is_warned_of(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_that_hides_a_valid_key_is_a_warning(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write(".kaggle/kaggle.json", {"username": USER, "key": KEY})
     assert credential_warnings() == []
     monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
     assert "KAGGLE_API_TOKEN takes precedence over" in "\n".join(credential_warnings())
 
 
-def test_files_others_can_read_and_tokens_in_the_place_of_keys_are_warned_of(write: Write) -> None:
+def test_readable_files_and_tokens_used_as_keys_are_warnings(write: Write) -> None:
     key = write(".kaggle/kaggle.json", {"username": USER, "key": TOKEN}, mode=0o644)
     said = "\n".join(credential_warnings())
     assert f"chmod 600 {key}" in said
@@ -80,13 +80,13 @@ def test_files_others_can_read_and_tokens_in_the_place_of_keys_are_warned_of(wri
     assert TOKEN not in said
 
 
-def test_a_broken_key_file_is_no_credential_and_is_warned_of(write: Write) -> None:
+def test_a_broken_key_file_is_ignored_with_a_warning(write: Write) -> None:
     write(".kaggle/kaggle.json", "{broken")
     assert find_credentials() is None
     assert "silently ignores it" in "\n".join(credential_warnings())
 
 
-def test_a_variable_may_name_a_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_can_name_a_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write("token.txt", TOKEN)
     monkeypatch.setenv("KAGGLE_API_TOKEN", str(path))
     assert find_credentials() == f"{path} (named by KAGGLE_API_TOKEN)"
@@ -104,7 +104,7 @@ def test_login_by_key_and_by_token(kaggle: KaggleServer, monkeypatch: pytest.Mon
     assert kaggle.requests[-1].headers["Authorization"].startswith("Basic ")
 
 
-def test_a_stale_token_beside_a_good_key_is_refused_by_name(
+def test_the_error_names_a_stale_token_beside_a_valid_key(
     kaggle: KaggleServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kaggle.token_is_active = False
@@ -115,7 +115,9 @@ def test_a_stale_token_beside_a_good_key_is_refused_by_name(
     assert "unset KAGGLE_API_TOKEN" in caught.value.hint
 
 
-def test_logging_in_prints_nothing_and_asks_once(kaggle: KaggleServer, capfd: pytest.CaptureFixture[str]) -> None:
+def test_logging_in_prints_nothing_and_makes_one_request(
+    kaggle: KaggleServer, capfd: pytest.CaptureFixture[str]
+) -> None:
     KaggleSession.connect()
     assert kaggle.names() == ["IntrospectToken"]
     assert capfd.readouterr().out == ""
@@ -137,13 +139,13 @@ def test_doctor_reports_and_never_shows_a_secret(kaggle: KaggleServer, finished:
     assert "https://www.kaggle.com/competitions/toy/rules" in result.stdout
 
 
-def test_doctor_without_credentials_ends_well(finished: Toy) -> None:
+def test_doctor_succeeds_without_credentials(finished: Toy) -> None:
     result = finished.run("doctor")
     assert result.exit_code == 0
     assert "https://www.kaggle.com/settings" in result.stdout
 
 
-def test_doctor_says_that_a_token_is_stale(kaggle: KaggleServer, finished: Toy) -> None:
+def test_doctor_reports_a_stale_token(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.token_is_active = False
     result = finished.run("doctor")
     assert result.exit_code == 3
@@ -160,5 +162,5 @@ def test_doctor_says_that_a_token_is_stale(kaggle: KaggleServer, finished: Toy) 
         "kaggle.com/competitions/titanic/",
     ],
 )
-def test_a_slug_is_read_off_every_address(given: str) -> None:
+def test_the_slug_is_parsed_from_every_url(given: str) -> None:
     assert slug_of(given) == "titanic"

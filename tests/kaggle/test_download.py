@@ -1,4 +1,4 @@
-"""A download ends complete and verified, or resumable; never corrupt, never outside its folder."""
+"""A download is complete and verified, or resumable; never corrupt and never outside its folder."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ BIG = {"train.csv": np.random.default_rng(0).bytes(300_000), "test.csv": b"id\n1
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with `files` for what is unpacked and `part` for what is unfinished."""
+    """Return a folder with `files` for extracted files; `part` is for unfinished downloads."""
     (tmp_path / "files").mkdir()
     return tmp_path
 
 
 def download(place: Path, slug: str = "toy") -> dict[str, bytes]:
-    """What a download puts into the folder."""
+    """Download and return the files in the folder."""
     download_files(KaggleSession.connect(), slug, place / "files", part_folder=place / "part")
     return {
         str(path.relative_to(place / "files")): path.read_bytes()
@@ -46,7 +46,7 @@ def part_is_a_prefix(place: Path, kaggle: KaggleServer) -> bool:
 
 
 @pytest.mark.parametrize("cut_at", [0, 1, 3, 4096, 65536, 262144, 299_999])
-def test_a_cut_download_goes_on_at_the_byte_it_broke_off(kaggle: KaggleServer, place: Path, cut_at: int) -> None:
+def test_a_cut_download_resumes_at_the_byte_where_it_stopped(kaggle: KaggleServer, place: Path, cut_at: int) -> None:
     kaggle.offer(BIG)
     kaggle.fault("storage", Fault(cut_at=cut_at, times=1))
     assert download(place) == BIG
@@ -55,7 +55,7 @@ def test_a_cut_download_goes_on_at_the_byte_it_broke_off(kaggle: KaggleServer, p
     assert not (place / "part").exists()
 
 
-def test_a_part_is_continued_by_the_next_run(kaggle: KaggleServer, place: Path) -> None:
+def test_the_next_run_resumes_a_partial_download(kaggle: KaggleServer, place: Path) -> None:
     kaggle.offer(BIG)
     kaggle.fault("storage", Fault(cut_at=100_000, times=1))
     kaggle.fault("storage", Fault(drops=True))
@@ -68,13 +68,13 @@ def test_a_part_is_continued_by_the_next_run(kaggle: KaggleServer, place: Path) 
     assert kaggle.requests[-1].headers["Range"] == "bytes=100000-"
 
 
-def test_a_line_that_dies_every_few_kilobytes_still_ends(kaggle: KaggleServer, place: Path) -> None:
+def test_a_connection_that_drops_every_few_kilobytes_still_succeeds(kaggle: KaggleServer, place: Path) -> None:
     kaggle.offer(BIG)
     kaggle.fault("storage", Fault(cut_at=20_000))
     assert download(place) == BIG
 
 
-def test_a_file_that_changed_between_two_runs_is_fetched_anew(kaggle: KaggleServer, place: Path) -> None:
+def test_a_file_that_changed_between_two_runs_is_downloaded_again(kaggle: KaggleServer, place: Path) -> None:
     kaggle.offer(BIG)
     kaggle.fault("storage", Fault(cut_at=100_000, times=1))
     kaggle.fault("storage", Fault(drops=True))
@@ -86,7 +86,7 @@ def test_a_file_that_changed_between_two_runs_is_fetched_anew(kaggle: KaggleServ
     assert download(place) == other
 
 
-def test_a_file_that_changes_while_the_download_goes_on_is_fetched_anew(
+def test_a_file_that_changes_during_the_download_is_downloaded_again(
     kaggle: KaggleServer, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kaggle.offer(BIG)
@@ -99,8 +99,8 @@ def test_a_file_that_changes_while_the_download_goes_on_is_fetched_anew(
 
 
 @pytest.mark.parametrize("etag", ['"the-same"', ""])
-def test_bytes_of_two_versions_are_never_taken_for_one(kaggle: KaggleServer, place: Path, etag: str) -> None:
-    """A storage whose ETag does not follow the content, or that has none: the checksums find it out."""
+def test_bytes_of_two_versions_are_never_mixed(kaggle: KaggleServer, place: Path, etag: str) -> None:
+    """If the storage's ETag does not change with the content, or is missing, the checksums detect the mix."""
     kaggle.offer(BIG)
     kaggle.etag = etag
     kaggle.fault("storage", Fault(cut_at=100_000, times=1))
@@ -115,7 +115,7 @@ def test_bytes_of_two_versions_are_never_taken_for_one(kaggle: KaggleServer, pla
 
 
 @pytest.mark.parametrize("code", [403, 404, 500])
-def test_an_expired_address_never_writes_its_error_page_into_the_part(
+def test_the_error_page_of_an_expired_url_is_never_written_to_the_part(
     kaggle: KaggleServer, place: Path, code: int
 ) -> None:
     kaggle.offer(BIG)
@@ -125,7 +125,7 @@ def test_an_expired_address_never_writes_its_error_page_into_the_part(
     assert kaggle.names().count("DownloadDataFiles") == (1 if code == 500 else 2)
 
 
-def test_a_web_page_in_place_of_the_archive_is_no_archive(kaggle: KaggleServer, place: Path) -> None:
+def test_a_web_page_in_place_of_the_archive_is_an_error(kaggle: KaggleServer, place: Path) -> None:
     kaggle.fault("storage", page(200))
     with pytest.raises(KaggleError, match="web page"):
         download(place)
@@ -137,7 +137,7 @@ def test_a_damaged_archive_leaves_nothing(kaggle: KaggleServer, place: Path, dam
     good = zip_of(BIG, zipfile.ZIP_STORED)
     flipped = good[:1000] + bytes([good[1000] ^ 1]) + good[1001:]
     kaggle.offer(BIG)
-    kaggle.offer_bytes({"flipped": flipped, "short": good[:-10], "text": b"no archive"}[damage])
+    kaggle.offer_bytes({"flipped": flipped, "short": good[:-10], "text": b"not an archive"}[damage])
     with pytest.raises(KaggleError, match="it was deleted"):
         download(place)
     assert not (place / "part").exists()
@@ -153,24 +153,24 @@ def test_credentials_go_to_kaggle_and_not_to_the_storage(kaggle: KaggleServer, p
             assert TOKEN not in json.dumps(request.headers)
 
 
-def test_nested_archives_are_unpacked_in_their_place(kaggle: KaggleServer, place: Path) -> None:
+def test_nested_archives_are_extracted_in_place(kaggle: KaggleServer, place: Path) -> None:
     inner = zip_of({"train.csv": b"a\n1\n"})
     kaggle.offer({"train.csv.zip": inner, "images/set.zip": zip_of({"1.png": b"x"}), "test.csv": b"a\n"})
     assert download(place) == {"train.csv": b"a\n1\n", "images/1.png": b"x", "test.csv": b"a\n"}
 
 
-def test_a_single_file_that_is_no_archive_is_taken_by_its_listed_name(kaggle: KaggleServer, place: Path) -> None:
+def test_a_single_file_that_is_not_an_archive_gets_its_listed_name(kaggle: KaggleServer, place: Path) -> None:
     kaggle.offer_bytes(b"id,x\n1,2\n")
     kaggle.listed = [{"name": "only.csv", "totalBytes": 9}]
     assert download(place) == {"only.csv": b"id,x\n1,2\n"}
 
 
-def test_more_files_than_a_page_holds_are_all_listed(kaggle: KaggleServer) -> None:
+def test_files_are_listed_across_pages(kaggle: KaggleServer) -> None:
     kaggle.offer({f"{i}.csv": b"x" for i in range(45)})
     assert len(KaggleSession.connect().data_files("toy")) == 45
 
 
-def test_a_file_kaggle_lists_and_does_not_send_is_named(
+def test_a_listed_file_that_is_missing_is_reported(
     kaggle: KaggleServer, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kaggle.listed.append({"name": "absent.csv", "totalBytes": 3})
@@ -181,7 +181,7 @@ def test_a_file_kaggle_lists_and_does_not_send_is_named(
 @pytest.mark.parametrize(
     "given", ["toy", "https://www.kaggle.com/competitions/toy/data?select=train.csv", "https://www.kaggle.com/c/toy"]
 )
-def test_data_of_a_slug_or_address_ends_in_raw_and_a_spec(kaggle: KaggleServer, empty: Toy, given: str) -> None:
+def test_data_downloads_a_slug_or_url_and_writes_a_spec(kaggle: KaggleServer, empty: Toy, given: str) -> None:
     result = Toy(type(empty.workspace)(empty.workspace.root, given)).run("data")
     assert result.exit_code == 0, result.output
     assert 'kaggle_slug = "toy"' in result.stdout
@@ -192,10 +192,10 @@ def test_data_of_a_slug_or_address_ends_in_raw_and_a_spec(kaggle: KaggleServer, 
     assert source.files["train.csv"].sha256 == files.sha256_of(empty.workspace.raw / "train.csv")
     n_requests = len(kaggle.requests)
     assert empty.run("data").exit_code == 0
-    assert len(kaggle.requests) == n_requests, "what is there was asked for again"
+    assert len(kaggle.requests) == n_requests, "files that exist were requested again"
 
 
-def test_data_of_a_dataset_remembers_it_in_the_spec_and_is_never_submitted(kaggle: KaggleServer, empty: Toy) -> None:
+def test_a_dataset_is_recorded_in_the_spec_and_never_submitted_to(kaggle: KaggleServer, empty: Toy) -> None:
     result = empty.run("data", "--dataset", "ada/toy-data")
     assert result.exit_code == 0, result.output
     assert "DownloadDataset" in kaggle.names()
@@ -207,7 +207,7 @@ def test_data_of_a_dataset_remembers_it_in_the_spec_and_is_never_submitted(kaggl
 
 
 @pytest.mark.usefixtures("kaggle")
-def test_a_failed_download_leaves_no_raw_folder_and_never_makes_a_sample(tmp_path: Path) -> None:
+def test_a_failed_download_leaves_no_raw_folder_and_no_sample(tmp_path: Path) -> None:
     house = Toy(Workspace(tmp_path, "house-prices"))
     result = house.run("data")
     assert result.exit_code == 3
@@ -229,8 +229,8 @@ def test_real_files_replace_the_sample_when_there_are_credentials(
 
 
 @pytest.mark.slow
-def test_a_download_that_is_killed_goes_on_with_the_next_run(kaggle: KaggleServer, place: Path) -> None:
-    """Killed for good while bytes come in: no clean-up of its own."""
+def test_the_next_run_resumes_a_killed_download(kaggle: KaggleServer, place: Path) -> None:
+    """The process exits during the download, without any cleanup."""
     kaggle.offer(BIG)
     kaggle.fault("storage", Fault(stalls=True, times=1))
     script = f"""
@@ -257,6 +257,6 @@ download_files(KaggleSession.connect(), "toy", Path({str(place)!r}) / "files", p
 
 
 @pytest.mark.usefixtures("kaggle")
-def test_404_of_a_dataset_says_so(place: Path) -> None:
+def test_a_dataset_that_does_not_exist_is_named(place: Path) -> None:
     with pytest.raises(KaggleError, match="found no 'ada/misspelled'"):
         download(place, "ada/misspelled")

@@ -1,4 +1,4 @@
-"""Unpacking never leaves the folder, follows no link, and does not fill the disk."""
+"""Extraction never writes outside the folder, follows no links and does not fill the disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.kaggle.server import zip_of
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where to unpack, with something beside it that must not change."""
+    """Return the folder to extract to; a file beside it must not change."""
     (tmp_path / "in").mkdir()
     (tmp_path / "beside.csv").write_text("untouched")
     return tmp_path / "in"
@@ -55,7 +55,7 @@ def test_a_link_is_refused(folder: Path) -> None:
         extract(path, folder)
 
 
-def test_a_bomb_is_refused_also_when_it_is_nested(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_zip_bomb_is_refused_even_if_nested(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extraction, "MIN_LIMIT", 100_000)
     bomb = zip_of({"zeros": bytes(3_000_000)})
     for archive in (bomb, zip_of({"inner.zip": bomb}, zipfile.ZIP_STORED)):
@@ -66,7 +66,7 @@ def test_a_bomb_is_refused_also_when_it_is_nested(folder: Path, monkeypatch: pyt
             path.unlink()
 
 
-def test_archives_in_archives_end_somewhere(folder: Path) -> None:
+def test_the_nesting_of_archives_is_limited(folder: Path) -> None:
     archive = zip_of({"x": b"x"})
     for _ in range(5):
         archive = zip_of({"inner.zip": archive})
@@ -74,11 +74,11 @@ def test_archives_in_archives_end_somewhere(folder: Path) -> None:
         unpack(folder, archive)
 
 
-def test_one_name_is_one_file(folder: Path) -> None:
+def test_two_members_of_one_name_are_refused(folder: Path) -> None:
     with pytest.raises(DataError, match="occurs twice"):
         unpack(folder, zip_of({"Train.csv": b"1", "train.csv": b"2"}))
 
 
-def test_a_nested_archive_of_files_that_are_there_gets_its_own_folder(folder: Path) -> None:
+def test_a_nested_archive_of_existing_files_gets_its_own_folder(folder: Path) -> None:
     files = unpack(folder, zip_of({"train.csv": b"1", "train.csv.zip": zip_of({"train.csv": b"1"}), "a.zip": b"text"}))
     assert files == {"train.csv": b"1", "a.zip": b"text", "train.csv.zip/train.csv": b"1"}

@@ -1,4 +1,4 @@
-"""Every fault at every operation: what the user reads, the exit code, what is on disk, what Kaggle has recorded."""
+"""Every fault in every operation: the message, the exit code, the files on disk, the submissions at Kaggle."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pipeline.kaggle.ledger import Ledger
 from pipeline.kaggle.notebook.run import POLL_DELAYS_S
 from tests.conftest import TINY, Toy
 from tests.kaggle.conftest import SAME_RUN, FakeClock, run_notebooks
-from tests.kaggle.faults import CASES, FAULTS, OPERATIONS, PASSING, STALL_TIMEOUT_S, WORDS
+from tests.kaggle.faults import CASES, FAULTS, OPERATIONS, STALL_TIMEOUT_S, TRANSIENT, WORDS
 from tests.kaggle.server import TOKEN, KaggleServer
 
-# Where a fault does no harm: a redirect has no body to lose; a storage's answer to an upload is not read; a submission
-# that Kaggle does not show yet is pending; one whose answer was lost is found again.
+# Faults without effect: a redirect has no body to lose; the storage's response to an upload is not read; a submission
+# that Kaggle does not list yet is pending; one whose response was lost is looked up.
 HARMLESS = {
     ("truncated body", "download"),
     ("stalled", "download"),
@@ -43,13 +43,13 @@ OPTIONS = {"submit": TINY, "kernel": SAME_RUN}
 READS = [
     (name, operation)
     for operation, one in OPERATIONS.items()
-    for name in sorted(PASSING if operation == "score" else {"429", "503", "dropped"})
+    for name in sorted(TRANSIENT if operation == "score" else {"429", "503", "dropped"})
     if one.is_read
 ]
 
 
 def run(toy: Toy, command: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr."""
+    """Run a command; return its exit code, stdout and stderr."""
     result = toy.run(command, *OPTIONS.get(command, ()))
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -58,7 +58,7 @@ def run(toy: Toy, command: str) -> tuple[int, str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "operation"), CASES)
-def test_a_fault_is_explained_and_the_same_command_ends_well_when_it_is_over(
+def test_a_fault_is_explained_and_the_same_command_succeeds_afterwards(
     kaggle: KaggleServer, empty: Toy, finished: Toy, monkeypatch: pytest.MonkeyPatch, name: str, operation: str
 ) -> None:
     command, endpoint = OPERATIONS[operation].command, OPERATIONS[operation].endpoint
@@ -101,7 +101,7 @@ def test_a_fault_is_explained_and_the_same_command_ends_well_when_it_is_over(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "operation"), READS)
-def test_a_read_is_asked_again_after_a_passing_fault(
+def test_a_read_is_retried_after_a_transient_fault(
     kaggle: KaggleServer,
     clock: FakeClock,
     empty: Toy,
@@ -125,8 +125,8 @@ def test_a_read_is_asked_again_after_a_passing_fault(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("operation", [name for name, one in OPERATIONS.items() if not one.is_read])
-@pytest.mark.parametrize("name", sorted(PASSING))
-def test_a_write_is_never_repeated(
+@pytest.mark.parametrize("name", sorted(TRANSIENT))
+def test_a_write_is_never_retried(
     kaggle: KaggleServer, finished: Toy, monkeypatch: pytest.MonkeyPatch, name: str, operation: str
 ) -> None:
     if name == "stalled":
@@ -141,7 +141,7 @@ def test_a_write_is_never_repeated(
 @pytest.mark.parametrize(
     ("variable", "words"), [("", "cannot be reached"), ("http_proxy", "the proxy blocked the request when logging in")]
 )
-def test_no_network_and_a_dead_proxy_are_told_apart(
+def test_no_network_and_a_dead_proxy_have_different_messages(
     kaggle: KaggleServer, empty: Toy, monkeypatch: pytest.MonkeyPatch, variable: str, words: str
 ) -> None:
     if variable:

@@ -1,4 +1,4 @@
-"""A bundle is pushed at most once, just its version is followed, and only an output that is its own is submitted."""
+"""A bundle is pushed at most once, only its own version is followed, and only its own output is submitted."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ NAME = "ada/final-toy"
 
 @pytest.fixture
 def kaggle(kaggle: KaggleServer, finished: Toy) -> KaggleServer:
-    """A Kaggle that runs notebooks."""
+    """Make the fake Kaggle run notebooks."""
     run_notebooks(kaggle, finished)
     return kaggle
 
 
 def kernel(toy: Toy, *options: str, code: int = 0) -> str:
-    """What the user reads of a `kernel` that ends with `code`."""
+    """Run `kernel`, expect the exit code `code`, and return its output."""
     result = toy.run("kernel", *SAME_RUN, *options)
     assert result.exit_code == code, (result.output, result.exception)
     assert TOKEN not in result.output
@@ -76,14 +76,14 @@ def test_a_notebook_is_pushed_followed_fetched_checked_and_its_output_submitted(
     assert kaggle.submissions[0]["content"] == local.read_bytes()
 
 
-def test_the_same_command_again_does_not_touch_the_network(kaggle: KaggleServer, finished: Toy) -> None:
+def test_the_same_command_again_needs_no_network(kaggle: KaggleServer, finished: Toy) -> None:
     kernel(finished)
     n_requests = len(kaggle.requests)
     assert "not sent again" in kernel(finished)
     assert len(kaggle.requests) == n_requests
 
 
-def test_an_older_version_that_is_complete_is_not_taken_for_ours(kaggle: KaggleServer, finished: Toy) -> None:
+def test_an_older_complete_version_is_not_used(kaggle: KaggleServer, finished: Toy) -> None:
     old = {"submission.csv": b"old", "manifest.json": b"{}"}
     kaggle.add_kernel_version(NAME, {"text": "an older one"}, old, status=["COMPLETE"])
     kaggle.fault("GetKernelSessionStatus", status(404, "Not found", times=2))  # of a version just pushed
@@ -93,7 +93,7 @@ def test_an_older_version_that_is_complete_is_not_taken_for_ours(kaggle: KaggleS
     assert fetched(finished)[0].name.endswith("-kernel-v2.csv")
 
 
-def test_a_newer_version_of_somebody_else_is_not_taken_for_ours(kaggle: KaggleServer, finished: Toy) -> None:
+def test_a_newer_version_of_other_code_is_not_used(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.fault("GetKernelSessionStatus", status(401, "Unauthorized access"))
     kernel(finished, code=3)
     kaggle.faults.clear()
@@ -111,7 +111,7 @@ def test_a_refused_push_is_explained_and_leaves_nothing_to_follow(kaggle: Kaggle
     assert len(versions(kaggle)) == len(kaggle.submissions) == 1
 
 
-def test_an_input_that_kaggle_leaves_out_ends_the_run(kaggle: KaggleServer, finished: Toy) -> None:
+def test_an_input_that_kaggle_leaves_out_is_an_error(kaggle: KaggleServer, finished: Toy) -> None:
     answer = {"ref": f"/code/{NAME}", "versionNumber": 1, "invalidCompetitionSources": ["toy"]}
     kaggle.fault("SaveKernel", Fault(status=200, body=answer, is_after=True, times=1))
     assert "left out inputs of ada/final-toy version 1: competition toy" in kernel(finished, code=3)
@@ -121,7 +121,7 @@ def test_an_input_that_kaggle_leaves_out_ends_the_run(kaggle: KaggleServer, fini
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("word", "words"), [("ERROR", "failed: out of memory"), ("CANCEL_ACKNOWLEDGED", "cancelled")])
-def test_a_run_that_fails_shows_its_log_and_the_next_command_pushes_anew(
+def test_a_failed_run_shows_its_log_and_the_next_command_pushes_again(
     kaggle: KaggleServer, finished: Toy, word: str, words: str
 ) -> None:
     kaggle.kernel_status, kaggle.error_text = ["RUNNING", word], "out of memory"
@@ -154,7 +154,7 @@ def test_an_output_of_another_bundle_is_refused(kaggle: KaggleServer, finished: 
         ({"manifest.json": b'{"bundle": NaN}'}, "did not write this manifest.json"),
     ],
 )
-def test_an_output_that_is_not_its_own_is_neither_kept_nor_sent(
+def test_an_output_that_does_not_match_is_neither_kept_nor_sent(
     kaggle: KaggleServer, finished: Toy, change: dict[str, bytes | None], words: str
 ) -> None:
     good = kaggle.run_kernel
@@ -170,7 +170,7 @@ def test_an_output_that_is_not_its_own_is_neither_kept_nor_sent(
     assert (len(versions(kaggle)), len(kaggle.submissions)) == (2, 1)
 
 
-def test_an_output_that_is_no_submission_is_not_sent(kaggle: KaggleServer, finished: Toy) -> None:
+def test_an_output_that_is_not_a_submission_is_not_sent(kaggle: KaggleServer, finished: Toy) -> None:
     path = finished.submission()
     path.write_text(path.read_text().replace("\n66,", "\n999,"))
     run_notebooks(kaggle, finished)
@@ -178,7 +178,7 @@ def test_an_output_that_is_no_submission_is_not_sent(kaggle: KaggleServer, finis
     assert fetched(finished) == kaggle.submissions == []
 
 
-def test_names_in_the_output_lead_nowhere(kaggle: KaggleServer, finished: Toy) -> None:
+def test_other_files_of_the_output_are_ignored(kaggle: KaggleServer, finished: Toy) -> None:
     good = kaggle.run_kernel
     kaggle.run_kernel = lambda text: {"../evil.txt": b"evil", "/tmp/evil.txt": b"evil", **good(text)}
     kernel(finished)
@@ -186,7 +186,7 @@ def test_names_in_the_output_lead_nowhere(kaggle: KaggleServer, finished: Toy) -
     assert not any("evil" in str(one.body) for one in kaggle.requests if one.name == "storage")
 
 
-def test_a_web_page_is_not_taken_for_the_output(kaggle: KaggleServer, finished: Toy) -> None:
+def test_a_web_page_is_not_saved_as_the_output(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.fault("storage", page(200))
     assert "web page" in kernel(finished, code=3)
     kaggle.faults.clear()
@@ -196,15 +196,13 @@ def test_a_web_page_is_not_taken_for_the_output(kaggle: KaggleServer, finished: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [Fault(status=403, body=b"expired", times=1), Fault(cut_at=40, times=1)])
-def test_a_worn_out_address_and_a_cut_line_are_asked_for_again(
-    kaggle: KaggleServer, finished: Toy, fault: Fault
-) -> None:
+def test_an_expired_url_and_a_cut_response_are_retried(kaggle: KaggleServer, finished: Toy, fault: Fault) -> None:
     kaggle.fault("storage", fault)
     kernel(finished)
     assert fetched(finished)[0].read_bytes() == kaggle.submissions[0]["content"]
 
 
-def test_a_long_run_is_followed_by_the_next_command(
+def test_the_next_command_follows_a_long_run(
     kaggle: KaggleServer, finished: Toy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "POLL_DELAYS_S", (7200.0,))
@@ -226,13 +224,13 @@ def test_another_configuration_is_another_bundle(kaggle: KaggleServer, finished:
     assert kaggle.submissions == []
 
 
-def test_a_lost_answer_is_found_again_by_the_text(kaggle: KaggleServer, finished: Toy) -> None:
+def test_a_push_whose_response_was_lost_is_found_by_its_text(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.fault("SaveKernel", Fault(drops=True, is_after=True))
     assert "pushed ada/final-toy version 1" in kernel(finished)
     assert len(versions(kaggle)) == len(kaggle.submissions) == 1
 
 
-def test_a_lost_answer_that_cannot_be_looked_up_is_settled_by_the_next_run(kaggle: KaggleServer, finished: Toy) -> None:
+def test_the_next_run_looks_up_a_push_whose_response_was_lost(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.fault("SaveKernel", Fault(drops=True, is_after=True))
     kaggle.fault("GetKernel", Fault(drops=True, skip=1))
     assert "sends nothing twice" in kernel(finished, code=3)
@@ -264,7 +262,7 @@ def test_a_code_competition_gets_the_notebook_itself(kaggle: KaggleServer, finis
     assert len(kaggle.submissions) == 1
 
 
-def test_a_lost_answer_of_a_code_submission_is_found_again(kaggle: KaggleServer, finished: Toy) -> None:
+def test_a_code_submission_whose_response_was_lost_is_found(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.competition["isKernelsSubmissionsOnly"] = True
     kaggle.fault("CreateCodeSubmission", Fault(drops=True, is_after=True))
     assert "public score 0.12345" in kernel(finished)
@@ -283,13 +281,13 @@ def test_wheels_are_attached(kaggle: KaggleServer, finished: Toy) -> None:
     assert version["request"]["datasetDataSources"] == ["ada/wheels"]  # type: ignore[index]
 
 
-def test_rules_are_asked_for_before_the_push(kaggle: KaggleServer, finished: Toy) -> None:
+def test_the_rules_are_checked_before_the_push(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.competition["userHasEntered"] = False
     assert "https://www.kaggle.com/competitions/toy/rules" in kernel(finished, code=3)
     assert "SaveKernel" not in kaggle.names()
 
 
-def test_without_credentials_or_push_the_bundle_is_made_and_the_network_not_touched(
+def test_without_credentials_or_push_only_the_bundle_is_written(
     kaggle: KaggleServer, finished: Toy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "--no-push" in kernel(finished, "--no-push")

@@ -1,4 +1,4 @@
-"""The public leaderboard with one's own place, and cv against public score."""
+"""The public leaderboard with the user's place, and cv compared with public scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.kaggle.server import KaggleServer
 
 
 def sent(toy: Toy, number: int, cv: float, public: float, folds: list[float] | None = None) -> Entry:
-    """A scored submission in the ledger, and its run's report."""
+    """Add a scored submission to the ledger and write its run's report."""
     run = f"run-{number}"
     if folds is not None:
         RUN_REPORT.updated(run=run, cv_score=cv, fold_scores=folds).write(toy.workspace.run(run).report)
@@ -22,7 +22,7 @@ def sent(toy: Toy, number: int, cv: float, public: float, folds: list[float] | N
     return Ledger(toy.workspace.ledger).put(Entry(**{**entry.__dict__, "ref": number, "status": "complete"}))
 
 
-def test_the_leaderboard_shows_the_top_and_ones_own_place(kaggle: KaggleServer, finished: Toy) -> None:
+def test_the_leaderboard_shows_the_top_and_the_users_place(kaggle: KaggleServer, finished: Toy) -> None:
     assert finished.run("submit", *TINY).exit_code == 0
     result = finished.run("leaderboard", "--top", "2")
     assert result.exit_code == 0, result.output
@@ -35,7 +35,7 @@ def test_the_leaderboard_shows_the_top_and_ones_own_place(kaggle: KaggleServer, 
     assert "team 44" in result.stdout
 
 
-def test_the_leaderboard_brings_the_ledger_up_to_date(kaggle: KaggleServer, finished: Toy) -> None:
+def test_the_leaderboard_updates_the_ledger(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.n_polls_pending = 10**6
     assert finished.run("submit", *TINY).exit_code == 0
     kaggle.n_polls_pending = -1
@@ -44,14 +44,14 @@ def test_the_leaderboard_brings_the_ledger_up_to_date(kaggle: KaggleServer, fini
     assert (entry.status, entry.public_score) == ("complete", 0.12345)
 
 
-def test_agreeing_scores_are_told_by_their_rank_correlation(toy: Toy) -> None:
+def test_the_rank_correlation_of_agreeing_scores_is_reported(toy: Toy) -> None:
     entries = [sent(toy, i, cv, public) for i, (cv, public) in enumerate([(1, 10), (2, 20), (3, 40), (4, 30)], 1)]
     assert compare_with_cv(toy.workspace, entries) == [
         "rank correlation of cv and public score over 4 submissions: 0.80"
     ]
 
 
-def test_a_disagreement_beyond_fold_noise_is_warned_of_and_one_within_is_not(toy: Toy) -> None:
+def test_only_a_disagreement_beyond_fold_noise_is_a_warning(toy: Toy) -> None:
     clear = [sent(toy, 1, 0.10, 0.15, [0.09, 0.10, 0.11, 0.05]), sent(toy, 2, 0.14, 0.14, [0.13, 0.14, 0.15, 0.09])]
     assert any(
         "disagree beyond fold noise on run-1 and run-2" in line for line in compare_with_cv(toy.workspace, clear)
@@ -60,7 +60,7 @@ def test_a_disagreement_beyond_fold_noise_is_warned_of_and_one_within_is_not(toy
     assert not any("disagree" in line for line in compare_with_cv(toy.workspace, noisy))
 
 
-def test_a_public_score_far_from_its_cv_is_warned_of(toy: Toy) -> None:
+def test_a_public_score_far_from_its_cv_is_a_warning(toy: Toy) -> None:
     entries = [sent(toy, 1, 0.10, 0.30, [0.09, 0.10, 0.11])]
     assert any("farther from its cv" in line for line in compare_with_cv(toy.workspace, entries))
     entries = [sent(toy, 2, 0.10, 0.11, [0.09, 0.10, 0.11])]
@@ -68,7 +68,7 @@ def test_a_public_score_far_from_its_cv_is_warned_of(toy: Toy) -> None:
 
 
 @pytest.mark.parametrize(("cv", "public"), [([1.0, 2.0], [1.0, 2.0]), ([1.0, 1.0, 1.0], [1.0, 2.0, 3.0])])
-def test_a_rank_correlation_that_cannot_be_told_is_none(cv: list[float], public: list[float]) -> None:
+def test_an_undefined_rank_correlation_is_none(cv: list[float], public: list[float]) -> None:
     assert fold_noise.rank_correlation(cv, public) is None
 
 

@@ -1,4 +1,4 @@
-"""The script Kaggle runs: in a folder of Kaggle's shape and nothing else, it writes the submission made here."""
+"""The script Kaggle runs writes the same submission as here, given only folders laid out like Kaggle's."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FEATURES = "def add_features(frame):\n    return frame.assign(area_squared=frame
 
 @dataclass
 class Kaggle:
-    """A folder of Kaggle's shape."""
+    """A folder laid out like Kaggle's."""
 
     root: Path
 
@@ -47,7 +47,7 @@ class Kaggle:
         return self.root / "working"
 
     def add(self, toy: Toy, place: str = "competitions/toy") -> Path:
-        """The competition's files as an input."""
+        """Add the competition's files as an input and return its folder."""
         folder = self.given / place
         folder.mkdir(parents=True)
         for path in toy.workspace.raw.glob("*.csv"):
@@ -55,7 +55,7 @@ class Kaggle:
         return folder
 
     def run(self, text: str) -> subprocess.CompletedProcess[str]:
-        """The script in a process that knows no project, no credentials and no network."""
+        """Run the script in a process without project, credentials or network."""
         path = self.root / "script.py"
         path.write_text(text)
         dead = "http://127.0.0.1:9"
@@ -80,7 +80,7 @@ def bundle_of(toy: Toy, *overrides: str) -> Bundle:
 
 
 def archive_of(bundle: Bundle) -> zipfile.ZipFile:
-    """What the script unpacks."""
+    """Return the archive that the script extracts."""
     payload = bundle.text.split('PAYLOAD = """')[1].split('"""')[0]
     return zipfile.ZipFile(io.BytesIO(base64.b64decode(payload)))
 
@@ -96,7 +96,7 @@ def facts_of(toy: Toy) -> dict[str, object]:
 
 
 @pytest.mark.slow
-def test_the_script_writes_the_submission_that_is_made_here(toy: Toy, kaggle: Kaggle) -> None:
+def test_the_script_writes_the_same_submission_as_here(toy: Toy, kaggle: Kaggle) -> None:
     (toy.workspace.folder / "feature_function.py").write_text(FEATURES)
     folds = "\n".join(["id,fold", *(f"{i},{i % 3}" for i in range(1, 65))])
     (toy.workspace.folder / "folds.csv").write_text(folds)
@@ -118,7 +118,7 @@ def test_the_script_writes_the_submission_that_is_made_here(toy: Toy, kaggle: Ka
     assert manifest.provenance.model_dump(include=same) == here.model_dump(include=same)
 
 
-def test_the_same_run_is_the_same_bundle_and_another_is_another(toy: Toy) -> None:
+def test_equal_runs_have_equal_bundles_and_others_differ(toy: Toy) -> None:
     first = bundle_of(toy)
     assert bundle_of(toy).text == first.text
     assert bundle_of(toy, "lr=0.5").id != first.id
@@ -139,7 +139,7 @@ def test_no_data_and_no_secret_is_in_the_bundle(toy: Toy, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("preset", ["fast", "seed-linear", "parts"])
-def test_the_run_in_the_bundle_is_the_run(toy: Toy, preset: str) -> None:
+def test_the_bundle_contains_the_run(toy: Toy, preset: str) -> None:
     path = toy.workspace.root / "parts.toml"
     path.write_text('model = "mlp"\nseeds = 2\n[[parts]]\nmodel = "linear"\nweight = 2\n[[parts]]\nmodel = "ridge"\n')
     config = load_run_config(str(path) if preset == "parts" else preset)
@@ -160,7 +160,7 @@ def test_a_file_outside_the_competitions_folder_is_not_sent(toy: Toy) -> None:
         bundle_of(toy)
 
 
-def test_a_bundle_that_kaggle_would_not_take_is_refused(toy: Toy) -> None:
+def test_a_bundle_that_is_too_large_is_refused(toy: Toy) -> None:
     lines = "".join(f"# {hash((i, 'salt'))}\n" for i in range(80_000))
     (toy.workspace.folder / "feature_function.py").write_text(lines)
     toy.edit_spec('id = "id"', 'id = "id"\nfeature_function = "feature_function.py"')
@@ -175,7 +175,7 @@ def test_title_and_slug_are_the_same_name(toy: Toy) -> None:
     assert metadata["enable_internet"] is False
 
 
-def test_absent_files_end_with_what_is_there(toy: Toy, kaggle: Kaggle) -> None:
+def test_the_error_about_missing_files_lists_the_inputs(toy: Toy, kaggle: Kaggle) -> None:
     (kaggle.given / "wheels").mkdir()
     done = kaggle.run(bundle_of(toy).text)
     assert done.returncode == 1
@@ -183,7 +183,7 @@ def test_absent_files_end_with_what_is_there(toy: Toy, kaggle: Kaggle) -> None:
     assert not kaggle.working.exists()
 
 
-def test_of_several_folders_the_one_with_the_competitions_name_is_taken(toy: Toy, kaggle: Kaggle) -> None:
+def test_among_several_folders_the_one_named_after_the_competition_is_used(toy: Toy, kaggle: Kaggle) -> None:
     facts = facts_of(toy)
     kaggle.add(toy, "mine/a")
     kaggle.add(toy, "mine/b")
@@ -200,9 +200,7 @@ def test_files_are_found_in_every_form_the_pipeline_reads(toy: Toy, kaggle: Kagg
     assert script.find_files(kaggle.given, facts_of(toy)) == kaggle.given
 
 
-def test_packages_that_are_lacking_are_named_with_what_to_attach(
-    toy: Toy, kaggle: Kaggle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_packages_are_named_with_the_remedy(toy: Toy, kaggle: Kaggle, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = {"pandas": "2.2.3", "torch": "2.0", "numpy": "2.10.0"}
     monkeypatch.setattr(script.metadata, "version", lambda name: installed[name])
     requirements = {"pandas": "3.0", "torch": "2.11", "numpy": "2.9"}
@@ -216,7 +214,7 @@ def test_packages_that_are_lacking_are_named_with_what_to_attach(
 
 
 @pytest.mark.slow
-def test_lacking_packages_are_installed_from_wheels_that_are_attached(
+def test_missing_packages_are_installed_from_attached_wheels(
     toy: Toy, kaggle: Kaggle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheels = kaggle.given / "my-wheels"
@@ -250,7 +248,7 @@ def test_a_forest_does_not_start_without_the_package_that_stores_it(
     assert "'skops>=0.16'" in str(raised.value)
 
 
-def test_what_is_required_is_what_the_project_requires() -> None:
+def test_the_requirements_are_the_projects() -> None:
     stated = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     lines = [*stated["dependencies"], *stated["optional-dependencies"]["boosting"]]
     asked = requirements_of(packages_of(load_run_config("fast", model="lightgbm")))
@@ -259,7 +257,7 @@ def test_what_is_required_is_what_the_project_requires() -> None:
     assert all(any(line.startswith(f"{name}>={least}") for line in lines) for name, least in asked.items())
 
 
-def test_the_script_needs_nothing_but_the_standard_library() -> None:
+def test_the_script_needs_only_the_standard_library() -> None:
     tree = ast.parse(Path(script.__file__).read_text())
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}

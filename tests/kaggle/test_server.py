@@ -1,4 +1,4 @@
-"""The Kaggle of our own speaks the official client's language where no stage asks it yet: notebooks."""
+"""The fake Kaggle understands the official client's requests for notebooks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.kaggle.client.session import KaggleSession
 from tests.kaggle.server import KaggleServer
 
 
-def test_a_notebooks_versions_have_a_status_and_an_output_of_their_own(kaggle: KaggleServer) -> None:
+def test_each_version_of_a_notebook_has_its_own_status_and_output(kaggle: KaggleServer) -> None:
     from kagglesdk.kernels.types import kernels_api_service as types
 
     kaggle.run_kernel = lambda text: {"submission.csv": text.encode()}

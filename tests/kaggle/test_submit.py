@@ -1,4 +1,4 @@
-"""A file is sent at most once, whatever breaks on the way, and the ledger says what became of it."""
+"""A file is sent at most once, whatever fails, and the ledger records the outcome."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.kaggle.server import TOKEN, Fault, KaggleServer
 
 
 def submit(toy: Toy, *options: str, code: int = 0) -> str:
-    """What the user reads of a `submit` that ends with `code`."""
+    """Run `submit`, expect the exit code `code`, and return its output."""
     result = toy.run("submit", *TINY, *options)
     assert result.exit_code == code, (result.output, result.exception)
     return result.stdout + result.stderr
@@ -31,8 +31,8 @@ def only_entry(toy: Toy) -> Entry:
     return entry
 
 
-def intent(toy: Toy, clock: FakeClock, *, age_s: float = 0.0) -> Entry:
-    """What a run leaves in the ledger that was killed while it sent the file."""
+def unsent_entry(toy: Toy, clock: FakeClock, *, age_s: float = 0.0) -> Entry:
+    """Add the ledger entry that a run leaves if it is killed while sending the file."""
     provenance = Provenance.read(toy.submission().with_suffix(".json"))
     sha256 = files.sha256_of(toy.submission())
     submission = SubmissionFile("toy", toy.submission(), sha256, provenance.run, "log_rmse", provenance.cv_score)
@@ -42,7 +42,7 @@ def intent(toy: Toy, clock: FakeClock, *, age_s: float = 0.0) -> Entry:
     return entry
 
 
-def test_a_submission_ends_with_its_score_in_the_ledger(kaggle: KaggleServer, finished: Toy) -> None:
+def test_the_score_of_a_submission_is_in_the_ledger(kaggle: KaggleServer, finished: Toy) -> None:
     said = submit(finished)
     assert "public score 0.12345" in said
     (submission,) = kaggle.submissions
@@ -55,7 +55,7 @@ def test_a_submission_ends_with_its_score_in_the_ledger(kaggle: KaggleServer, fi
     assert submission["description"] == f"sha:{entry.sha256[:12]} run:{entry.run} cv={entry.cv_score:.5f}"
 
 
-def test_the_same_content_is_not_sent_again_and_the_network_not_touched(kaggle: KaggleServer, finished: Toy) -> None:
+def test_the_same_content_is_not_sent_again_and_needs_no_network(kaggle: KaggleServer, finished: Toy) -> None:
     submit(finished)
     n_requests = len(kaggle.requests)
     assert "not sent again" in submit(finished)
@@ -71,13 +71,13 @@ def test_the_same_content_is_found_at_kaggle_without_a_ledger(kaggle: KaggleServ
     assert only_entry(finished).public_score == 0.12345
 
 
-def test_a_lost_answer_is_found_again_by_the_tag(kaggle: KaggleServer, finished: Toy) -> None:
+def test_a_submission_whose_response_was_lost_is_found_by_its_tag(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.fault("CreateSubmission", Fault(drops=True, is_after=True))
     assert "public score 0.12345" in submit(finished)
     assert len(kaggle.submissions) == 1
 
 
-def test_a_lost_answer_that_cannot_be_looked_up_is_settled_by_the_next_run(kaggle: KaggleServer, finished: Toy) -> None:
+def test_the_next_run_looks_up_a_submission_whose_response_was_lost(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.fault("CreateSubmission", Fault(drops=True, is_after=True))
     kaggle.fault("ListSubmissions", Fault(drops=True, skip=1))
     assert "sends nothing twice" in submit(finished, code=3)
@@ -88,8 +88,10 @@ def test_a_lost_answer_that_cannot_be_looked_up_is_settled_by_the_next_run(kaggl
     assert only_entry(finished).status == "complete"
 
 
-def test_a_run_killed_before_it_sent_sends_after_a_pause(kaggle: KaggleServer, finished: Toy, clock: FakeClock) -> None:
-    intent(finished, clock)
+def test_after_a_kill_before_sending_the_next_run_waits_then_sends(
+    kaggle: KaggleServer, finished: Toy, clock: FakeClock
+) -> None:
+    unsent_entry(finished, clock)
     kaggle.n_polls_pending = 0
     submit(finished)
     assert clock.slept >= SETTLE_S
@@ -97,17 +99,17 @@ def test_a_run_killed_before_it_sent_sends_after_a_pause(kaggle: KaggleServer, f
     assert only_entry(finished).status == "complete"
 
 
-def test_an_old_intent_is_not_waited_for(kaggle: KaggleServer, finished: Toy, clock: FakeClock) -> None:
-    intent(finished, clock, age_s=3600)
+def test_an_old_unsent_entry_needs_no_wait(kaggle: KaggleServer, finished: Toy, clock: FakeClock) -> None:
+    unsent_entry(finished, clock, age_s=3600)
     submit(finished)
     assert clock.slept < SETTLE_S
     assert len(kaggle.submissions) == 1
 
 
-def test_a_submission_that_arrives_late_is_waited_for(
+def test_a_submission_that_arrives_late_is_not_sent_again(
     kaggle: KaggleServer, finished: Toy, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = intent(finished, clock)
+    entry = unsent_entry(finished, clock)
     kaggle.blobs["late"] = finished.submission().read_bytes()
 
     def arrive_while_waiting(seconds: float) -> None:
@@ -126,8 +128,8 @@ def test_a_submission_that_arrives_late_is_waited_for(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_submit_killed_around_the_deciding_call_is_settled(kaggle: KaggleServer, finished: Toy, moment: str) -> None:
-    """Killed for good: just before Kaggle is told, or after it was told and before the answer is read."""
+def test_a_submit_killed_around_the_request_is_resolved(kaggle: KaggleServer, finished: Toy, moment: str) -> None:
+    """The process exits just before the request, or after the request but before its response is read."""
     path = finished.submission()
     script = f"""
 import os, sys
@@ -158,7 +160,7 @@ send_once(KaggleSession.connect(), Ledger(Path({str(finished.workspace.ledger)!r
 
 
 @pytest.mark.parametrize("reads_only", [0, 1, 200])
-def test_a_cut_upload_uses_no_slot_and_leaves_no_line(kaggle: KaggleServer, finished: Toy, reads_only: int) -> None:
+def test_a_cut_upload_uses_no_slot_and_leaves_no_entry(kaggle: KaggleServer, finished: Toy, reads_only: int) -> None:
     kaggle.fault("upload", Fault(reads_only=reads_only))
     submit(finished, code=3)
     assert kaggle.submissions == []
@@ -192,7 +194,7 @@ def test_sample_data_never_touches_the_network(kaggle: KaggleServer, finished: T
         ({"submissionsDisabled": True}, "takes no submissions"),
     ],
 )
-def test_what_kaggle_would_refuse_is_refused_before_the_upload(
+def test_a_submission_kaggle_would_refuse_is_not_uploaded(
     kaggle: KaggleServer, finished: Toy, change: dict[str, bool], words: str
 ) -> None:
     kaggle.competition |= change
@@ -201,7 +203,7 @@ def test_what_kaggle_would_refuse_is_refused_before_the_upload(
     assert not finished.workspace.ledger.exists()
 
 
-def test_a_late_submission_is_said_to_be_one(kaggle: KaggleServer, finished: Toy) -> None:
+def test_a_late_submission_is_reported(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.competition["deadline"] = "2020-01-01T00:00:00.000Z"
     assert "late submission" in submit(finished)
 
@@ -212,7 +214,7 @@ def test_no_slot_left_is_refused_before_the_upload(kaggle: KaggleServer, finishe
     assert "upload" not in kaggle.names()
 
 
-def test_the_last_slot_of_the_day_needs_a_yes(kaggle: KaggleServer, finished: Toy) -> None:
+def test_the_last_slot_of_the_day_needs_confirmation(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.daily_limit = 1
     assert "YES=1" in submit(finished, code=3)
     assert kaggle.submissions == []
@@ -220,7 +222,9 @@ def test_the_last_slot_of_the_day_needs_a_yes(kaggle: KaggleServer, finished: To
     assert len(kaggle.submissions) == 1
 
 
-def test_slots_are_counted_where_kaggle_does_not_tell(kaggle: KaggleServer, finished: Toy, clock: FakeClock) -> None:
+def test_slots_are_counted_if_kaggle_does_not_report_them(
+    kaggle: KaggleServer, finished: Toy, clock: FakeClock
+) -> None:
     from tests.kaggle.server import status
 
     kaggle.fault("GetSubmissionLimits", status(404, "Not found"))
@@ -231,14 +235,14 @@ def test_slots_are_counted_where_kaggle_does_not_tell(kaggle: KaggleServer, fini
     submit(finished, "--yes")
 
 
-def test_the_limit_kaggle_names_only_after_the_upload_leaves_no_line(kaggle: KaggleServer, finished: Toy) -> None:
+def test_a_limit_reported_only_after_the_upload_leaves_no_entry(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.fault("GetSubmissionLimits", Fault(status=200, body={"numAllowedNow": 3}))
     kaggle.daily_limit = 0
     assert "accepts no more submissions today" in submit(finished, code=3)
     assert Ledger(finished.workspace.ledger).entries() == []
 
 
-def test_a_file_kaggle_cannot_score_is_an_error_with_its_words(kaggle: KaggleServer, finished: Toy) -> None:
+def test_kaggles_reason_for_not_scoring_a_file_is_shown(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.final_status, kaggle.error_text = "ERROR", "Submission must have 20 rows"
     for _ in range(2):
         assert "Submission must have 20 rows" in submit(finished, code=3)
@@ -247,7 +251,7 @@ def test_a_file_kaggle_cannot_score_is_an_error_with_its_words(kaggle: KaggleSer
 
 
 @pytest.mark.slow
-def test_a_score_that_takes_long_is_fetched_by_the_next_run(kaggle: KaggleServer, finished: Toy) -> None:
+def test_the_next_run_fetches_a_slow_score(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.n_polls_pending = 10**6
     assert "not scored yet" in submit(finished)
     assert only_entry(finished).status == "pending"
@@ -256,13 +260,13 @@ def test_a_score_that_takes_long_is_fetched_by_the_next_run(kaggle: KaggleServer
     assert len(kaggle.submissions) == 1
 
 
-def test_a_complete_submission_may_have_no_score(kaggle: KaggleServer, finished: Toy) -> None:
+def test_a_complete_submission_can_have_no_score(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.score = ""
     assert "no public score" in submit(finished)
     assert only_entry(finished).public_score is None
 
 
-def test_a_submission_that_is_not_checked_is_not_sent(kaggle: KaggleServer, finished: Toy) -> None:
+def test_an_invalid_submission_is_not_sent(kaggle: KaggleServer, finished: Toy) -> None:
     from pipeline.base.errors import DataError
     from pipeline.stages.submit import submit as submit_file
 
@@ -280,14 +284,14 @@ def test_no_secret_is_ever_shown(finished: Toy, monkeypatch: pytest.MonkeyPatch)
     assert all(TOKEN not in path.read_text(errors="replace") for path in finished.workspace.submissions.iterdir())
 
 
-def test_a_ledger_that_cannot_be_read_stops_everything(kaggle: KaggleServer, finished: Toy) -> None:
+def test_nothing_is_sent_if_the_ledger_cannot_be_read(kaggle: KaggleServer, finished: Toy) -> None:
     submit(finished)
     finished.workspace.ledger.write_text(finished.workspace.ledger.read_text().replace("complete", "whatever"))
     assert "status: Input should be 'sending', 'pending', " in submit(finished, code=2)
     assert len(kaggle.submissions) == 1
 
 
-def test_the_ledger_keeps_one_line_a_content_in_the_order_of_time(tmp_path: Path) -> None:
+def test_the_ledger_has_one_row_per_content_in_order_of_time(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.csv")
     first = Entry("2026-01-01T00:00:00+00:00", "a,b", "a.csv", "1" * 64, "rmse", 0.1 + 0.2)
     second = Entry("2026-01-02T00:00:00+00:00", "b", "b.csv", "2" * 64, "rmse", 1e-17, 0.5, 0.25, 7, "complete")
