@@ -1,4 +1,7 @@
-"""Where raw files came from, and what a submission is made of. Must not know how either is made."""
+"""Small artifacts: sources of raw files, provenance of submissions, repeats, results of tuning.
+
+Must not know how any of them is made.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,18 @@ from pipeline.config.run import FinalStrategy, RunConfig
 
 
 class RawFile(Record):
-    """A file's content."""
+    """Size and hash of a file."""
 
     bytes: int
     sha256: str
 
 
 class RawSource(Artifact):
-    """`raw/source.json`: where the raw files came from, and what they held then."""
+    """`raw/source.json`: where the raw files came from, and their content then."""
 
     WHAT: ClassVar[str] = "a record of raw files"
     REMEDY: ClassVar[str] = (
-        "Delete the folder {folder} to fetch the files again; files that you put there yourself must be kept elsewhere."
+        "Delete the folder {folder} to fetch the files again; first move files of your own elsewhere."
     )
 
     format: Literal[1] = 1
@@ -38,11 +41,11 @@ class NotebookVersion(Record):
     version: int
     file_name: str
     bundle: str  # sha256 of what was pushed
-    is_code: bool  # the competition takes notebooks alone
+    is_code: bool  # the competition accepts only notebooks
 
 
 class Provenance(Artifact):
-    """`submissions/<competition>/<run>.json`: all that a submission is made of."""
+    """`submissions/<competition>/<run>.json`: everything that made a submission."""
 
     WHAT: ClassVar[str] = "a submission's provenance"
     REMEDY: ClassVar[str] = "Delete {path} and make the submission again: `make submit`."
@@ -70,7 +73,7 @@ class Provenance(Artifact):
 
 
 class Repeat(Record):
-    """A run's configuration on another cut of the folds."""
+    """Scores of a run's configuration on other folds."""
 
     fold_seed: int
     cv_score: Score
@@ -78,7 +81,7 @@ class Repeat(Record):
 
 
 class Repeats(Artifact):
-    """`runs/<run>/repeats.json`: mean and standard deviation over the run's own cut and the others."""
+    """`runs/<run>/repeats.json`: mean and standard deviation over the run's own folds and the others."""
 
     WHAT: ClassVar[str] = "a record of repeats"
 
@@ -91,23 +94,23 @@ class Repeats(Artifact):
 
 
 class CheckpointMark(Artifact):
-    """`checkpoints/fingerprint.json`: whose checkpoints these are."""
+    """`checkpoints/fingerprint.json`: the run that the checkpoints belong to."""
 
-    WHAT: ClassVar[str] = "a mark of checkpoints"
+    WHAT: ClassVar[str] = "a fingerprint of checkpoints"
 
     format: Literal[1] = 1
     fingerprint: str
 
 
 class FoldsSeen(Record):
-    """A configuration's score on the folds it was chosen by, and on others."""
+    """A configuration's score on the folds of the study, and on others."""
 
     tuned_folds: Score
     fresh_folds: list[Score]
 
 
 class Confirmation(Record):
-    """The best trials and the untuned default, scored again on folds the study has not seen."""
+    """The best trials and the untuned default, scored on folds that the study has not seen."""
 
     default: FoldsSeen
     chosen: FoldsSeen
@@ -117,7 +120,7 @@ class Confirmation(Record):
 
 
 class EnsembleComparison(Record):
-    """The numbers behind the choice between an ensemble of trials and a single one."""
+    """The numbers behind the choice between an ensemble of trials and a single trial."""
 
     is_chosen: bool
     weights: dict[str, float]  # trial -> weight
@@ -130,10 +133,10 @@ class EnsembleComparison(Record):
 
 
 class TuningResult(Artifact):
-    """`tuning/<model>/best.json`: the configuration that tuning found, and how far it is to be believed."""
+    """`tuning/<model>/best.json`: the configuration that tuning chose, and the evidence for it."""
 
     WHAT: ClassVar[str] = "a result of tuning"
-    REMEDY: ClassVar[str] = "Delete {path}; `make tune` writes it again from the trials that are there."
+    REMEDY: ClassVar[str] = "Delete {path}; `make tune` writes it again from the finished trials."
 
     format: Literal[1] = 1
     study: str
@@ -145,6 +148,6 @@ class TuningResult(Artifact):
     confirmation: Confirmation | None
     ensemble: EnsembleComparison | None
     config: RunConfig
-    features: str  # fingerprint of the features it is of
+    features: str  # fingerprint of the features
     is_sample: bool
     written_at: str  # ISO, UTC

@@ -1,4 +1,4 @@
-"""What a run says of itself: how it scored, what its classes and probabilities are like, of what it is made.
+"""A run's report: its scores, classes, probabilities and parts, and the data check.
 
 Must not know how any number is computed.
 """
@@ -21,24 +21,23 @@ CalibrationKind = Literal["temperature", "isotonic"]
 
 
 class Calibrator(Record):
-    """A fitted map of probabilities to probabilities."""
+    """A fitted calibration of class probabilities."""
 
     kind: CalibrationKind
     temperature: float = 1.0
-    steps: list[tuple[list[float], list[float]]] = Field(
-        default=[]
-    )  # by class: probability before -> after, linear in between
+    # per class: knots (before, after) of a piecewise linear map
+    steps: list[tuple[list[float], list[float]]] = Field(default=[])
 
 
 class Adjustment(Record):
-    """What is done to probabilities of rows that are not train rows; learned from all out-of-fold predictions."""
+    """What is applied to probabilities of new rows, fitted on all out-of-fold predictions."""
 
     calibrator: Calibrator | None = None
     threshold: float | None = None
 
 
 class ProbabilityQuality(Record):
-    """How good out-of-fold probabilities are."""
+    """Scores of out-of-fold probabilities."""
 
     log_loss: float
     brier: float
@@ -46,17 +45,17 @@ class ProbabilityQuality(Record):
 
 
 class ReliabilityBin(Record):
-    """Rows whose predicted class has a probability in (low, high]."""
+    """The rows whose predicted class has a probability in (low, high]."""
 
     low: float
     high: float
     rows: int
     confidence: float  # mean probability
-    accuracy: float  # share that is right
+    accuracy: float  # share of correct labels
 
 
 class ThresholdReport(Record):
-    """The decision threshold, and its scores at a half and cross-fitted."""
+    """The decision threshold, and the scores with 0.5 and with cross-fitted thresholds."""
 
     value: float
     by_part: list[float]
@@ -65,7 +64,7 @@ class ThresholdReport(Record):
 
 
 class ProbabilityReport(Record):
-    """Out-of-fold probabilities before and after calibration; reliability is that before any threshold moved them."""
+    """Out-of-fold probabilities before and after calibration; `reliability` is that before a threshold is applied."""
 
     calibration: CalibrationKind | Literal["none"]
     temperature: float | None
@@ -76,7 +75,7 @@ class ProbabilityReport(Record):
 
 
 class ClassReport(Record):
-    """How well one class is told from the others; `support` is its number of rows."""
+    """Scores of one class; `support` is its number of rows."""
 
     label: Label
     precision: float
@@ -86,7 +85,7 @@ class ClassReport(Record):
 
 
 class ClassificationReport(Record):
-    """A classification's classes and probabilities, and what is done to probabilities of new rows."""
+    """The part of a report that only classifications have."""
 
     by_class: list[ClassReport]
     probabilities: ProbabilityReport
@@ -102,19 +101,19 @@ class Finding:
 
 
 class Trust(Record):
-    """The findings of the data check, and the numbers behind the first two."""
+    """Findings of the data check, and the numbers behind the first two."""
 
-    n_rows: int  # of each table, at most, that were looked at (repeated rows: all were)
-    n_columns: int  # that were looked at
-    adversarial_auc: float  # of telling test rows from train rows; 0.5: not at all
-    repeated_train_rows: int  # equal to an earlier one in all features
+    n_rows: int  # checked of each table, at most; repeated rows are searched in all
+    n_columns: int  # checked
+    adversarial_auc: float  # of a model that tells test rows from train rows; 0.5: it cannot
+    repeated_train_rows: int  # whose features equal those of an earlier row
     contradicting_train_rows: int  # of these, with another target
-    test_rows_in_train: int  # equal to a train row in all features
+    test_rows_in_train: int  # whose features equal those of a train row
     findings: list[Finding]
 
 
 class DataCheck(Artifact):
-    """`features/check.json`: what was found for the features of this fingerprint."""
+    """`features/check.json`: the data check of the features with this fingerprint."""
 
     WHAT: ClassVar[str] = "a data check"
 
@@ -124,7 +123,7 @@ class DataCheck(Artifact):
 
 
 class FoldEpoch(Record):
-    """Mean scores of a fold's members at their last evaluation: one network, not their average."""
+    """Mean score of a fold's single networks at their last evaluation, not the score of their average."""
 
     fold: int
     train_score: Score
@@ -136,36 +135,36 @@ class PartReport(Record):
 
     scope: Scope
     target_transform: TargetTransform
-    n_epochs: int | None  # mean of the members; None for models without
-    feature_importance: dict[str, float]  # encoded column -> share, largest first; {} for models without
+    n_epochs: int | None  # mean over folds and seeds; None for models without epochs
+    feature_importance: dict[str, float]  # encoded column -> share, largest first; {} if the model has none
 
 
 class MemberReport(Record):
-    """A run that an ensemble looked at."""
+    """A run that was considered for an ensemble."""
 
     run: str
     label: str
-    weight: float  # 0: it is not part of the ensemble
+    weight: float  # 0: not in the ensemble
     cv_score: Score
     elapsed_s: float
 
 
 class GivenUp(Record):
-    """A candidate that was not finished."""
+    """A candidate that did not finish."""
 
     candidate: str
     why: str
 
 
 class WithoutPrune(Record):
-    """The ensemble with the usual smallest weight."""
+    """The ensemble with the default minimum weight, for comparison."""
 
     members: int
     nested_score: Score
 
 
 class EnsembleReport(Record):
-    """Of which runs an ensemble is made, and how it was chosen."""
+    """The runs in an ensemble, and how they were chosen."""
 
     nested_score: Score
     method: str
@@ -175,18 +174,18 @@ class EnsembleReport(Record):
     prune: float
     without_prune: WithoutPrune
     given_up: list[GivenUp]
-    tuned: dict[str, RunConfig]  # kind of candidate -> what tuning found
+    tuned: dict[str, RunConfig]  # kind of candidate -> the tuned configuration
     minutes: float
     spent_s: float
 
     @property
     def looked_at(self) -> list[MemberReport]:
-        """Every run, those without weight last."""
+        """All runs considered, those without weight last."""
         return [*self.members, *self.without_weight]
 
 
 class RunReport(Artifact):
-    """`runs/<run>/report.json`, written last."""
+    """`runs/<run>/report.json`, written last: a run without it is unfinished."""
 
     WHAT: ClassVar[str] = "a run's report"
     REMEDY: ClassVar[str] = "Delete the folder {folder} and run the same command again."
@@ -207,19 +206,19 @@ class RunReport(Artifact):
     folds_sha256: str
     git_commit: str | None
     versions: dict[str, str]
-    parts: list[PartReport]  # as in the configuration
+    parts: list[PartReport]  # in the order of the configuration
     last_epoch_by_fold: list[FoldEpoch]
     classification: ClassificationReport | None
     trust: Trust | None
-    ensemble: EnsembleReport | None  # of finished runs
+    ensemble: EnsembleReport | None  # if it averages finished runs
 
     @property
     def adjustment(self) -> Adjustment | None:
-        """What is done to predictions of new rows; None for a regression and for an ensemble of runs."""
+        """What is applied to predictions of new rows; None for a regression or an ensemble of runs."""
         return None if self.classification is None else self.classification.adjustment
 
     @property
     def fold_sd(self) -> float:
-        """Standard deviation of the fold scores that are defined; NaN if there are fewer than two."""
+        """Standard deviation of the defined fold scores; NaN if there are fewer than two."""
         defined = [score for score in self.fold_scores if math.isfinite(score)]
         return statistics.stdev(defined) if len(defined) > 1 else math.nan

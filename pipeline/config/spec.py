@@ -52,30 +52,22 @@ class Columns(Table):
 
     categories: list[str] = Field(default=[], description="numeric columns that hold codes of categories")
     ordered: dict[str, list[str]] = Field(default={}, description="ordered categories: column = levels, lowest first")
-    dates: list[str] = Field(
-        default=[], description="dates: they become year, month, day, weekday, hour and elapsed days"
-    )
-    texts: list[str] = Field(
-        default=[], description="free text, names and compound codes; models see only parts of them"
-    )
+    dates: list[str] = Field(default=[], description="dates; become year, month, day, weekday, hour, elapsed days")
+    texts: list[str] = Field(default=[], description="free text, names, compound codes; models see only parts")
     drop: list[str] = Field(default=[], description="columns to leave out")
-    na_is_category: list[str] = Field(
-        default=[], description="columns in which the text NA is a level, not a missing value"
-    )
+    na_is_category: list[str] = Field(default=[], description="columns in which the text NA is a value")
     sample_weight: str | None = Field(default=None, description="train column with the weight of each row in the loss")
 
 
 class Folds(Table):
-    """How train rows are assigned to folds; [kinds of folds](spec.md#folds)."""
+    """How train rows are assigned to folds."""
 
     kind: FoldKind = Field(default="shuffled", description="rule that assigns the rows")
     number: int = Field(default=5, ge=2, le=100, description="number of folds")
     seed: int = Field(default=0, ge=0, description="random seed of the assignment")
     bins: int = Field(default=10, ge=2, description="quantile bins of a numeric target, for stratified kinds")
     group: str | None = Field(default=None, description="column of group kinds: rows with equal values share a fold")
-    time: str | None = Field(
-        default=None, description="column of kind `time`: a fold is validated by models of earlier rows"
-    )
+    time: str | None = Field(default=None, description="column of kind `time`: models train on earlier rows")
     column: str | None = Field(default=None, description="train column of kind `column`: the fold of each row")
     file: str | None = Field(default=None, description="CSV of kind `file`, beside the spec: the id column and `fold`")
     share: float = Field(default=0.2, gt=0.0, lt=1.0, description="share of the rows that kind `holdout` validates")
@@ -95,12 +87,8 @@ class Folds(Table):
 class Encoder(Table):
     """What encoders may learn from."""
 
-    scope: Scope = Field(
-        default="train", description="rows from which statistics without the target (means, levels) are learned"
-    )
-    pixels: bool = Field(
-        default=False, description="whether all numbers are pixels, which every run scales into [0, 1]"
-    )
+    scope: Scope = Field(default="train", description="rows for statistics without the target, such as means")
+    pixels: bool = Field(default=False, description="all numbers are pixels; every run scales them into [0, 1]")
 
 
 class Files(Table):
@@ -126,9 +114,7 @@ class CompetitionSpec(Table):
 
     name: str = Field(description="name of its folder in `data/`")
     kaggle_slug: str = Field(description="last part of the competition's address: kaggle.com/competitions/SLUG")
-    dataset: str | None = Field(
-        default=None, description="Kaggle dataset with the files, OWNER/NAME, instead of the competition's"
-    )
+    dataset: str | None = Field(default=None, description="Kaggle dataset OWNER/NAME that has the files instead")
     id: str = Field(description="id column of the train, test and sample submission files")
     target: list[str] = Field(min_length=1, description="target column, or a list of several")
     task: Task = Field(description="what to predict: numbers, or one of two or several classes")
