@@ -69,7 +69,7 @@ def test_a_model_is_stored_whole_and_predicts_any_row(name: str, task: Task, tmp
         np.testing.assert_allclose(prediction.sum(axis=1), 1.0, rtol=1e-6)
         assert (prediction >= 0).all()
     assert isinstance(loaded, FittedArrayModel)
-    assert loaded.n_seeds == (2 if name in SEEDED else 1)
+    assert loaded.stored.n_seeds == (2 if name in SEEDED else 1)
     alone = loaded.predict(new[:1], [0])
     np.testing.assert_allclose(alone, model.predict(new, [0])[:1], rtol=1e-6)  # rows do not meet
 
@@ -239,7 +239,7 @@ def test_a_model_of_the_wrong_task_is_refused(name: str, task: Task) -> None:
 
 
 def test_a_loss_of_numbers_is_refused_for_classes() -> None:
-    with pytest.raises(SpecError, match="for numbers, not classes"):
+    with pytest.raises(SpecError, match="is for regression"):
         quick("lightgbm", loss="mae").fit(
             make_problem("binary"), make_splits(), seed=1, n_seeds=1, context=FitContext()
         )

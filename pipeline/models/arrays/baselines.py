@@ -1,7 +1,4 @@
-"""The floor every model must beat: a mean or median, or the classes' shares.
-
-Knows arrays; knows nothing of frames or storage.
-"""
+"""The baseline every model must beat. Knows arrays; must not know frames or storage."""
 
 from __future__ import annotations
 
@@ -9,21 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
-from pipeline.encoders.encoded import View
-from pipeline.models.arrays.learners import Arrays, FitRows, Job, NoParams
+from pipeline.models.arrays.learners import Arrays, FitRows, Job, NoParams, ParamsLearner
 
 
-class Baseline:
-    """The same prediction for every row: what scores best without looking at the features."""
-
-    view: View = "onehot"
-    is_seeded = False
-
-    def __init__(self, params: NoParams) -> None:
-        self.params = params
+class Baseline(ParamsLearner[NoParams]):
+    """One prediction for all rows: mean, median or class shares."""
 
     def fit(self, rows: FitRows, job: Job) -> Arrays:  # noqa: ARG002
-        """The weighted median for a metric of absolute errors, else the mean; the classes' weighted shares."""
+        """The weighted median for metrics of absolute errors, else the mean; for classes their weighted shares."""
         if not rows.is_regression:
             shares = np.bincount(rows.y.astype(np.int64), weights=rows.weights, minlength=rows.n_classes)
             return {"constant": shares / shares.sum()}
@@ -37,7 +27,3 @@ class Baseline:
         """The constant, for every row."""
         constant: FloatArray = member["constant"]
         return np.full(len(x), constant[0]) if len(constant) == 1 else np.tile(constant, (len(x), 1))
-
-    def importance(self, member: Arrays) -> None:  # noqa: ARG002
-        """None: no column is looked at."""
-        return

@@ -1,10 +1,10 @@
-"""What the learners of LightGBM, XGBoost and CatBoost (the extra `boosting`) share: parameters, rounds, storage.
+"""Shared by LightGBM, XGBoost and CatBoost (the extra `boosting`): parameters, number of rounds, storage.
 
 Knows arrays; must not know which library trains. A fitted model is kept in its library's own text or binary form.
 
-The number of rounds is found on a part of the fit rows that is held out; then all fit rows are learned from for as
-many rounds. The fold's own valid rows are never looked at: stopped on them, House Prices' out-of-fold score would be
-0.1201 where it is honestly 0.1213 (benchmarks/ablation.md).
+The number of rounds is chosen on held-out parts of the fit rows; then all fit rows are trained on. The fold's own valid
+rows are never used: stopping on them, House Prices would score 0.1201 instead of an unbiased 0.1213
+(benchmarks/ablation.md).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pipeline.models.arrays.learners import (
     Arrays,
     FitRows,
     Job,
+    ParamsLearner,
     all_classes,
     column_share_for,
     held_out,
@@ -36,7 +37,7 @@ from pipeline.models.arrays.learners import (
 )
 
 ROWS_FOR_GPU = 20_000  # with fewer rows a GPU is slower than one core
-FEW_ROWS = 4_000  # up to here the number of rounds is the mean over several held parts
+FEW_ROWS = 4_000  # up to here the number of rounds is averaged over all held-out parts
 EXTRA = "boosting"
 
 
@@ -79,7 +80,7 @@ def imported(name: str) -> ModuleType:
     except ImportError as error:
         raise PipelineError(
             f"the model {name!r} needs the package {name!r}, which cannot be imported: {error}",
-            hint=f"Install it with pip install -e '.[{EXTRA}]', or take --model histogram_boosting, which needs none.",
+            hint=f"Install it with pip install -e '.[{EXTRA}]', or use --model histogram_boosting.",
         ) from error
 
 
@@ -92,25 +93,22 @@ class Sizes:
     patience: int
 
 
-class Boosting:
-    """How many rounds, the losses by name, and the model's bytes as an array."""
+class Boosting(ParamsLearner[BoostingParams]):
+    """Number of rounds, default sizes, and storage of the model as bytes."""
 
     view: View = "ordinal"
     is_seeded = True
     library: ClassVar[str] = ""
     lr_factor: ClassVar[float] = 1.0
 
-    def __init__(self, params: BoostingParams) -> None:
-        self.params = params
-
     def fit(self, rows: FitRows, job: Job) -> Arrays:
-        """The model's bytes, the number of rounds, and each column's part in lowering the loss."""
+        """The model's bytes, its number of rounds and the gain of each column."""
         if not rows.is_regression and self.params.loss != "auto":
-            raise SpecError(f"the loss {self.params.loss!r} is for numbers, not classes", where="[params] loss")
+            raise SpecError(f"the loss {self.params.loss!r} is for regression", where="[params] loss")
         library = imported(self.library)
         n_rounds = job.n_rounds or self.params.rounds or self._rounds(library, rows, job)
         model, _ = self._trained(library, rows, None, job, n_rounds)
-        job.check_stop()  # the model is cut short
+        job.check_stop()  # a stopped model is incomplete
         raw = np.frombuffer(zlib.compress(self._bytes(model), 6), dtype=np.uint8)
         gains = np.asarray(self._gains(model, rows.x.shape[1]), dtype=np.float32)
         return {
@@ -136,7 +134,7 @@ class Boosting:
         return member["importance"].astype(np.float64)
 
     def sizes(self, rows: FitRows) -> Sizes:
-        """What is not set, by the numbers of rows and columns."""
+        """The parameters, with defaults by the numbers of rows and columns."""
         n_rows, n_columns = rows.x.shape
         lr = self.params.lr or lr_for(n_rows) * self.lr_factor
         leaves = self.params.max_leaves or leaves_for(n_rows, rows.is_regression)
@@ -149,11 +147,11 @@ class Boosting:
         )
 
     def loss(self, rows: FitRows) -> str:
-        """The loss of numbers: the metric's, if none is set."""
+        """The loss of a regression; the metric's by default."""
         return rows.metric.loss if self.params.loss == "auto" else self.params.loss
 
     def _rounds(self, library: ModuleType, rows: FitRows, job: Job) -> int:
-        """The mean of the best numbers of rounds on held parts: all of them for few rows, one for many."""
+        """The mean best number of rounds over the held-out parts; for many rows, of the first part only."""
         if len(rows.y) < 4 * self.params.held_parts:
             return min(100, self.params.max_rounds)
         best = []
@@ -168,7 +166,7 @@ class Boosting:
     def _trained(
         self, library: ModuleType, rows: FitRows, held: FitRows | None, job: Job, n_rounds: int
     ) -> tuple[Any, int]:
-        """The model, and the best round on the held rows."""
+        """The model, and the best number of rounds on the held-out rows."""
         raise NotImplementedError
 
     def _bytes(self, model: Any) -> bytes:
@@ -177,7 +175,7 @@ class Boosting:
     def _raw(
         self, library: ModuleType, stored: bytes, x: NDArray[np.float32], categories: NDArray[np.int64]
     ) -> FloatArray:
-        """(rows,) or (rows, classes present) outputs before the logistic map."""
+        """(rows,) or (rows, classes present) raw scores."""
         raise NotImplementedError
 
     def _gains(self, model: Any, n_columns: int) -> FloatArray:

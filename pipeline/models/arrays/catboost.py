@@ -23,7 +23,7 @@ class CatBoost(Boosting):
     """Symmetric trees with ordered target statistics of categories; CUDA for many rows."""
 
     library = "catboost"
-    lr_factor = 2.0  # its rounds are dear
+    lr_factor = 2.0  # its rounds are slow
 
     def _trained(
         self, library: ModuleType, rows: FitRows, held: FitRows | None, job: Job, n_rounds: int

@@ -1,8 +1,8 @@
 """Learners with a radial kernel: kernel ridge and support vectors.
 
-Knows arrays; knows nothing of frames or storage. Probabilities of classes come from a logistic map of outputs for rows
-that were left out (Platt 1999, for any number of classes): for several classes its log loss is a tenth below
-CalibratedClassifierCV's, for two it is the same.
+Knows arrays; must not know frames or storage. Class probabilities are a logistic map of out-of-fold outputs (Platt
+1999, for any number of classes): its log loss is 10 % below that of CalibratedClassifierCV for several classes, and
+equal for two.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from pydantic import Field
 
 from pipeline.base.arrays import FloatArray
 from pipeline.config.table import Table
-from pipeline.encoders.encoded import View
 from pipeline.encoders.target import class_indicators, softmax
-from pipeline.models.arrays.learners import Arrays, FitRows, Job, inner_loss, inner_splits
+from pipeline.models.arrays.learners import Arrays, FitRows, Job, ParamsLearner, inner_loss, inner_splits
 
 INNER_FOLDS = 3
 RIDGE_ALPHAS = np.geomspace(1e-3, 10.0, 9)
 ROWS_FOR_WIDTH = 1200
-BLOCK = 2048  # rows whose kernel is held at a time
+BLOCK = 2048  # rows of the kernel in memory at a time
 
 
 def _gamma_unit(x: NDArray[np.float32]) -> float:
@@ -36,7 +35,7 @@ def _blocks(n_rows: int) -> list[slice]:
 
 
 def _fit_calibration(rows: FitRows, outputs: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The map from outputs (rows, k) to class scores: slopes (k, classes), intercepts (classes,)."""
+    """Fit the map from outputs (rows, k) to class scores: slopes (k, classes), intercepts (classes,)."""
     from sklearn.linear_model import LogisticRegression
 
     from pipeline.models.arrays.linear import of_classes
@@ -63,7 +62,7 @@ def _outputs(member: Arrays, x: NDArray[np.float32]) -> FloatArray:
 
 
 def _prediction(member: Arrays, x: NDArray[np.float32]) -> FloatArray:
-    """The classes' probabilities where the member has a logistic map, else the only output."""
+    """Class probabilities if the member has a logistic map, else its only output."""
     outputs = _outputs(member, x)
     return softmax(outputs @ member["slopes"] + member["biases"]) if "slopes" in member else outputs[:, 0]
 
@@ -81,17 +80,11 @@ class KernelParams(Table):
     max_rows: int = Field(default=1500, ge=10, description="most rows used as centres; larger tables are sampled")
 
 
-class KernelRidge:
-    """Ridge on radial kernels; with more than `max_rows` rows, on as many centres (Nyström)."""
-
-    view: View = "onehot"
-    is_seeded = False
-
-    def __init__(self, params: KernelParams) -> None:
-        self.params = params
+class KernelRidge(ParamsLearner[KernelParams]):
+    """Ridge regression on a radial kernel; tables of more than `max_rows` rows use that many centres (Nyström)."""
 
     def fit(self, rows: FitRows, job: Job) -> Arrays:
-        """Centres and weights; the width by leave-one-out error on some rows, then the penalty on all."""
+        """Choose the width by leave-one-out error on a sample, then the penalty on all rows."""
         unit = _gamma_unit(rows.x)
         some = rows.at_most(ROWS_FOR_WIDTH, job.seed)
         tried = [_fitted_ridge(some, some.x, factor * unit, job) for factor in self.params.gammas]
@@ -107,23 +100,18 @@ class KernelRidge:
         """Values, or the classes' probabilities."""
         return _prediction(member, x)
 
-    def importance(self, member: Arrays) -> None:  # noqa: ARG002
-        """None: distances mix the columns."""
-        return
-
 
 def _fitted_ridge(
     rows: FitRows, centres: NDArray[np.float32], gamma: float, job: Job
 ) -> tuple[float, Arrays, FloatArray]:
-    """Ridge with an intercept, its penalty by leave-one-out: error, member, left-out predictions (rows, outputs).
+    """Ridge with an intercept, penalty by leave-one-out error: error, member, left-out predictions (rows, outputs).
 
-    The same model as scikit-learn's Nystroem and RidgeCV, with the same scores. Up to 1,200 rows those are as quick; on
-    8,000 rows they take twice the time, and hold the kernel of all rows several times over. Here it is made block by
-    block, twice, and never held whole.
+    Equal to scikit-learn's Nystroem with RidgeCV, which take twice the time on 8,000 rows and hold several copies of
+    the whole kernel; here it is computed twice, block by block.
 
-    With V diag(s) Vᵀ the weighted covariance of the whitened kernel, a row's leverage is its share of the weight plus
-    w pᵀ diag(1 / (s + a)) p, p its projection on V, and its left-out residual is its residual over 1 - that (Allen's
-    PRESS).
+    With V diag(s) Vᵀ the weighted covariance of the whitened kernel and p a row's projection on V, the row's leverage
+    is its share of the weight plus w pᵀ diag(1 / (s + a)) p; its left-out residual is the residual over 1 - leverage
+    (Allen's PRESS).
     """
     points = centres.astype(np.float64)
     y = rows.y[:, None] if rows.is_regression else class_indicators(rows.y.astype(np.int64), rows.n_classes)
@@ -166,17 +154,11 @@ def _fitted_ridge(
     return float(errors[best]), member, left_out[:, best]
 
 
-class SupportVectors:
+class SupportVectors(ParamsLearner[KernelParams]):
     """Support vector regression or classification with a radial kernel; width and C by inner folds."""
 
-    view: View = "onehot"
-    is_seeded = False
-
-    def __init__(self, params: KernelParams) -> None:
-        self.params = params
-
     def fit(self, rows: FitRows, job: Job) -> Arrays:
-        """Support vectors and dual weights; more than five times `max_rows` rows are drawn from."""
+        """Support vectors and dual weights; at most five times `max_rows` rows are used."""
         rows = rows.at_most(5 * self.params.max_rows, job.seed)
         unit = _gamma_unit(rows.x)
         choices = [(gamma * unit, c) for gamma in self.params.gammas for c in self.params.penalties]
@@ -197,10 +179,6 @@ class SupportVectors:
         """Values, or the classes' probabilities."""
         return _prediction(member, x)
 
-    def importance(self, member: Arrays) -> None:  # noqa: ARG002
-        """None: distances mix the columns."""
-        return
-
     def _model(self, rows: FitRows, gamma: float, c: float) -> Any:
         from sklearn.svm import SVC, SVR
 
@@ -218,7 +196,7 @@ class SupportVectors:
         c: float,
         job: Job,
     ) -> tuple[float, FloatArray]:
-        """The loss of the outputs on inner folds, and the outputs (rows, k)."""
+        """Loss of the out-of-fold outputs on inner folds, and the outputs (rows, k)."""
         n_classes = len(np.unique(rows.y))
         n_outputs = 1 if rows.is_regression else n_classes * (n_classes - 1) // 2
         outputs = np.zeros((len(rows.y), n_outputs))
@@ -228,7 +206,7 @@ class SupportVectors:
             x = rows.x[outside].astype(np.float64)
             held = model.predict(x) if rows.is_regression else model.decision_function(x)
             held = held.reshape(len(outside), -1)
-            if held.shape[1] == n_outputs:  # else a class is not among the inside rows
+            if held.shape[1] == n_outputs:  # else a class is absent from the inside rows
                 outputs[outside] = held
         if rows.is_regression:
             return inner_loss(rows, outputs[:, 0]), outputs
@@ -237,9 +215,9 @@ class SupportVectors:
 
 
 def _one_against_one(model: Any) -> tuple[NDArray[np.float32], FloatArray]:
-    """libsvm's dual weights (classes - 1, vectors) as one column a pair of classes, in `decision_function`'s sign.
+    """libsvm's dual weights (classes - 1, vectors) as one column per pair of classes, with `decision_function`'s sign.
 
-    As one matrix product the outputs come 8 times faster than from `decision_function`.
+    One matrix product is 8 times faster than `decision_function`.
     """
     n_classes = len(model.classes_)
     starts = np.concatenate([[0], np.cumsum(model.n_support_)])

@@ -1,4 +1,4 @@
-"""What a model of plain arrays is given and gives back: one fit of one output on one split's rows.
+"""The contract of models of plain arrays: one fit of one output on the rows of one split.
 
 Knows arrays; must not know frames, splits, encoders or files.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +20,8 @@ from pipeline.config.table import Table
 from pipeline.encoders.encoded import View
 from pipeline.metrics import Metric
 
-Arrays = dict[str, NDArray[Any]]  # a fitted member: what prediction needs, and nothing that would have to be pickled
+ParamsT = TypeVar("ParamsT", bound=Table)
+Arrays = dict[str, NDArray[Any]]  # a fitted member: all that prediction needs, without pickle
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Job:
     n_rounds: int | None = None
 
     def check_stop(self) -> None:
-        """Give up where the fit shall end; to be asked every second or so. Raises Stopped."""
+        """Raise Stopped when the fit was asked to stop; call it about every second."""
         if self.stop.is_set():
             raise Stopped
 
@@ -93,12 +94,26 @@ class Learner(Protocol):
         ...
 
 
+class ParamsLearner(Generic[ParamsT]):
+    """What most learners have in common: their parameters, the one-hot view, no seed and no importance."""
+
+    view: View = "onehot"
+    is_seeded = False
+
+    def __init__(self, params: ParamsT) -> None:
+        self.params = params
+
+    def importance(self, member: Arrays) -> FloatArray | None:  # noqa: ARG002
+        """(columns,) not negative; None for models that cannot tell."""
+        return None
+
+
 class NoParams(Table):
     """The parameters of a model that has none."""
 
 
 def inner_splits(rows: FitRows, n_splits: int, seed: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Shuffled splits of the fit rows for choices inside a fit; stratified where every class is in every part."""
+    """Shuffled splits of the fit rows for choices inside a fit, stratified if every class has enough rows."""
     from sklearn.model_selection import KFold, StratifiedKFold
 
     n_splits = min(n_splits, len(rows.y))
@@ -109,29 +124,29 @@ def inner_splits(rows: FitRows, n_splits: int, seed: int) -> Iterator[tuple[NDAr
 
 
 def held_out(rows: FitRows, n_parts: int, seed: int, number: int = 0) -> tuple[FitRows, FitRows]:
-    """The fit rows without part `number` of `n_parts`, and that part without classes that the others lack."""
+    """The fit rows without part `number` of `n_parts`, and that part without rows of classes unseen in the rest."""
     inside, outside = list(inner_splits(rows, n_parts, seed))[number]
     part, held = rows.take(inside), rows.take(outside)
     return part, held if rows.is_regression else held.take(np.flatnonzero(np.isin(held.y, part.y)))
 
 
 def lr_for(n_rows: int) -> float:
-    """A boosting's learning rate: slow for few rows, where rounds are cheap."""
+    """Default learning rate of boosting: low for few rows, where rounds are cheap."""
     return float(np.clip(0.03 * (n_rows / 2000) ** 0.4, 0.03, 0.1))
 
 
 def leaves_for(n_rows: int, is_regression: bool) -> int:
-    """Leaves of a boosting's trees: few for few rows, and for classes, which say less a row than numbers."""
+    """Default leaves per tree: fewer for small tables and for classes, whose rows carry less information."""
     return int(np.clip(n_rows / (200 if is_regression else 650), 8, 64))
 
 
 def column_share_for(n_columns: int) -> float:
-    """Share of the columns a boosting's tree or split looks at: some ten columns, and three in ten of many."""
+    """Default share of the columns sampled for a tree or split: about ten columns, at least 30 %."""
     return float(np.clip(10.0 / n_columns, 0.3, 1.0))
 
 
 def inner_loss(rows: FitRows, prediction: FloatArray) -> float:
-    """What choices inside a fit minimise: weighted squared error, or log loss of the classes."""
+    """The loss that choices inside a fit minimise: weighted squared error, or log loss."""
     if rows.is_regression:
         return float(np.average((prediction - rows.y) ** 2, weights=rows.weights))
     of_true = prediction[np.arange(len(rows.y)), rows.y.astype(np.int64)]
@@ -139,7 +154,7 @@ def inner_loss(rows: FitRows, prediction: FloatArray) -> float:
 
 
 def all_classes(probability: FloatArray, present: NDArray[Any], n_classes: int) -> FloatArray:
-    """(rows, classes) with zeros for the classes the fit rows lack."""
+    """(rows, classes) with zeros for classes absent from the fit rows."""
     full = np.zeros((len(probability), n_classes))
     full[:, present.astype(np.int64)] = probability
     return full

@@ -17,7 +17,7 @@ from pipeline.models.arrays.learners import FitRows, Job
 
 
 class LightGBM(Boosting):
-    """Leaf-wise trees. Its wheels know no CUDA: it always runs on the CPU."""
+    """Leaf-wise trees. Its wheels have no CUDA: it always runs on the CPU."""
 
     library = "lightgbm"
 

@@ -1,6 +1,6 @@
-"""Linear learners: ridge, lasso, elastic net, Huber, logistic; how much is shrunk is chosen on inner folds.
+"""Linear models: ridge, lasso, elastic net, Huber, logistic; the penalty is chosen on inner folds.
 
-Knows arrays; knows nothing of frames or storage. For classes the penalised ones are logistic regressions.
+Knows arrays; must not know frames or storage. For classes, ridge, lasso and elastic net are logistic regressions.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from pydantic import Field
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import SpecError
 from pipeline.config.table import Table
-from pipeline.encoders.encoded import View
 from pipeline.encoders.target import softmax
-from pipeline.models.arrays.learners import Arrays, FitRows, Job, inner_loss, inner_splits
+from pipeline.models.arrays.learners import Arrays, FitRows, Job, ParamsLearner, inner_loss, inner_splits
 
 INNER_FOLDS = 5
 MOST_ITERATIONS = 2000
@@ -38,16 +37,11 @@ class LinearParams(Table):
     )
 
 
-class _Linear:
-    """What linear members have in common: a coefficient a column and output, and an intercept."""
+class _Linear(ParamsLearner[LinearParams]):
+    """A coefficient per column and output, and an intercept per output."""
 
-    view: View = "onehot"
-    is_seeded = False
     name = ""
     tasks: Literal["any", "regression", "classes"] = "any"
-
-    def __init__(self, params: LinearParams) -> None:
-        self.params = params
 
     def fit(self, rows: FitRows, job: Job) -> Arrays:
         """Coefficients (columns, outputs) and intercepts (outputs,)."""
@@ -77,7 +71,7 @@ class _Linear:
 
 
 class Ridge(_Linear):
-    """Squared penalty; its strength by leave-one-out error."""
+    """L2 penalty, chosen by leave-one-out error."""
 
     name = "ridge"
 
@@ -90,14 +84,14 @@ class Ridge(_Linear):
 
 
 class ElasticNet(_Linear):
-    """Absolute and squared penalty; strength and share by inner folds along the path."""
+    """L1 and L2 penalty, chosen on inner folds along the path."""
 
     name = "elastic_net"
     n_alphas = 40
 
     @property
     def l1_shares(self) -> tuple[float, ...]:
-        """The shares that are tried."""
+        """Shares of the L1 penalty to try."""
         return self.params.l1_shares
 
     def _fit_numbers(self, rows: FitRows, job: Job) -> tuple[FloatArray, float]:
@@ -132,19 +126,19 @@ class ElasticNet(_Linear):
 
 
 class Lasso(ElasticNet):
-    """Absolute penalty alone."""
+    """L1 penalty."""
 
     name = "lasso"
     n_alphas = 60
 
     @property
     def l1_shares(self) -> tuple[float, ...]:
-        """All of the penalty."""
+        """L1 only."""
         return (1.0,)
 
 
 class Huber(_Linear):
-    """Linear loss far from the fit, so that outliers weigh less; squared penalty by inner folds."""
+    """Loss that is linear for large errors, so that outliers weigh less; L2 penalty chosen on inner folds."""
 
     name = "huber"
     tasks = "regression"
@@ -165,7 +159,7 @@ class Huber(_Linear):
 
 
 class Logistic(_Linear):
-    """Logistic or softmax regression with a squared penalty chosen by inner folds."""
+    """Logistic or softmax regression; L2 penalty chosen on inner folds."""
 
     name = "logistic"
     tasks = "classes"
@@ -181,7 +175,7 @@ def _member(coefficients: FloatArray, intercept: FloatArray) -> Arrays:
 
 
 def _best(choices: Sequence[Any], rows: FitRows, job: Job, loss: Callable[[Any, FitRows, FitRows], float]) -> Any:
-    """The choice of the lowest mean loss on inner folds; with one choice, that one."""
+    """The choice with the lowest mean loss on inner folds."""
     if len(choices) == 1:
         return choices[0]
     parts = [(rows.take(i), rows.take(o)) for i, o in inner_splits(rows, INNER_FOLDS, job.seed)]
@@ -194,7 +188,7 @@ def _best(choices: Sequence[Any], rows: FitRows, job: Job, loss: Callable[[Any, 
 
 
 def _logistic_path(rows: FitRows, job: Job, cs: FloatArray, l1_shares: Sequence[float]) -> Arrays:
-    """Softmax regression; C and the share of the absolute penalty by log loss on inner folds."""
+    """Softmax regression; C and the share of the L1 penalty are chosen by log loss on inner folds."""
     from sklearn.linear_model import LogisticRegression
 
     def model_of(c: float, share: float) -> Any:
@@ -228,9 +222,9 @@ def _logistic_path(rows: FitRows, job: Job, cs: FloatArray, l1_shares: Sequence[
 
 
 def of_classes(model: Any, n_classes: int) -> tuple[FloatArray, FloatArray]:
-    """Coefficients (columns, classes) and intercepts; a class the fit rows lack gets no probability."""
+    """Coefficients (columns, classes) and intercepts; classes absent from the fit rows get probability 0."""
     coefficients, intercept = model.coef_.T, model.intercept_
-    if coefficients.shape[1] == 1:  # two classes: scikit-learn keeps the second's
+    if coefficients.shape[1] == 1:  # two classes: scikit-learn stores those of the second
         coefficients = np.column_stack([np.zeros(len(coefficients)), coefficients[:, 0]])
         intercept = np.array([0.0, intercept[0]])
     full, biases = np.zeros((len(coefficients), n_classes)), np.full(n_classes, -1e3)

@@ -1,6 +1,6 @@
-"""Learners as models: an encoder and a member for every split (x seeds x targets), prediction, storage.
+"""Learners as models: encoders and members of splits x seeds x targets, prediction, storage.
 
-Knows frames and splits; knows nothing of what a learner does with its arrays.
+Knows frames and splits; must not know what a learner does with its arrays.
 """
 
 from __future__ import annotations
@@ -24,17 +24,14 @@ from pipeline.base.interruption import Stopped
 from pipeline.base.seeds import derive_seed
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
-from pipeline.config.spec import TargetTransform
 from pipeline.config.table import Table, validated
 from pipeline.encoders.table import Encode, TableEncoder
-from pipeline.encoders.target import TargetScaler, inverse_transform
-from pipeline.metrics import Task
 from pipeline.models.arrays.learners import Arrays, FitRows, Job, Learner
 from pipeline.models.base import EpochScores, FitContext, out_of_fold
 from pipeline.models.split_encoders import SplitEncoders
 from pipeline.models.stored import StoredModel
 
-WAIT_S = 0.2  # between looks at whether the fit shall stop
+WAIT_S = 0.2  # between two checks for a stop
 
 
 @dataclass(frozen=True)
@@ -52,15 +49,14 @@ class ArrayModel:
     def fit(
         self, problem: Problem, splits: Sequence[Split], *, seed: int, n_seeds: int, context: FitContext
     ) -> FittedArrayModel:
-        """Fit the members; those that a killed fit left in `context.checkpoints` are taken from there.
+        """Fit the members; members in `context.checkpoints` are taken from there. Raises SpecError.
 
-        A learner without randomness has one member a split, whatever `n_seeds` is. Raises SpecError.
+        A deterministic learner has one member per split, whatever `n_seeds`.
         """
         learner = self.learner_class(self.params)
         encoders = SplitEncoders.fit(problem, splits, view=learner.view, seed=seed)
-        fitted = FittedArrayModel(
-            learner_class=self.learner_class,
-            params=self.params,
+        stored = StoredArrayModel(
+            params=self.params.model_dump(mode="json"),
             encoders=encoders.encoders,
             scalers=encoders.scalers,
             task=problem.task,
@@ -68,20 +64,22 @@ class ArrayModel:
             target_transform=problem.target_transform,
             n_seeds=n_seeds if learner.is_seeded else 1,
             is_flat=problem.target.ndim == 1,
+            n_epochs=None,
         )
-        tables = _SplitTables(encoders, fitted.n_seeds * fitted.n_outputs)
+        fitted = FittedArrayModel(learner, stored)
+        tables = _SplitTables(encoders, stored.n_seeds * fitted.n_outputs)
         fitted.members = self._members(tables, fitted, seed, context)
         fitted.oof_prediction = out_of_fold(
             problem, splits, lambda split: fitted.predict_arrays([(split, tables.valid_rows(split))])
         )
         rounds = [int(member["n_rounds"]) for member in fitted.members if "n_rounds" in member]
-        fitted.n_epochs = max(1, round(float(np.mean(rounds)))) if rounds else None
-        return fitted
+        n_epochs = max(1, round(float(np.mean(rounds)))) if rounds else None
+        return replace(fitted, stored=stored.updated(n_epochs=n_epochs))
 
     def _members(self, tables: _SplitTables, fitted: FittedArrayModel, seed: int, context: FitContext) -> list[Arrays]:
         from sklearn.exceptions import ConvergenceWarning
 
-        n_members = len(fitted.encoders) * tables.n_members_each
+        n_members = len(fitted.stored.encoders) * tables.n_members_each
         by_split = sorted(range(n_members), key=lambda number: fitted.position(number)[0])
         is_alone = context.device.type == "cuda"
         n_parallel = 1 if is_alone else max(1, min(context.n_workers, n_members))
@@ -108,7 +106,9 @@ class ArrayModel:
             threadpool_limits(n_threads, user_api="blas"),
             ThreadPoolExecutor(n_parallel) as pool,
         ):
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a path's loosest end, which is not chosen
+            warnings.simplefilter(
+                "ignore", ConvergenceWarning
+            )  # at the weakest penalties of a path, which are not chosen
             futures = {number: pool.submit(fit, number) for number in by_split}
             try:
                 _watch(futures.values(), context)
@@ -120,7 +120,7 @@ class ArrayModel:
 
 
 def _watch(futures: Collection[Future[Arrays]], context: FitContext) -> None:
-    """Wait for all; report progress; raise what a fit raises, or KeyboardInterrupt when asked to stop."""
+    """Wait for all fits and report progress. Raises what a fit raises, and Stopped."""
     pending = set(futures)
     while pending:
         done, pending = wait(pending, timeout=WAIT_S, return_when=FIRST_COMPLETED)
@@ -133,13 +133,13 @@ def _watch(futures: Collection[Future[Arrays]], context: FitContext) -> None:
 
 
 class _SplitTables:
-    """The encoded train table of every split, made once for its members; its valid rows stay for their prediction."""
+    """The encoded train table of each split, shared by its members; its valid rows are kept for prediction."""
 
     def __init__(self, encoders: SplitEncoders, n_members_each: int) -> None:
         self.encoders, self.n_members_each = encoders, n_members_each
         self._locks = [threading.Lock() for _ in encoders.splits]
         self._n_done = [0] * len(encoders.splits)
-        self._fit_rows: dict[int, FitRows] = {}  # of the splits that are at work; `y` holds every output
+        self._fit_rows: dict[int, FitRows] = {}  # of splits in progress; `y` holds all outputs
         self._valid_rows: dict[int, NDArray[np.float32]] = {}
 
     def fit_rows(self, split: int, output: int) -> FitRows:
@@ -151,7 +151,7 @@ class _SplitTables:
         return replace(rows, y=rows.y[:, output])
 
     def done(self, split: int) -> None:
-        """Count a member of the split that is fitted; after the last one its fit rows are dropped."""
+        """Count a fitted member of the split; its fit rows are dropped after the last one."""
         with self._locks[split]:
             self._n_done[split] += 1
             if self._n_done[split] == self.n_members_each:
@@ -161,7 +161,7 @@ class _SplitTables:
         """The valid rows of a split."""
         if split in self._valid_rows:
             return self._valid_rows.pop(split)
-        rows = self.encoders.splits[split].valid_rows  # an earlier call fitted its members
+        rows = self.encoders.splits[split].valid_rows  # all its members came from checkpoints
         return self.encoders.encoders[split].transform(self.encoders.problem.train.iloc[rows]).values
 
     def _encode(self, number: int) -> None:
@@ -191,69 +191,62 @@ class StoredArrayModel(StoredModel):
 
 @dataclass
 class FittedArrayModel:
-    """Encoders and members of splits x seeds x targets; see `position` for which member is whose."""
+    """Encoders and members of splits x seeds x targets; `position` says which member is which."""
 
-    learner_class: type[Learner]
-    params: Table
-    encoders: list[TableEncoder]
-    scalers: list[TargetScaler]
-    task: Task
-    n_classes: int
-    target_transform: TargetTransform
-    n_seeds: int
-    is_flat: bool  # one regression target: predictions are (rows,)
+    learner: Learner
+    stored: StoredArrayModel
     members: list[Arrays] = field(default_factory=list)
-    n_epochs: int | None = None
     history: list[EpochScores] = field(default_factory=list)
     oof_prediction: FloatArray = field(default_factory=lambda: np.empty(0))
 
     @property
+    def n_epochs(self) -> int | None:
+        """Mean number of boosting rounds of the members."""
+        return self.stored.n_epochs
+
+    @property
     def n_outputs(self) -> int:
-        """Regression targets; 1 for classes."""
-        return len(self.scalers[0].centre)
+        """Number of regression targets; 1 for classes."""
+        return len(self.stored.scalers[0].centre)
 
     def position(self, number: int) -> tuple[int, int, int]:
         """(split, seed, target) of a member."""
         rest, output = divmod(number, self.n_outputs)
-        seed, split = divmod(rest, len(self.encoders))
+        seed, split = divmod(rest, len(self.stored.encoders))
         return split, seed, output
 
     def predict(
         self, frame: pd.DataFrame, splits: Sequence[int], *, encode: Encode = TableEncoder.transform
     ) -> FloatArray:
-        """The mean over the seeds of `splits`, on the transformed scale for regression."""
-        return self.predict_arrays((split, encode(self.encoders[split], frame).values) for split in splits)
+        """Average the members of `splits`, on the transformed scale for regression."""
+        encoders = self.stored.encoders
+        return self.predict_arrays((split, encode(encoders[split], frame).values) for split in splits)
 
     def predict_arrays(self, tables: Iterable[tuple[int, NDArray[np.float32]]]) -> FloatArray:
-        """As `predict`, of rows that are encoded already: (split, x (rows, columns)) each."""
-        learner, is_regression = self.learner_class(self.params), self.task == "regression"
+        """`predict` for encoded rows: pairs of split and x (rows, columns)."""
+        stored, is_regression = self.stored, self.stored.task == "regression"
         total, n_splits = np.zeros(()), 0
         for split, x in tables:
-            outputs = np.zeros((len(x), self.n_outputs if is_regression else self.n_classes))
+            outputs = np.zeros((len(x), self.n_outputs if is_regression else stored.n_classes))
             for number, member in enumerate(self.members):
                 its_split, _, output = self.position(number)
                 if its_split == split and is_regression:
-                    outputs[:, output] += learner.predict(member, x)
+                    outputs[:, output] += self.learner.predict(member, x)
                 elif its_split == split:
-                    outputs += learner.predict(member, x)
-            outputs /= self.n_seeds
-            total = total + (self.scalers[split].unscaled(outputs) if is_regression else outputs)
+                    outputs += self.learner.predict(member, x)
+            outputs /= stored.n_seeds
+            total = total + (stored.scalers[split].unscaled(outputs) if is_regression else outputs)
             n_splits += 1
-        averaged = total / n_splits
-        if not is_regression:
-            return averaged
-        values = inverse_transform(self.target_transform, averaged)
-        return values[:, 0] if self.is_flat else values
+        return stored.prediction(total / n_splits)
 
     def feature_importance(self) -> dict[str, float]:
-        """Share of each encoded column, largest first; the mean over members. {} where the model has none."""
-        learner = self.learner_class(self.params)
+        """Share of each encoded column, averaged over members, largest first; {} for models without importances."""
         shares: dict[str, float] = {}
         for number, member in enumerate(self.members):
-            values = learner.importance(member)
+            values = self.learner.importance(member)
             if values is None:
                 return {}
-            names = self.encoders[self.position(number)[0]].column_names()
+            names = self.stored.encoders[self.position(number)[0]].column_names()
             total = float(values.sum())
             for name, value in zip(names, values, strict=True):
                 shares[name] = shares.get(name, 0.0) + float(value) / (total or 1.0) / len(self.members)
@@ -263,18 +256,7 @@ class FittedArrayModel:
         """Write `members.npz`, then `model.json`."""
         arrays = {f"{number}/{name}": a for number, member in enumerate(self.members) for name, a in member.items()}
         files.write_arrays(folder / "members.npz", arrays)
-        stored = StoredArrayModel(
-            params=self.params.model_dump(mode="json"),
-            n_classes=self.n_classes,
-            encoders=self.encoders,
-            scalers=self.scalers,
-            task=self.task,
-            target_transform=self.target_transform,
-            n_seeds=self.n_seeds,
-            is_flat=self.is_flat,
-            n_epochs=self.n_epochs,
-        )
-        stored.write(folder / "model.json")
+        self.stored.write(folder / "model.json")
 
     @classmethod
     def load(cls, folder: Path, *, learner_class: type[Learner], params_class: type[Table]) -> FittedArrayModel:
@@ -284,16 +266,5 @@ class FittedArrayModel:
         for key, array in files.read_arrays(folder / "members.npz").items():
             number, name = key.split("/", 1)
             members.setdefault(int(number), {})[name] = array
-        return cls(
-            learner_class=learner_class,
-            params=validated(params_class, stored.params, where=str(folder / "model.json")),
-            encoders=stored.encoders,
-            scalers=stored.scalers,
-            task=stored.task,
-            n_classes=stored.n_classes,
-            target_transform=stored.target_transform,
-            n_seeds=stored.n_seeds,
-            is_flat=stored.is_flat,
-            n_epochs=stored.n_epochs,
-            members=[members[number] for number in sorted(members)],
-        )
+        params = validated(params_class, stored.params, where=str(folder / "model.json"))
+        return cls(learner_class(params), stored, [members[number] for number in sorted(members)])

@@ -1,7 +1,4 @@
-"""The learner of nearest neighbours.
-
-Knows arrays; knows nothing of frames or storage.
-"""
+"""Nearest neighbours. Knows arrays; must not know frames or storage."""
 
 from __future__ import annotations
 
@@ -13,11 +10,10 @@ from pydantic import Field
 
 from pipeline.base.arrays import FloatArray
 from pipeline.config.table import Table
-from pipeline.encoders.encoded import View
 from pipeline.encoders.target import class_indicators
-from pipeline.models.arrays.learners import Arrays, FitRows, Job, inner_loss
+from pipeline.models.arrays.learners import Arrays, FitRows, Job, ParamsLearner, inner_loss
 
-ROWS_FOR_NUMBER = 2048  # rows that choose the number of neighbours
+ROWS_FOR_NUMBER = 2048  # rows used to choose the number of neighbours
 
 
 class NeighbourParams(Table):
@@ -27,17 +23,11 @@ class NeighbourParams(Table):
     max_rows: int = Field(default=20_000, ge=10, description="most rows kept as neighbours; larger tables are sampled")
 
 
-class Neighbours:
+class Neighbours(ParamsLearner[NeighbourParams]):
     """The mean of the nearest rows, weighted by inverse distance; their number by leave-one-out error."""
 
-    view: View = "onehot"
-    is_seeded = False
-
-    def __init__(self, params: NeighbourParams) -> None:
-        self.params = params
-
     def fit(self, rows: FitRows, job: Job) -> Arrays:
-        """Keep the rows."""
+        """Keep the rows and choose the number of neighbours."""
         rows = rows.at_most(self.params.max_rows, job.seed)
         y = rows.y[:, None] if rows.is_regression else class_indicators(rows.y.astype(np.int64), rows.n_classes)
         tried = np.sort(np.random.default_rng(job.seed).choice(len(y), min(len(y), ROWS_FOR_NUMBER), replace=False))
@@ -62,10 +52,6 @@ class Neighbours:
         means = _mean_of_nearest(*_nearest(member["points"], x, int(member["number"])), y, member["weight"])
         return _floored(means) if y.shape[1] > 1 else means[:, 0]
 
-    def importance(self, member: Arrays) -> None:  # noqa: ARG002
-        """None: distances mix the columns."""
-        return
-
 
 def _nearest(points: NDArray[np.float32], x: NDArray[np.float32], number: int) -> tuple[FloatArray, NDArray[np.intp]]:
     """(rows, number) distances and positions of the nearest points, nearest first."""
@@ -79,14 +65,14 @@ def _nearest(points: NDArray[np.float32], x: NDArray[np.float32], number: int) -
 def _mean_of_nearest(
     distances: FloatArray, nearest: NDArray[np.intp], y: FloatArray, weight: NDArray[Any]
 ) -> FloatArray:
-    """(rows, outputs); scikit-learn's KNeighbors models know no weights of rows."""
+    """(rows, outputs); scikit-learn's KNeighbors models do not support sample weights."""
     closeness = weight[nearest] / np.sqrt(distances**2 + 1e-6)
     means: FloatArray = (closeness[:, :, None] * y[nearest]).sum(axis=1) / closeness.sum(axis=1)[:, None]
     return means
 
 
 def _floored(shares: FloatArray) -> FloatArray:
-    """Shares of classes with none at 0, which a few neighbours cannot tell."""
+    """Class shares, kept above 0: a few neighbours cannot rule a class out."""
     floored: FloatArray = shares + 0.5 / (100.0 * shares.shape[1])
     floored /= floored.sum(axis=1, keepdims=True)
     return floored

@@ -1,6 +1,7 @@
-"""Learners of scikit-learn's trees: random forest, extra trees, histogram gradient boosting.
+"""scikit-learn's trees: random forest, extra trees, histogram gradient boosting.
 
-Knows arrays; knows nothing of frames or storage.
+Knows arrays; must not know frames or storage. Histogram boosting has no importance: scikit-learn stores no gains, and
+permutation importance would cost most of a fit.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pipeline.models.arrays.learners import (
     Arrays,
     FitRows,
     Job,
+    ParamsLearner,
     all_classes,
     column_share_for,
     held_out,
@@ -27,10 +29,10 @@ from pipeline.models.arrays.learners import (
 )
 from pipeline.models.arrays.stored import estimator_of, stored
 
-LOWEST = np.float32(-1e30)  # stands for a missing number: below every other
-MOST_LEAVES = 200_000  # of one forest, so that a run's folder stays small
-MOST_CATEGORIES = 255  # of a column that is split as categories; with more it is read as a number
-TREES_AT_ONCE, ROUNDS_AT_ONCE = 20, 100  # grown between two looks at whether the fit shall stop
+LOWEST = np.float32(-1e30)  # replaces a missing number: below every other
+MOST_LEAVES = 200_000  # of a forest, so that a run's folder stays small
+MOST_CATEGORIES = 255  # columns with more categories are treated as numbers
+TREES_AT_ONCE, ROUNDS_AT_ONCE = 20, 100  # between two checks for a stop
 
 
 class ForestParams(Table):
@@ -41,31 +43,28 @@ class ForestParams(Table):
     min_samples_leaf: int = Field(default=2, ge=1, description="fewest rows in a leaf")
 
 
-class _Forest:
-    """Trees grown apart from each other and averaged."""
+class _Forest(ParamsLearner[ForestParams]):
+    """Independent trees, averaged."""
 
     view: View = "ordinal"
     is_seeded = True
 
-    def __init__(self, params: ForestParams) -> None:
-        self.params = params
-
     def fit(self, rows: FitRows, job: Job) -> Arrays:
-        """The forest, and each column's part in lowering the loss."""
+        """The forest and its feature importances."""
         least = max(self.params.min_samples_leaf, len(rows.y) * self.params.n_trees // (2 * MOST_LEAVES))
         model = self._model(rows.is_regression)(
             max_features=self.params.max_features,
             min_samples_leaf=least,
             n_jobs=1,
             random_state=job.seed,
-            warm_start=True,  # the trees are those that one fit would grow
+            warm_start=True,  # same trees as a single fit
         )
         x = _without_missing(rows.x)
         for n_grown in range(0, self.params.n_trees, TREES_AT_ONCE):
             job.check_stop()
             model.set_params(n_estimators=min(n_grown + TREES_AT_ONCE, self.params.n_trees))
             model.fit(x, rows.y, sample_weight=rows.weight)
-        importance = model.feature_importances_.astype(np.float32)  # before its source is cleared
+        importance = model.feature_importances_.astype(np.float32)  # before `_slim` clears its source
         _slim([tree.tree_ for tree in model.estimators_])
         return {"model": stored(model), "n_classes": np.array(rows.n_classes), "importance": importance}
 
@@ -92,7 +91,7 @@ class RandomForest(_Forest):
 
 
 class ExtraTrees(_Forest):
-    """Trees on all rows with thresholds drawn at random."""
+    """Trees on all rows with random thresholds."""
 
     def _model(self, is_regression: bool) -> type[Any]:
         from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
@@ -111,7 +110,7 @@ def _prediction(member: Arrays, x: NDArray[np.float32]) -> FloatArray:
 
 
 def _slim(trees: Sequence[Any]) -> None:
-    """Clear what prediction does not read and round the rest to float32: stored, a third of the space."""
+    """Clear what prediction does not need and round the rest to float32: a third of the size on disk."""
     for tree in trees:
         is_leaf = tree.children_left < 0
         tree.impurity[:] = tree.n_node_samples[:] = tree.weighted_n_node_samples[:] = 0
@@ -120,7 +119,7 @@ def _slim(trees: Sequence[Any]) -> None:
 
 
 def rounded_down(threshold: FloatArray) -> NDArray[np.float32]:
-    """The largest float32 not above: it splits float32 values as the threshold does."""
+    """The largest float32 not above the threshold: it splits float32 values the same way."""
     near = threshold.astype(np.float32)
     return np.where(near > threshold, np.nextafter(near, np.float32(-np.inf)), near)
 
@@ -148,41 +147,30 @@ class HistogramParams(Table):
     )
 
 
-class HistogramBoosting:
+class HistogramBoosting(ParamsLearner[HistogramParams]):
     """Gradient boosting on binned columns with native categories.
 
-    The number of rounds is found on a part of the fit rows that is held out, then all fit rows are learned from for
-    as many rounds. The fold's own valid rows are never looked at, so its score stays honest.
+    The number of rounds is chosen on a held-out part of the fit rows; then all fit rows are trained on. The fold's own
+    valid rows are never used, so its score stays unbiased.
     """
 
     view: View = "ordinal"
     is_seeded = True
 
-    def __init__(self, params: HistogramParams) -> None:
-        self.params = params
-
     def fit(self, rows: FitRows, job: Job) -> Arrays:
         """The model and the number of rounds."""
         n_rounds = job.n_rounds or self._rounds(rows, job)
         model = self._fitted(rows, job, n_rounds)
-        return {
-            "model": stored(model),
-            "n_classes": np.array(rows.n_classes),
-            "n_rounds": np.array(n_rounds),
-        }
+        return {"model": stored(model), "n_classes": np.array(rows.n_classes), "n_rounds": np.array(n_rounds)}
 
     def predict(self, member: Arrays, x: NDArray[np.float32]) -> FloatArray:
         """Values, or the classes' probabilities."""
         return _prediction(member, x)
 
-    def importance(self, member: Arrays) -> None:  # noqa: ARG002
-        """None: scikit-learn keeps no gains here, and shuffling the columns would cost most of a fit again."""
-        return
-
     def _rounds(self, rows: FitRows, job: Job) -> int:
         part, held = held_out(rows, self.params.held_parts, job.seed)
         model = self._fitted(part, job, self.params.max_rounds, held=held)
-        return max(1, int(np.argmax(model.validation_score_)))  # the first is that of no tree
+        return max(1, int(np.argmax(model.validation_score_)))  # entry 0 is the score without trees
 
     def _fitted(self, rows: FitRows, job: Job, n_rounds: int, held: FitRows | None = None) -> Any:
         from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -202,13 +190,13 @@ class HistogramBoosting:
             n_iter_no_change=self.params.patience,
             tol=0.0,
             random_state=job.seed,
-            warm_start=True,  # the trees are those that one fit would grow
+            warm_start=True,  # same trees as a single fit
         )
         known = {} if held is None else {"X_val": held.x, "y_val": held.y}
         if held is not None and held.weight is not None:
             known["sample_weight_val"] = held.weight
         x = rows.x.copy()
-        x[:, np.isnan(x).all(axis=0)] = 0.0  # a column of nothing has no bins; it is not split on
+        x[:, np.isnan(x).all(axis=0)] = 0.0  # an empty column has no bins
         n_grown = 0
         while n_grown < n_rounds:
             job.check_stop()
