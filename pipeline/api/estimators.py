@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import Tags, check_array, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from pipeline.api.calls import choice_of, isolated
 from pipeline.api.frames import raw_frame, write_features
@@ -95,7 +95,7 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         frame = self._frame(X, is_fit=True)
-        weight = _check_sample_weight(sample_weight, frame, dtype=np.float64, ensure_non_negative=True)
+        weight = _weights(sample_weight, len(frame))
         is_used = weight > 0.0
         task, target = self._target(y, is_used)
         seed = self.random_state
@@ -224,6 +224,20 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
         tags.non_deterministic = self.preset == "best"  # it trains as much as the time allows
         return tags
+
+
+def _weights(given: ArrayLike | None, n_rows: int) -> FloatArray:
+    """(rows,) the weights as finite numbers >= 0; 1 for all rows if none are given. Raises ValueError."""
+    if given is None:
+        return np.ones(n_rows)
+    weights: FloatArray = check_array(given, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    if weights.shape != (n_rows,):
+        raise ValueError(f"sample_weight has the shape {weights.shape}; expected ({n_rows},)")
+    if (weights < 0).any():
+        raise ValueError("sample_weight has negative values")
+    if not weights.any():
+        raise ValueError("all values of sample_weight are zero")
+    return weights
 
 
 class TabularRegressor(RegressorMixin, _Tabular):  # type: ignore[misc]
