@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -197,8 +198,9 @@ def test_stopped_processes_save_and_go_on_to_the_same_end(tmp_path: Path) -> Non
 
 def _kill_processes() -> None:
     for process in psutil.Process().children():
-        if any("popen_loky" in word for word in process.cmdline()):
-            process.kill()
+        with contextlib.suppress(psutil.ZombieProcess, psutil.NoSuchProcess):  # ended, but not yet waited for
+            if any("popen_loky" in word for word in process.cmdline()):
+                process.kill()
 
 
 @pytest.mark.slow
