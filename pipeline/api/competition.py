@@ -1,11 +1,10 @@
 """A competition as one object with a method per stage.
 
-Knows the order of the work and what a run leaves; must not decide anything that a stage decides.
+Knows the stages and the files of runs; must not make any decision of a stage.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,12 +42,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The run's name, as `Competition.runs` lists it."""
+        """The run's name, as in `Competition.runs`."""
         return self.folder.name
 
     @cached_property
     def report(self) -> RunReport:
-        """All that `report.json` says: configuration, scores, versions, hashes."""
+        """The contents of `report.json`: configuration, scores, versions, hashes."""
         return RunReport.read(self.folder.report)
 
     @property
@@ -58,7 +57,7 @@ class Run:
 
     @property
     def fold_scores(self) -> FloatArray:
-        """The metric of every fold's rows; `cv_score` is not their mean."""
+        """(folds,) the metric of each fold's out-of-fold predictions; `cv_score` is not their mean."""
         return np.array(self.report.fold_scores)
 
     @cached_property
@@ -68,12 +67,12 @@ class Run:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """Train and valid score by member and epoch; empty for models that have no epochs."""
+        """Train and valid score by member and epoch; empty for models without epochs."""
         return files.read_parquet(self.folder.history)
 
     @property
     def importance(self) -> pd.Series:
-        """Encoded column -> share of what the model goes by, largest first; empty for an ensemble."""
+        """Feature importances by encoded column, largest first, with sum 1; empty for an ensemble."""
         parts = self.report.parts
         shares = parts[0].feature_importance if len(parts) == 1 else {}
         return pd.Series(shares, dtype=np.float64, name="importance")
@@ -87,7 +86,7 @@ class Submission:
 
     @cached_property
     def provenance(self) -> Provenance:
-        """How it was made: run, configuration, scores, versions, hashes."""
+        """How the file was made: run, configuration, scores, versions, hashes."""
         return Provenance.read(self.path.with_suffix(".json"))
 
     @property
@@ -97,29 +96,42 @@ class Submission:
 
     @property
     def nested_score(self) -> float | None:
-        """Of preset "best": the ensemble's score with weights that were chosen on other rows."""
+        """Score of preset "best" with every fold predicted by weights chosen on the other folds; otherwise None."""
         return self.provenance.nested_score
 
     @property
     def frame(self) -> pd.DataFrame:
-        """The rows of the file."""
+        """The file's rows."""
         return read_table(self.path)
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """What Kaggle shows, beside what was sent."""
+    """Kaggle's public leaderboard and the submissions sent."""
 
     top: pd.DataFrame  # the first rows of the public leaderboard
-    ledger: pd.DataFrame  # all that was sent: cv score and public score
-    remarks: list[str]  # how the two go together
+    ledger: pd.DataFrame  # every submission: cv score and public score
+    remarks: list[str]  # how the two scores agree
 
 
 class Competition:
-    """A Kaggle competition in `<root>/data/<name>`: what a method needs and is not there is made first.
+    """A Kaggle competition in `<root>/data/<name>`, with a method for each stage.
 
-    What is there and up to date is not made again. Where there is no spec, one is drafted from the files: read it.
-    Messages and progress go to stderr, unless `verbose` is False. Mistakes raise a `PipelineError`.
+    A method first makes whatever it needs and is missing or out of date. If there is no spec, one is drafted from the
+    competition's files: review it. The user's mistakes raise a `PipelineError`.
+
+    Parameters
+    ----------
+    name
+        Kaggle's name for the competition (the slug), its URL, or the name of a built-in sample.
+    root
+        The folder that contains `data/` and `submissions/`.
+    device
+        "auto", "cuda", "mps" or "cpu".
+    n_workers
+        Number of threads; 0: one per core.
+    verbose
+        Print messages and progress to stderr.
 
     Examples
     --------
@@ -140,13 +152,7 @@ class Competition:
     """
 
     def __init__(
-        self,
-        name: str,
-        root: str | os.PathLike[str] = ".",
-        *,
-        device: str = "auto",
-        n_workers: int = 0,
-        verbose: bool = True,
+        self, name: str, root: str | Path = ".", *, device: str = "auto", n_workers: int = 0, verbose: bool = True
     ) -> None:
         self.workspace = Workspace(Path(root), slug_of(name))
         self.device, self.n_workers, self.verbose = device, n_workers, verbose
@@ -156,19 +162,19 @@ class Competition:
 
     @property
     def spec(self) -> CompetitionSpec:
-        """What `competition.toml` says."""
+        """The settings in `competition.toml`."""
         return self.features().spec
 
     @isolated
     def features(self) -> FeatureStore:
-        """The typed tables (`.train`, `.test`), the `.target`, the `.fold_of_row` and the `.spec`."""
+        """Return the typed tables (`.train`, `.test`), the `.target`, the `.fold_of_row` and the `.spec`."""
         return steps.with_features(self.workspace)[0]
 
     @isolated
     def train(self, /, preset: str = "fast", model: str | None = None, **overrides: Any) -> Run:
-        """Cross-validate a preset, or another model than the preset's.
+        """Cross-validate a preset, or `model` instead of the preset's.
 
-        Overrides are parameters of the model (`lr=0.01`) or settings of the run (`seeds=2`,
+        `overrides` are parameters of the model (`lr=0.01`) or settings of the run (`seeds=2`,
         `features__rare_min_count=5`).
         """
         config = steps.run_configuration(self.workspace, choice_of(preset, model, overrides))
@@ -178,21 +184,20 @@ class Competition:
     def tune(
         self, /, trials: int = 100, model: str | None = None, preset: str = "fast", **overrides: Any
     ) -> pd.DataFrame:
-        """Go on with the model's study until it has `trials`; its trials, the best first.
+        """Continue the model's study until it has `trials`; return its trials, best first.
 
-        What is found is preset "tuned". Interrupted, the study keeps what is finished.
+        The result becomes preset "tuned". An interrupted study keeps its finished trials.
         """
         choice = choice_of(preset, model, overrides)
         store, folder, _ = steps.tune(self.workspace, choice, self._context(), TuneOptions(n_trials=trials))
-        table = files.read_parquet(folder / "trials.parquet")
-        return table.sort_values("cv_score", ascending=not store.spec.scorer.greater_is_better)
+        return files.read_parquet(folder / "trials.parquet").sort_values("cv_score", key=store.spec.scorer.losses)
 
     @isolated
     def final(
         self, /, preset: str = "fast", model: str | None = None, *, minutes: float = 10.0, **overrides: Any
     ) -> Submission:
-        """Everything up to a checked submission file; see `submit`."""
-        return self._finished(preset, model, minutes, overrides)[1]
+        """Write a checked submission file; the parameters are those of `submit`."""
+        return self._final(preset, model, minutes, overrides)[1]
 
     @isolated
     def submit(
@@ -205,30 +210,30 @@ class Competition:
         upload: bool = False,
         **overrides: Any,
     ) -> Submission:
-        """Everything up to a checked submission file and, if `upload`, send it to Kaggle and wait for its score.
+        """Write a checked submission file and, if `upload`, send it to Kaggle and wait for its score.
 
-        Preset "best" takes `minutes`, those of earlier calls included; interrupted, it ends with the best so far, and
-        nothing is sent.
+        Preset "best" takes `minutes`, including those of earlier calls. If interrupted, it returns the best so far and
+        uploads nothing.
         """
-        store, submission, is_interrupted = self._finished(preset, model, minutes, overrides)
+        store, submission, is_interrupted = self._final(preset, model, minutes, overrides)
         submit_file(store, submission.path, is_upload_wanted=upload and not is_interrupted)
         return submission
 
     @isolated
     def runs(self) -> pd.DataFrame:
-        """All finished runs, the best first."""
+        """Return a row for each finished run, best first."""
         return list_runs(self.workspace, steps.with_spec(self.workspace))
 
     @isolated
     def run(self, name: str) -> Run:
-        """The finished run of this name."""
+        """Return a finished run. Raises ArtifactError."""
         return Run(self.workspace.finished_run(name))
 
     @isolated
-    def predict(self, run: Run | str, rows: pd.DataFrame | str | os.PathLike[str]) -> pd.DataFrame:
-        """Predict rows that have the competition's raw columns, in the form of a submission.
+    def predict(self, run: Run | str, rows: pd.DataFrame | str | Path) -> pd.DataFrame:
+        """Predict new rows, with the competition's raw columns, in the format of a submission.
 
-        A file is read as the competition's own are; a frame as its dtypes say, with missing values for missing.
+        A file is read like the competition's own. In a DataFrame, dtypes are kept and NaN or None is missing.
         """
         store, _ = steps.with_features(self.workspace)
         if isinstance(rows, pd.DataFrame):
@@ -239,18 +244,18 @@ class Competition:
 
     @isolated
     def check(self) -> pd.DataFrame:
-        """Look for what would make a score lie; the findings: `mark` (ok or look) and `text`."""
+        """Search the data for what makes scores unreliable; return findings as `mark` ("ok" or "look") and `text`."""
         return pd.DataFrame([asdict(one) for one in check_data(steps.with_features(self.workspace)[0])])
 
     @isolated
     def leaderboard(self, n_rows: int = 10) -> Leaderboard:
-        """Kaggle's public leaderboard and all that was sent. Raises KaggleError."""
+        """Return Kaggle's public leaderboard and the submissions sent. Raises KaggleError."""
         return Leaderboard(*read_leaderboard(self.workspace, steps.with_spec(self.workspace), n_rows=n_rows))
 
     def _context(self) -> Any:
         return steps.fit_context(self.device, self.n_workers)
 
-    def _finished(
+    def _final(
         self, preset: str, model: str | None, minutes: float, overrides: dict[str, Any]
     ) -> tuple[FeatureStore, Submission, bool]:
         choice = choice_of(preset, model, overrides)

@@ -103,17 +103,14 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
             seed = check_random_state(seed).randint(2**31 - 1)
         self.metric_ = self.metric or DEFAULT_METRIC[task]
         folds = self._folds(task, target) | {"seed": int(seed)}
-        settings: dict[str, Any] = {
-            "task": task,
-            "metric": self.metric_,
-            "is_metric_given": self.metric is not None,
-            "folds": folds,
-        }
+        settings = {"task": task, "metric": self.metric_, "folds": folds}
         used_weight = None if sample_weight is None else weight[is_used]
         with tempfile.TemporaryDirectory(prefix="tabular-") as folder:
             workspace = Workspace(Path(folder), "table")
             try:
-                store = write_features(workspace, frame[is_used], target, used_weight, **settings)
+                store = write_features(
+                    workspace, frame[is_used], target, used_weight, settings, is_metric_given=self.metric is not None
+                )
                 self._keep(store, self._run(store, int(seed)), is_used)
             except DataError as error:
                 where = error.where.replace(str(workspace.raw / "train.parquet"), "X, y")
@@ -213,8 +210,7 @@ class _Tabular(BaseEstimator):  # type: ignore[misc]
         if saved.classes:
             loaded.classes_ = np.array(saved.classes, dtype=saved.classes_dtype)
         loaded.n_features_in_, loaded.metric_, loaded._recipes = saved.n_features, saved.metric, saved.recipes
-        loaded.cv_score_ = saved.cv_score
-        loaded.fold_scores_ = np.array(saved.fold_scores)
+        loaded.cv_score_, loaded.fold_scores_ = saved.cv_score, np.array(saved.fold_scores)
         loaded.oof_prediction_ = files.read_npy(path / "oof_prediction.npy")
         loaded._fitted_run = FittedRun.load(path / "run")
         return loaded
@@ -256,7 +252,7 @@ class TabularRegressor(RegressorMixin, _Tabular):  # type: ignore[misc]
     minutes
         Time limit of preset "best"; None: 10.
     metric
-        Metric of `cv_score_` and of early stopping, such as "mae"; None: "rmse". `score` always returns R2.
+        The metric that training targets and `cv_score_` reports, such as "mae"; None: "rmse". `score` returns R2.
     random_state
         An int makes results reproducible on a CPU. Preset "best" uses it for the folds only.
     params
@@ -349,5 +345,5 @@ class TabularClassifier(ClassifierMixin, _Tabular):  # type: ignore[misc]
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most probable class of each row."""
-        codes = self.predict_proba(X).argmax(axis=1)
+        codes = self.predict_proba(X).argmax(axis=1)  # first: it checks that the estimator is fitted
         return np.asarray(self.classes_[codes])

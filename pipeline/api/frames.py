@@ -1,15 +1,17 @@
-"""A DataFrame and a target -> the raw files and the spec of a competition, so that the stages can work on them.
+"""Writes a DataFrame and a target as a competition's raw files and features, so that the stages can work on them.
 
-Knows pandas' dtypes and what a draft guesses of columns; must not know models or estimators.
+Knows pandas' dtypes and the guesses of a draft; must not know models or estimators.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api import types
 
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
@@ -19,21 +21,25 @@ from pipeline.competition.draft.roles import Roles, guess_roles
 from pipeline.competition.draft.task import guess_transform
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables.reading import RawTable, as_written, is_text
+from pipeline.competition.tables.typed import Kind
 from pipeline.competition.workspace import Workspace
-from pipeline.config.spec import Columns, CompetitionSpec
+from pipeline.config.spec import Columns, CompetitionSpec, TargetTransform
 from pipeline.stages.data import write_source
 from pipeline.stages.features import build_features
 
 ID, TARGET, WEIGHT = "__row__", "__target_{}__", "__weight__"
-N_TEST_ROWS = 50  # the stages want a test table; nobody reads what they predict for it
-
-Kind = Literal["number", "flag", "category", "date", "text"]
+N_TEST_ROWS = 50  # the stages need a test table, whose predictions are not used
+KIND_OF_OBJECTS: dict[str, Kind] = {  # pandas.api.types.infer_dtype -> kind; anything else is text
+    **dict.fromkeys(("integer", "floating", "mixed-integer-float", "decimal", "complex", "empty"), "number"),
+    **dict.fromkeys(("datetime", "datetime64", "date"), "date"),
+    "boolean": "flag",
+}
 
 
 def raw_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """The columns (named by text) as a raw file gives them: float64 numbers or text (`str`), NaN for missing.
+    """Convert columns to those of a raw file: float64 numbers or text (`str`), NaN for missing.
 
-    Raises DataError for two columns of one name, and for a number that is infinite or complex.
+    Raises DataError for duplicate column names, and for infinite or complex numbers.
     """
     if not frame.columns.is_unique:
         raise DataError(f"two columns are named {frame.columns[frame.columns.duplicated()][0]!r}", where="X")
@@ -46,33 +52,30 @@ def _raw_column(column: pd.Series) -> pd.Series:
     kind = _kind(values)
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(object).infer_objects()
-    if kind == "number" or (kind == "category" and pd.api.types.is_numeric_dtype(values.dtype)):
-        if pd.api.types.is_timedelta64_dtype(values.dtype):
-            values = values.dt.total_seconds()
-        if pd.api.types.is_complex_dtype(values.dtype):
-            raise DataError("Complex data not supported", where=f"X, column {column.name!r}")
-        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        if np.isinf(numbers).any():
-            row = int(np.argmax(np.isinf(numbers))) + 1
-            raise DataError("Input X contains infinity", where=f"X, column {column.name!r}, row {row}")
-        return pd.Series(numbers)
-    return values.astype("str").mask(values.isna())
+    if kind != "number" and not (kind == "category" and types.is_numeric_dtype(values.dtype)):
+        return values.astype("str").mask(values.isna())
+    if types.is_complex_dtype(values.dtype):
+        raise DataError("Complex data not supported", where=f"X, column {column.name!r}")
+    if types.is_timedelta64_dtype(values.dtype):
+        values = values.dt.total_seconds()
+    numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.isinf(numbers).any():
+        row = int(np.argmax(np.isinf(numbers))) + 1
+        raise DataError("Input X contains infinity", where=f"X, column {column.name!r}, row {row}")
+    return pd.Series(numbers)
 
 
 def _kind(column: pd.Series) -> Kind:
-    """What the dtype says of a column; of objects, what they are."""
+    """The kind by dtype; for objects, by their values."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         return "category"
-    if pd.api.types.is_bool_dtype(column.dtype):
+    if types.is_bool_dtype(column.dtype):
         return "flag"
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+    if types.is_datetime64_any_dtype(column.dtype):
         return "date"
-    if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_timedelta64_dtype(column.dtype):
+    if types.is_numeric_dtype(column.dtype) or types.is_timedelta64_dtype(column.dtype):
         return "number"
-    inferred = pd.api.types.infer_dtype(column, skipna=True)
-    of_objects: dict[str, Kind] = {"boolean": "flag", "datetime": "date", "datetime64": "date", "date": "date"}
-    of_objects |= dict.fromkeys(("integer", "floating", "mixed-integer-float", "decimal", "complex", "empty"), "number")
-    return of_objects.get(inferred, "text")
+    return KIND_OF_OBJECTS.get(types.infer_dtype(column, skipna=True), "text")
 
 
 def write_features(
@@ -80,9 +83,9 @@ def write_features(
     frame: pd.DataFrame,
     target: FloatArray,
     weight: FloatArray | None,
+    settings: Mapping[str, Any],
     *,
     is_metric_given: bool,
-    **settings: Any,
 ) -> FeatureStore:
     """Write raw files and features for the rows of `frame` with `target` (rows,) or (rows, targets).
 
@@ -95,9 +98,9 @@ def write_features(
     if weight is not None:
         train[WEIGHT] = weight
     test = train.drop(columns=[*names, WEIGHT], errors="ignore").head(N_TEST_ROWS)
-    settings["target_transform"] = "none"
+    transform: TargetTransform = "none"
     if settings["task"] == "regression":
-        settings["target_transform"], _ = guess_transform(targets, settings["metric"], is_metric_given=is_metric_given)
+        transform, _ = guess_transform(targets, settings["metric"], is_metric_given=is_metric_given)
     table = RawTable(Path("X"), train)
     roles = guess_roles(DraftFiles(table, RawTable(Path("X"), test.head(0)), table, {}, ID), names)
     spec = CompetitionSpec(
@@ -105,6 +108,7 @@ def write_features(
         kaggle_slug=workspace.competition,
         id=ID,
         target=names,
+        target_transform=transform,
         columns=_columns(frame, raw, roles, None if weight is None else WEIGHT),
         **settings,
     )
