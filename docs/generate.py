@@ -24,7 +24,7 @@ from pipeline.config.presets import preset_names
 from pipeline.config.run import RunConfig
 from pipeline.config.search_space import SpaceEntry
 from pipeline.config.spec import CompetitionSpec
-from pipeline.metrics import METRICS
+from pipeline.metrics import METRIC_FAMILIES, METRICS
 from pipeline.models.registry import MODELS, model_params
 
 DOCS = Path(__file__).resolve().parent
@@ -216,9 +216,12 @@ def metrics_table() -> str:
                 "higher" if metric.greater_is_better else "lower",
                 reads[metric.reads],
                 ", ".join(metric.tasks),
-                inspect.cleandoc(metric.function.__doc__ or "").split("\n\n")[0].replace("\n", " "),
+                definition,
             )
-            for name, metric in METRICS.items()
+            for name, metric, definition in (
+                *((name, metric, metric.definition) for name, metric in METRICS.items()),
+                *((family.name, family.make("", family.lowest), family.definition) for family in METRIC_FAMILIES),
+            )
         ),
     )
 

@@ -177,7 +177,7 @@ PLANTED = {
     "upward": ("nets/losses.py", "from pipeline.models import registry", "upward import of pipeline.models.registry"),
     "upward, written short": ("nets/losses.py", "from pipeline import cli", "upward import of pipeline.cli"),
     "upward, relative": ("nets/losses.py", "from ..stages import train", "upward import of pipeline.stages.train"),
-    "upward, lazy": ("metrics.py", "def f():\n    import pipeline.config", "upward import of pipeline.config"),
+    "upward, lazy": ("metrics/late.py", "def f():\n    import pipeline.config", "upward import of pipeline.config"),
     "sideways": ("config/run.py", "from pipeline.nets import plan", "sideways import of pipeline.nets.plan"),
     "sideways, relative": ("config/run.py", "from ..nets import plan", "sideways import of pipeline.nets.plan"),
     "to a later stage": (

@@ -7,13 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sk
 
-from pipeline.metrics import DEFAULT_METRIC, METRICS
+from pipeline.metrics import DEFAULT_METRIC, METRIC_FAMILIES, METRICS
 
 VALUE = [name for name, metric in METRICS.items() if metric.reads == "value"]
 CLASS = [name for name, metric in METRICS.items() if metric.reads != "value"]
@@ -27,46 +29,199 @@ def _probabilities(n_rows: int, n_classes: int, seed: int) -> tuple[np.ndarray, 
     return codes, generator.dirichlet(np.ones(n_classes), n_rows)
 
 
-SKLEARN_VALUE: dict[str, Callable[[Any, Any], float]] = {
+def _concordance_by_pairs(y: np.ndarray, p: np.ndarray) -> float:
+    pairs = [(i, j) for i in range(len(y)) for j in range(len(y)) if y[i] < y[j]]
+    return float(np.mean([1.0 if p[i] < p[j] else 0.5 if p[i] == p[j] else 0.0 for i, j in pairs]))
+
+
+def _gini_by_rows(y: np.ndarray, p: np.ndarray) -> float:
+    """Kaggle's: how far the cumulative share of the targets runs ahead of that of the rows."""
+
+    def ahead(order: np.ndarray) -> float:
+        seen, total = 0.0, 0.0
+        for row, index in enumerate(order, start=1):
+            seen += y[index]
+            total += seen / y.sum() - row / len(y)
+        return total
+
+    return ahead(np.lexsort((np.arange(len(y)), -p))) / ahead(np.lexsort((np.arange(len(y)), -y)))
+
+
+OTHER_VALUE: dict[str, Callable[[Any, Any], float]] = {
     "rmse": sk.root_mean_squared_error,
+    "mse": sk.mean_squared_error,
     "rmsle": sk.root_mean_squared_log_error,
+    "msle": sk.mean_squared_log_error,
+    "male": lambda y, p: sk.mean_absolute_error(np.log1p(y), np.log1p(p)),
     "log_rmse": lambda y, p: sk.root_mean_squared_error(np.log(y), np.log(p)),
     "mae": sk.mean_absolute_error,
+    "median_ae": sk.median_absolute_error,
+    "max_error": sk.max_error,
+    "mape": sk.mean_absolute_percentage_error,
+    "smape": lambda y, p: 100.0 / len(y) * sum(2.0 * abs(b - a) / (a + b) for a, b in zip(y, p, strict=True)),
+    "rmspe": lambda y, p: math.sqrt(sum(((a - b) / a) ** 2 for a, b in zip(y, p, strict=True)) / len(y)),
+    "wmape": lambda y, p: sk.mean_absolute_percentage_error(y, p, sample_weight=y),
     "r2": sk.r2_score,
+    "explained_variance": sk.explained_variance_score,
+    "poisson_deviance": sk.mean_poisson_deviance,
+    "gamma_deviance": sk.mean_gamma_deviance,
+    "pearson": lambda y, p: scipy.stats.pearsonr(y, p).statistic,
+    "spearman": lambda y, p: scipy.stats.spearmanr(y, p).statistic,
+    "concordance": _concordance_by_pairs,
+    "gini": _gini_by_rows,
+    "pinball_0.9": lambda y, p: sk.mean_pinball_loss(y, p, alpha=0.9),
+    "pinball_0.05": lambda y, p: sk.mean_pinball_loss(y, p, alpha=0.05),
 }
+NEEDS_SPREAD = {"r2", "explained_variance", "pearson", "spearman", "concordance", "gini"}
 
 
 @pytest.mark.slow
 @given(y_true=PRICES, y_pred=PRICES)
-def test_values_are_scored_as_scikit_learn_does(y_true: np.ndarray, y_pred: np.ndarray) -> None:
-    for name, expected in SKLEARN_VALUE.items():
-        if name != "r2" or np.ptp(y_true) > 1e-3:
-            assert METRICS[name](y_true, y_pred) == pytest.approx(expected(y_true, y_pred), rel=1e-9, abs=1e-9)
+def test_values_are_scored_as_another_implementation_does(y_true: np.ndarray, y_pred: np.ndarray) -> None:
+    assert set(VALUE) <= OTHER_VALUE.keys()
+    has_spread = min(np.ptp(y_true), np.ptp(y_pred)) > 1e-3 * max(y_true.max(), y_pred.max())
+    for name, expected in OTHER_VALUE.items():
+        if name not in NEEDS_SPREAD or has_spread:
+            assert METRICS[name](y_true, y_pred) == pytest.approx(expected(y_true, y_pred), rel=1e-6, abs=1e-9), name
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ranks_with_ties_are_scored_as_another_implementation_does(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    y_true, y_pred = generator.integers(0, 5, 40).astype(float), generator.integers(0, 6, 40).astype(float)
+    for name in ("pearson", "spearman", "concordance", "gini"):
+        assert METRICS[name](y_true, y_pred) == pytest.approx(OTHER_VALUE[name](y_true, y_pred)), name
+
+
+def _average_precision_of_lists(codes: np.ndarray, probability: np.ndarray, k: int) -> float:
+    """Mean average precision at k by its usual loop over lists of predicted labels."""
+    scores = []
+    for code, row in zip(codes, probability, strict=True):
+        listed, hits, score = list(np.argsort(-row, kind="stable")[:k]), 0, 0.0
+        for place, label in enumerate(listed, start=1):
+            if label == code:
+                hits += 1
+                score += hits / place
+        scores.append(score)
+    return float(np.mean(scores))
+
+
+def _amex_by_pandas(codes: np.ndarray, probability: np.ndarray) -> float:
+    frame = pd.DataFrame({"y": codes, "p": probability[:, 1]})
+    frame["weight"] = frame["y"].map({0: 20, 1: 1})
+
+    def weighted_gini(by: str) -> float:
+        part = frame.sort_values(by, ascending=False, kind="stable")
+        random = (part["weight"] / part["weight"].sum()).cumsum()
+        found = (part["y"] * part["weight"]).cumsum() / (part["y"] * part["weight"]).sum()
+        return float(((found - random) * part["weight"]).sum())
+
+    top = frame.sort_values("p", ascending=False, kind="stable")
+    top = top[top["weight"].cumsum() <= int(0.04 * top["weight"].sum())]
+    return 0.5 * (weighted_gini("p") / weighted_gini("y") + top["y"].sum() / frame["y"].sum())
+
+
+def _partial_area(codes: np.ndarray, probability: np.ndarray) -> float:
+    """The area above a true positive rate of 80 % under the ROC curve, by the trapezium rule on a fine grid."""
+    false_rate, true_rate, _ = sk.roc_curve(codes, probability[:, 1])
+    grid = np.linspace(0.0, 1.0, 200_001)
+    return float(np.trapezoid(np.maximum(np.interp(grid, false_rate, true_rate) - 0.8, 0.0), grid))
 
 
 @pytest.mark.parametrize("n_classes", [2, 4])
 @pytest.mark.parametrize("seed", range(5))
-def test_classes_are_scored_as_scikit_learn_does(n_classes: int, seed: int) -> None:
+def test_classes_are_scored_as_another_implementation_does(n_classes: int, seed: int) -> None:
     codes, probability = _probabilities(60, n_classes, seed)
-    label = probability.argmax(axis=1)
-    is_binary = n_classes == 2
-    auc = sk.roc_auc_score(codes, probability[:, 1] if is_binary else probability, multi_class="ovr")
+    label, one_hot = probability.argmax(axis=1), np.eye(n_classes)[codes]
+    weights = 1.0 / np.bincount(codes)[codes]
     expected = {
         "accuracy": sk.accuracy_score(codes, label),
         "balanced_accuracy": sk.balanced_accuracy_score(codes, label),
-        "roc_auc": auc,
+        "geometric_mean": scipy.stats.gmean(sk.recall_score(codes, label, average=None)),
+        "roc_auc": sk.roc_auc_score(one_hot, probability),
+        "average_precision": sk.average_precision_score(one_hot, probability),
         "log_loss": sk.log_loss(codes, probability),
-        "brier": sk.brier_score_loss(codes, probability[:, 1] if is_binary else probability),
-        "f1": sk.f1_score(codes, label) if is_binary else None,
+        "balanced_log_loss": sk.log_loss(codes, probability, sample_weight=weights),
+        "brier": sk.brier_score_loss(codes, probability),
+        "ranked_probability": np.mean(
+            [sk.brier_score_loss(codes > c, probability[:, c + 1 :].sum(axis=1)) for c in range(n_classes - 1)]
+        ),
+        "f1_micro": sk.f1_score(codes, label, average="micro"),
         "f1_macro": sk.f1_score(codes, label, average="macro"),
         "f1_weighted": sk.f1_score(codes, label, average="weighted"),
+        "precision_macro": sk.precision_score(codes, label, average="macro", zero_division=0.0),
+        "recall_macro": sk.balanced_accuracy_score(codes, label),
+        "jaccard_macro": np.mean(
+            [
+                np.mean(label[(codes == c) | (label == c)] == codes[(codes == c) | (label == c)])
+                for c in range(n_classes)
+            ]
+        ),
+        "kappa": sk.cohen_kappa_score(codes, label),
+        "linear_kappa": sk.cohen_kappa_score(codes, label, weights="linear"),
         "quadratic_kappa": sk.cohen_kappa_score(codes, label, weights="quadratic"),
         "mcc": sk.matthews_corrcoef(codes, label),
+        "map_at_3": _average_precision_of_lists(codes, probability, 3),
+        "ndcg_at_3": sk.ndcg_score(one_hot, probability, k=3),
+        "top_2_accuracy": 1.0 if n_classes == 2 else sk.top_k_accuracy_score(codes, probability, k=2),
     }
-    assert expected.keys() == set(CLASS)
+    if n_classes == 2:
+        expected["average_precision"] = sk.average_precision_score(codes, probability[:, 1])
+        expected["roc_auc"] = sk.roc_auc_score(codes, probability[:, 1])
+        expected |= {
+            "f1": sk.f1_score(codes, label),
+            "precision": sk.precision_score(codes, label),
+            "recall": sk.recall_score(codes, label),
+            "jaccard": sk.jaccard_score(codes, label),
+            "f_beta_0.5": sk.fbeta_score(codes, label, beta=0.5),
+            "kolmogorov_smirnov": scipy.stats.ks_2samp(
+                probability[codes == 1, 1], probability[codes == 0, 1], alternative="less"
+            ).statistic,
+            "partial_auc": pytest.approx(_partial_area(codes, probability), abs=1e-4),
+            "amex": _amex_by_pandas(codes, probability),
+            "gini": 2.0 * sk.roc_auc_score(codes, probability[:, 1]) - 1.0,
+            "rmse": math.sqrt(sk.brier_score_loss(codes, probability[:, 1])),
+            "mae": sk.mean_absolute_error(codes, probability[:, 1]),
+            "mse": sk.brier_score_loss(codes, probability[:, 1]),
+        }
+        assert set(CLASS) <= expected.keys()
     for name, score in expected.items():
-        if score is not None:
-            assert METRICS[name](codes, probability) == pytest.approx(score, rel=1e-9), name
+        found = METRICS[name].for_task("binary" if n_classes == 2 else "multiclass")(codes, probability)
+        assert found == (score if hasattr(score, "expected") else pytest.approx(score, rel=1e-9)), name
+
+
+def test_at_least_forty_metrics_stand_in_the_table() -> None:
+    assert len(METRICS) + len(METRIC_FAMILIES) >= 40
+
+
+@pytest.mark.parametrize("name", ["map_at_0", "map_at_2.5", "map_at_", "pinball_1", "pinball_x", "top_-1_accuracy", ""])
+def test_a_number_outside_its_family_is_no_metric(name: str) -> None:
+    assert name not in METRICS
+    with pytest.raises(KeyError):
+        METRICS[name]
+
+
+def test_shares_of_a_true_zero() -> None:
+    """Rows with a true 0 are left out of mape and rmspe; smape counts 0 where both are 0 and 200 where one is."""
+    y_true, y_pred = np.array([0.0, 2.0]), np.array([5.0, 3.0])
+    assert METRICS["mape"](y_true, y_pred) == METRICS["rmspe"](y_true, y_pred) == 0.5
+    assert METRICS["smape"](np.array([0.0, 0.0]), np.array([0.0, 7.0])) == 100.0
+    assert math.isnan(METRICS["mape"](np.zeros(2), np.ones(2)))
+
+
+def test_constant_predictions_are_scored() -> None:
+    y_true = np.array([1.0, 2.0, 3.0])
+    assert METRICS["pearson"](y_true, np.ones(3)) == METRICS["spearman"](y_true, np.ones(3)) == 0.0
+    assert METRICS["concordance"](y_true, np.ones(3)) == 0.5
+    assert METRICS["kappa"](np.zeros(3), np.eye(2)[[0, 0, 0]]) == 1.0
+
+
+def test_a_metric_of_values_scores_the_probability_of_a_binary_task() -> None:
+    metric = METRICS["rmse"].for_task("binary")
+    assert (metric.reads, metric.tasks) == ("probability", ("binary",))
+    assert metric(np.array([0, 1]), np.array([[0.5, 0.5], [1.0, 0.0]])) == pytest.approx(math.sqrt(0.625))
+    assert METRICS["rmse"].for_task("regression") is METRICS["rmse"]
+    assert "multiclass" not in METRICS["rmse"].tasks
 
 
 def test_values_computed_by_hand() -> None:
@@ -178,14 +333,19 @@ def test_the_direction_fits_the_numbers(name: str) -> None:
 def test_every_metric_has_its_name_and_every_task_its_usual_metric() -> None:
     assert all(name == metric.name for name, metric in METRICS.items())
     assert all(task in METRICS[name].tasks for task, name in DEFAULT_METRIC.items())
-    assert METRICS["rmse"].tasks == ("regression",)
+    assert METRICS["rmsle"].tasks == ("regression",)
+    assert METRICS["rmse"].tasks == ("regression", "binary")
     assert METRICS["log_loss"].tasks == ("binary", "multiclass")
 
 
 def test_the_least_target_is_where_the_metric_ends() -> None:
-    """log_rmse needs targets above 0, rmsle may have 0; the others take any."""
-    limits = {name: (m.min_target, m.is_min_target_valid) for name, m in METRICS.items() if m.min_target is not None}
-    assert limits == {"log_rmse": (0.0, False), "rmsle": (0.0, True)}
+    """Logs of 0 are undefined, log1p takes 0; a metric without logs or shares takes any target."""
+    limits = {name: (m.min_target, m.is_min_target_valid) for name, m in METRICS.items()}
+    assert (limits["log_rmse"], limits["rmsle"], limits["rmse"]) == ((0.0, False), (0.0, True), (None, True))
+    for name, metric in METRICS.items():
+        if metric.scale != "none":
+            least = 0.0 if limits[name][1] else 1e-9
+            assert math.isfinite(metric(np.array([least, 1.0]), np.array([-5.0, 1.0])))
 
 
 def test_f1_is_that_of_the_second_class_and_only_for_two() -> None:

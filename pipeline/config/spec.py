@@ -18,6 +18,7 @@ from pipeline.metrics import METRICS, Metric, Task
 
 TargetTransform = Literal["none", "log", "log1p", "standardise"]
 Scope = Literal["train", "train+test"]
+Written = Literal["value", "probability", "label", "labels"]
 FoldKind = Literal[
     "contiguous", "shuffled", "stratified", "group", "stratified_group", "time", "column", "file", "holdout"
 ]
@@ -104,8 +105,10 @@ class SubmissionFormat(Table):
 
     columns: list[str] = Field(default=[], description="prediction columns; default: the targets")
     classes: list[str] = Field(default=[], description="class of each prediction column, if there is one per class")
-    writes: Literal["value", "probability", "label"] | None = Field(
-        default=None, description="content of the prediction columns; default: what the metric reads"
+    writes: Written | None = Field(
+        default=None,
+        description="content of the prediction columns; default: what the metric reads. `labels`: the most probable "
+        "classes in one cell, separated by blanks",
     )
 
 
@@ -146,13 +149,15 @@ class CompetitionSpec(Table):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> CompetitionSpec:
-        if self.task not in self.scorer.tasks:
+        if self.task not in METRICS[self.metric].tasks:
             fitting = [name for name, metric in METRICS.items() if self.task in metric.tasks]
             raise ValueError(f"metric {self.metric!r} cannot score a {self.task} task; use one of {', '.join(fitting)}")
         if self.task != "regression" and self.target_transform != "none":
             raise ValueError('target_transform is for regression only; remove it or set it to "none"')
         if self.task != "regression" and len(self.target) > 1:
             raise ValueError("several targets are supported for regression only")
+        if self.submission.writes == "labels" and self.scorer.n_labels is None:
+            raise ValueError(f'submission.writes = "labels" needs a metric of ranked classes, not {self.metric!r}')
         taken = {self.id, *self.target}
         for key in ("categories", "dates", "texts", "drop", "na_is_category"):
             for column in getattr(self.columns, key):
@@ -168,7 +173,7 @@ class CompetitionSpec(Table):
     @property
     def scorer(self) -> Metric:
         """The metric."""
-        return METRICS[self.metric]
+        return METRICS[self.metric].for_task(self.task)
 
     @property
     def prediction_columns(self) -> list[str]:
@@ -178,12 +183,13 @@ class CompetitionSpec(Table):
     @property
     def label_columns(self) -> list[str]:
         """Columns of labels, to be read as text so that NA or None can be a class; [] if there are none."""
-        return [*self.prediction_columns, *self.target] if self.writes == "label" else []
+        return [*self.prediction_columns, *self.target] if self.writes in ("label", "labels") else []
 
     @property
-    def writes(self) -> Literal["value", "probability", "label"]:
+    def writes(self) -> Written:
         """The content of the prediction columns."""
-        return self.submission.writes or self.scorer.reads
+        is_ranking = self.scorer.n_labels is not None and not self.submission.classes
+        return self.submission.writes or ("labels" if is_ranking else self.scorer.reads)
 
 
 def load_spec(path: Path) -> CompetitionSpec:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError, did_you_mean
+from pipeline.competition.tables.ranked_labels import join_labels, label_reader
 from pipeline.config.spec import CompetitionSpec
 from pipeline.config.types import Label
 
@@ -75,6 +76,9 @@ def _columns_of(
     if spec.writes == "label":
         labels = pd.Series(list(classes), dtype=object).iloc[rows.argmax(axis=1)].reset_index(drop=True)
         return {names[0]: labels.infer_objects()}
+    if spec.writes == "labels":
+        ranked = np.argsort(-rows, axis=1, kind="stable")[:, : spec.scorer.n_labels]
+        return {names[0]: pd.Series([join_labels(classes[code] for code in row) for row in ranked])}
     if len(classes) != 2:
         what = f"one column cannot hold the probabilities of {len(classes)} classes"
         raise SpecError(what, where="[submission] columns")
@@ -103,6 +107,8 @@ def check_submission(
     for name in sample.columns.drop(id_column):
         if spec.writes == "label":
             _check_labels(submission[name], classes)
+        elif spec.writes == "labels":
+            _check_ranked_labels(submission[name], classes, spec.scorer.n_labels or 1)
         else:
             _check_numbers(submission[name], spec)
 
@@ -112,6 +118,15 @@ def _check_labels(column: pd.Series, classes: Sequence[Label]) -> None:
     is_wrong = (~column.astype(str).isin(known) | column.isna()).to_numpy()
     if is_wrong.any():
         raise _wrong_cell(column, is_wrong, f"Expected one of the classes {', '.join(sorted(known)[:20])}.")
+
+
+def _check_ranked_labels(column: pd.Series, classes: Sequence[Label], most: int) -> None:
+    read = label_reader(classes)
+    is_wrong = ~column.map(lambda cell: 0 < len(read(cell) or ()) <= most).to_numpy(dtype=bool)
+    if is_wrong.any():
+        known = ", ".join(sorted(map(str, classes))[:20])
+        expected = f"Expected up to {most} different ones of the classes {known}, separated by blanks."
+        raise _wrong_cell(column, is_wrong, expected)
 
 
 def _check_numbers(column: pd.Series, spec: CompetitionSpec) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.base.errors import DataError
 from pipeline.competition.store import FeatureStore
+from pipeline.competition.tables.ranked_labels import label_reader
 from pipeline.competition.tables.reading import read_table
 from pipeline.kaggle.submission import check_submission
 
@@ -34,6 +35,13 @@ def score_submission(store: FeatureStore, submission: Path) -> float:
     if spec.writes == "label":
         predicted = frame[columns[0]].astype(str).map(code).to_numpy()
         return spec.scorer(y_true, np.eye(len(code))[predicted])
+    if spec.writes == "labels":
+        read = label_reader(store.classes)
+        ranked = [read(cell) or [] for cell in frame[columns[0]]]
+        likelihood = np.zeros((len(ranked), len(code)))  # any numbers in the order of the labels
+        for row, labels in enumerate(ranked):
+            likelihood[row, [code[label] for label in labels]] = 1.0 / np.arange(1, len(labels) + 1)
+        return spec.scorer(y_true, likelihood)
     if len(columns) == 1:
         positive = frame[columns[0]].to_numpy(dtype=np.float64)
         return spec.scorer(y_true, np.column_stack([1.0 - positive, positive]))

@@ -200,6 +200,7 @@ LABELS: dict[str, tuple[Sequence[object], Sequence[object], str, str]] = {
     "two numbers": ([0, 1] * (N // 2), ZEROS, "binary", "accuracy"),
     "two numbers, probability": ([0, 1] * (N // 2), [0.5] * N_TEST, "binary", "roc_auc"),
     "two texts, probability": (["Yes", "No"] * (N // 2), ZEROS, "binary", "roc_auc"),
+    "ranked texts": (["dengue fever", "b", "c", "d"] * (N // 4), ["b dengue fever"] * N_TEST, "multiclass", "map_at_2"),
     "texts": (["a", "b", "c", "d"] * (N // 4), ["a"] * N_TEST, "multiclass", "accuracy"),
     "few whole numbers": (COUNTS, ZEROS, "multiclass", "accuracy"),
     "few whole numbers, amount": (COUNTS, [2.5] * N_TEST, "regression", "rmse"),
@@ -227,7 +228,7 @@ def test_a_given_metric_settles_whether_whole_numbers_are_amounts(tmp_path: Path
 def test_a_metric_that_is_unknown_or_does_not_fit_is_refused(tmp_path: Path) -> None:
     write(tmp_path, **table_files({"y": [0, 1] * (N // 2)}, {"y": ZEROS}))
     refused(tmp_path, "unknown metric 'roc_aucc'", "'roc_auc'", metric="roc_aucc", kind=SpecError)
-    refused(tmp_path, "'rmse' cannot score a binary task", "accuracy", metric="rmse", kind=SpecError)
+    refused(tmp_path, "'r2' cannot score a binary task", "accuracy", metric="r2", kind=SpecError)
     write(tmp_path, **table_files({"y": X}, {"y": ZEROS}))
     refused(tmp_path, "'accuracy' cannot score a regression task", "rmse", metric="accuracy", kind=SpecError)
 

@@ -78,7 +78,7 @@ SPEC_CHANGES = {
     "metric of another task": (
         '"log_rmse"',
         '"accuracy"',
-        ["'accuracy' cannot score a regression task", "rmse, rmsle"],
+        ["'accuracy' cannot score a regression task", "rmse, mse, rmsle"],
     ),
     "unknown task": ('"regression"', '"clustering"', ["task", "'clustering'", "'multiclass'"]),
     "missing key": ('id = "Id"\n', "", ["missing key 'id'"]),

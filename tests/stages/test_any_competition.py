@@ -12,12 +12,14 @@ import pandas as pd
 import pytest
 
 from pipeline.base import files
+from pipeline.competition.tables.ranked_labels import label_reader
 from pipeline.competition.workspace import Workspace
 from pipeline.config.records import RawSource
 from pipeline.config.run_report import RunReport
 from pipeline.config.spec import load_spec
 from pipeline.models.networks.fitted import StoredNetworks
 from pipeline.nets.networks import MLP
+from pipeline.stages.score import score_submission
 from tests.conftest import Toy, toy_tables
 
 
@@ -87,6 +89,25 @@ def test_bool_labels_and_a_probability_of_the_positive_class(tmp_path: Path) -> 
     values = pd.read_csv(chances.submission())["sold"]
     assert values.between(0, 1).all()
     assert values.nunique() > 5
+
+
+def test_the_most_probable_labels_in_one_cell(tmp_path: Path) -> None:
+    """What Kaggle scores as MAP@3; the held-back solution scores the file as the metric scores the probabilities."""
+    train, test = toy_tables(90)
+    names = np.array(["dengue", "dengue fever", "malaria", "zika"])
+    train["illness"] = names[pd.qcut(train.pop("price"), 4, labels=False)]
+    write(tmp_path / "ranked", train, test, test[["id"]].assign(illness="zika dengue fever dengue"))
+    toy = initialised(tmp_path, tmp_path / "ranked")
+    assert load_spec(toy.workspace.spec).metric == "map_at_3"
+    toy.submit()
+    written = pd.read_csv(toy.submission())["illness"]
+    read = label_reader(list(names))
+    ranked = [read(cell) for cell in written]
+    assert all(labels is not None and len(labels) == 3 for labels in ranked)
+    truth = pd.DataFrame({"id": test["id"], "illness": [labels[1] for labels in ranked if labels]})
+    toy.workspace.solution.parent.mkdir()
+    truth.to_csv(toy.workspace.solution, index=False)
+    assert score_submission(toy.store(), toy.submission()) == 0.5
 
 
 @pytest.mark.slow

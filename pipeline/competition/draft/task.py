@@ -15,6 +15,7 @@ from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError, did_you_mean
 from pipeline.competition.draft.files import DraftFiles
 from pipeline.competition.tables.checks import CLASS_MARKERS, class_labels
+from pipeline.competition.tables.ranked_labels import label_reader
 from pipeline.competition.tables.reading import as_written, first_true, inferred, listed, numbers_of
 from pipeline.competition.tables.typed import MIN_NUMBER_SHARE
 from pipeline.config.spec import TargetTransform
@@ -178,9 +179,19 @@ def _guess_metric(
     how = "not in the files: see Evaluation on the competition's page; set it here or by `init --metric NAME`"
     if is_one_per_class:
         return "log_loss", f"one probability per class; {how}"
+    n_labels = 0 if task == "regression" else _n_ranked_labels(files, target[0], (columns or target)[0])
+    if n_labels > 1:
+        return f"map_at_{n_labels}", f"{files.sample.path.name} has {n_labels} classes in a cell; {how}"
     if task == "binary" and _is_probability_wanted(files, target[0], (columns or target)[0]):
         return "roc_auc", f"{files.sample.path.name} has numbers that are not classes: probabilities; {how}"
     return DEFAULT_METRIC[task], how
+
+
+def _n_ranked_labels(files: DraftFiles, target: str, column: str) -> int:
+    """The most classes in a cell of the sample submission; 0 if a cell has other content."""
+    read = label_reader(class_labels(files.train.column(target, markers=CLASS_MARKERS)))
+    lengths = [len(read(cell) or ()) for cell in as_written(files.sample.column(column).dropna()).unique()]
+    return max(lengths) if lengths and min(lengths) > 0 else 0
 
 
 def _is_probability_wanted(files: DraftFiles, target: str, column: str) -> bool:

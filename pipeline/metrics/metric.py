@@ -1,0 +1,152 @@
+"""What a metric is: direction, what it reads, limits, scale of averages, loss and vectorised form.
+
+Knows arrays only. Regression predictions have shape (n,) or (n, targets); class probabilities (n, classes).
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.base.arrays import FloatArray
+
+Task = Literal["regression", "binary", "multiclass"]
+Scores = TypeVar("Scores", float, FloatArray)
+
+
+def score_text(score: float, digits: int = 5) -> str:
+    """Format a score for a message; "-" if it is undefined."""
+    return "-" if np.isnan(score) else f"{score:.{digits}f}"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A competition metric; see `__call__` for what `reads` says about predictions."""
+
+    name: str
+    function: Callable[[FloatArray, FloatArray], float]
+    greater_is_better: bool
+    reads: Literal["value", "probability", "label"]
+    min_target: float | None = None
+    is_min_target_valid: bool = True  # False: targets must be greater
+    min_prediction: float | None = None  # predictions are clamped to it before they are scored or submitted
+    is_binary_only: bool = False
+    reads_binary: bool = False  # of values: it also scores the probability of the second of two classes
+    n_labels: int | None = None  # of rankings: the most probable classes that Kaggle reads in a cell
+    needs_threshold: bool = False  # of labels: a decision threshold of 0.5 is rarely the best
+    scale: Literal["none", "log", "log1p"] = "none"  # on which it measures errors and predictions are averaged
+    loss: Literal["mse", "mae"] = "mse"  # that suits it, for regression models with a choice
+    # candidates (candidates, rows[, classes]) and targets (rows,), both on `scale` -> scores (candidates,)
+    of_each: Callable[[FloatArray, FloatArray], FloatArray] | None = None
+    of_each_max_classes: int | None = None
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks this metric can score."""
+        if self.reads == "value":
+            return ("regression", "binary") if self.reads_binary else ("regression",)
+        return ("binary",) if self.is_binary_only else ("binary", "multiclass")
+
+    @property
+    def definition(self) -> str:
+        """What it measures, in a sentence: the first paragraph of its function's docstring, and the arguments given."""
+        function, given = self.function, ""
+        if isinstance(function, partial):
+            given = "".join(f" ({key} = {value})" for key, value in function.keywords.items())
+            function = function.func
+        return inspect.cleandoc(function.__doc__ or "").split("\n\n")[0].replace("\n", " ") + given
+
+    def for_task(self, task: Task) -> Metric:
+        """This metric as it scores `task`: one of values reads the second class's probability of a binary task."""
+        if task == "regression" or self.reads != "value":
+            return self
+
+        def function(y_true: FloatArray, probability: FloatArray) -> float:
+            return self.function(y_true, probability[:, 1])
+
+        return replace(
+            self,
+            function=function,
+            reads="probability",
+            is_binary_only=True,
+            reads_binary=False,
+            min_target=None,
+            min_prediction=None,
+            scale="none",
+            loss="mse",
+            of_each=None,
+        )
+
+    def __call__(self, target: NDArray[Any], prediction: NDArray[Any]) -> float:
+        """Score values of shape (n,) or (n, targets), or class probabilities (n, classes).
+
+        Several regression targets give the mean of their scores; a NaN in the prediction gives NaN. Raises ValueError
+        for shapes that do not match: (n, 1) and (n,) would broadcast to (n, n) and still give a number.
+        """
+        y_true: FloatArray = np.asarray(target, dtype=np.float64)
+        y_pred: FloatArray = np.asarray(prediction, dtype=np.float64)
+        if self.reads == "value":
+            if y_true.shape != y_pred.shape:
+                raise ValueError(f"{self.name}: y_true has shape {y_true.shape}, prediction {y_pred.shape}")
+            if np.isnan(y_pred).any():
+                return float("nan")
+            if y_true.ndim == 2:
+                return float(np.mean([self.function(y_true[:, j], y_pred[:, j]) for j in range(y_true.shape[1])]))
+            return self.function(y_true, y_pred)
+        if y_pred.ndim != 2 or y_true.shape != (len(y_pred),):
+            raise ValueError(f"{self.name}: needs probabilities (n, classes), got {y_pred.shape} for {y_true.shape}")
+        if np.isnan(y_pred).any():  # argmax would turn it into a label
+            return float("nan")
+        return self.function(y_true, y_pred.argmax(axis=1).astype(np.float64) if self.reads == "label" else y_pred)
+
+    def gain(self, score: Scores, than: Scores) -> Scores:
+        """How much better `score` is than `than`: positive for better, whatever the direction."""
+        return score - than if self.greater_is_better else than - score
+
+    def is_better(self, score: float, than: float) -> bool:
+        """Whether `score` beats `than`; any number beats NaN."""
+        return not np.isnan(score) if np.isnan(than) else self.gain(score, than) > 0
+
+    def losses(self, scores: Any) -> FloatArray:
+        """Scores as numbers to minimise or sort by, best first; NaN becomes infinity."""
+        values = np.asarray(scores, dtype=np.float64)
+        return np.where(np.isnan(values), np.inf, -values if self.greater_is_better else values)
+
+    def vectorised(self, shape: tuple[int, ...]) -> Callable[[FloatArray, FloatArray], FloatArray] | None:
+        """The function that scores all candidates of `shape` (candidates, rows[, targets or classes]) at once, or None.
+
+        It takes predictions and targets on the metric's `scale`.
+        """
+        if self.reads == "value":
+            return self.of_each if len(shape) == 2 else None
+        is_too_wide = self.of_each_max_classes is not None and shape[2] > self.of_each_max_classes
+        return None if is_too_wide else self.of_each
+
+
+@dataclass(frozen=True)
+class MetricFamily:
+    """Metrics that differ in one number, which replaces the capital in their names: `map_at_K`, `map_at_3`."""
+
+    name: str
+    make: Callable[[str, float], Metric]  # name and number -> metric
+    definition: str
+    lowest: float = 1.0
+    highest: float = 1000.0
+    is_whole: bool = False
+
+    def member(self, name: str) -> Metric | None:
+        """The member called `name`; None if the family has none of that name."""
+        prefix, suffix = re.split("[A-Z]", self.name)
+        if not (name.startswith(prefix) and name.endswith(suffix)):
+            return None
+        text = name[len(prefix) : len(name) - len(suffix)]
+        if not re.fullmatch(r"\d+" if self.is_whole else r"\d+(\.\d+)?", text):
+            return None
+        return self.make(name, float(text)) if self.lowest <= float(text) <= self.highest else None
