@@ -14,7 +14,7 @@ import typer.core
 
 from pipeline.base.errors import PipelineError
 from pipeline.base.interruption import ENDED_EARLY, Stopped
-from pipeline.base.progress import console, mark_messages, say
+from pipeline.base.progress import accept_all_characters, console, mark_messages, say
 from pipeline.base.version import VERSION
 from pipeline.competition.workspace import Workspace
 from pipeline.config.presets import preset_names
@@ -395,4 +395,5 @@ def _options(
 
 def main() -> None:
     """Run the command line."""
+    accept_all_characters()
     app()

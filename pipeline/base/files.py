@@ -5,6 +5,7 @@ Knows formats (json, csv, parquet, npy, npz, safetensors); must not know what th
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import hashlib
@@ -108,6 +109,12 @@ def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
 
     with atomic_write(path) as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def decoded(content: bytes) -> str:
+    """Decode UTF-8, or the encoding that a byte order mark names, as Windows editors write. Raises UnicodeError."""
+    is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_utf_16 else "utf-8-sig")
 
 
 def _read(path: Path, read: Callable[[Path], Content]) -> Content:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -15,6 +17,13 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 # context variables, so that a call in a copy of the context changes nothing outside it
 _mark = ContextVar("mark", default="")
 _is_quiet = ContextVar("is_quiet", default=False)
+
+
+def accept_all_characters() -> None:
+    """Make stdout and stderr write what their encoding lacks as escapes, as on a Windows console, not raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def mark_messages(mark: str) -> None:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, model_validator
 from pipeline.base.errors import SpecError, did_you_mean
 from pipeline.config.presets import preset_names
 from pipeline.config.spec import Scope, TargetTransform
-from pipeline.config.table import Table, read_toml, validated
+from pipeline.config.table import Table, parse_toml, read_text, read_toml, validated
 
 FinalStrategy = Literal["average", "refit"]
 ClassWeights = Literal["none", "balanced"] | dict[str, float]
@@ -152,9 +152,9 @@ def read_preset(preset: str) -> tuple[dict[str, Any], str]:
         return {**read_toml(path), "preset": path.stem}, preset
     if path.suffix == ".json":
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise SpecError(f"cannot be read: {error.strerror}", where=preset) from error
+            raw = json.loads(read_text(path))
+        except RecursionError as error:
+            raise SpecError("its brackets are nested too deeply", where=preset) from error
         except ValueError as error:
             raise SpecError(f"is not a complete JSON file: {error}", where=preset) from error
         return validated(_Saved, raw, where=preset).config.model_dump(), preset
@@ -170,9 +170,11 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise SpecError(f"--set needs key=value, got {override!r}", hint="For example: --set lr=0.01")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        value = parse_toml(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
+    except ValueError as error:
+        raise SpecError(str(error), where=f"--set {key.strip()}") from error
     set_value(raw, key.strip(), value)
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipeline.base import files
 from pipeline.base.errors import SpecError, did_you_mean
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -23,16 +24,30 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def read_text(path: Path) -> str:
+    """Read a text file that a user wrote. Raises SpecError."""
+    try:
+        return files.decoded(path.read_bytes())
+    except UnicodeError as error:
+        raise SpecError("is not UTF-8 text", where=str(path), hint="Save the file as UTF-8.") from error
+    except OSError as error:
+        raise SpecError(f"cannot be read: {error.strerror or error}", where=str(path)) from error
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """Parse a TOML file. Raises SpecError."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+        return parse_toml(read_text(path))
+    except ValueError as error:
         raise SpecError(f"is not valid TOML: {error}", where=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise SpecError("is not UTF-8 text", where=str(path), hint="Save the file as UTF-8.") from error
-    except OSError as error:
-        raise SpecError(f"cannot be read: {error.strerror}", where=str(path)) from error
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse TOML. Raises TOMLDecodeError, or another ValueError for values that Python refuses."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("its brackets are nested too deeply") from None
 
 
 def validated(model: type[ModelT], raw: Mapping[str, Any], *, where: str) -> ModelT:

@@ -22,7 +22,7 @@ from pipeline.tuning.confirmation import Confirmed, confirm, confirmed_choice
 from pipeline.tuning.ensemble import Ensemble, as_ensemble, as_preset, comparison, ensemble_of_trials
 from pipeline.tuning.report import importances, trial_table, write_plots
 from pipeline.tuning.session import TuneOptions, Tuning, open_tuning
-from pipeline.tuning.study import best_trials, finished_trials, quiet_optuna
+from pipeline.tuning.study import best_trials, finished_trials, quiet_optuna, storage_errors
 
 SHOW_EVERY_S = 0.25
 TABLES = ("trials.parquet", "importances.parquet")
@@ -43,7 +43,7 @@ def tune(store: FeatureStore, base: RunConfig, context: FitContext, options: Tun
     say(f"tune: study {study.study_name}: {n_known} of {n_trials} trials are finished; {', '.join(tuning.space)}")
     started = time.monotonic()
     try:
-        with on_interrupt(context.stop.set):  # no write to the storage is cut short
+        with storage_errors(tuning.place), on_interrupt(context.stop.set):  # no write to the storage is cut short
             _run_trials(tuning, n_trials, options.batch_size if entry_of(base.model).is_network else 1, context)
             n_new = len(finished_trials(study)) - n_known
             say(f"tune: {_summary(tuning)}; {n_new} trials in {time.monotonic() - started:.0f} s")

@@ -20,7 +20,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from pipeline.base import files
+
 OWNER, KILLED = "owner", "killed"  # user attributes of trials
+SEAL = "seal"  # user attribute of complete trials: a hash of their parameters and value
 BEAT = "beat:"  # prefix of the study attributes that hold owners' last heartbeats, in seconds since 1970
 BEAT_EVERY_S = 10.0
 GRACE_S = 120.0  # longer than clocks of hosts differ and storages are unavailable
@@ -116,7 +119,20 @@ class Ownership:
 def tell_if_mine(study: optuna.Study, trial: Trial, **told: Any) -> None:
     """Tell a result, unless the trial was given back because this process was silent for too long."""
     with contextlib.suppress(ValueError, UpdateFinishedTrialError):
+        if "values" in told:
+            trial.set_user_attr(SEAL, _seal(trial.params, told["values"]))
         study.tell(trial, skip_if_finished=True, **told)
+
+
+def check_seals(study: optuna.Study) -> None:
+    """Raise ValueError if the storage holds other values of a complete trial than were told."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        if trial.user_attrs.get(SEAL, (seal := _seal(trial.params, trial.value))) != seal:
+            raise ValueError(f"trial {trial.number} was changed after it was finished")
+
+
+def _seal(params: dict[str, Any], value: float | None) -> str:
+    return files.sha256_of_json([params, value])[:16]
 
 
 def _is_alive(pid: str) -> bool:

@@ -49,6 +49,7 @@ class Tuning:
     study: optuna.Study
     storage: BaseStorage
     folder: Path
+    place: str | Path  # of the storage
 
     @property
     def oofs(self) -> Path:
@@ -103,8 +104,9 @@ def open_tuning(
     if metric is not None and metric.name != store.spec.metric:
         made_of["metric"] = metric.name
     metric = metric or store.spec.scorer
+    place = storage or folder / "study.log"
     study, backend = open_study(
-        storage or folder / "study.log",
+        place,
         f"{store.workspace.competition}-{base.model}-{files.sha256_of_json(made_of)[:8]}",
         metric=metric,
         sampler=sampler,
@@ -118,4 +120,4 @@ def open_tuning(
             say(f"tune: starting a new study; {changed}; the earlier trials stay in the storage")
         if defaults := default_values(base, space):
             study.enqueue_trial(defaults, skip_if_exists=True)
-    return Tuning(store, base, metric, space, study, backend, folder)
+    return Tuning(store, base, metric, space, study, backend, folder, place)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -14,25 +15,33 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
-from optuna.exceptions import DuplicatedStudyError
+from optuna.exceptions import DuplicatedStudyError, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.base.errors import SpecError, did_you_mean
+from pipeline.base.errors import ArtifactError, PipelineError, SpecError, did_you_mean
 from pipeline.base.seeds import derive_seed
 from pipeline.config.run import RunConfig, set_value
 from pipeline.config.search_space import SpaceEntry
 from pipeline.config.table import validated
 from pipeline.metrics import Metric
 from pipeline.models.run_configuration import resolved
-from pipeline.tuning.ownership import KILLED
+from pipeline.tuning.journal import Journal
+from pipeline.tuning.ownership import KILLED, check_seals
 from pipeline.tuning.pruning import WilcoxonFoldPruner
 
 REASON = "reason"  # user attribute of trials: why it failed or was not trained
 MADE_OF = "made_of"  # user attribute of studies: features, configuration and search space
+STORAGE_ERRORS: tuple[type[Exception], ...] = (StorageInternalError, SQLAlchemyError, json.JSONDecodeError)
+PASSWORD = re.compile(r"(://[^:/@]*:)[^@/]*@")
+URL_HINT = (
+    "--storage is an Optuna URL, such as sqlite:///studies.db. Databases other than SQLite need a driver; the extra "
+    "`cluster` has PostgreSQL's."
+)
+FILE_HINT = "Move it away; `make tune` then begins a new study."
 RUNGS = 4  # evaluations of a trial at which it may be pruned
 
 SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
@@ -68,6 +77,35 @@ def quiet_optuna() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
+@contextlib.contextmanager
+def storage_errors(storage: str | Path, *others: type[Exception]) -> Iterator[None]:
+    """Turn what a broken or unreachable storage raises into an ArtifactError, without the password of a URL."""
+    try:
+        yield
+    except PipelineError:
+        raise
+    except (*STORAGE_ERRORS, *others) as error:
+        what, where = (PASSWORD.sub(r"\1***@", str(text)) for text in (error, storage))
+        raise ArtifactError(
+            f"the study cannot be read or written: {what.split(chr(10))[0] or type(error).__name__}",
+            where=where,
+            hint=FILE_HINT if isinstance(storage, Path) else URL_HINT,
+        ) from error
+
+
+def _storage_at(url: str) -> BaseStorage:
+    """Open an Optuna URL; a SQLite file is checked for damage first."""
+    path = make_url(url).database if url.startswith("sqlite") else None
+    if path is not None and Path(path).exists():
+        engine = create_engine(url)
+        with engine.connect() as connection:
+            found = connection.exec_driver_sql("PRAGMA quick_check").scalar()
+        engine.dispose()
+        if found != "ok":
+            raise OSError(f"the database is damaged: {found}")
+    return optuna.storages.get_storage(url)
+
+
 @quiet_optuna()
 def open_study(
     storage: str | Path,
@@ -82,45 +120,42 @@ def open_study(
 ) -> tuple[optuna.Study, BaseStorage]:
     """Open or create the study called `name` in `storage`, a journal file's path or an Optuna URL.
 
-    `made_of` is stored with a new study for `differences`. Raises SpecError for an unknown sampler or pruner.
+    `made_of` is stored with a new study for `differences`. Raises SpecError for an unknown sampler or pruner,
+    ArtifactError for a storage that cannot be opened.
     """
     if sampler not in SAMPLERS:
         raise SpecError(f"unknown sampler {sampler!r}", hint=did_you_mean(sampler, SAMPLERS))
     if pruner not in PRUNERS:
         raise SpecError(f"unknown pruner {pruner!r}", hint=did_you_mean(pruner, PRUNERS))
+    with storage_errors(storage, OSError, ImportError, ValueError, KeyError, AssertionError):
+        return _opened(storage, name, metric, SAMPLERS[sampler], PRUNERS[pruner](epochs), seed, dict(made_of or {}))
+
+
+def _opened(
+    storage: str | Path,
+    name: str,
+    metric: Metric,
+    sampler: Callable[[int], optuna.samplers.BaseSampler],
+    pruner: optuna.pruners.BasePruner,
+    seed: int,
+    made_of: dict[str, Any],
+) -> tuple[optuna.Study, BaseStorage]:
     if isinstance(storage, Path):
         storage.parent.mkdir(parents=True, exist_ok=True)
-        lock = JournalLock(storage.with_suffix(".guard"))
-        backend: BaseStorage = JournalStorage(JournalFileBackend(str(storage), lock))
+        backend: BaseStorage = JournalStorage(Journal(storage))
     else:
-        backend = optuna.storages.get_storage(storage)
+        backend = _storage_at(storage)
     direction = StudyDirection.MAXIMIZE if metric.greater_is_better else StudyDirection.MINIMIZE
     try:
         study = optuna.create_study(storage=backend, study_name=name, direction=direction)
-        study.set_user_attr(MADE_OF, dict(made_of or {}))
+        study.set_user_attr(MADE_OF, made_of)
         own_seed = seed
     except DuplicatedStudyError:  # its creator uses the random numbers of `seed`: this process needs others
         study = optuna.load_study(study_name=name, storage=backend)
+        check_seals(study)
         own_seed = derive_seed(seed, uuid.uuid4().hex) % 2**32
-    study.sampler, study.pruner = SAMPLERS[sampler](own_seed), PRUNERS[pruner](epochs)
+    study.sampler, study.pruner = sampler(own_seed), pruner
     return study, backend
-
-
-class JournalLock(JournalFileOpenLock):
-    """A journal's lock that is released when its holder is killed; after Optuna's own, the next start waits 30 s."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path))
-        self._lock = FileLock(path, poll_interval=0.01)  # held per thread
-
-    def acquire(self) -> bool:
-        """Wait for the lock."""
-        self._lock.acquire()
-        return True
-
-    def release(self) -> None:
-        """Release the lock."""
-        self._lock.release()
 
 
 def differences(study: optuna.Study, storage: BaseStorage) -> str:

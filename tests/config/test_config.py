@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.base.errors import SpecError
+from pipeline.config.run import apply_override, read_preset
 from pipeline.config.spec import CompetitionSpec, load_spec
 from pipeline.config.table import read_toml
 from pipeline.metrics import METRICS
@@ -126,6 +127,29 @@ def test_a_file_of_another_encoding_or_no_file_is_named(tmp_path: Path) -> None:
         read_toml(tmp_path / "nothing.toml")
     with pytest.raises(SpecError, match="cannot be read"):
         read_toml(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_what_a_windows_editor_saves_is_read(tmp_path: Path, encoding: str, line_end: str) -> None:
+    text = SPEC.replace('"Id"', '"Größe"').replace("\n", line_end)
+    path = tmp_path / "competition.toml"
+    path.write_bytes(text.encode(encoding))
+    read = load_spec(path)
+    assert read == _spec(tmp_path, text)
+    preset = tmp_path / "mine.json"
+    preset.write_bytes('{"config": {"preset": "x", "model": "ridge"}}'.encode(encoding))
+    assert read_preset(str(preset))[0]["model"] == "ridge"
+
+
+def test_deep_brackets_are_a_message(tmp_path: Path) -> None:
+    deep = "[" * 100_000
+    for name, text in (("a.toml", f"x = {deep}"), ("a.json", deep)):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(SpecError, match="nested too deeply"):
+            read_preset(str(tmp_path / name))
+    with pytest.raises(SpecError, match="nested too deeply"):
+        apply_override({}, f"x={deep}")
 
 
 def test_a_spec_cannot_be_changed_after_it_was_read(tmp_path: Path) -> None:

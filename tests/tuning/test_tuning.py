@@ -228,7 +228,7 @@ def test_a_writer_that_was_killed_keeps_nobody_waiting(tmp_path: Path) -> None:
     guard = log.with_suffix(".guard")
     assert guard.exists()  # the journal is written under this lock, and under no other
     code = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom pipeline.tuning.study import JournalLock\n"
+        "import os, signal, sys\nfrom pathlib import Path\nfrom pipeline.tuning.journal import JournalLock\n"
         "JournalLock(Path(sys.argv[1])).acquire()\nos.kill(os.getpid(), signal.SIGKILL)"
     )
     died = subprocess.run([sys.executable, "-c", code, str(guard)], capture_output=True)
