@@ -16,6 +16,7 @@ from pandas.api import types
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError
+from pipeline.base.text import TEXT
 from pipeline.competition.draft.files import DraftFiles
 from pipeline.competition.draft.roles import Roles, guess_roles
 from pipeline.competition.draft.task import guess_transform
@@ -53,7 +54,7 @@ def _raw_column(column: pd.Series) -> pd.Series:
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(object).infer_objects()
     if kind != "number" and not (kind == "category" and types.is_numeric_dtype(values.dtype)):
-        return values.astype("str").mask(values.isna())
+        return values.astype(TEXT).mask(values.isna())
     if types.is_complex_dtype(values.dtype):
         raise DataError("Complex data not supported", where=f"X, column {column.name!r}")
     if types.is_timedelta64_dtype(values.dtype):

@@ -107,8 +107,11 @@ def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     """Write named arrays as a compressed npz atomically. Raises ValueError for objects, which would be pickled."""
     import numpy as np
 
+    if objects := [name for name, array in arrays.items() if np.asarray(array).dtype.hasobject]:
+        raise ValueError(f"arrays of objects cannot be stored: {', '.join(objects)}")
+    contents: dict[str, Any] = {**arrays}
     with atomic_write(path) as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        np.savez_compressed(file, **contents)
 
 
 def decoded(content: bytes) -> str:
@@ -131,6 +134,8 @@ def _read(path: Path, read: Callable[[Path], Content]) -> Content:
 def read_parquet(path: Path) -> pd.DataFrame:
     """Read a parquet file. Raises ArtifactError."""
     import pandas as pd
+
+    import pipeline.base.text  # noqa: F401 - texts as texts under pandas 2, too
 
     return _read(path, lambda file: pd.read_parquet(file))
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.base.errors import DataError
+from pipeline.base.text import TEXT
 from pipeline.config.types import Role
 
 
@@ -35,7 +36,7 @@ def apply_feature_function(
         ) from error
     if not isinstance(made, pd.DataFrame) or len(made) != len(frame) or not made.index.equals(frame.index):
         raise DataError("add_features must return a DataFrame with the same rows as its argument", where=str(path))
-    made.columns = made.columns.astype("str")
+    made.columns = made.columns.astype(TEXT)
     if not made.columns.is_unique:
         raise DataError(f"the column {made.columns[made.columns.duplicated()][0]!r} appears twice", where=str(path))
     made_roles: dict[str, Role] = {}
@@ -43,7 +44,7 @@ def apply_feature_function(
         is_number = pd.api.types.is_numeric_dtype(made[name]) or pd.api.types.is_bool_dtype(made[name])
         made_roles[name] = roles.get(name, "number" if is_number else "category")
         if not is_number:
-            made[name] = made[name].astype("str")  # intervals, moments, mixed objects
+            made[name] = made[name].astype(TEXT)  # intervals, moments, mixed objects
         elif np.isinf(made[name].to_numpy(dtype=np.float64, na_value=np.nan)).any():
             raise DataError(
                 f"the column {name!r} contains infinity",

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError
+from pipeline.base.text import TEXT
 from pipeline.competition.tables.reading import first_true
 from pipeline.config.spec import FOLD_KINDS, FoldKind, Folds
 
@@ -98,11 +99,25 @@ def _by_scikit_learn(folds: Folds, rows: TrainRows) -> FoldArray:
 
     strata = _strata(folds, rows) if folds.kind.startswith("stratified") else None
     groups = _groups(folds, rows) if folds.kind.endswith("group") else None
-    splitter = getattr(model_selection, SPLITTERS[folds.kind])(folds.number, shuffle=True, random_state=folds.seed)
+    shuffle: dict[str, Any] = {"shuffle": True, "random_state": folds.seed}
+    if strata is not None and groups is not None:
+        groups, shuffle = _shuffled_groups(groups, folds.seed), {}
+    splitter = getattr(model_selection, SPLITTERS[folds.kind])(folds.number, **shuffle)
     fold_of_row = np.full(len(rows.target), NEVER_VALIDATED)
     for fold, (_, valid) in enumerate(splitter.split(np.zeros(len(rows.target)), strata, groups)):
         fold_of_row[valid] = fold
     return fold_of_row
+
+
+def _shuffled_groups(groups: NDArray[Any], seed: int) -> NDArray[np.intp]:
+    """(rows,) numbers of the groups in random order.
+
+    `StratifiedGroupKFold` without shuffling makes of them what it makes of `groups` with shuffling since scikit-learn
+    1.8; before, its shuffled folds were not stratified.
+    """
+    _, codes = np.unique(groups, return_inverse=True)
+    order = np.random.RandomState(seed).permutation(codes.max() + 1)
+    return np.argsort(order)[codes]
 
 
 def _strata(folds: Folds, rows: TrainRows) -> FloatArray:
@@ -199,7 +214,7 @@ def _from_file(folds: Folds, rows: TrainRows) -> FoldArray:
     if not path.exists():
         raise DataError("the fold file does not exist", where=where, hint="Write a CSV with the id column and `fold`.")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=TEXT, keep_default_na=False)
     except ValueError as error:  # what pandas raises for an empty or ragged file, or another encoding
         raise DataError(f"cannot be read: {error}", where=where) from error
     if "fold" not in table.columns or len(table.columns) != 2:
@@ -207,7 +222,7 @@ def _from_file(folds: Folds, rows: TrainRows) -> FoldArray:
     by_id = table.set_index(next(name for name in table.columns if name != "fold"))["fold"]
     if by_id.index.has_duplicates:
         raise DataError(f"the id {by_id.index[by_id.index.duplicated()][0]!r} appears twice", where=where)
-    ids = rows.ids.astype(str)
+    ids = rows.ids.astype(TEXT)
     if (row := first_true(~ids.isin(by_id.index[by_id != ""]))) is not None:
         raise DataError(f"the train id {ids.iloc[row]!r} has no fold", where=where)
     return _numbered(by_id.loc[ids].reset_index(drop=True), where=where)

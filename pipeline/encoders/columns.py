@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.base.arrays import FloatArray
+from pipeline.base.text import TEXT
 from pipeline.config.run import FeatureSteps
 from pipeline.encoders.encoded import FIRST_LEVEL_CODE, MISSING_CODE, UNSEEN_CODE, View
 
@@ -162,5 +163,5 @@ def on_one_scale(numbers: list[NumberColumn], frame: pd.DataFrame) -> list[Numbe
 
 def _codes(column: pd.Series, levels: list[str]) -> NDArray[np.intp]:
     """(rows,) position of each value in `levels`; -1 for missing and other values."""
-    codes: NDArray[np.intp] = pd.Index(levels, dtype="str").get_indexer(pd.Index(column))
+    codes: NDArray[np.intp] = pd.Index(levels, dtype=TEXT).get_indexer(pd.Index(column, dtype=TEXT))
     return codes

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, did_you_mean
+from pipeline.base.text import TEXT
 from pipeline.config.run import FeatureSteps
 from pipeline.config.types import Role
 from pipeline.encoders.columns import CategoryColumn, Fitted, LevelCounts, NumberColumn, TargetMeans, on_one_scale
@@ -114,7 +115,7 @@ class TableEncoder(Fitted):
     def column_names(self) -> list[str]:
         """The names of the encoded columns, in order."""
         read = {column.name for column in (*self.texts, *self.numbers, *self.categories, *self.counts)}
-        return self.transform(pd.DataFrame(columns=sorted(read - self.made_roles().keys()), dtype="str")).names
+        return self.transform(pd.DataFrame(columns=sorted(read - self.made_roles().keys()), dtype=TEXT)).names
 
     def scaled(self, number: NumberColumn, values: FloatArray) -> NDArray[np.float32]:
         """The encoded form of a column's raw numbers."""
@@ -243,4 +244,4 @@ def _column(frame: pd.DataFrame, name: str) -> pd.Series:
 
 def _is_code(column: pd.Series) -> bool:
     """Whether every known value is an integer in digits."""
-    return bool(column.dropna().astype(str).str.fullmatch(r"-?\d+").all())
+    return bool(column.dropna().astype(TEXT).str.fullmatch(r"-?\d+").all())

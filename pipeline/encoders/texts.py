@@ -14,6 +14,7 @@ import pandas as pd
 from pydantic import Field
 
 from pipeline.base.arrays import FloatArray
+from pipeline.base.text import TEXT
 from pipeline.encoders.columns import FittedColumn
 
 DELIMITERS = ("/", "_", "|", ":", "-")
@@ -60,8 +61,8 @@ class TextColumn(FittedColumn):
 
     def expand(self, column: pd.Series) -> dict[str, pd.Series | FloatArray]:
         """Each row's features, from its own text: numbers, or `str` with missing values."""
-        codes, texts = pd.factorize(column.astype("str"), use_na_sentinel=False)
-        made = self._expand_unique(pd.Series(texts, dtype="str"))
+        codes, texts = pd.factorize(column.astype(TEXT), use_na_sentinel=False)
+        made = self._expand_unique(pd.Series(texts, dtype=TEXT))
         return {
             name: values[codes]
             if isinstance(values, np.ndarray)
@@ -72,7 +73,7 @@ class TextColumn(FittedColumn):
     def _expand_unique(self, text: pd.Series) -> dict[str, pd.Series | FloatArray]:
         if self.delimiter is not None:
             pieces = text.str.split(self.delimiter, n=len(self.parts) - 1, regex=False, expand=True)
-            pieces = pieces.reindex(columns=range(len(self.parts))).astype("str")
+            pieces = pieces.reindex(columns=range(len(self.parts))).astype(TEXT)
             made: dict[str, pd.Series | FloatArray] = {}
             for name, part in self.roles.items():
                 piece = pieces[int(name.removeprefix(f"{self.name}.").removesuffix(".key"))]
@@ -94,7 +95,7 @@ class TextColumn(FittedColumn):
 
 def fit_text(name: str, column: pd.Series) -> TextColumn:
     """Learn the structure of a column's texts from the fit rows."""
-    known = column.dropna().astype("str")
+    known = column.dropna().astype(TEXT)
     if known.empty:
         return TextColumn(name=name)
     for delimiter in DELIMITERS:
@@ -144,13 +145,13 @@ def _key(text: pd.Series, key: str) -> pd.Series:
         return text
     pattern = r"([^\W\d_]+)" if key == "first" else r"([^\W\d_]+)[^\w]*$"
     found: pd.Series = text.str.extract(pattern, expand=False)
-    return found.astype("str")
+    return found.astype(TEXT)
 
 
 def _letters(text: pd.Series) -> pd.Series:
     """The letters before the first digit, in upper case; `-` for none."""
     before = text.str.extract(r"^([^\d]*)", expand=False).str.replace(r"[^A-Za-z]", "", regex=True).str.upper()
-    letters: pd.Series = before.mask(before == "", "-").astype("str")
+    letters: pd.Series = before.mask(before == "", "-").astype(TEXT)
     return letters
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError, did_you_mean
+from pipeline.base.text import TEXT
 from pipeline.competition.tables.ranked_labels import join_labels, label_reader
 from pipeline.config.spec import CompetitionSpec
 from pipeline.config.types import Label
@@ -27,8 +28,8 @@ def make_submission(
     aligned with `test_ids`. Raises DataError if an id of the sample has no prediction.
     """
     id_column = _id_column(spec, sample)
-    position = pd.Series(np.arange(len(test_ids)), index=test_ids.astype(str).to_numpy())
-    sample_ids = sample[id_column].astype(str)
+    position = pd.Series(np.arange(len(test_ids)), index=test_ids.astype(TEXT).to_numpy())
+    sample_ids = sample[id_column].astype(TEXT)
     is_missing = ~sample_ids.isin(position.index).to_numpy()
     if is_missing.any():
         row = int(is_missing.argmax())
@@ -100,7 +101,7 @@ def check_submission(
         raise DataError(f"has {len(submission)} rows", where="submission", hint=f"Kaggle expects {len(sample)}.")
     id_column = _id_column(spec, sample)
     ids, sample_ids = submission[id_column], sample[id_column]
-    is_wrong = ids.astype(str).to_numpy() != sample_ids.astype(str).to_numpy()
+    is_wrong = ids.astype(TEXT).to_numpy() != sample_ids.astype(TEXT).to_numpy()
     if is_wrong.any():
         expected = _python_value(sample_ids.iloc[int(is_wrong.argmax())])
         raise _wrong_cell(ids, is_wrong, f"Expected {expected!r}, as in the sample submission.")
@@ -115,7 +116,7 @@ def check_submission(
 
 def _check_labels(column: pd.Series, classes: Sequence[Label]) -> None:
     known = {str(label) for label in classes}
-    is_wrong = (~column.astype(str).isin(known) | column.isna()).to_numpy()
+    is_wrong = (~column.astype(TEXT).isin(known) | column.isna()).to_numpy()
     if is_wrong.any():
         raise _wrong_cell(column, is_wrong, f"Expected one of the classes {', '.join(sorted(known)[:20])}.")
 

@@ -18,6 +18,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from pipeline.base.arrays import FloatArray
+from pipeline.base.text import TEXT
 from pipeline.config.types import Role
 
 N_PARTS = 5
@@ -62,7 +63,7 @@ def numbers_of(frames: list[pd.DataFrame], roles: Mapping[str, Role]) -> list[pd
         if roles[name] == "number":
             columns[name] = pd.to_numeric(whole[name], errors="coerce").astype(np.float64)
         else:
-            texts = whole[name].astype(str).where(whole[name].notna())
+            texts = whole[name].astype(TEXT).where(whole[name].notna())
             counts = texts.value_counts().sort_index(kind="stable").sort_values(ascending=False, kind="stable")
             codes = pd.Series(np.minimum(np.arange(len(counts)), (counts >= RARE_BELOW).sum()), index=counts.index)
             columns[name] = texts.map(codes.astype(np.float64)).astype(np.float64)

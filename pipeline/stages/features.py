@@ -12,7 +12,7 @@ from pipeline.competition.folds import NEVER_VALIDATED, FoldArray, TrainRows, as
 from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.store import SAMPLE_MARK
 from pipeline.competition.tables.loading import CompetitionTables, load_tables
-from pipeline.competition.tables.reading import find_raw, read_table
+from pipeline.competition.tables.reading import find_raw, is_text, read_table
 from pipeline.competition.workspace import Workspace
 from pipeline.config.records import RawSource
 from pipeline.config.spec import CompetitionSpec
@@ -51,7 +51,7 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
         n_train_rows=len(tables.train),
         n_test_rows=len(tables.test),
         roles=tables.roles,
-        dtypes={str(name): str(dtype) for name, dtype in tables.train.dtypes.items()},
+        dtypes={str(name): "str" if is_text(column) else str(column.dtype) for name, column in tables.train.items()},
         recipes=tables.recipes,
         left_out=tables.left_out,
         classes=tables.classes,

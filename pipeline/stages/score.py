@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.base.errors import DataError
+from pipeline.base.text import TEXT
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables.ranked_labels import label_reader
 from pipeline.competition.tables.reading import read_table
@@ -24,16 +25,16 @@ def score_submission(store: FeatureStore, submission: Path) -> float:
         )
     frame, solution = (read_table(file, na_is_category=spec.label_columns) for file in (submission, path))
     check_submission(spec, store.classes, store.sample_submission, frame)
-    truth = solution.set_index(solution[spec.id].astype(str)).reindex(frame[spec.id].astype(str).to_numpy())
+    truth = solution.set_index(solution[spec.id].astype(TEXT)).reindex(frame[spec.id].astype(TEXT).to_numpy())
     columns = spec.prediction_columns
     if spec.task == "regression":
         is_flat = len(columns) == 1  # arrays of one target are flat everywhere
         wanted, given = (truth[spec.target[0]], frame[columns[0]]) if is_flat else (truth[spec.target], frame[columns])
         return spec.scorer(wanted.to_numpy(), given.to_numpy())
     code = {str(label): position for position, label in enumerate(store.classes)}
-    y_true = truth[spec.target[0]].astype(str).map(code).to_numpy(dtype=np.float64)
+    y_true = truth[spec.target[0]].astype(TEXT).map(code).to_numpy(dtype=np.float64)
     if spec.writes == "label":
-        predicted = frame[columns[0]].astype(str).map(code).to_numpy()
+        predicted = frame[columns[0]].astype(TEXT).map(code).to_numpy()
         return spec.scorer(y_true, np.eye(len(code))[predicted])
     if spec.writes == "labels":
         read = label_reader(store.classes)

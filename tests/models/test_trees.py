@@ -72,7 +72,7 @@ def test_a_stored_boosting_predicts_as_scikit_learns(n_classes: int) -> None:
     rows = make_rows(n_classes)
     learner = HistogramBoosting(HistogramParams(lr=0.2))
     member = learner.fit(rows, JOB)
-    model = learner._fitted(rows, JOB, 12)
+    *_, model = learner._growing(rows, JOB, 12)
     x = rows.x.copy()
     x[:5, 0] = np.nan
     x[5:10, 2] = 99.0  # no known code

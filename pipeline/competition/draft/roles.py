@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from pipeline.base.text import TEXT
 from pipeline.competition.draft.files import DraftFiles
 from pipeline.competition.draft.scales import ordered_levels
 from pipeline.competition.tables.reading import MISSING_MARKERS, as_written, is_text, numbers_of
@@ -48,7 +49,7 @@ def guess_roles(files: DraftFiles, target: list[str]) -> Roles:
     """Guess the roles of the feature columns, and of the id if it is a date or compound."""
     features = [name for name in files.shared_columns if name not in target]
     roles = Roles(pixels=_guess_pixels(features, files))
-    stems = pd.Series([re.sub(r"\d+$", "", name) for name in features if re.search(r"\d$", name)], dtype="str")
+    stems = pd.Series([re.sub(r"\d+$", "", name) for name in features if re.search(r"\d$", name)], dtype=TEXT)
     counts = stems.value_counts()
     series = set(counts[counts >= MIN_SERIES].index)
     for name in [files.id, *features]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError, did_you_mean
+from pipeline.base.text import TEXT
 from pipeline.competition.tables.reading import (
     MISSING_MARKERS,
     RawTable,
@@ -145,9 +146,9 @@ def class_labels(series: pd.Series) -> list[Label]:
     texts = sorted(as_written(series.dropna()).unique())
     if set(texts) <= {"True", "False"}:
         return [text == "True" for text in texts]
-    if whole_numbers(pd.Series(texts, dtype="str")) is not None:
+    if whole_numbers(pd.Series(texts, dtype=TEXT)) is not None:
         return sorted(int(text) for text in texts)
-    numbers = numbers_of(pd.Series(texts, dtype="str"))
+    numbers = numbers_of(pd.Series(texts, dtype=TEXT))
     if np.isfinite(numbers).all() and [str(number) for number in numbers.tolist()] == texts:
         return sorted(numbers.tolist())
     return list(texts)

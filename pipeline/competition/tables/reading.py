@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, did_you_mean
+from pipeline.base.text import TEXT
 
 MISSING_MARKERS = frozenset({  # the texts that pandas.read_csv reads as missing
     "", "NA", "N/A", "n/a", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>", "#N/A", "#N/A N/A", "#NA",
@@ -156,8 +157,8 @@ def as_written(series: pd.Series) -> pd.Series:
     if pd.api.types.is_float_dtype(series.dtype):
         present = series.dropna()
         if (present == present.round()).all() and (present.abs() < 2**53).all():
-            return present.astype("int64").astype("str").reindex(series.index)
-    return series.astype("str").mask(series.isna())
+            return present.astype("int64").astype(TEXT).reindex(series.index)
+    return series.astype(TEXT).mask(series.isna())
 
 
 def _read_csv(path: Path) -> RawTable:
@@ -190,7 +191,7 @@ def _read_csv(path: Path) -> RawTable:
                 hint=f"The row is {row.text[:80]!r}. Text that contains a comma needs double quotes.",
             ) from None
         raise DataError(f"cannot be read as CSV: {error}", where=str(path)) from None
-    frame: pd.DataFrame = table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas(types_mapper=lambda _: TEXT)
     frame.columns = pd.Index(header)
     if len(frame) and "\n" in str(frame.iloc[-1, -1]) and not data.rstrip().endswith(b'"'):
         raise DataError(f"row {len(frame)} opens a double quote that is never closed", where=str(path))
@@ -284,13 +285,14 @@ def _from_arrow(values: Any, name: str, path: Path) -> pd.Series:
         values = values.cast(kind.value_type)
         kind = kind.value_type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
-        return pd.Series(values.cast(pa.large_string()).to_pandas(), dtype="str")
+        texts: pd.Series = values.cast(pa.large_string()).to_pandas().astype(TEXT)
+        return texts
     if pa.types.is_decimal(kind):
         return pd.Series(values.cast(pa.float64()).to_pandas())
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return pd.Series(values.to_pandas())
     if pa.types.is_boolean(kind) or pa.types.is_date(kind) or pa.types.is_timestamp(kind):
         series = values.cast(pa.timestamp("us")).to_pandas() if pa.types.is_date(kind) else values.to_pandas()
-        text: pd.Series = series.astype("str").mask(series.isna())
+        text: pd.Series = series.astype(TEXT).mask(series.isna())
         return text
     raise DataError(f"has the type {kind}; expected numbers, text or dates", where=f"{path}, column {name!r}")

@@ -14,6 +14,7 @@ import pandas as pd
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, did_you_mean
+from pipeline.base.text import TEXT
 from pipeline.competition.tables.reading import MISSING_MARKERS, RawTable, as_written, first_true, is_text, numbers_of
 from pipeline.config.spec import Columns
 from pipeline.config.types import Role
@@ -132,7 +133,7 @@ def _apply(recipe: ColumnRecipe, raw: RawTable) -> dict[str, FloatArray | pd.Ser
         return _dates(recipe, raw, series)
     if recipe.kind in ("number", "flag"):
         return {recipe.features[0]: _numbers(recipe, raw, series)}
-    text = as_written(series).astype("str")
+    text = as_written(series).astype(TEXT)
     if recipe.kind in ("code", "ordered"):
         text = _without_zero_fraction(text)
     if recipe.kind == "ordered":
@@ -185,7 +186,7 @@ def _dates(recipe: ColumnRecipe, raw: RawTable, series: pd.Series) -> dict[str, 
 def _without_zero_fraction(text: pd.Series) -> pd.Series:
     """`20.0` as `20`: pandas writes whole numbers so if some are missing."""
     fractions = text.str.match(r"^-?\d+\.0+$")
-    return text.mask(fractions.fillna(False).astype(bool), text.str.replace(r"\.0+$", "", regex=True))
+    return text.mask(fractions.eq(True), text.str.replace(r"\.0+$", "", regex=True))
 
 
 def _refuse_unknown_levels(recipe: ColumnRecipe, raw: RawTable, text: pd.Series) -> None:

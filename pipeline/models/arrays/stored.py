@@ -19,6 +19,7 @@ TRUSTED = [  # in addition to what skops trusts by default: scikit-learn's estim
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "functools.partial",  # histogram boosting checks its input with a partial of check_array
     "sklearn.utils.validation.check_array",
+    "sklearn.compose._column_transformer._RemainderColsList",  # of histogram boosting before scikit-learn 1.8
 ]
 FAST = 0  # LZMA preset: as quick as zlib's default, and a forest takes 30% less space
 _estimators: dict[int, Any] = {}  # id of a stored array -> its estimator, until the array is freed

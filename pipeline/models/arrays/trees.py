@@ -6,7 +6,7 @@ permutation importance would cost most of a fit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from pipeline.models.arrays.learners import (
     all_classes,
     column_share_for,
     held_out,
+    inner_loss,
     leaves_for,
     lr_for,
 )
@@ -160,7 +161,7 @@ class HistogramBoosting(ParamsLearner[HistogramParams]):
     def fit(self, rows: FitRows, job: Job) -> Arrays:
         """The model and the number of rounds."""
         n_rounds = job.n_rounds or self._rounds(rows, job)
-        model = self._fitted(rows, job, n_rounds)
+        *_, model = self._growing(rows, job, n_rounds)
         return {"model": stored(model), "n_classes": np.array(rows.n_classes), "n_rounds": np.array(n_rounds)}
 
     def predict(self, member: Arrays, x: NDArray[np.float32]) -> FloatArray:
@@ -168,11 +169,19 @@ class HistogramBoosting(ParamsLearner[HistogramParams]):
         return _prediction(member, x)
 
     def _rounds(self, rows: FitRows, job: Job) -> int:
+        """The best number of rounds on held-out rows, which scikit-learn's early stopping before 1.7 did not take."""
         part, held = held_out(rows, self.params.held_parts, job.seed)
-        model = self._fitted(part, job, self.params.max_rounds, held=held)
-        return max(1, int(np.argmax(model.validation_score_)))  # entry 0 is the score without trees
+        losses = [np.inf]  # by the number of rounds, from 0
+        for model in self._growing(part, job, self.params.max_rounds):
+            losses[1:] = _losses_by_round(model, held)
+            n_losses = _n_until_stop(losses, self.params.patience)
+            if n_losses < len(losses):
+                del losses[n_losses:]
+                break
+        return max(1, int(np.argmin(losses)))
 
-    def _fitted(self, rows: FitRows, job: Job, n_rounds: int, held: FitRows | None = None) -> Any:
+    def _growing(self, rows: FitRows, job: Job, n_rounds: int) -> Iterator[Any]:
+        """Yield the model after every `ROUNDS_AT_ONCE` rounds."""
         from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
         class_of: type[Any] = HistGradientBoostingRegressor if rows.is_regression else HistGradientBoostingClassifier
@@ -186,15 +195,10 @@ class HistogramBoosting(ParamsLearner[HistogramParams]):
             l2_regularization=self.params.l2,
             max_features=self.params.max_features or column_share_for(rows.x.shape[1]),
             categorical_features=sorted(categories) or None,
-            early_stopping=held is not None,
-            n_iter_no_change=self.params.patience,
-            tol=0.0,
+            early_stopping=False,
             random_state=job.seed,
             warm_start=True,  # same trees as a single fit
         )
-        known = {} if held is None else {"X_val": held.x, "y_val": held.y}
-        if held is not None and held.weight is not None:
-            known["sample_weight_val"] = held.weight
         x = rows.x.copy()
         x[:, np.isnan(x).all(axis=0)] = 0.0  # an empty column has no bins
         n_grown = 0
@@ -202,7 +206,24 @@ class HistogramBoosting(ParamsLearner[HistogramParams]):
             job.check_stop()
             n_grown = min(n_grown + ROUNDS_AT_ONCE, n_rounds)
             model.set_params(max_iter=n_grown)
-            model.fit(x, rows.y, sample_weight=rows.weight, **known)
-            if model.n_iter_ < n_grown:
-                break
-        return model
+            model.fit(x, rows.y, sample_weight=rows.weight)
+            yield model
+
+
+def _losses_by_round(model: Any, held: FitRows) -> list[float]:
+    if held.is_regression:
+        stages = model.staged_predict(held.x)
+        if model.loss == "squared_error":
+            return [inner_loss(held, prediction) for prediction in stages]
+        return [float(np.average(np.abs(prediction - held.y), weights=held.weights)) for prediction in stages]
+    stages = model.staged_predict_proba(held.x)
+    return [inner_loss(held, all_classes(one, model.classes_, held.n_classes)) for one in stages]
+
+
+def _n_until_stop(losses: Sequence[float], patience: int) -> int:
+    """How many losses there are when none of the last `patience` improves on the one before them; else all."""
+    for n_losses in range(patience + 1, len(losses) + 1):
+        before, *last = losses[n_losses - patience - 1 : n_losses]
+        if min(last) >= before:
+            return n_losses
+    return len(losses)

@@ -1,0 +1,16 @@
+"""The dtype of text columns. Under pandas 2, which Kaggle's image has, turns on the behaviour of pandas 3.
+
+Must not know what the texts mean.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+if int(pd.__version__.partition(".")[0]) < 3:
+    pd.set_option("mode.copy_on_write", True)
+    pd.set_option("future.infer_string", True)
+
+TEXT: Any = pd.Series(["text"]).dtype  # "str" in pandas 3; the same under another name in pandas 2
