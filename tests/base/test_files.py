@@ -243,3 +243,11 @@ def test_a_file_gets_the_permissions_of_the_umask_of_the_moment(tmp_path: Path) 
     files.write_text(tmp_path / "usual.txt", "x")
     assert (tmp_path / "private.txt").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "usual.txt").stat().st_mode & 0o777 == 0o666 & ~before
+
+
+def test_arrays_of_objects_are_not_stored(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="arrays of objects cannot be stored: bad"):
+        files.write_arrays(tmp_path / "a.npz", {"good": np.zeros(2), "bad": np.array([{}], dtype=object)})
+    assert list(tmp_path.iterdir()) == []
+    files.write_arrays(tmp_path / "a.npz", {"good": np.zeros(2)})
+    assert list(files.read_arrays(tmp_path / "a.npz")) == ["good"]
