@@ -116,7 +116,7 @@ def write_features(
     tables = {"train": train, "test": test, "sample_submission": train[[ID, *names]].head(N_TEST_ROWS)}
     for name, one in tables.items():
         files.write_parquet(workspace.raw / f"{name}.parquet", one)
-    write_source(workspace, "a DataFrame", is_sample=False)
+    write_source(workspace, "a DataFrame")
     build_features(workspace, spec)
     return FeatureStore(workspace, spec)
 

@@ -23,6 +23,7 @@ from pipeline.competition.feature_function import apply_feature_function
 from pipeline.competition.folds import FoldArray, Split, TrainRows, assign_folds, sample_rows, splits_of
 from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.problem import Problem
+from pipeline.competition.samples.recognition import holds_sample
 from pipeline.competition.tables.loading import load_tables
 from pipeline.competition.workspace import RunFolder, Workspace
 from pipeline.config.run import RunConfig
@@ -128,10 +129,10 @@ class FeatureStore:
         """Class labels in code order; [] for regression."""
         return self.manifest.classes
 
-    @property
+    @cached_property
     def is_sample(self) -> bool:
         """Whether the data is a built-in sample, which is never uploaded."""
-        return self.manifest.is_sample
+        return self.manifest.is_sample or holds_sample(self.workspace.raw)
 
     @property
     def target(self) -> FloatArray:

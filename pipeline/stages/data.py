@@ -19,6 +19,7 @@ from pipeline.base.errors import DataError, did_you_mean
 from pipeline.base.progress import say
 from pipeline.competition import idx_images
 from pipeline.competition.samples import NOT_ON_KAGGLE, SAMPLES, make_sample
+from pipeline.competition.samples.recognition import MARK_FILE, MARK_TEXT, holds_sample
 from pipeline.competition.workspace import Workspace
 from pipeline.config.records import RawFile, RawSource
 from pipeline.kaggle.client.credentials import find_credentials
@@ -37,23 +38,23 @@ def fetch_data(workspace: Workspace, slug: str, *, place: Path | None = None) ->
     """
     place = place or _local_place(workspace.competition, slug)
     is_for_kaggle = find_credentials() is not None and slug not in NOT_ON_KAGGLE
+    if not workspace.source.exists() and _raw_files(workspace.raw):
+        source = write_source(workspace, "files put there by hand")
+        say(f"data: using the files in {workspace.raw}{', which are SAMPLE DATA' if source.is_sample else ''}")
     if workspace.source.exists():
         source = RawSource.read(workspace.source)
-        if not source.is_sample or (place is None and not is_for_kaggle):
+        has_real_files = place is not None and not holds_sample(place)
+        if not source.is_sample or not (has_real_files or is_for_kaggle):
             _check_unchanged(workspace, source)
             return
-        if place is not None:
+        if has_real_files:
             say(f"data: found real files in {place}; they replace the sample data")
-    elif _raw_files(workspace.raw):
-        write_source(workspace, "files put there by hand", is_sample=False)
-        say(f"data: using the files in {workspace.raw}")
-        return
     if place is not None:
-        _fill(workspace, lambda folder: _copy(place, folder), str(place), is_sample=False)
+        _fill(workspace, lambda folder: _copy(place, folder), str(place))
     elif is_for_kaggle:
-        _fill(workspace, lambda folder: _download(workspace, slug, folder), f"Kaggle: {slug}", is_sample=False)
+        _fill(workspace, lambda folder: _download(workspace, slug, folder), f"Kaggle: {slug}")
     elif workspace.competition in SAMPLES:
-        _fill(workspace, lambda folder: _write_sample(workspace, folder), "built-in sample", is_sample=True)
+        _fill(workspace, lambda folder: _write_sample(workspace, folder), "built-in sample")
         say(
             f"data: no files of {workspace.competition} found; using generated SAMPLE DATA, which is never uploaded "
             f"(for real data set {DATA_DIR_VARIABLE}, or put Kaggle's files into {workspace.raw})"
@@ -92,7 +93,7 @@ def _raw_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name.endswith(RAW_SUFFIXES))
 
 
-def _fill(workspace: Workspace, write: Callable[[Path], None], source: str, *, is_sample: bool) -> None:
+def _fill(workspace: Workspace, write: Callable[[Path], None], source: str) -> None:
     """Write a temporary folder beside `raw/` and rename it, so that `raw/` is complete or absent."""
     try:
         workspace.folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +107,7 @@ def _fill(workspace: Workspace, write: Callable[[Path], None], source: str, *, i
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise files.write_error(workspace.raw, error) from error
-    write_source(workspace, source, is_sample=is_sample)
+    write_source(workspace, source)
 
 
 def _copy(place: Path, folder: Path) -> None:
@@ -149,6 +150,7 @@ def _write_sample(workspace: Workspace, folder: Path) -> None:
     for name, frame in tables.items():
         _write_kaggle_csv(folder / f"{name}.csv", frame)
     _write_kaggle_csv(workspace.solution, sample.solution)
+    files.write_text(folder / MARK_FILE, MARK_TEXT)
 
 
 def _write_kaggle_csv(path: Path, frame: pd.DataFrame) -> None:
@@ -156,23 +158,27 @@ def _write_kaggle_csv(path: Path, frame: pd.DataFrame) -> None:
     files.write_csv(path, frame.astype(object).where(frame.notna(), "NA"))
 
 
-def write_source(workspace: Workspace, source: str, *, is_sample: bool) -> None:
-    """Record where the raw files came from, and their sizes and hashes."""
+def write_source(workspace: Workspace, source: str) -> RawSource:
+    """Record where the raw files came from, whether they are a built-in sample, and their sizes and hashes."""
     fetched_at = datetime.now(UTC).isoformat(timespec="seconds")
     recorded = {
         path.name: RawFile(bytes=path.stat().st_size, sha256=files.sha256_of(path))
         for path in _raw_files(workspace.raw)
     }
-    RawSource(source=source, is_sample=is_sample, fetched_at=fetched_at, files=recorded).write(workspace.source)
+    is_sample = holds_sample(workspace.raw)
+    record = RawSource(source=source, is_sample=is_sample, fetched_at=fetched_at, files=recorded)
+    record.write(workspace.source)
+    return record
 
 
 def _check_unchanged(workspace: Workspace, source: RawSource) -> None:
     """Raise DataError if a raw file is missing or was changed."""
+    mark = "; it stays SAMPLE DATA" if source.is_sample else ""
     fetch = f"Delete the folder {workspace.raw} to fetch the files again"
-    accept = "" if source.is_sample else f", or {workspace.source} to accept the change"  # it would pass for real data
+    accept = f", or {workspace.source} to accept the change{mark}"
     for name, recorded in source.files.items():
         path = workspace.raw / name
         if not path.exists():
-            raise DataError("this raw file is missing", where=str(path), hint=f"{fetch}.")
+            raise DataError("this raw file is missing", where=str(path), hint=f"{fetch}{accept}.")
         if path.stat().st_size != recorded.bytes or files.sha256_of(path) != recorded.sha256:
             raise DataError("this raw file was changed after it was fetched", where=str(path), hint=f"{fetch}{accept}.")

@@ -28,6 +28,7 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
         "files": {name: file.sha256 for name, file in source.files.items()},
         "spec": spec.model_dump(exclude={"encoder", "feature_function", "tune"}),
         "version": VERSION,
+        **({"sample": True} if source.is_sample else {}),
     }
     fingerprint = files.sha256_of_json(content)
     known = FeatureManifest.read_or_none(workspace.manifest, otherwise="the features are built again")

@@ -61,7 +61,7 @@ def make_final(
         sha256=files.sha256_of(path),
         n_rows=len(submission),
         data=store.manifest.data,
-        is_sample=store.is_sample,
+        is_sample=store.is_sample or report.is_sample,
         metric=report.metric,
         cv_score=report.cv_score,
         nested_score=_nested_score(report),

@@ -126,7 +126,7 @@ def _written(store: FeatureStore, state: State, provenance: Provenance, content:
         is_code=state.is_code,
     )
     changes = {"submission": path.name, "sha256": files.sha256_of(path), "git_commit": state.git_commit}
-    provenance.updated(**changes, is_sample=False, kernel=notebook).write(path.with_suffix(".json"))
+    provenance.updated(**changes, kernel=notebook).write(path.with_suffix(".json"))
     cv = f"cv {provenance.metric} {provenance.cv_score:.5f}"
     say(f"kernel: {path}: {len(frame)} rows, sha256 verified, {cv}")
     return path

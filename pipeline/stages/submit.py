@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.base import files
+from pipeline.base.errors import ArtifactError
 from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables.reading import read_table
@@ -30,6 +31,12 @@ def submit(
     frame = read_table(submission, na_is_category=store.spec.label_columns)
     check_submission(store.spec, store.classes, store.sample_submission, frame)
     provenance = Provenance.read(submission.with_suffix(".json"))
+    if provenance.sha256 != files.sha256_of(submission):
+        raise ArtifactError(
+            "was changed after it was made, or belongs to another record",
+            where=str(submission),
+            hint="Delete it and make the submission again: `make submit`.",
+        )
     slug = store.spec.kaggle_slug
     is_sample = provenance.is_sample or store.is_sample
     reason = why_offline(store.spec, is_sample=is_sample, opt_out=None if is_upload_wanted else "UPLOAD=0")
