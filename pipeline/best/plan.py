@@ -6,12 +6,14 @@ Knows configurations, sizes and seconds; must not know data, runs or files.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pandas as pd
 
 from pipeline.config.run import RunConfig
+from pipeline.config.types import Role
 from pipeline.metrics import Task
 from pipeline.models.entry import Cost
 from pipeline.models.registry import MODELS
@@ -49,6 +51,8 @@ FOR_WIDE: Wanted = (
     ("lightgbm", 1, "all columns"), ("lasso", 1, ""), ("catboost", 1, ""), ("xgboost", 1, ""), ("kernel_ridge", 1, ""),
     ("extra_trees", 1, ""), ("mlp", 4, ""), ("svm", 1, ""),
 )  # fmt: skip
+FOR_TEXTS = ("text_linear", 1, "")  # first: no other model reads the words of a sentence
+FEWEST_WORDS = 4.0  # of a column's mean text, if it holds sentences
 QUICK = "quick"  # the boosting variant for tables too large for the time given
 QUICK_COLUMNS = 200  # columns that a tree of the quick variant samples
 
@@ -62,6 +66,7 @@ class Size:
     n_columns: int
     n_folds: int
     n_classes: int = 0
+    has_free_texts: bool = False  # sentences, not names or codes
     is_absolute: bool = False  # whether the metric is of absolute errors, which take longer to boost
 
 
@@ -100,6 +105,12 @@ def is_boosting_installed() -> bool:
     return all(entry.package is None or importlib.util.find_spec(entry.package) for entry in MODELS.values())
 
 
+def has_free_texts(frame: pd.DataFrame, roles: Mapping[str, Role]) -> bool:
+    """Whether a column of texts holds sentences."""
+    texts = [frame[name].dropna().astype("str") for name, role in roles.items() if role == "text"]
+    return any(len(text) > 0 and text.str.count(r"\S+").mean() >= FEWEST_WORDS for text in texts)
+
+
 def candidates_for(size: Size, *, with_boosting: bool) -> list[Candidate]:
     """The candidates in training order: cheap and diverse ones first."""
     wanted = FOR_NUMBERS if size.task == "regression" else FOR_CLASSES
@@ -107,6 +118,8 @@ def candidates_for(size: Size, *, with_boosting: bool) -> list[Candidate]:
         wanted = FOR_MANY_ROWS
     elif size.n_columns > MANY_COLUMNS:
         wanted = FOR_WIDE
+    if size.has_free_texts:
+        wanted = (FOR_TEXTS, *wanted)
     if not with_boosting:
         instead = [(model, 1, "") for model in _quick_models(with_boosting=False)]
         wanted = (*instead, *(one for one in wanted if MODELS[one[0]].package is None))

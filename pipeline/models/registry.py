@@ -33,6 +33,7 @@ from pipeline.models.entry import Cost, ModelEntry, Variant
 from pipeline.models.networks.architectures import ConvNetParams, MLPParams
 from pipeline.models.networks.fitted import FittedNeural, StoredConvNets
 from pipeline.models.networks.model import NeuralModel
+from pipeline.models.texts import FittedTextModel, TextModel, TextParams
 
 
 def _network(
@@ -135,6 +136,15 @@ MODELS: dict[str, ModelEntry] = {
         has_space=True,
     ),
     "neighbours": _smooth("mean of the nearest rows", Neighbours, NeighbourParams),
+    "text_linear": ModelEntry(
+        "linear or logistic regression on the TF-IDF of words and characters, beside the other columns",
+        TextParams,
+        TextModel,
+        FittedTextModel.load,
+        family="terms",
+        is_seeded=False,
+        variants={"": Variant(Cost(5.0, rows=1.0, columns=0.0, classes=0.5))},
+    ),
     "random_forest": _forest(
         "trees on bootstrapped rows",
         RandomForest,

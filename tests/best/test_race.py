@@ -19,7 +19,16 @@ from pipeline.base.errors import PipelineError, TrainingError
 from pipeline.base.interruption import Stopped
 from pipeline.best import plan
 from pipeline.best import race as stage
-from pipeline.best.plan import Candidate, Pace, Size, candidates_for, more_seeds, quick_first, stopgaps_for
+from pipeline.best.plan import (
+    Candidate,
+    Pace,
+    Size,
+    candidates_for,
+    has_free_texts,
+    more_seeds,
+    quick_first,
+    stopgaps_for,
+)
 from pipeline.best.race import Best, race
 from pipeline.competition.workspace import RunFolder
 from pipeline.config.records import Provenance
@@ -336,6 +345,12 @@ def test_the_command_line_takes_minutes_and_refuses_a_model(bench: Bench) -> Non
     assert bench.toy.run("train", "--preset", "best").exit_code == 2
 
 
+def test_sentences_are_told_from_names_and_codes() -> None:
+    frame = pd.DataFrame({"said": ["it rains again today", None], "name": ["Ms. Anna Berg", "Otto"]}, dtype="str")
+    assert has_free_texts(frame, {"said": "text", "name": "text"})
+    assert not has_free_texts(frame, {"said": "category", "name": "text"})
+
+
 def test_plans_begin_with_what_fits_and_end_with_seeds_of_what_earns() -> None:
     candidates = candidates_for(SIZE, with_boosting=True)
     assert {"catboost", "lightgbm", "xgboost", "mlp", "lasso"} <= {one.config.model for one in candidates}
@@ -344,6 +359,8 @@ def test_plans_begin_with_what_fits_and_end_with_seeds_of_what_earns() -> None:
     assert not without & {"catboost", "lightgbm", "xgboost"}
     huge = candidates_for(Size("regression", 100_000, 400, 5), with_boosting=True)
     assert not {one.config.model for one in huge} & {"svm", "kernel_ridge"}
+    reading = candidates_for(Size("binary", 7_000, 400, 5, 2, has_free_texts=True), with_boosting=True)
+    assert reading[0].config.model == "text_linear" != candidates[0].config.model
     wide = candidates_for(Size("regression", 1_500, 400, 5), with_boosting=True)
     assert [one.config.model for one in wide[:2]] == ["lightgbm", "lasso"]
     quick, floor = stopgaps_for(Size("regression", 100_000, 400, 5), with_boosting=True)

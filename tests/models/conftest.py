@@ -19,6 +19,7 @@ from pipeline.models.registry import MODELS, entry_of, model_params
 
 TASKS: tuple[Task, ...] = ("regression", "binary", "multiclass")
 ARRAY_MODELS = [name for name, entry in MODELS.items() if not entry.is_network]
+LEARNERS = [name for name in ARRAY_MODELS if name != "text_linear"]  # see one dense matrix
 QUICK: dict[str, dict[str, Any]] = {  # of those that take long
     "mlp": {"epochs": 3},
     "elastic_net": {"l1_shares": [0.5]},

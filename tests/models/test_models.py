@@ -21,7 +21,7 @@ from pipeline.encoders.encoded import Encoded
 from pipeline.encoders.table import TableEncoder
 from pipeline.metrics import METRICS, Task
 from pipeline.models.arrays.learners import FitRows, Job
-from pipeline.models.arrays.model import ArrayModel, FittedArrayModel
+from pipeline.models.arrays.model import ArrayModel
 from pipeline.models.base import FitContext
 from pipeline.models.registry import MODELS, entry_of
 from pipeline.models.run_configuration import load_run_config, run_defaults
@@ -29,6 +29,7 @@ from tests.conftest import Toy
 from tests.models.conftest import (
     ARRAY_MODELS,
     EXTRA,
+    LEARNERS,
     QUICK,
     STEPS,
     TASKS,
@@ -68,7 +69,6 @@ def test_a_model_is_stored_whole_and_predicts_any_row(name: str, task: Task, tmp
         assert prediction.shape == (15, 2 if task == "binary" else 3)
         np.testing.assert_allclose(prediction.sum(axis=1), 1.0, rtol=1e-6)
         assert (prediction >= 0).all()
-    assert isinstance(loaded, FittedArrayModel)
     assert loaded.stored.n_seeds == (2 if name in SEEDED else 1)
     alone = loaded.predict(new[:1], [0])
     np.testing.assert_allclose(alone, model.predict(new, [0])[:1], rtol=1e-6)  # rows do not meet
@@ -162,7 +162,9 @@ def test_sample_weights_count(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ridge", "kernel_ridge", "random_forest", "histogram_boosting", "lightgbm"])
+@pytest.mark.parametrize(
+    "name", ["ridge", "text_linear", "kernel_ridge", "random_forest", "histogram_boosting", "lightgbm"]
+)
 def test_several_targets_are_learned_side_by_side(name: str) -> None:
     problem = make_problem("regression")
     both = np.column_stack([problem.target, 3.0 * problem.target])
@@ -175,7 +177,9 @@ def test_several_targets_are_learned_side_by_side(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ridge", "kernel_ridge", "svm", "random_forest", "histogram_boosting", *EXTRA])
+@pytest.mark.parametrize(
+    "name", ["ridge", "text_linear", "kernel_ridge", "svm", "random_forest", "histogram_boosting", *EXTRA]
+)
 def test_a_class_that_the_fit_rows_lack_gets_no_probability(name: str) -> None:
     problem = make_problem("multiclass")
     keeps = np.flatnonzero(problem.target != 1)
@@ -260,7 +264,7 @@ def test_a_killed_fit_goes_on_from_its_finished_members(tmp_path: Path, monkeypa
     np.testing.assert_array_equal(whole.predict(test, [0, 1, 2]), again.predict(test, [0, 1, 2]))
 
 
-@pytest.mark.parametrize("name", ["ridge", *EXTRA])
+@pytest.mark.parametrize("name", ["ridge", "text_linear", *EXTRA])
 def test_a_fit_that_is_told_to_stop_stops(name: str) -> None:
     stop = threading.Event()
     stop.set()
@@ -268,7 +272,7 @@ def test_a_fit_that_is_told_to_stop_stops(name: str) -> None:
         fitted(name, "regression", context=FitContext(stop=stop))
 
 
-@pytest.mark.parametrize("name", [name for name in ARRAY_MODELS if name not in ("baseline", "ridge", "neighbours")])
+@pytest.mark.parametrize("name", [name for name in LEARNERS if name not in ("baseline", "ridge", "neighbours")])
 def test_a_learner_looks_by_itself_whether_it_shall_stop(name: str) -> None:
     model, rng, stop = quick(name), np.random.default_rng(0), threading.Event()
     assert isinstance(model, ArrayModel)
@@ -286,7 +290,7 @@ def test_a_learner_looks_by_itself_whether_it_shall_stop(name: str) -> None:
 def test_every_model_has_its_familys_feature_steps_and_seeds() -> None:
     for name in ARRAY_MODELS:
         config = load_run_config("fast", model=name)
-        assert config.features.text_parts
+        assert config.features.text_parts == (name in LEARNERS)
         assert config.seeds == run_defaults(name)["seeds"]
     own = load_run_config("fast", model="ridge", overrides=["features.text_parts=false", "seeds=3"])
     assert (own.features.text_parts, own.seeds) == (False, 3)
