@@ -5,6 +5,7 @@ Must not decide anything that a stage decides. A command imports what it needs i
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +33,9 @@ class _Commands(typer.core.TyperGroup):
         mark_messages("")
         try:
             return super().invoke(ctx)
+        except typer.BadParameter as error:  # a value out of range or of another type
+            console.print(f"error: {error.format_message()}", markup=False, style="red")
+            raise typer.Exit(error.exit_code) from error
         except PipelineError as error:
             console.print(f"error: {error.message}", markup=False, style="red")
             raise typer.Exit(error.exit_code) from error
@@ -49,6 +53,14 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
+
+def _number(value: float | None) -> float | None:
+    """Refuse NaN, which is in every range."""
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("nan is not a number.")
+    return value
+
+
 HOUSE_PRICES = "house-prices"
 SLUG = "The competition's Kaggle slug or URL, or the name of its folder under data/."
 Competition = Annotated[str, typer.Option("--competition", "-c", envvar="COMPETITION", callback=slug_of, help=SLUG)]
@@ -60,9 +72,11 @@ ModelName = Annotated[str | None, typer.Option("--model", "-m", help=MODEL)]
 Device = Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")]
 SETTINGS = "Changes a setting of the preset, e.g. lr=0.01, seeds=2, features.log1p_skewed=1. Repeatable."
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=SETTINGS)]
-Workers = Annotated[int, typer.Option(help="Worker threads; 0: one per core.", min=0)]
-Minutes = Annotated[float, typer.Option(help="Preset best: total training time, earlier calls included.", min=0.1)]
-Prune = Annotated[float | None, typer.Option(help="Preset best: smallest ensemble weight.", min=0.0, max=0.5)]
+Workers = Annotated[int, typer.Option(help="Worker threads; 0: one per core.", min=0, max=1024)]
+MINUTES = "Preset best: total training time, earlier calls included."
+Minutes = Annotated[float, typer.Option(help=MINUTES, min=0.1, max=20_160, callback=_number)]
+PRUNE = "Preset best: smallest ensemble weight."
+Prune = Annotated[float | None, typer.Option(help=PRUNE, min=0.0, max=0.5, callback=_number)]
 Upload = Annotated[bool, typer.Option("--upload/--no-upload", help="Send the submission to Kaggle.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Upload even if it takes the last submission of the day.")]
 RunName = Annotated[str, typer.Argument(help="The name of a finished run (see `runs`).")]
@@ -133,7 +147,9 @@ def train(
     overrides: Overrides = None,
     device: Device = "auto",
     workers: Workers = 0,
-    repeats: Annotated[int, typer.Option(help="Then score it on this many other fold assignments.", min=0)] = 0,
+    repeats: Annotated[
+        int, typer.Option(help="Then score it on this many other fold assignments.", min=0, max=100)
+    ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and exit.")] = False,
     root: Root = Path(),
 ) -> None:
@@ -164,8 +180,10 @@ def tune(
     preset: Annotated[str, typer.Option("--preset", "-p", help="The preset to start from.")] = "fast",
     model: ModelName = None,
     overrides: Overrides = None,
-    trials: Annotated[int, typer.Option(help="Finished trials in the study, earlier calls included.", min=1)] = 100,
-    batch: Annotated[int, typer.Option(help="Networks: trials trained together.", min=1)] = 16,
+    trials: Annotated[
+        int, typer.Option(help="Finished trials in the study, earlier calls included.", min=1, max=1_000_000)
+    ] = 100,
+    batch: Annotated[int, typer.Option(help="Networks: trials trained together.", min=1, max=10_000)] = 16,
     sampler: Annotated[str, typer.Option(help="tpe, gp, cmaes, qmc or random.")] = "tpe",
     pruner: Annotated[str, typer.Option(help="Networks: halving, hyperband, median, wilcoxon or none.")] = "halving",
     storage: Annotated[str | None, typer.Option(help="An Optuna storage URL; default: a journal file.")] = None,
@@ -342,7 +360,7 @@ def kernel(
 @app.command(rich_help_panel=KAGGLE)
 def leaderboard(
     competition: Competition = HOUSE_PRICES,
-    top: Annotated[int, typer.Option(help="Rows of the leaderboard to show.", min=1)] = 10,
+    top: Annotated[int, typer.Option(help="Rows of the leaderboard to show.", min=1, max=100_000)] = 10,
     root: Root = Path(),
 ) -> None:
     """Show the public leaderboard, your place, and your CV and public scores."""

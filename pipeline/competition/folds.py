@@ -5,6 +5,7 @@ Knows [folds] of the spec, ids, target and the columns it names. Must not know f
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,8 +105,10 @@ def _by_scikit_learn(folds: Folds, rows: TrainRows) -> FoldArray:
         groups, shuffle = _shuffled_groups(groups, folds.seed), {}
     splitter = getattr(model_selection, SPLITTERS[folds.kind])(folds.number, **shuffle)
     fold_of_row = np.full(len(rows.target), NEVER_VALIDATED)
-    for fold, (_, valid) in enumerate(splitter.split(np.zeros(len(rows.target)), strata, groups)):
-        fold_of_row[valid] = fold
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # its rows go to different folds
+        for fold, (_, valid) in enumerate(splitter.split(np.zeros(len(rows.target)), strata, groups)):
+            fold_of_row[valid] = fold
     return fold_of_row
 
 
@@ -127,12 +130,12 @@ def _strata(folds: Folds, rows: TrainRows) -> FloatArray:
         ranks = pd.Series(values).rank(method="first").to_numpy() - 1
         n_bins = max(1, min(folds.bins, len(values) // folds.number))
         return np.floor(ranks * n_bins / len(values))
-    rarest, n_rows = _rarest_class(rows)
-    if n_rows < folds.number:
+    most = int(np.bincount(values.astype(np.int64)).max())
+    if most < folds.number:
         raise DataError(
-            f"the class {rarest!r} has {n_rows} rows, fewer than the {folds.number} folds",
+            f"no class has more than {most} rows, fewer than the {folds.number} folds",
             where="[folds] number",
-            hint=f'Use at most {n_rows} folds, or [folds] kind = "shuffled".',
+            hint=f'Use at most {max(most, 2)} folds, or [folds] kind = "shuffled".',
         )
     return values
 

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
+from pipeline.base.errors import DataError
 from pipeline.competition.folds import Split
 from pipeline.config.run import FeatureSteps
 from pipeline.config.spec import Scope, TargetTransform
@@ -39,8 +40,14 @@ class Problem:
     def weights_of(self, split: Split) -> FloatArray | None:
         """(rows,) weights in the loss of a fit on the split's train rows; None if equal.
 
-        Class frequencies are taken from these train rows only.
+        Class frequencies are taken from these train rows only. Raises DataError if all weights are 0.
         """
+        if self.sample_weight is not None and not self.sample_weight[split.train_rows].any():
+            raise DataError(
+                "every sample weight is 0 in the train rows of a fold",
+                where="columns.sample_weight",
+                hint="Choose folds whose train rows have some weight, such as shuffled ones.",
+            )
         if not self.balances_classes:
             return self.sample_weight
         codes, rows = self.target.astype(np.int64), split.train_rows

@@ -19,7 +19,10 @@ from pydantic import BaseModel, Field, model_validator
 from pipeline.base.errors import SpecError, did_you_mean
 from pipeline.config.presets import preset_names
 from pipeline.config.spec import Scope, TargetTransform
-from pipeline.config.table import Table, parse_toml, read_text, read_toml, validated
+from pipeline.config.table import MOST_ROWS, Table, bounded, parse_toml, read_text, read_toml, shown_value, validated
+
+PRESET_NAME = r"^\w[\w.-]{0,59}$"
+LARGEST_SEED = 2**31 - 1  # of what the libraries take; other seeds are derived from it
 
 FinalStrategy = Literal["average", "refit"]
 ClassWeights = Literal["none", "balanced"] | dict[str, float]
@@ -29,22 +32,40 @@ class FeatureSteps(Table):
     """Optional steps of the encoders. Presets turn them on."""
 
     feature_function: bool = Field(default=False, description="apply the competition's `add_features`, if it has one")
-    log1p_skewed: float | None = Field(
-        default=None, gt=0, description="apply log1p to numeric columns with a greater absolute skewness"
+    log1p_skewed: float | None = bounded(
+        None,
+        gt=0,
+        le=1000,
+        usual="0.5 to 2",
+        description="apply log1p to numeric columns with a greater absolute skewness",
     )
     missing_indicators: bool = Field(default=False, description="add a 0/1 column for each number with missing values")
-    rare_min_count: int = Field(default=0, ge=0, description="pool the levels of a category with fewer fit rows")
-    max_levels: int = Field(
-        default=100, ge=2, description="one-hot columns per category: its most frequent levels; the others are pooled"
+    rare_min_count: int = bounded(
+        0, ge=0, le=MOST_ROWS, usual="0 to 20", description="pool the levels of a category with fewer fit rows"
+    )
+    max_levels: int = bounded(
+        100,
+        ge=2,
+        le=100_000,
+        usual="20 to 200",
+        description="one-hot columns per category: its most frequent levels; the others are pooled",
     )
     ordered_mapping: bool = Field(default=False, description="encode an ordered category as the number of its level")
-    target_encoding: int | None = Field(
-        default=None, ge=2, description="add cross-fitted target means for categories with at least this many levels"
+    target_encoding: int | None = bounded(
+        None,
+        ge=2,
+        le=MOST_ROWS,
+        usual="5 to 50",
+        description="add cross-fitted target means for categories with at least this many levels",
     )
     category_counts: bool = Field(default=False, description="add the number of fit rows with the same level")
     text_parts: bool = Field(default=False, description="split `columns.texts` into parts, words, numbers and keys")
-    key_target_means: int = Field(
-        default=0, ge=0, description="add cross-fitted target means for keys in `columns.texts`, up to this many rows"
+    key_target_means: int = bounded(
+        0,
+        ge=0,
+        le=MOST_ROWS,
+        usual="0 to 2000",
+        description="add cross-fitted target means for keys in `columns.texts`, up to this many rows",
     )
     codes_as_numbers: bool = Field(default=False, description="treat categories with numeric levels as numbers")
     scaling: Literal["standard", "robust", "pixels", "none"] = Field(
@@ -71,15 +92,19 @@ class _ModelConfig(Table):
 class Part(_ModelConfig):
     """A configuration in an ensemble."""
 
-    weight: float = Field(default=1.0, gt=0.0, description="weight in the average of the predictions")
-    seeds: int | None = Field(default=None, ge=1, le=1000, description="overrides `seeds` of the run")
-    seed: int | None = Field(default=None, ge=0, description="overrides `seed` of the run")
+    weight: float = bounded(
+        1.0, ge=1e-6, le=1e6, usual="0.1 to 10", description="weight in the average of the predictions"
+    )
+    seeds: int | None = bounded(None, ge=1, le=1000, usual="1 to 10", description="overrides `seeds` of the run")
+    seed: int | None = bounded(None, ge=0, le=LARGEST_SEED, usual="0 to 9", description="overrides `seed` of the run")
 
 
 class RunConfig(_ModelConfig):
     """A run: a preset with the user's overrides. With `parts` it is an ensemble of several configurations."""
 
-    preset: str = Field(description="name of the preset; set by the program")
+    preset: str = Field(
+        pattern=PRESET_NAME, description="name of the preset, a part of the run's name; set by the program"
+    )
     description: str = Field(default="", description="what the preset is for")
     class_weights: ClassWeights = Field(
         default="none",
@@ -94,8 +119,10 @@ class RunConfig(_ModelConfig):
         description="probability above which the positive class is predicted: `half` is 0.5, `best` maximises the "
         "metric on out-of-fold predictions, `auto` is `best` for metrics that need it",
     )
-    seeds: int = Field(default=1, ge=1, le=1000, description="models per fold, which differ in their seed; averaged")
-    seed: int = Field(default=0, ge=0, description="random seed")
+    seeds: int = bounded(
+        1, ge=1, le=1000, usual="1 to 10", description="models per fold, which differ in their seed; averaged"
+    )
+    seed: int = bounded(0, ge=0, le=LARGEST_SEED, usual="0 to 9", description="random seed")
     final: FinalStrategy = Field(
         default="average", description="model of the submission: average of the fold models, or refit on all train rows"
     )
@@ -149,10 +176,17 @@ def read_preset(preset: str) -> tuple[dict[str, Any], str]:
     """
     path = Path(preset)
     if path.suffix == ".toml":
+        if not re.search(PRESET_NAME, path.stem):
+            raise SpecError(
+                "the file's name becomes a part of the run's name and cannot be used",
+                where=f"--preset {shown_value(preset)}",
+                hint="Rename it: letters, digits, `_`, `.` and `-`, at most 60 of them, the first one no `.` or `-`.",
+            )
         return {**read_toml(path), "preset": path.stem}, preset
     if path.suffix == ".json":
+        text = read_text(path)
         try:
-            raw = json.loads(read_text(path))
+            raw = json.loads(text)
         except RecursionError as error:
             raise SpecError("its brackets are nested too deeply", where=preset) from error
         except ValueError as error:
@@ -170,7 +204,10 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise SpecError(f"--set needs key=value, got {override!r}", hint="For example: --set lr=0.01")
     try:
+        override.encode("utf-8")
         value = parse_toml(f"value = {text}")["value"]
+    except UnicodeEncodeError:
+        raise SpecError("--set needs UTF-8 text", where=repr(override)) from None
     except tomllib.TOMLDecodeError:
         value = text
     except ValueError as error:

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.base.errors import SpecError, did_you_mean
 from pipeline.config.search_space import SpaceEntry
-from pipeline.config.table import Table, read_toml, validated
+from pipeline.config.table import Table, bounded, read_toml, validated
 from pipeline.metrics import METRICS, Metric, Task
 
 TargetTransform = Literal["none", "log", "log1p", "standardise"]
@@ -64,14 +64,18 @@ class Folds(Table):
     """How train rows are assigned to folds."""
 
     kind: FoldKind = Field(default="shuffled", description="rule that assigns the rows")
-    number: int = Field(default=5, ge=2, le=100, description="number of folds")
-    seed: int = Field(default=0, ge=0, description="random seed of the assignment")
-    bins: int = Field(default=10, ge=2, description="quantile bins of a numeric target, for stratified kinds")
+    number: int = bounded(5, ge=2, le=100, usual="5 to 10", description="number of folds")
+    seed: int = bounded(0, ge=0, le=2**31 - 1, usual="0 to 9", description="random seed of the assignment")
+    bins: int = bounded(
+        10, ge=2, le=1000, usual="5 to 20", description="quantile bins of a numeric target, for stratified kinds"
+    )
     group: str | None = Field(default=None, description="column of group kinds: rows with equal values share a fold")
     time: str | None = Field(default=None, description="column of kind `time`: models train on earlier rows")
     column: str | None = Field(default=None, description="train column of kind `column`: the fold of each row")
     file: str | None = Field(default=None, description="CSV of kind `file`, beside the spec: the id column and `fold`")
-    share: float = Field(default=0.2, gt=0.0, lt=1.0, description="share of the rows that kind `holdout` validates")
+    share: float = bounded(
+        0.2, gt=0.0, lt=1.0, usual="0.1 to 0.3", description="share of the rows that kind `holdout` validates"
+    )
 
     @model_validator(mode="after")
     def _has_the_key_its_kind_needs(self) -> Folds:
@@ -158,6 +162,10 @@ class CompetitionSpec(Table):
             raise ValueError("several targets are supported for regression only")
         if self.submission.writes == "labels" and self.scorer.n_labels is None:
             raise ValueError(f'submission.writes = "labels" needs a metric of ranked classes, not {self.metric!r}')
+        if self.task == "regression" and self.submission.writes not in (None, "value"):
+            raise ValueError(f'submission.writes = "{self.submission.writes}" is for classes, not for a regression')
+        if self.submission.writes in ("label", "labels") and self.submission.classes:
+            raise ValueError(f'writes = "{self.submission.writes}" fills one column; remove submission.classes')
         taken = {self.id, *self.target}
         for key in ("categories", "dates", "texts", "drop", "na_is_category"):
             for column in getattr(self.columns, key):
@@ -181,9 +189,13 @@ class CompetitionSpec(Table):
         return self.submission.columns or self.target
 
     @property
-    def label_columns(self) -> list[str]:
-        """Columns of labels, to be read as text so that NA or None can be a class; [] if there are none."""
-        return [*self.prediction_columns, *self.target] if self.writes in ("label", "labels") else []
+    def text_columns(self) -> list[str]:
+        """Columns of a submission to be read as text: ids, which keep every digit, and labels, of which one may be NA.
+
+        An id column without a header is called `Unnamed: 0`, as by pandas, in the spec and "" in the file.
+        """
+        ids = [self.id, ""] if self.id.startswith("Unnamed: ") else [self.id]
+        return ids + ([*self.prediction_columns, *self.target] if self.writes in ("label", "labels") else [])
 
     @property
     def writes(self) -> Written:

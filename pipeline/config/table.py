@@ -10,18 +10,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.base import files
 from pipeline.base.errors import SpecError, did_you_mean
+
+MOST_ROWS = 2**31 - 1  # the upper bound of settings that count rows, epochs or seeds: an int32
+OUT_OF_RANGE = {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"}
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class Table(BaseModel):
-    """A TOML table. It is immutable and refuses unknown keys."""
+    """A TOML table. It is immutable and refuses unknown keys, infinity and NaN."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def bounded(default: Any, *, usual: str, description: str, **bounds: Any) -> Any:
+    """Return a field with `bounds` (gt, ge, lt, le); a message about a value beyond them names the `usual` ones."""
+    return Field(default=default, description=description, json_schema_extra={"usual": usual}, **bounds)
 
 
 def read_text(path: Path) -> str:
@@ -36,8 +44,9 @@ def read_text(path: Path) -> str:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Parse a TOML file. Raises SpecError."""
+    text = read_text(path)
     try:
-        return parse_toml(read_text(path))
+        return parse_toml(text)
     except ValueError as error:
         raise SpecError(f"is not valid TOML: {error}", where=str(path)) from error
 
@@ -71,7 +80,34 @@ def _mistake(model: type[BaseModel], item: Any) -> str:
     message = item["msg"].removeprefix("Value error, ")
     if isinstance(item["input"], dict | BaseModel):  # the mistake is in the table as a whole
         return f"[{'.'.join(location)}] {message}" if location else message
-    return f"{table}{key}: {message} (it is {item['input']!r})"
+    usual = _usual_at(model, item["loc"]) if item["type"] in OUT_OF_RANGE else ""
+    return f"{table}{key}: {message} (it is {shown_value(item['input'])}){usual}"
+
+
+def shown_value(value: Any, most: int = 60) -> str:
+    """Return the value for a message, cut after `most` characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def _usual_at(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    """Return `; usual: ...` for the setting at `location`, if it says what is usual."""
+    names = [part for part in location if isinstance(part, str) and "[" not in part]
+    for number, name in enumerate(names):
+        field = model.model_fields.get(name)
+        if field is None:
+            return ""
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and "usual" in extra:
+            return f"; usual: {extra['usual']}"
+        inner = field.annotation
+        if number == len(names) - 1 or not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return ""
+        model = inner
+    return ""
 
 
 def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:

@@ -46,6 +46,18 @@ def make_submission(
     return submission[list(sample.columns)]
 
 
+def check_form(
+    spec: CompetitionSpec, classes: Sequence[Label], sample: pd.DataFrame, test_ids: pd.Series, target: FloatArray
+) -> None:
+    """Raise SpecError or DataError if predictions cannot fill the sample submission, before any model is trained.
+
+    `target` is that of the train rows: (rows,) or (rows, targets) numbers, or (rows,) class codes.
+    """
+    row = np.full(len(classes), 1.0 / len(classes)) if classes else target.mean(axis=0)
+    prediction = np.broadcast_to(row, (len(test_ids), *row.shape))
+    check_submission(spec, classes, sample, make_submission(spec, classes, sample, test_ids, prediction))
+
+
 def _id_column(spec: CompetitionSpec, sample: pd.DataFrame) -> str:
     return spec.id if spec.id in sample.columns else str(sample.columns[0])
 

@@ -106,6 +106,16 @@ class Metric:
             return float("nan")
         return self.function(y_true, y_pred.argmax(axis=1).astype(np.float64) if self.reads == "label" else y_pred)
 
+    def is_defined(self, target: NDArray[Any], n_classes: int) -> bool:
+        """Whether these targets can be scored: r2 needs a spread, roc_auc a row of every class.
+
+        `n_classes` is 0 for a regression.
+        """
+        if len(target) == 0:
+            return False
+        perfect = np.eye(n_classes)[target.astype(np.int64)] if n_classes else target
+        return bool(np.isfinite(self(target, perfect)))
+
     def gain(self, score: Scores, than: Scores) -> Scores:
         """How much better `score` is than `than`: positive for better, whatever the direction."""
         return score - than if self.greater_is_better else than - score

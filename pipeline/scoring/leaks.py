@@ -137,7 +137,7 @@ def told_by(values: FloatArray, target: FloatArray, n_classes: int, *, seed: int
     Uses a tree of depth 6 on shuffled folds.
     """
     rows = sampled(len(target), MOST_ROWS, np.random.default_rng(seed))
-    x, y = np.nan_to_num(values[rows, None], nan=LOWEST), target[rows]
+    x, y = np.nan_to_num(np.clip(values[rows, None], LOWEST, -LOWEST), nan=LOWEST), target[rows]  # trees: float32
     folds = KFold(n_parts, shuffle=True, random_state=seed)
     settings = {"max_depth": 6, "min_samples_leaf": max(5, len(rows) // 200), "random_state": seed}
     if n_classes == 0:

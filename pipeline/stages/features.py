@@ -8,6 +8,7 @@ import pandas as pd
 from pipeline.base import files
 from pipeline.base.progress import say
 from pipeline.base.version import VERSION
+from pipeline.competition.fold_checks import check_folds
 from pipeline.competition.folds import NEVER_VALIDATED, FoldArray, TrainRows, assign_folds
 from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.store import SAMPLE_MARK
@@ -16,6 +17,7 @@ from pipeline.competition.tables.reading import find_raw, is_text, read_table
 from pipeline.competition.workspace import Workspace
 from pipeline.config.records import RawSource
 from pipeline.config.spec import CompetitionSpec
+from pipeline.kaggle.submission import check_form
 
 
 def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
@@ -39,7 +41,9 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
     target = target[:, 0] if target.shape[1] == 1 else target
     rows = TrainRows(tables.train_ids, target, tables.classes, tables.fold_columns, workspace.folder)
     fold_of_row = assign_folds(spec.folds, rows)
-    sample = read_table(find_raw(workspace.raw, spec.files.sample_submission))
+    sample = read_table(find_raw(workspace.raw, spec.files.sample_submission), as_text=spec.text_columns)
+    check_form(spec, tables.classes, sample, tables.test_ids, target)
+    notes = [*tables.notes, *check_folds(spec, fold_of_row, target, tables.classes, tables.sample_weight)]
     workspace.manifest.unlink(missing_ok=True)
     _write_tables(workspace, tables, sample, fold_of_row)
     n_folds = int(fold_of_row.max()) + 1
@@ -60,10 +64,10 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
         rows_by_fold=[int((fold_of_row == fold).sum()) for fold in range(n_folds)],
         n_never_validated=int((fold_of_row == NEVER_VALIDATED).sum()),
         folds_sha256=files.sha256_of(workspace.features / "folds.npy"),
-        notes=tables.notes,
+        notes=notes,
         versions=files.versions(),
     ).write(workspace.manifest)
-    for note in [*(f"{name!r} is left out: {reason}" for name, reason in tables.left_out.items()), *tables.notes]:
+    for note in [*(f"{name!r} is left out: {reason}" for name, reason in tables.left_out.items()), *notes]:
         say(f"features: {note}")
     counts = f"{len(tables.train)} train rows, {len(tables.test)} test rows, {len(tables.roles)} columns"
     say(f"features: {counts}, {n_folds} folds ({spec.folds.kind})")

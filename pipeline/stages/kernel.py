@@ -101,7 +101,7 @@ def _written(store: FeatureStore, state: State, provenance: Provenance, content:
     with files.atomic_write(folder / SUBMISSION_FILE) as file:
         file.write(content)
     try:
-        frame = read_table(folder / SUBMISSION_FILE, na_is_category=store.spec.label_columns)
+        frame = read_table(folder / SUBMISSION_FILE, as_text=store.spec.text_columns)
         check_submission(store.spec, store.classes, store.sample_submission, frame)
         if (provenance.run, provenance.metric) != (run, store.spec.metric):
             raise DataError(f"names the run {provenance.run!r}", where="manifest", hint=f"Expected {run!r}.")

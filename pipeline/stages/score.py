@@ -23,7 +23,7 @@ def score_submission(store: FeatureStore, submission: Path) -> float:
             where=str(path),
             hint="Only sample data has them; Kaggle scores real submissions.",
         )
-    frame, solution = (read_table(file, na_is_category=spec.label_columns) for file in (submission, path))
+    frame, solution = (read_table(file, as_text=spec.text_columns) for file in (submission, path))
     check_submission(spec, store.classes, store.sample_submission, frame)
     truth = solution.set_index(solution[spec.id].astype(TEXT)).reindex(frame[spec.id].astype(TEXT).to_numpy())
     columns = spec.prediction_columns

@@ -28,7 +28,7 @@ def submit(
     wait_s: float = WAIT_S,
 ) -> None:
     """Check the file, upload it unless it was uploaded before, and show its score. Raises DataError, KaggleError."""
-    frame = read_table(submission, na_is_category=store.spec.label_columns)
+    frame = read_table(submission, as_text=store.spec.text_columns)
     check_submission(store.spec, store.classes, store.sample_submission, frame)
     provenance = Provenance.read(submission.with_suffix(".json"))
     if provenance.sha256 != files.sha256_of(submission):

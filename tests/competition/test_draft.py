@@ -364,11 +364,17 @@ def test_compound_ids_are_said(tmp_path: Path) -> None:
     assert spec.folds.kind == "stratified"
 
 
-def test_a_rare_class_limits_the_folds(tmp_path: Path) -> None:
+def test_a_rare_class_does_not_limit_the_folds(tmp_path: Path) -> None:
     labels = ["a"] * (N - 3) + ["b"] * 3
-    text, spec, _ = drafted_and_loaded(write(tmp_path, **table_files({"y": labels}, {"y": ["a"] * N_TEST})))
-    assert spec.folds.number == 3
-    assert "rarest class" in text
+    _, spec, _ = drafted_and_loaded(write(tmp_path, **table_files({"y": labels}, {"y": ["a"] * N_TEST})))
+    assert (spec.folds.kind, spec.folds.number) == ("stratified", 5)
+
+
+def test_classes_of_few_rows_limit_the_folds(tmp_path: Path) -> None:
+    labels = [f"c{i // 3}" for i in range(N)]
+    text, spec, _ = drafted_and_loaded(write(tmp_path, **table_files({"y": labels}, {"y": ["c1"] * N_TEST})))
+    assert (spec.folds.kind, spec.folds.number) == ("stratified", 3)
+    assert "no class has more than 3 rows" in text
 
 
 def test_names_that_toml_would_misread_are_escaped(tmp_path: Path) -> None:

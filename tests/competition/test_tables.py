@@ -216,7 +216,7 @@ def test_na_is_a_value_where_the_spec_says_so(tmp_path: Path) -> None:
     )
     assert ordered.roles["colour"] == "ordered"
     assert ordered.train["colour"].tolist()[2] == "NA"
-    assert list(read_table(tmp_path / "train.csv", na_is_category=["colour"])["colour"])[2] == "NA"
+    assert list(read_table(tmp_path / "train.csv", as_text=["colour"])["colour"])[2] == "NA"
 
 
 def test_dates_become_the_parts_that_vary(tmp_path: Path) -> None:
@@ -465,7 +465,6 @@ def test_a_column_of_the_spec_that_is_not_in_train(tmp_path: Path, changes: dict
 
 
 TRAIN_MISTAKES: dict[str, tuple[Columns, dict[str, Any], list[str]]] = {
-    "repeated id": ({"id": [1, 2, 3, 4, 2, 6]}, {}, ["column 'id'", "'2'", "row 2", "row 5"]),
     "missing id": ({"id": [1, 2, "", 4, 5, 6]}, {}, ["column 'id'", "row 3", "missing"]),
     "missing target": ({"price": [1, 2, "", 4, "NA", 6]}, {}, ["column 'price'", "row 3", "2 rows"]),
     "infinite target": ({"price": [1, 2, 3, "inf", 5, 6]}, {}, ["column 'price'", "row 4", "'inf'", "finite"]),

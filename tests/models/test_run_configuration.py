@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from pipeline.base.errors import SpecError
 from pipeline.config.presets import preset_names
-from pipeline.config.run import RunConfig, as_toml
+from pipeline.config.run import FeatureSteps, Part, RunConfig, as_toml
 from pipeline.models.registry import MODELS, entry_of, make_model
 from pipeline.models.run_configuration import load_run_config, resolved
 from tests.conftest import Toy
@@ -238,3 +242,36 @@ def test_a_wrong_setting_is_refused_before_anything_is_read(
     assert result.exit_code == 2
     assert what in result.output
     assert not toy.workspace.features.exists()
+
+
+def _numbers(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        inside = {field.annotation, *get_args(field.annotation)}
+        if inside & {int, float}:
+            yield name, field
+
+
+@pytest.mark.parametrize("settings", [RunConfig, Part, FeatureSteps, *{e.params for e in MODELS.values()}])
+def test_every_number_of_a_configuration_has_bounds_and_says_what_is_usual(settings: type[BaseModel]) -> None:
+    for name, field in _numbers(settings):
+        limits = {key for limit in field.metadata for key in ("gt", "ge", "lt", "le") if hasattr(limit, key)}
+        assert limits & {"gt", "ge"}, name
+        assert limits & {"lt", "le"}, name
+        assert isinstance(field.json_schema_extra, dict), name
+        assert field.json_schema_extra["usual"], name
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("value", ["inf", "nan", "-inf", "-1", "1e300", "1e400", "9" * 50])
+def test_absurd_numbers_are_refused_when_the_configuration_is_resolved(model: str, value: str) -> None:
+    for name, _ in _numbers(MODELS[model].params):
+        with pytest.raises(SpecError, match=name):
+            load_run_config(model=model, overrides=[f"{name}={value}"])
+
+
+def test_a_number_out_of_bounds_names_the_bound_and_what_is_usual() -> None:
+    with pytest.raises(SpecError) as caught:
+        load_run_config(overrides=["dropout=0.999999", "lr=1e9", "hidden_sizes=[0]"])
+    assert "dropout: Input should be less than or equal to 0.95 (it is 0.999999); usual: 0 to 0.5" in str(caught.value)
+    assert "lr: Input should be less than or equal to 1000" in str(caught.value)
+    assert "usual: 1 to 3 layers of 32 to 512" in str(caught.value)

@@ -57,7 +57,7 @@ def test_rows_that_no_split_validates_have_no_prediction_and_no_say() -> None:
 
 def test_a_network_that_diverges_is_a_training_error() -> None:
     problem = make_problem("regression", target_transform="none")
-    config = config_of("mlp", params={"lr": 1e30, "optimizer": "sgd", "epochs": 3})
+    config = config_of("mlp", params={"lr": 1e3, "optimizer": "sgd", "epochs": 30})
     with pytest.raises(TrainingError):
         cross_validate(config, lambda _: problem, SPLITS, FitContext())
 

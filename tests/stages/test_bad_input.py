@@ -91,7 +91,10 @@ CASES: dict[str, tuple[Change, list[str]]] = {
     "spec column not there": (_spec('["code"]', '["cod"]'), ["'cod'", "code"]),
     "target not there": (_spec('"price"', '"prize"'), ["'prize'", "price"]),
     "id not there": (_spec('"id"', '"idd"'), ["'idd'"]),
-    "duplicate ids": (_cell(5, "id", 3), ["train.csv", "id", "3", "5"]),
+    "duplicate ids": (
+        _text("test.csv", lambda text: text.replace("\n66,", "\n65,")),
+        ["test.csv", "id", "65", "row 2"],
+    ),
     "missing target": (_cell(7, "price", None), ["price", "row 7"]),
     "infinite target": (_cell(7, "price", "inf"), ["price", "row 7"]),
     "text target": (_cell(9, "price", "cheap"), ["price", "row 9", "cheap"]),
@@ -100,9 +103,9 @@ CASES: dict[str, tuple[Change, list[str]]] = {
     "group in two folds": (_two_folds_for_a_group, ["family", "fold"]),
     "one-class target": (_as_classes(lambda frame: frame["price"] * 0 + 1), ["price", "class"]),
     "three classes in a binary task": (_as_classes(lambda frame: frame["id"] % 3), ["price", "3"]),
-    "a class with fewer rows than folds": (
-        _as_classes(lambda frame: (frame["id"] <= 2).astype(int), "binary"),
-        ["2 rows", "4 folds"],
+    "every class with fewer rows than folds": (
+        _as_classes(lambda frame: frame["id"].map(lambda number: f"class {number // 3}"), "multiclass"),
+        ["3 rows", "4 folds"],
     ),
     "every column is missing": (
         _train(lambda frame: frame.assign(area=None, town=None, code=None, year=None)),
@@ -204,10 +207,10 @@ def test_output_that_cannot_be_written(toy: Toy, monkeypatch: pytest.MonkeyPatch
 
 def test_a_loss_that_is_not_finite_names_fold_seed_epoch_and_lr(toy: Toy) -> None:
     before = _made(toy)
-    options = ["--set", "lr=1e30", "--set", "optimizer=sgd", "--set", "evaluate_every=1"]
+    options = ["--set", "lr=1e3", "--set", "optimizer=sgd", "--set", "evaluate_every=1", "--set", "epochs=30"]
     result = toy.run("submit", *TINY, *options)
     assert result.exit_code == 2, result.output
-    for part in ("fold", "seed", "epoch", "lr 1e+30", "smaller learning rate"):
+    for part in ("fold", "seed", "epoch", "lr 1000", "smaller learning rate"):
         assert part in result.stderr
     after = _made(toy)
     assert {path: after[path] for path in before} == before

@@ -307,12 +307,12 @@ def test_a_run_with_an_undefined_fold_score_is_kept_and_said(tmp_path: Path, mod
     assert (compared.exit_code, "there is 1" in compared.output) == (2, True)
 
 
-def test_a_run_with_an_undefined_cv_score_is_kept(tmp_path: Path) -> None:
+def test_a_metric_that_cannot_score_any_fold_is_refused_before_the_training(tmp_path: Path) -> None:
     toy = competition(tmp_path, ["no", "yes"], metric="roc_auc", n_train=64)
     by_class = pd.read_csv(toy.workspace.raw / "train.csv").sort_values("class", ascending=False, ignore_index=True)
     by_class.assign(day=by_class.index).to_csv(toy.workspace.raw / "train.csv", index=False)
     toy.edit_spec('kind = "stratified"\nnumber = 4', 'kind = "time"\ntime = "day"\nnumber = 2')
     final = toy.run("final", "--model", "ridge")
-    assert final.exit_code == 0, final.output
-    assert "cv roc_auc -" in final.output
-    assert "nan" not in toy.run("runs").output
+    assert final.exit_code == 2, final.output
+    assert "roc_auc is undefined: no row of the class 'yes' in the rows to score" in final.stderr
+    assert not toy.workspace.runs.exists()

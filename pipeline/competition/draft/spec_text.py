@@ -111,18 +111,18 @@ def _columns(files: DraftFiles, prediction: Prediction, roles: Roles) -> list[st
 def _folds(files: DraftFiles, prediction: Prediction, roles: Roles) -> list[str]:
     later = [column for column, follows in roles.test_follows_train.items() if follows]
     mixed = [column for column, follows in roles.test_follows_train.items() if not follows]
-    n_rows, n_rarest = len(files.train.frame), prediction.rarest_class_size
+    n_rows, n_largest = len(files.train.frame), prediction.largest_class_size
     number, why_number = min(USUAL_FOLDS, n_rows), f"there are {n_rows} train rows"
     if later:
         kind, why = "time", f"every {later[0]!r} in {files.test.path.name} is later than all in {files.train.path.name}"
-    elif n_rarest is None:
+    elif n_largest is None:
         kind, why = "shuffled", "the target is numeric"
-    elif n_rarest > 1:
+    elif n_largest > 1:
         kind, why = "stratified", "the target is a class"
-        if n_rarest < number:
-            number, why_number = n_rarest, f"the rarest class has {n_rarest} rows"
+        if n_largest < number:
+            number, why_number = n_largest, f"no class has more than {n_largest} rows"
     else:
-        kind, why = "shuffled", "a class has only one row, so folds cannot be stratified"
+        kind, why = "shuffled", "every class has only one row, so folds cannot be stratified"
     if not later and mixed:
         why += f"; test rows are among the train rows in time ({mixed[0]!r})"
     lines = ["[folds]", *_line("kind", kind, why)]

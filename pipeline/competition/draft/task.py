@@ -40,7 +40,7 @@ class Prediction:
     metric: str
     target_transform: TargetTransform
     other_train_only: list[str]  # columns that only train has, targets excepted
-    rarest_class_size: int | None  # in rows; None for regression
+    largest_class_size: int | None  # in rows; None for regression
     evidence: dict[str, str]
 
 
@@ -60,14 +60,14 @@ def guess_prediction(files: DraftFiles, metric: str | None) -> Prediction:
             f"{metric!r} cannot score a {task} task ({evidence['task']})", where="--metric", hint=f"One of {fitting}."
         )
     transform: TargetTransform = "none"
-    rarest = None
+    largest = None
     if task == "regression":
         values = np.column_stack([numbers_of(files.train.column(name)) for name in target])
         transform, evidence["target_transform"] = guess_transform(values, metric, is_metric_given=is_metric_given)
     else:
-        rarest = int(files.train.column(target[0], markers=CLASS_MARKERS).value_counts().min())
+        largest = int(files.train.column(target[0], markers=CLASS_MARKERS).value_counts().max())
     others = [c for c in files.train_only_columns if c not in target]
-    return Prediction(target, columns, classes, task, metric, transform, others, rarest, evidence)
+    return Prediction(target, columns, classes, task, metric, transform, others, largest, evidence)
 
 
 def _guess_targets(files: DraftFiles) -> tuple[list[str], list[str], list[str], str]:

@@ -15,7 +15,9 @@ from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError, did_you_mean
 from pipeline.base.text import TEXT
 from pipeline.competition.tables.reading import (
+    LARGEST,
     MISSING_MARKERS,
+    TOO_LARGE,
     RawTable,
     as_written,
     first_true,
@@ -53,12 +55,12 @@ def columns_of_spec(spec: CompetitionSpec) -> list[tuple[str, str]]:
     return named
 
 
-def ids_of(raw: RawTable, name: str) -> pd.Series:
-    """The ids as text. Raises DataError for a missing or repeated id."""
+def ids_of(raw: RawTable, name: str, *, are_unique: bool = True) -> pd.Series:
+    """The ids as text, exactly as written. Raises DataError for a missing id and, with `are_unique`, a repeated one."""
     ids = as_written(raw.column(name, markers=("",)))
     if (row := first_true(ids.isna())) is not None:
         raise DataError("the id is missing", where=raw.where(name, row))
-    if (second := first_true(ids.duplicated())) is not None:
+    if are_unique and (second := first_true(ids.duplicated())) is not None:
         first = first_true(ids == ids.iloc[second]) or 0
         raise DataError(
             f"the id {ids.iloc[second]!r} is in row {first + 1} and again in row {second + 1}",
@@ -81,11 +83,13 @@ def regression_target(raw: RawTable, spec: CompetitionSpec) -> pd.DataFrame:
         series = raw.column(name)
         values = numbers_of(series)
         _refuse_missing(raw, name, series)
-        if (row := first_true(~np.isfinite(values))) is not None:
+        if (row := first_true(~(np.abs(values) <= LARGEST))) is not None:
+            is_number = np.isfinite(values[row])
             raise DataError(
-                f"the target is {series.iloc[row]!r}, not a finite number",
+                f"the target is {series.iloc[row]!r}, {TOO_LARGE if is_number else 'not a finite number'}",
                 where=raw.where(name, row),
-                hint='Correct the value; if the target is a class, set task = "multiclass" in the spec.',
+                hint="Correct the value"
+                + ("." if is_number else '; if the target is a class, set task = "multiclass" in the spec.'),
             )
         _refuse_outside_domain(raw, name, values, spec)
         numbers[name] = values
@@ -158,10 +162,12 @@ def sample_weight_of(raw: RawTable, name: str) -> FloatArray:
     """The weights of the train rows. Raises DataError unless all are numbers >= 0 and some are above 0."""
     series = raw.column(name)
     weights = numbers_of(series)
-    if (row := first_true(~(np.isfinite(weights) & (weights >= 0)))) is not None:
+    if (row := first_true(~((weights >= 0) & (weights <= LARGEST)))) is not None:
         value = series.iloc[row]
         what = "is missing" if pd.isna(value) else f"is {value}"
-        raise DataError(f"the sample weight {what}; it must be a number >= 0", where=raw.where(name, row))
+        raise DataError(
+            f"the sample weight {what}; it must be a number from 0 to {LARGEST:g}", where=raw.where(name, row)
+        )
     if not weights.any():
         raise DataError("every sample weight is 0", where=raw.where(name))
     return weights
@@ -189,7 +195,19 @@ def check_sample_submission(sample: RawTable, test: RawTable, test_ids: pd.Serie
         if (row := first_true(is_unknown)) is not None:
             parts.append(f"{int(is_unknown.sum())} {what} (the first is {ids.iloc[row]!r}, row {row + 1})")
     if len(parts) > 1:
-        raise DataError("; ".join(parts), where=sample.where(spec.id), hint="Are the files of the same competition?")
+        is_form = _are_equal_numbers(sample_ids, test_ids)
+        hint = "They are equal as numbers but written differently: write them alike in both files."
+        raise DataError(
+            "; ".join(parts),
+            where=sample.where(spec.id),
+            hint=hint if is_form else "Are the files of the same competition?",
+        )
+
+
+def _are_equal_numbers(ids: pd.Series, others: pd.Series) -> bool:
+    """Whether two id columns hold the same numbers, such as 1 and 1.0."""
+    mine, theirs = np.sort(numbers_of(ids)), np.sort(numbers_of(others))
+    return np.array_equal(mine, theirs)  # NaN, of text, equals nothing
 
 
 def _not_among(ids: pd.Series, others: pd.Series) -> NDArray[np.bool_]:

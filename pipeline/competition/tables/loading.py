@@ -61,7 +61,7 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
         raise DataError(f"{len(train.frame)} rows are too few for {spec.folds.number} folds", where=train.where())
     if len(test.frame) == 0:
         raise DataError("has no rows", where=test.where())
-    train_id_text, test_id_text = ids_of(train, spec.id), ids_of(test, spec.id)
+    train_id_text, test_id_text = ids_of(train, spec.id, are_unique=False), ids_of(test, spec.id)
     check_sample_submission(sample, test, test_id_text, spec)
     train_ids, test_ids = with_same_type([train_id_text, test_id_text])
     if spec.task == "regression":
@@ -94,7 +94,11 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
         roles={feature: recipe.role for recipe in recipes for feature in recipe.features},
         left_out=left_out,
         recipes=recipes,
-        notes=[*train.notes, *test.notes, *sample.notes, *_notes_of(train_features, recipes)],
+        notes=[
+            *(note for table in (train, test, sample) for note in table.notes),
+            *_notes_of_ids(train_ids, spec.id),
+            *_notes_of(train_features, recipes),
+        ],
     )
 
 
@@ -153,6 +157,16 @@ def _fold_columns(train: RawTable, spec: CompetitionSpec) -> pd.DataFrame:
             times = parse_dates(text, date_format) if share == 1.0 else times
         columns[folds.time] = times
     return pd.DataFrame(columns, index=pd.RangeIndex(len(train.frame)))
+
+
+def _notes_of_ids(ids: pd.Series, name: str) -> list[str]:
+    n_repeated = int(ids.duplicated().sum())
+    if not n_repeated:
+        return []
+    return [
+        f"{n_repeated} of {len(ids)} train rows repeat an earlier id. If equal ids belong together, keep them in one "
+        f'fold: [folds] kind = "group", group = "{name}"'
+    ]
 
 
 def _notes_of(features: pd.DataFrame, recipes: list[ColumnRecipe]) -> list[str]:

@@ -32,6 +32,8 @@ MISSING_MARKERS = frozenset({  # the texts that pandas.read_csv reads as missing
 })  # fmt: skip
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 WHOLE_NUMBER = r"^(0|-?[1-9]\d{0,17})$"  # what str(int) writes and int64 holds
+LARGEST = 1e37  # of a number in the data: models compute in float32, which ends at 3.4e38
+TOO_LARGE = f"beyond {LARGEST:g}, the largest number that models can compute with"
 DELIMITERS = {";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
 CSV_BLOCK = 1 << 24  # bytes; a single row must fit
 DAMAGED = "The file may be incomplete: download it again."
@@ -100,14 +102,14 @@ def read_raw(path: Path) -> RawTable:
     return _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
 
 
-def read_table(path: Path, *, na_is_category: Collection[str] = ()) -> pd.DataFrame:
+def read_table(path: Path, *, as_text: Collection[str] = ()) -> pd.DataFrame:
     """Read a table as int64, float64, bool, or `str` with NaN for missing; ids like 007 stay text.
 
-    Columns in `na_is_category` are read as text, in which only an empty cell is missing.
+    Columns in `as_text` keep their text, such as ids of 20 digits; in them only an empty cell is missing.
     """
     raw = read_raw(path)
     columns = {
-        name: as_written(raw.column(name, markers=("",))) if name in na_is_category else inferred(raw.column(name))
+        name: as_written(raw.column(name, markers=("",))) if name in as_text else inferred(raw.column(name))
         for name in raw.frame.columns
     }
     return pd.DataFrame(columns, index=raw.frame.index)
@@ -284,7 +286,8 @@ def _from_arrow(values: Any, name: str, path: Path) -> pd.Series:
     if pa.types.is_dictionary(kind):
         values = values.cast(kind.value_type)
         kind = kind.value_type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
+    is_whole = pa.types.is_decimal(kind) and kind.scale == 0  # perhaps ids beyond the digits of float64
+    if is_whole or pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
         texts: pd.Series = values.cast(pa.large_string()).to_pandas().astype(TEXT)
         return texts
     if pa.types.is_decimal(kind):

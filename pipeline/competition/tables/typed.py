@@ -15,7 +15,16 @@ import pandas as pd
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, did_you_mean
 from pipeline.base.text import TEXT
-from pipeline.competition.tables.reading import MISSING_MARKERS, RawTable, as_written, first_true, is_text, numbers_of
+from pipeline.competition.tables.reading import (
+    LARGEST,
+    MISSING_MARKERS,
+    TOO_LARGE,
+    RawTable,
+    as_written,
+    first_true,
+    is_text,
+    numbers_of,
+)
 from pipeline.config.spec import Columns
 from pipeline.config.types import Role
 
@@ -150,9 +159,15 @@ def _numbers(recipe: ColumnRecipe, raw: RawTable, series: pd.Series) -> FloatArr
     if recipe.kind == "flag":
         wrong, expected = present & ~np.isin(numbers, (0.0, 1.0)), "True or False"
     else:
-        wrong, expected = present & ~np.isfinite(numbers), "a finite number"
+        wrong, expected = present & ~(np.abs(numbers) <= LARGEST), "a finite number"
     if (row := first_true(wrong)) is not None:
         more = f" ({int(wrong.sum())} such values)" if wrong.sum() > 1 else ""
+        if recipe.kind == "number" and np.isfinite(numbers[row]):
+            raise DataError(
+                f"{_shown(series.iloc[row])} is {TOO_LARGE}{more}",
+                where=raw.where(recipe.source, row),
+                hint=f"Correct the value, leave the cell empty, or list {recipe.source!r} in columns.drop of the spec.",
+            )
         raise DataError(
             f"{_shown(series.iloc[row])} is not {expected}, unlike most of the column{more}",
             where=raw.where(recipe.source, row),

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import PipelineError, SpecError
-from pipeline.config.table import Table
+from pipeline.config.table import Table, bounded
 from pipeline.encoders.encoded import View
 from pipeline.encoders.target import softmax
 from pipeline.models.arrays.learners import (
@@ -44,33 +44,55 @@ EXTRA = "boosting"
 class BoostingParams(Table):
     """Parameters of `lightgbm`, `xgboost` and `catboost`; the registry holds their defaults."""
 
-    lr: float | None = Field(default=None, gt=0, description="learning rate; default: by the number of rows")
-    max_leaves: int | None = Field(default=None, ge=2, description="leaves per tree, of lightgbm; default: by rows")
-    max_depth: int | None = Field(
-        default=None, ge=1, description="depth of trees, of xgboost and catboost; default: by rows"
+    lr: float | None = bounded(
+        None, ge=1e-6, le=1, usual="0.02 to 0.2", description="learning rate; default: by the number of rows"
     )
-    min_samples_leaf: float = Field(default=5.0, ge=0, description="fewest rows in a leaf; sum of hessians in xgboost")
-    row_share: float = Field(default=0.7, gt=0, le=1, description="share of the rows drawn for every tree")
-    column_share: float | None = Field(
-        default=None, gt=0, le=1, description="share of the columns drawn for every tree; default: by their number"
+    max_leaves: int | None = bounded(
+        None, ge=2, le=65_536, usual="8 to 128", description="leaves per tree, of lightgbm; default: by rows"
     )
-    l2: float = Field(default=1.0, ge=0, description="L2 penalty of leaf values")
+    max_depth: int | None = bounded(
+        None, ge=1, le=16, usual="3 to 10", description="depth of trees, of xgboost and catboost; default: by rows"
+    )
+    min_samples_leaf: float = bounded(
+        5.0, ge=0, le=1e9, usual="1 to 50", description="fewest rows in a leaf; sum of hessians in xgboost"
+    )
+    row_share: float = bounded(
+        0.7, ge=0.01, le=1, usual="0.5 to 1", description="share of the rows drawn for every tree"
+    )
+    column_share: float | None = bounded(
+        None,
+        ge=0.001,
+        le=1,
+        usual="0.2 to 1",
+        description="share of the columns drawn for every tree; default: by their number",
+    )
+    l2: float = bounded(1.0, ge=0, le=1e6, usual="0.1 to 30", description="L2 penalty of leaf values")
     loss: str = Field(
         default="auto",
         pattern="^(auto|mse|mae|huber)$",
         description="of regression; auto: what the metric asks for",
     )
-    rounds: int | None = Field(default=None, ge=1, description="number of rounds; default: found on held-out rows")
-    max_rounds: int = Field(default=5000, ge=1, description="upper limit of rounds")
-    patience: int | None = Field(
-        default=None,
+    rounds: int | None = bounded(
+        None, ge=1, le=100_000, usual="100 to 5000", description="number of rounds; default: found on held-out rows"
+    )
+    max_rounds: int = bounded(5000, ge=1, le=100_000, usual="100 to 5000", description="upper limit of rounds")
+    patience: int | None = bounded(
+        None,
         ge=1,
+        le=100_000,
+        usual="20 to 200",
         description="stop after this many rounds without a better loss on held-out rows; default: 3 / lr",
     )
-    held_parts: int = Field(
-        default=4, ge=2, description="parts of the fit rows; each is held out once to find the number of rounds"
+    held_parts: int = bounded(
+        4,
+        ge=2,
+        le=20,
+        usual="4 to 10",
+        description="parts of the fit rows; each is held out once to find the number of rounds",
     )
-    one_hot_max: int = Field(default=4, ge=1, description="categories with at most this many levels get one-hot splits")
+    one_hot_max: int = bounded(
+        4, ge=1, le=255, usual="2 to 30", description="categories with at most this many levels get one-hot splits"
+    )
 
 
 def imported(name: str) -> ModuleType:

@@ -8,14 +8,14 @@ equal for two.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.base.arrays import FloatArray
-from pipeline.config.table import Table
+from pipeline.config.table import Table, bounded
 from pipeline.encoders.target import class_indicators, softmax
 from pipeline.models.arrays.learners import Arrays, FitRows, Job, ParamsLearner, inner_loss, inner_splits
 
@@ -70,14 +70,34 @@ def _prediction(member: Arrays, x: NDArray[np.float32]) -> FloatArray:
 class KernelParams(Table):
     """Parameters of `kernel_ridge` and `svm`."""
 
-    gammas: tuple[float, ...] = Field(
-        default=(0.03, 0.1, 0.3), description="kernel widths to try, in units of 1 / (columns x variance)"
+    gammas: tuple[Annotated[float, Field(ge=1e-6, le=1e6)], ...] = Field(
+        default=(0.03, 0.1, 0.3),
+        min_length=1,
+        max_length=20,
+        description="kernel widths to try, in units of 1 / (columns x variance)",
+        json_schema_extra={"usual": "0.01 to 1"},
     )
-    penalties: tuple[float, ...] = Field(default=(1.0, 3.0, 10.0), description="of svm: values of C to try")
-    epsilon: float = Field(
-        default=0.1, ge=0, description="of svm: errors below this cost nothing, in standard deviations of the target"
+    penalties: tuple[Annotated[float, Field(ge=1e-6, le=1e6)], ...] = Field(
+        default=(1.0, 3.0, 10.0),
+        min_length=1,
+        max_length=20,
+        description="of svm: values of C to try",
+        json_schema_extra={"usual": "0.1 to 100"},
     )
-    max_rows: int = Field(default=1500, ge=10, description="most rows used as centres; larger tables are sampled")
+    epsilon: float = bounded(
+        0.1,
+        ge=0,
+        le=100,
+        usual="0.01 to 0.3",
+        description="of svm: errors below this cost nothing, in standard deviations of the target",
+    )
+    max_rows: int = bounded(
+        1500,
+        ge=10,
+        le=30_000,
+        usual="500 to 5000",
+        description="most rows used as centres; larger tables are sampled",
+    )
 
 
 class KernelRidge(ParamsLearner[KernelParams]):

@@ -113,19 +113,31 @@ class NoParams(Table):
 
 
 def inner_splits(rows: FitRows, n_splits: int, seed: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Shuffled splits of the fit rows for choices inside a fit, stratified if every class has enough rows."""
+    """Shuffled splits of the fit rows for choices inside a fit, stratified by class.
+
+    Rows of classes with fewer rows than splits are never held out, so that every part has every class. Without two rows
+    of a kind, all rows are both fitted and held out, once.
+    """
     from sklearn.model_selection import KFold, StratifiedKFold
 
-    n_splits = min(n_splits, len(rows.y))
-    if not rows.is_regression and np.bincount(rows.y.astype(np.int64))[np.unique(rows.y).astype(int)].min() >= n_splits:
-        yield from StratifiedKFold(n_splits, shuffle=True, random_state=seed).split(rows.x, rows.y)
-    else:
+    every_row = np.arange(len(rows.y))
+    counts = None if rows.is_regression else np.bincount(rows.y.astype(np.int64))[rows.y.astype(np.int64)]
+    n_splits = min(n_splits, len(rows.y) if counts is None else int(counts.max()))
+    if n_splits < 2:
+        yield every_row, every_row
+    elif counts is None:
         yield from KFold(n_splits, shuffle=True, random_state=seed).split(rows.x)
+    else:
+        common, rare = np.flatnonzero(counts >= n_splits), np.flatnonzero(counts < n_splits)
+        folds = StratifiedKFold(n_splits, shuffle=True, random_state=seed)
+        for inside, outside in folds.split(rows.x[common], rows.y[common]):
+            yield np.sort(np.concatenate([common[inside], rare])), common[outside]
 
 
 def held_out(rows: FitRows, n_parts: int, seed: int, number: int = 0) -> tuple[FitRows, FitRows]:
     """The fit rows without part `number` of `n_parts`, and that part without rows of classes unseen in the rest."""
-    inside, outside = list(inner_splits(rows, n_parts, seed))[number]
+    splits = list(inner_splits(rows, n_parts, seed))
+    inside, outside = splits[number % len(splits)]
     part, held = rows.take(inside), rows.take(outside)
     return part, held if rows.is_regression else held.take(np.flatnonzero(np.isin(held.y, part.y)))
 

@@ -6,7 +6,7 @@ Knows arrays; must not know frames or storage. For classes, ridge, lasso and ela
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from pydantic import Field
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import SpecError
-from pipeline.config.table import Table
+from pipeline.config.table import Table, bounded
 from pipeline.encoders.target import softmax
 from pipeline.models.arrays.learners import Arrays, FitRows, Job, ParamsLearner, inner_loss, inner_splits
 
@@ -28,12 +28,26 @@ HUBER_ALPHAS = (0.1, 3.0, 30.0)
 class LinearParams(Table):
     """Parameters of `ridge`, `lasso`, `elastic_net`, `huber` and `logistic`."""
 
-    alpha: float | None = Field(default=None, gt=0, description="penalty; default: chosen by inner cross-validation")
-    l1_shares: tuple[float, ...] = Field(
-        default=(0.1, 0.5, 0.9), description="of elastic_net: shares of the L1 penalty to try"
+    alpha: float | None = bounded(
+        None,
+        ge=1e-6,
+        le=1e9,
+        usual="0.01 to 1000",
+        description="penalty; default: chosen by inner cross-validation",
     )
-    epsilon: float = Field(
-        default=1.35, gt=1.0, description="of huber: errors above this many deviations count linearly"
+    l1_shares: tuple[Annotated[float, Field(ge=0.01, le=1)], ...] = Field(
+        default=(0.1, 0.5, 0.9),
+        min_length=1,
+        max_length=20,
+        description="of elastic_net: shares of the L1 penalty to try",
+        json_schema_extra={"usual": "0.1 to 1"},
+    )
+    epsilon: float = bounded(
+        1.35,
+        gt=1.0,
+        le=100.0,
+        usual="1.1 to 2",
+        description="of huber: errors above this many deviations count linearly",
     )
 
 

@@ -31,6 +31,7 @@ from pipeline.models.base import EpochScores, FitContext, out_of_fold
 from pipeline.models.split_encoders import SplitEncoders
 from pipeline.models.stored import StoredModel
 
+ONLY_CLASS = "only_class"  # array of a member that is not fitted: (classes,) its constant prediction
 WAIT_S = 0.2  # between two checks for a stop
 
 
@@ -95,7 +96,7 @@ class ArrayModel:
             with threadpool_limits(n_threads, user_api="openmp"):  # OpenMP keeps its limit by thread
                 rows = tables.fit_rows(split, output)
                 job = Job(job_seed % 2**31, n_threads, context.device, context.stop, self.n_rounds)
-                member = self.learner_class(self.params).fit(rows, job)
+                member = only_class_of(rows) or self.learner_class(self.params).fit(rows, job)
             tables.done(split)
             if path is not None:
                 files.write_arrays(path, member)
@@ -117,6 +118,13 @@ class ArrayModel:
                 pool.shutdown(cancel_futures=True)
                 raise
         return [futures[number].result() for number in range(n_members)]
+
+
+def only_class_of(rows: FitRows) -> Arrays | None:
+    """A member that always predicts the class of these rows, if they have one class only; else None."""
+    if rows.is_regression or (rows.y != rows.y[0]).any():
+        return None
+    return {ONLY_CLASS: (np.arange(rows.n_classes) == rows.y[0]).astype(np.float64)}
 
 
 def _watch(futures: Collection[Future[Arrays]], context: FitContext) -> None:
@@ -167,9 +175,10 @@ class _SplitTables:
     def _encode(self, number: int) -> None:
         fit = self.encoders
         split, problem = fit.splits[number], fit.problem
+        weight, rows = problem.weights_of(split), split.train_rows
+        rows = rows if weight is None else rows[weight[rows] > 0]
         encoded = fit.encoders[number].transform(problem.train)
         fit.correct_fit_rows(number, encoded.dense, encoded.dense_names)
-        weight, rows = problem.weights_of(split), split.train_rows
         self._valid_rows[number] = encoded.rows(split.valid_rows)
         self._fit_rows[number] = FitRows(
             x=encoded.rows(rows),
@@ -230,10 +239,13 @@ class FittedArrayModel:
             outputs = np.zeros((len(x), self.n_outputs if is_regression else stored.n_classes))
             for number, member in enumerate(self.members):
                 its_split, _, output = self.position(number)
-                if its_split == split and is_regression:
-                    outputs[:, output] += self.learner.predict(member, x)
-                elif its_split == split:
-                    outputs += self.learner.predict(member, x)
+                if its_split != split:
+                    continue
+                predicted = member[ONLY_CLASS] if ONLY_CLASS in member else self.learner.predict(member, x)
+                if is_regression:
+                    outputs[:, output] += predicted
+                else:
+                    outputs += predicted
             outputs /= stored.n_seeds
             total = total + (stored.scalers[split].unscaled(outputs) if is_regression else outputs)
             n_splits += 1
@@ -243,10 +255,10 @@ class FittedArrayModel:
         """Share of each encoded column, averaged over members, largest first; {} for models without importances."""
         shares: dict[str, float] = {}
         for number, member in enumerate(self.members):
-            values = self.learner.importance(member)
+            names = self.stored.encoders[self.position(number)[0]].column_names()
+            values = np.zeros(len(names)) if ONLY_CLASS in member else self.learner.importance(member)
             if values is None:
                 return {}
-            names = self.stored.encoders[self.position(number)[0]].column_names()
             total = float(values.sum())
             for name, value in zip(names, values, strict=True):
                 shares[name] = shares.get(name, 0.0) + float(value) / (total or 1.0) / len(self.members)

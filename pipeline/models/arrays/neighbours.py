@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.base.arrays import FloatArray
-from pipeline.config.table import Table
+from pipeline.config.table import Table, bounded
 from pipeline.encoders.target import class_indicators
 from pipeline.models.arrays.learners import Arrays, FitRows, Job, ParamsLearner, inner_loss
 
@@ -19,8 +19,20 @@ ROWS_FOR_NUMBER = 2048  # rows used to choose the number of neighbours
 class NeighbourParams(Table):
     """Parameters of `neighbours`."""
 
-    numbers: tuple[int, ...] = Field(default=(5, 10, 20, 40), description="numbers of neighbours to try")
-    max_rows: int = Field(default=20_000, ge=10, description="most rows kept as neighbours; larger tables are sampled")
+    numbers: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
+        default=(5, 10, 20, 40),
+        min_length=1,
+        max_length=20,
+        description="numbers of neighbours to try",
+        json_schema_extra={"usual": "5 to 100"},
+    )
+    max_rows: int = bounded(
+        20_000,
+        ge=10,
+        le=1_000_000,
+        usual="5,000 to 100,000",
+        description="most rows kept as neighbours; larger tables are sampled",
+    )
 
 
 class Neighbours(ParamsLearner[NeighbourParams]):

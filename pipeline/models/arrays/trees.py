@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from pipeline.base.arrays import FloatArray
-from pipeline.config.table import Table
+from pipeline.config.table import MOST_ROWS, Table, bounded
 from pipeline.encoders.encoded import View
 from pipeline.models.arrays.learners import (
     Arrays,
@@ -39,9 +38,11 @@ TREES_AT_ONCE, ROUNDS_AT_ONCE = 20, 100  # between two checks for a stop
 class ForestParams(Table):
     """Parameters of `random_forest` and `extra_trees`."""
 
-    n_trees: int = Field(default=300, ge=1, description="number of trees")
-    max_features: float = Field(default=0.33, gt=0, le=1, description="share of the columns considered at a split")
-    min_samples_leaf: int = Field(default=2, ge=1, description="fewest rows in a leaf")
+    n_trees: int = bounded(300, ge=1, le=20_000, usual="100 to 1000", description="number of trees")
+    max_features: float = bounded(
+        0.33, gt=0, le=1, usual="0.1 to 1", description="share of the columns considered at a split"
+    )
+    min_samples_leaf: int = bounded(2, ge=1, le=MOST_ROWS, usual="1 to 20", description="fewest rows in a leaf")
 
 
 class _Forest(ParamsLearner[ForestParams]):
@@ -132,19 +133,35 @@ def _without_missing(x: NDArray[np.float32]) -> NDArray[np.float32]:
 class HistogramParams(Table):
     """Parameters of `histogram_boosting`."""
 
-    lr: float | None = Field(default=None, gt=0, description="learning rate; default: by the number of rows")
-    max_leaves: int | None = Field(default=None, ge=2, description="leaves per tree; default: by the number of rows")
-    min_samples_leaf: int = Field(default=10, ge=1, description="fewest rows in a leaf")
-    l2: float = Field(default=1.0, ge=0, description="L2 penalty of leaf values")
-    max_features: float | None = Field(
-        default=None, gt=0, le=1, description="share of the columns considered at a split; default: by their number"
+    lr: float | None = bounded(
+        None, ge=1e-6, le=1, usual="0.02 to 0.2", description="learning rate; default: by the number of rows"
     )
-    max_rounds: int = Field(default=3000, ge=1, description="upper limit of rounds")
-    patience: int = Field(
-        default=50, ge=1, description="stop after this many rounds without a better loss on held-out rows"
+    max_leaves: int | None = bounded(
+        None, ge=2, le=65_536, usual="8 to 128", description="leaves per tree; default: by the number of rows"
     )
-    held_parts: int = Field(
-        default=5, ge=2, description="parts of the fit rows; one is held out to find the number of rounds"
+    min_samples_leaf: int = bounded(10, ge=1, le=MOST_ROWS, usual="5 to 50", description="fewest rows in a leaf")
+    l2: float = bounded(1.0, ge=0, le=1e6, usual="0 to 30", description="L2 penalty of leaf values")
+    max_features: float | None = bounded(
+        None,
+        gt=0,
+        le=1,
+        usual="0.3 to 1",
+        description="share of the columns considered at a split; default: by their number",
+    )
+    max_rounds: int = bounded(3000, ge=1, le=100_000, usual="100 to 5000", description="upper limit of rounds")
+    patience: int = bounded(
+        50,
+        ge=1,
+        le=100_000,
+        usual="20 to 200",
+        description="stop after this many rounds without a better loss on held-out rows",
+    )
+    held_parts: int = bounded(
+        5,
+        ge=2,
+        le=20,
+        usual="4 to 10",
+        description="parts of the fit rows; one is held out to find the number of rounds",
     )
 
 

@@ -6,12 +6,13 @@ Knows encoded columns; must not know how networks are trained or stored.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from pipeline.base.errors import SpecError
 from pipeline.competition.problem import Problem
+from pipeline.config.table import bounded
 from pipeline.models.networks.columns import Columns
 from pipeline.models.networks.params import NeuralParams
 from pipeline.models.networks.pixels import PixelGrid, pixel_grid
@@ -25,22 +26,33 @@ FEW_NUMBERS = 128  # encoded columns; embedding more is not worth the time
 class MLPParams(NeuralParams):
     """Parameters of `linear` and `mlp`."""
 
-    hidden_sizes: tuple[int, ...] = Field(default=(), description="units of each hidden layer")
+    hidden_sizes: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(
+        default=(),
+        max_length=64,
+        description="units of each hidden layer",
+        json_schema_extra={"usual": "1 to 3 layers of 32 to 512"},
+    )
     activation: Activation = Field(default="relu", description="activation function of the hidden layers")
     initialisation: Initialisation = Field(default="torch", description="initial weights")
     input_scale: bool = Field(default=False, description="a learned factor per input column")
     number_embedding: NumberEmbeddingName | Literal["auto"] = Field(
         default="none", description="periodic features of every number; auto: pbld for tables with few numbers"
     )
-    number_embedding_size: int = Field(default=4, ge=2, description="outputs per number")
-    n_frequencies: int = Field(default=16, ge=1, description="periodic features per number")
-    frequency_scale: float = Field(default=0.1, gt=0.0, description="standard deviation of the initial frequencies")
-    category_embedding: int = Field(default=0, ge=0, description="size of learned category embeddings; 0: one-hot")
+    number_embedding_size: int = bounded(4, ge=2, le=1024, usual="2 to 16", description="outputs per number")
+    n_frequencies: int = bounded(16, ge=1, le=4096, usual="8 to 64", description="periodic features per number")
+    frequency_scale: float = bounded(
+        0.1, gt=0.0, le=1000.0, usual="0.02 to 1", description="standard deviation of the initial frequencies"
+    )
+    category_embedding: int = bounded(
+        0, ge=0, le=4096, usual="0 to 32", description="size of learned category embeddings; 0: one-hot"
+    )
     layer_norm: bool = Field(default=False, description="normalise before every activation")
     residual: bool = Field(
         default=False, description="add a layer's input to its output where both have the same width"
     )
-    heads: int = Field(default=1, ge=1, description="networks that share hidden weights (TabM); 1: a plain network")
+    heads: int = bounded(
+        1, ge=1, le=1024, usual="1 to 32", description="networks that share hidden weights (TabM); 1: a plain network"
+    )
 
     def network(self, columns: Columns, n_outputs: int) -> MLP:
         """The architecture for these columns."""
@@ -73,21 +85,20 @@ class MLPParams(NeuralParams):
 class ConvNetParams(NeuralParams):
     """Parameters of `cnn`."""
 
-    channels: tuple[int, ...] = Field(
-        default=(24, 48), description="channels of each convolution; each halves the image"
+    channels: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = Field(
+        default=(24, 48),
+        min_length=1,
+        max_length=16,
+        description="channels of each convolution; each halves the image",
+        json_schema_extra={"usual": "2 or 3 layers of 16 to 128"},
     )
-    kernel: int = Field(default=3, ge=1, description="width of the convolutions in pixels, odd")
-    hidden: int = Field(default=128, ge=1, description="units of the layer between convolutions and outputs")
-    image_shape: tuple[int, int] | None = Field(
+    kernel: int = bounded(3, ge=1, le=63, usual="3 or 5", description="width of the convolutions in pixels, odd")
+    hidden: int = bounded(
+        128, ge=1, le=65_536, usual="64 to 512", description="units of the layer between convolutions and outputs"
+    )
+    image_shape: tuple[Annotated[int, Field(ge=1, le=8192)], Annotated[int, Field(ge=1, le=8192)]] | None = Field(
         default=None, description="height and width; default: from the names of the pixels, else a square"
     )
-
-    @field_validator("channels")
-    @classmethod
-    def _some_channels(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not value or min(value) < 1:
-            raise ValueError("must have at least one layer, and only positive numbers")
-        return value
 
     @field_validator("kernel")
     @classmethod

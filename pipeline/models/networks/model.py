@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.base.errors import TrainingError
 from pipeline.base.seeds import derive_seed
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
@@ -98,6 +99,8 @@ def fit_many(
     SpecError.
     """
     fits = [_Configuration(params, problem, splits, tensors, seed, n_seeds) for params in configurations]
+    for fit in fits:
+        fit.check_memory(context.device, stops_at_failure=stops_at_failure)
     packs: list[tuple[PackJob, Sequence[Owner]]] = []
     for group, numbers in enumerate(_groups(fits)):
         owners = [(number, member) for number in numbers for member in range(n_seeds * len(splits))]
@@ -151,6 +154,20 @@ class _Configuration:
             n_epochs=None,
         )
 
+    def check_memory(self, device: torch.device, *, stops_at_failure: bool) -> None:
+        """Fail a network of which not even one member fits into memory; raise TrainingError with `stops_at_failure`."""
+        network, free = self.stored.network, free_memory(device)
+        needed = member_bytes(network, self.params.plan(self.problem, stops_at_failure=stops_at_failure))
+        if free is None or needed <= free:
+            return
+        reason = (
+            f"one network of {network.n_parameters:,} weights needs about {needed / 2**30:,.1f} GB in training; "
+            f"{free / 2**30:,.1f} GB are free"
+        )
+        if stops_at_failure:
+            raise TrainingError(reason, where="[params]", hint="Give fewer or smaller layers, or a smaller batch_size.")
+        self.failure = Failed(reason)
+
     def member(self, number: int) -> Member:
         """Member seed * splits + split; its randomness does not depend on the configuration."""
         params, (seed, split) = self.params, divmod(number, len(self.splits))
@@ -200,9 +217,11 @@ class _Configuration:
 
 
 def _groups(fits: Sequence[_Configuration]) -> list[list[int]]:
-    """Numbers of the configurations that can share packs: those with one plan and one shape."""
+    """Numbers of the configurations that can share packs: those with one plan and one shape, without failed ones."""
     groups: dict[tuple[str, Network], list[int]] = {}
     for number, fit in enumerate(fits):
+        if fit.failure is not None:
+            continue
         groups.setdefault((fit.params.pack_key(), fit.stored.network.without_initialisation()), []).append(number)
     return list(groups.values())
 

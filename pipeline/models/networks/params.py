@@ -11,7 +11,7 @@ from pydantic import Field
 
 from pipeline.base.errors import SpecError
 from pipeline.competition.problem import Problem
-from pipeline.config.table import Table
+from pipeline.config.table import MOST_ROWS, Table, bounded
 from pipeline.models.networks.columns import Columns
 from pipeline.nets.losses import REGRESSION_LOSSES, Loss, cross_entropy
 from pipeline.nets.networks import Network
@@ -25,30 +25,42 @@ MEMBER_PARAMS = {"lr", "weight_decay", "dropout", "momentum", "beta2", "label_sm
 class NeuralParams(Table):
     """Parameters of all architectures; each adds its own. The registry has the defaults of each model."""
 
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="dropout rate of the hidden units")
+    dropout: float = bounded(0.0, ge=0.0, le=0.95, usual="0 to 0.5", description="dropout rate of the hidden units")
     loss: Literal["auto", "mse", "mae", "huber", "log_rmse", "cross_entropy"] = Field(
         default="auto", description="what is minimised; auto: mse for numbers, cross_entropy for classes"
     )
-    label_smoothing: float = Field(
-        default=0.0, ge=0.0, lt=1.0, description="share of the label spread over all classes"
+    label_smoothing: float = bounded(
+        0.0, ge=0.0, le=0.9, usual="0 to 0.1", description="share of the label spread over all classes"
     )
     scale_target: bool = Field(default=True, description="centre and scale the target on the fit rows")
     optimizer: OptimizerName = Field(default="adamw", description="update rule")
-    lr: float = Field(default=1e-3, gt=0.0, description="learning rate; the peak of a schedule")
-    momentum: float = Field(default=0.0, ge=0.0, lt=1.0, description="momentum of sgd")
-    beta2: float = Field(default=0.999, gt=0.0, lt=1.0, description="second-moment decay of adam and adamw")
-    weight_decay: float = Field(default=0.0, ge=0.0, description="weight decay; decoupled in adamw")
+    lr: float = bounded(
+        1e-3, gt=0.0, le=1000.0, usual="0.0005 to 0.02", description="learning rate; the peak of a schedule"
+    )
+    momentum: float = bounded(0.0, ge=0.0, lt=1.0, usual="0.8 to 0.95", description="momentum of sgd")
+    beta2: float = bounded(
+        0.999, gt=0.0, lt=1.0, usual="0.95 to 0.999", description="second-moment decay of adam and adamw"
+    )
+    weight_decay: float = bounded(
+        0.0, ge=0.0, le=100.0, usual="0 to 0.5", description="weight decay; decoupled in adamw"
+    )
     decay_biases: bool = Field(default=False, description="decay biases as well")
     schedule: ScheduleName = Field(default="constant", description="how the learning rate changes over the epochs")
-    epochs: int = Field(default=50, ge=1, description="passes over the fit rows")
-    batch_size: int = Field(default=64, ge=1, description="rows per step")
-    patience: int | None = Field(
-        default=None, ge=1, description="stop after this many evaluations without a better valid score; default: never"
+    epochs: int = bounded(50, ge=1, le=100_000, usual="10 to 200", description="passes over the fit rows")
+    batch_size: int = bounded(
+        64, ge=1, le=MOST_ROWS, usual="32 to 1024", description="rows per step; all of them if there are fewer"
+    )
+    patience: int | None = bounded(
+        None,
+        ge=1,
+        le=100_000,
+        usual="5 to 50",
+        description="stop after this many evaluations without a better valid score; default: never",
     )
     precision: Precision = Field(
         default="float32", description="precision of matrix products; tf32 on CUDA only, bf16 also on CPUs that have it"
     )
-    evaluate_every: int = Field(default=1, ge=1, description="epochs between evaluations")
+    evaluate_every: int = bounded(1, ge=1, le=100_000, usual="1 to 10", description="epochs between evaluations")
 
     @property
     def has_momentum(self) -> bool:
@@ -78,7 +90,7 @@ class NeuralParams(Table):
         return Plan(
             loss=self._loss(problem),
             epochs=self.epochs,
-            batch_size=self.batch_size,
+            batch_size=min(self.batch_size, len(problem.target)),  # a larger batch holds every row
             update=Update(self.optimizer, self.has_momentum, self.decay_biases),
             precision=self.precision,
             patience=self.patience,
