@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -166,7 +167,16 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the hex sha256 of a file's bytes."""
+    """Return the hex sha256 of a file's bytes; a process reads an unchanged file once. Raises ArtifactError."""
+    try:
+        now = path.stat()
+        return _sha256_of(path.resolve(), now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+    except OSError as error:
+        raise ArtifactError(f"cannot be read: {error.strerror or error}", where=str(path)) from error
+
+
+@functools.lru_cache(maxsize=1024)
+def _sha256_of(path: Path, *_: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
+from pipeline.competition.run_files import PREDICTIONS, read_predictions
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
 from pipeline.config.run import RunConfig
@@ -47,14 +48,14 @@ def finished_run(
     is_classification = store.spec.task != "regression"
     report = RunReport.read(run.report)
     oof, test = (
-        predictions_of(files.read_parquet(path), is_classification=is_classification) for path in (run.oof, run.test)
+        predictions_of(read_predictions(run, report, key), is_classification=is_classification) for key in PREDICTIONS
     )
     return FinishedRun(label, kind, report, oof, test, report.elapsed_s if elapsed_s is None else elapsed_s)
 
 
 def ensemble_folder(store: FeatureStore) -> RunFolder:
     """The folder of the ensemble on these features."""
-    return store.workspace.run(f"{BEST}-{ENSEMBLE}-{files.sha256_of_json(store.manifest.fingerprint)[:8]}")
+    return store.workspace.run(f"{BEST}-{ENSEMBLE}-{store.data_fingerprint()[:8]}")
 
 
 def write_ensemble(

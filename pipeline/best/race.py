@@ -20,6 +20,7 @@ from pipeline.best import plan
 from pipeline.best.ensemble_run import FinishedRun, ensemble_folder, finished_run, write_ensemble
 from pipeline.best.plan import Candidate, Pace
 from pipeline.best.time_limit import TimeLimit
+from pipeline.competition.run_files import fault_in
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
 from pipeline.config.run import RunConfig
@@ -135,6 +136,7 @@ class _Race:
         self.run = ensemble_folder(self.store)
         known = RunReport.read_or_none(self.run.report, otherwise="the ensemble is made again")
         self.known = None if known is None else known.ensemble
+        self.is_intact = known is not None and not fault_in(self.run, known)
         origins = {one.kind: one for one in self.candidates}
         for kind, config in ({} if self.known is None else self.known.tuned).items():
             if kind in origins:
@@ -163,7 +165,7 @@ class _Race:
         for one in known.values():
             run = self.store.workspace.run(one.config.run_name)
             report = RunReport.read_or_none(run.report, otherwise="the run is made again")
-            if report is not None and report.fingerprint == self.store.fingerprint(one.config):
+            if report is not None and not self.store.outdated(report) and not fault_in(run, report):
                 self._take(one, run, elapsed_s=recorded[run.name].elapsed_s if run.name in recorded else None)
         if not self.members:
             return
@@ -175,7 +177,7 @@ class _Race:
         say(
             f"best: {len(self.members)} runs are finished, {self.spent_before_s:.0f} of {self.budget_s:.0f} s are spent"
         )
-        if recorded.keys() == names and self.known is not None and self.known.prune == self.smallest_weight:
+        if recorded.keys() == names and self.is_intact and self.known and self.known.prune == self.smallest_weight:
             self.weights = {one.run: one.weight for one in self.known.looked_at}
         else:
             self.combine()
@@ -370,6 +372,6 @@ class _Race:
         submission = self.stages.finish(resolved(report.config), self.run, self.is_interrupted)
         if self.tried - {one.run for one in ensemble.looked_at} or self.known is None:
             ensemble = ensemble.updated(given_up=self.given_up, spent_s=round(self.spent_s(), 2))
-            report.updated(ensemble=ensemble).write(self.run.report)
+            RunReport.read(self.run.report).updated(ensemble=ensemble).write(self.run.report)
         say(f"best: {self.spent_s():.0f} s of {60 * self.minutes:.0f} s")
         return Best(submission, self.run, self.is_interrupted)

@@ -214,11 +214,11 @@ def _from_column(folds: Folds, rows: TrainRows) -> FoldArray:
 def _from_file(folds: Folds, rows: TrainRows) -> FoldArray:
     path = rows.folder / str(folds.file)
     where = str(path)
-    if not path.exists():
+    if not path.is_file():
         raise DataError("the fold file does not exist", where=where, hint="Write a CSV with the id column and `fold`.")
     try:
         table = pd.read_csv(path, dtype=TEXT, keep_default_na=False)
-    except ValueError as error:  # what pandas raises for an empty or ragged file, or another encoding
+    except (ValueError, OSError) as error:  # what pandas raises for an empty or ragged file, or another encoding
         raise DataError(f"cannot be read: {error}", where=where) from error
     if "fold" not in table.columns or len(table.columns) != 2:
         raise DataError("needs two columns, the id and `fold`", where=where, hint=f"It has {list(table.columns)}.")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,16 @@ from numpy.typing import NDArray
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import SpecError, did_you_mean
+from pipeline.competition import dependencies
 from pipeline.competition.feature_function import apply_feature_function
 from pipeline.competition.folds import FoldArray, Split, TrainRows, assign_folds, sample_rows, splits_of
-from pipeline.competition.manifest import FeatureManifest
+from pipeline.competition.manifest import FILE_NAMES, FeatureManifest
 from pipeline.competition.problem import Problem
+from pipeline.competition.run_files import files_of
 from pipeline.competition.samples.recognition import holds_sample
 from pipeline.competition.tables.loading import load_tables
 from pipeline.competition.workspace import RunFolder, Workspace
+from pipeline.config.file_record import FileRecord
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import RunReport
 from pipeline.config.spec import CompetitionSpec
@@ -51,12 +55,12 @@ class FeatureStore:
     @cached_property
     def train(self) -> pd.DataFrame:
         """Typed features of the train rows."""
-        return self.sampled(files.read_parquet(self.workspace.features / "train.parquet"))
+        return self.sampled(self._table("train"))
 
     @cached_property
     def test(self) -> pd.DataFrame:
         """Typed features of the test rows."""
-        return files.read_parquet(self.workspace.features / "test.parquet")
+        return self._table("test")
 
     @cached_property
     def train_rows(self) -> pd.DataFrame:
@@ -66,12 +70,12 @@ class FeatureStore:
     @cached_property
     def test_rows(self) -> pd.DataFrame:
         """Id of the test rows."""
-        return files.read_parquet(self.workspace.features / "test_rows.parquet")
+        return self._table("test_rows")
 
     @cached_property
     def sample_submission(self) -> pd.DataFrame:
         """Kaggle's sample submission: ids as written, columns in its order."""
-        return files.read_parquet(self.workspace.features / "sample_submission.parquet")
+        return self._table("sample_submission")
 
     @cached_property
     def fold_of_row(self) -> FoldArray:
@@ -91,11 +95,19 @@ class FeatureStore:
 
     @cached_property
     def _all_train_rows(self) -> pd.DataFrame:
-        return files.read_parquet(self.workspace.features / "train_rows.parquet")
+        return self._table("train_rows")
 
     @cached_property
     def _all_folds(self) -> NDArray[np.int64]:
-        return files.read_npy(self.workspace.features / "folds.npy")
+        return files.read_npy(self._intact("folds"))
+
+    def _table(self, key: str) -> pd.DataFrame:
+        return files.read_parquet(self._intact(key))
+
+    def _intact(self, key: str) -> Path:
+        """The path of a features file that is as it was written. Raises ArtifactError."""
+        record: FileRecord = getattr(self.manifest.files, key)
+        return record.checked(self.workspace.features / FILE_NAMES[key], hint="`make features` builds it again.")
 
     def _target_of(self, train_rows: pd.DataFrame) -> FloatArray:
         values = train_rows[[f"target_{j}" for j in range(len(self.spec.target))]].to_numpy(dtype=np.float64)
@@ -200,21 +212,22 @@ class FeatureStore:
         return by_row if weight is None else weight * by_row
 
     def fingerprint(self, config: RunConfig) -> str:
-        """A hash of everything that a run reads."""
-        return files.sha256_of_json(self.inputs(config))
+        """A hash of everything that a run depends on."""
+        return dependencies.fingerprint(self.inputs(config))
 
-    def inputs(self, config: RunConfig) -> dict[str, Any]:
-        """What a run reads: hash of the features, configuration, hash of the feature function, [encoder], n_rows."""
-        encoder = self.spec.encoder.model_dump(mode="json", exclude_defaults=True)
-        is_used = any(part.features.feature_function for _, part in config.weighted_parts)
-        path = self.workspace.folder / self.spec.feature_function if is_used and self.spec.feature_function else None
-        return {
-            "features": self.manifest.fingerprint,
-            "config": config.identity,
-            "feature_function": files.sha256_of(path) if path is not None and path.exists() else None,
-            **({"encoder": encoder} if encoder else {}),
-            **({"rows": self.n_rows} if self.n_rows is not None else {}),
-        }
+    def inputs(self, config: RunConfig) -> dependencies.Inputs:
+        """Everything that a run depends on."""
+        return dependencies.of_run(self.workspace, self.spec, self.manifest, config, self.n_rows)
+
+    def data_fingerprint(self, config: RunConfig | None = None) -> str:
+        """A hash of what all runs depend on; without the feature function if `config` does not use it."""
+        is_used = config is None or dependencies.uses_feature_function(config)
+        data = dependencies.of_data(self.workspace, self.spec, self.manifest, has_feature_function=is_used)
+        return dependencies.fingerprint(data)
+
+    def outdated(self, report: RunReport) -> str:
+        """Name what has changed since a run was trained; "" if nothing has."""
+        return dependencies.changed(report.made_of, self.inputs(report.config))
 
     def report_of(self, run: RunFolder, config: RunConfig, **of_the_run: Any) -> RunReport:
         """The report of a run; `of_the_run` are the keys of `RunReport` that are not set here."""
@@ -227,7 +240,9 @@ class FeatureStore:
             metric=self.spec.metric,
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
             fingerprint=self.fingerprint(config),
-            folds_sha256=self.manifest.folds_sha256,
+            made_of=dependencies.hashed(self.inputs(config)),
+            files=files_of(run),
+            folds_sha256=self.manifest.files.folds.sha256,
             git_commit=files.git_commit(self.workspace.root),
             versions=files.versions(),
             **of_the_run,

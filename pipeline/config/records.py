@@ -8,14 +8,8 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from pipeline.config.artifact import Artifact, Record, Score
+from pipeline.config.file_record import FileRecord
 from pipeline.config.run import FinalStrategy, RunConfig
-
-
-class RawFile(Record):
-    """Size and hash of a file."""
-
-    bytes: int
-    sha256: str
 
 
 class RawSource(Artifact):
@@ -30,7 +24,7 @@ class RawSource(Artifact):
     source: str
     is_sample: bool
     fetched_at: str  # ISO, UTC
-    files: dict[str, RawFile]
+    files: dict[str, FileRecord]
 
 
 class NotebookVersion(Record):
@@ -62,7 +56,7 @@ class Provenance(Artifact):
     nested_score: float | None  # of an ensemble
     final: FinalStrategy
     final_reason: str
-    fingerprint: str
+    fingerprint: str  # of everything that the file depends on
     config: RunConfig
     raw_files: dict[str, str]  # name -> sha256
     git_commit: str | None
@@ -148,6 +142,6 @@ class TuningResult(Artifact):
     confirmation: Confirmation | None
     ensemble: EnsembleComparison | None
     config: RunConfig
-    features: str  # fingerprint of the features
+    features: str  # fingerprint of the data that trials were trained on
     is_sample: bool
     written_at: str  # ISO, UTC

@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from pipeline.config.artifact import Artifact, Record, Score
+from pipeline.config.file_record import FileRecord
 from pipeline.config.run import RunConfig
 from pipeline.config.spec import Scope, TargetTransform
 from pipeline.config.types import Label
@@ -184,13 +185,22 @@ class EnsembleReport(Record):
         return [*self.members, *self.without_weight]
 
 
+class RunFiles(Record):
+    """The files of a run as they were written."""
+
+    oof: FileRecord
+    test: FileRecord
+    model: dict[str, FileRecord]  # the fold models, by the path in `model/`; {} for an ensemble of runs
+    final: dict[str, FileRecord]  # the refitted model, by the path in `final/`; {} if there is none
+
+
 class RunReport(Artifact):
     """`runs/<run>/report.json`, written last: a run without it is unfinished."""
 
     WHAT: ClassVar[str] = "a run's report"
     REMEDY: ClassVar[str] = "Delete the folder {folder} and run the same command again."
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     run: str
     competition: str
     data: str
@@ -203,6 +213,8 @@ class RunReport(Artifact):
     elapsed_s: float
     device: str
     fingerprint: str
+    made_of: dict[str, str]  # input -> hash
+    files: RunFiles
     folds_sha256: str
     git_commit: str | None
     versions: dict[str, str]

@@ -13,6 +13,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from pipeline.base.progress import say
+from pipeline.competition import dependencies
 from pipeline.competition.store import FeatureStore
 from pipeline.config.run_report import DataCheck, Finding, Trust
 from pipeline.encoders.target import transform_target
@@ -27,7 +28,7 @@ OnProgress = Callable[[float, str], None]
 def known_trust(store: FeatureStore) -> Trust | None:
     """The stored findings for these features; None when they were not checked yet."""
     kept = DataCheck.read_or_none(_path(store), otherwise="the data is checked again")
-    return kept.trust if kept is not None and kept.fingerprint == store.manifest.fingerprint else None
+    return kept.trust if kept is not None and kept.fingerprint == _fingerprint(store) else None
 
 
 def trust_in(
@@ -38,7 +39,7 @@ def trust_in(
     if known is not None and known.n_rows >= n_rows:
         return known
     found = _looked(store, n_rows, n_columns, on_progress or (lambda _, __: None))
-    DataCheck(fingerprint=store.manifest.fingerprint, trust=found).write(_path(store))
+    DataCheck(fingerprint=_fingerprint(store), trust=found).write(_path(store))
     return found
 
 
@@ -51,6 +52,10 @@ def say_trust(trust: Trust) -> None:
     for finding in trust.findings:
         if finding.mark == "look":
             say(f"check: look: {finding.text}")
+
+
+def _fingerprint(store: FeatureStore) -> str:
+    return dependencies.fingerprint(dependencies.of_check(store.spec, store.manifest))
 
 
 def _path(store: FeatureStore) -> Path:

@@ -21,7 +21,8 @@ from pipeline.competition import idx_images
 from pipeline.competition.samples import NOT_ON_KAGGLE, SAMPLES, make_sample
 from pipeline.competition.samples.recognition import MARK_FILE, MARK_TEXT, holds_sample
 from pipeline.competition.workspace import Workspace
-from pipeline.config.records import RawFile, RawSource
+from pipeline.config.file_record import FileRecord
+from pipeline.config.records import RawSource
 from pipeline.kaggle.client.credentials import find_credentials
 from pipeline.kaggle.client.download import download_files
 from pipeline.kaggle.client.session import KaggleSession
@@ -161,10 +162,7 @@ def _write_kaggle_csv(path: Path, frame: pd.DataFrame) -> None:
 def write_source(workspace: Workspace, source: str) -> RawSource:
     """Record where the raw files came from, whether they are a built-in sample, and their sizes and hashes."""
     fetched_at = datetime.now(UTC).isoformat(timespec="seconds")
-    recorded = {
-        path.name: RawFile(bytes=path.stat().st_size, sha256=files.sha256_of(path))
-        for path in _raw_files(workspace.raw)
-    }
+    recorded = {path.name: FileRecord.of(path) for path in _raw_files(workspace.raw)}
     is_sample = holds_sample(workspace.raw)
     record = RawSource(source=source, is_sample=is_sample, fetched_at=fetched_at, files=recorded)
     record.write(workspace.source)
@@ -180,5 +178,5 @@ def _check_unchanged(workspace: Workspace, source: RawSource) -> None:
         path = workspace.raw / name
         if not path.exists():
             raise DataError("this raw file is missing", where=str(path), hint=f"{fetch}{accept}.")
-        if path.stat().st_size != recorded.bytes or files.sha256_of(path) != recorded.sha256:
+        if recorded.fault_of(path):
             raise DataError("this raw file was changed after it was fetched", where=str(path), hint=f"{fetch}{accept}.")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from pipeline.base import files
 from pipeline.base.progress import say
-from pipeline.base.version import VERSION
+from pipeline.competition import dependencies
 from pipeline.competition.fold_checks import check_folds
 from pipeline.competition.folds import NEVER_VALIDATED, FoldArray, TrainRows, assign_folds
-from pipeline.competition.manifest import FeatureManifest
+from pipeline.competition.manifest import FILE_NAMES, FeatureFiles, FeatureManifest
 from pipeline.competition.store import SAMPLE_MARK
 from pipeline.competition.tables.loading import CompetitionTables, load_tables
 from pipeline.competition.tables.reading import find_raw, is_text, read_table
 from pipeline.competition.workspace import Workspace
+from pipeline.config.file_record import FileRecord
 from pipeline.config.records import RawSource
 from pipeline.config.spec import CompetitionSpec
 from pipeline.kaggle.submission import check_form
@@ -26,16 +30,13 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
     Raises DataError if the files do not fit the spec; nothing is overwritten then.
     """
     source = RawSource.read(workspace.source)
-    content = {
-        "files": {name: file.sha256 for name, file in source.files.items()},
-        "spec": spec.model_dump(exclude={"encoder", "feature_function", "tune"}),
-        "version": VERSION,
-        **({"sample": True} if source.is_sample else {}),
-    }
-    fingerprint = files.sha256_of_json(content)
+    inputs = dependencies.of_features(workspace, spec, is_sample=source.is_sample)
     known = FeatureManifest.read_or_none(workspace.manifest, otherwise="the features are built again")
-    if known is not None and known.fingerprint == fingerprint:
-        return False
+    if known is not None:
+        reason = dependencies.changed(known.made_of, inputs) or known.files.fault_in(workspace.features)
+        if not reason:
+            return False
+        say(f"features: {reason}; the features are built again")
     tables = load_tables(workspace.raw, spec)
     target = tables.target.to_numpy(dtype=np.float64)
     target = target[:, 0] if target.shape[1] == 1 else target
@@ -51,8 +52,10 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
         competition=workspace.competition,
         is_sample=source.is_sample,
         data=SAMPLE_MARK if source.is_sample else source.source,
-        fingerprint=fingerprint,
-        raw_files=source.files,
+        fingerprint=dependencies.fingerprint(inputs),
+        made_of=dependencies.hashed(inputs),
+        raw_files=_raw_files(workspace, spec),
+        files=FeatureFiles.of(workspace.features),
         n_train_rows=len(tables.train),
         n_test_rows=len(tables.test),
         roles=tables.roles,
@@ -63,7 +66,6 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
         n_folds=n_folds,
         rows_by_fold=[int((fold_of_row == fold).sum()) for fold in range(n_folds)],
         n_never_validated=int((fold_of_row == NEVER_VALIDATED).sum()),
-        folds_sha256=files.sha256_of(workspace.features / "folds.npy"),
         notes=notes,
         versions=files.versions(),
     ).write(workspace.manifest)
@@ -74,6 +76,12 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
     return True
 
 
+def _raw_files(workspace: Workspace, spec: CompetitionSpec) -> dict[str, FileRecord]:
+    """The raw files that were read, by their path in `raw/`."""
+    paths = dependencies.raw_paths(workspace, spec).values()
+    return {Path(os.path.relpath(path, workspace.raw)).as_posix(): FileRecord.of(path) for path in paths}
+
+
 def _write_tables(
     workspace: Workspace, tables: CompetitionTables, sample: pd.DataFrame, fold_of_row: FoldArray
 ) -> None:
@@ -82,9 +90,13 @@ def _write_tables(
         train_rows[f"target_{position}"] = tables.target.iloc[:, position]
     if tables.sample_weight is not None:
         train_rows["sample_weight"] = tables.sample_weight
-    files.write_parquet(workspace.features / "train.parquet", tables.train)
-    files.write_parquet(workspace.features / "test.parquet", tables.test)
-    files.write_parquet(workspace.features / "train_rows.parquet", train_rows)
-    files.write_parquet(workspace.features / "test_rows.parquet", pd.DataFrame({"id": tables.test_ids}))
-    files.write_parquet(workspace.features / "sample_submission.parquet", sample)
-    files.write_npy(workspace.features / "folds.npy", fold_of_row)
+    frames = {
+        "train": tables.train,
+        "test": tables.test,
+        "train_rows": train_rows,
+        "test_rows": pd.DataFrame({"id": tables.test_ids}),
+        "sample_submission": sample,
+    }
+    for key, frame in frames.items():
+        files.write_parquet(workspace.features / FILE_NAMES[key], frame)
+    files.write_npy(workspace.features / FILE_NAMES["folds"], fold_of_row)

@@ -13,9 +13,12 @@ import numpy as np
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
 from pipeline.base.progress import progress_bar, say
+from pipeline.competition import dependencies
 from pipeline.competition.folds import Split
+from pipeline.competition.run_files import read_predictions, record_final_model
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder, part_folder
+from pipeline.config.file_record import fault_among
 from pipeline.config.records import Provenance
 from pipeline.config.run import FinalStrategy, RunConfig
 from pipeline.config.run_report import RunReport
@@ -38,7 +41,10 @@ def make_final(
     strategy, reason = _strategy(store, config, is_interim)
     report = RunReport.read(run.report)
     path = store.workspace.submissions / f"{run.name}.csv"
-    if _is_up_to_date(path, report, strategy):
+    inputs = dependencies.of_submission(report, store.spec, store.manifest, strategy, _nested_score(report))
+    fingerprint = dependencies.fingerprint(inputs)
+    is_intact = strategy == "average" or not fault_among(run.final_model, report.files.final)
+    if is_intact and _is_up_to_date(path, fingerprint):
         if not is_interim:
             say(f"final: {path} is up to date")
         return path
@@ -46,11 +52,13 @@ def make_final(
         say(f"final: {strategy} ({reason})")
     started = time.monotonic()
     if strategy == "average":
-        shutil.rmtree(run.final_model, ignore_errors=True)  # of an earlier refit: `predict` uses what was submitted
         is_classification = store.spec.task != "regression"
-        prediction = predictions_of(files.read_parquet(run.test), is_classification=is_classification)
+        prediction = predictions_of(read_predictions(run, report, "test"), is_classification=is_classification)
+        record_final_model(run, report, is_refitted=False)  # `predict` uses what was submitted
+        shutil.rmtree(run.final_model, ignore_errors=True)
     else:
         prediction = _refit(store, config, run, report, context)
+        record_final_model(run, report, is_refitted=True)
     test_ids = store.test_rows["id"]
     submission = make_submission(store.spec, store.classes, store.sample_submission, test_ids, prediction)
     check_submission(store.spec, store.classes, store.sample_submission, submission)
@@ -67,7 +75,7 @@ def make_final(
         nested_score=_nested_score(report),
         final=strategy,
         final_reason=reason,
-        fingerprint=report.fingerprint,
+        fingerprint=fingerprint,
         config=report.config,
         raw_files={name: file.sha256 for name, file in store.manifest.raw_files.items()},
         git_commit=files.git_commit(store.workspace.root),
@@ -92,12 +100,11 @@ def _nested_score(report: RunReport) -> float | None:
     return None if report.ensemble is None else report.ensemble.nested_score
 
 
-def _is_up_to_date(path: Path, report: RunReport, strategy: FinalStrategy) -> bool:
+def _is_up_to_date(path: Path, fingerprint: str) -> bool:
     known = Provenance.read_or_none(path.with_suffix(".json"), otherwise="the submission is written again")
     if known is None or not path.exists():
         return False
-    made_of = (known.fingerprint, known.final, known.nested_score)
-    return made_of == (report.fingerprint, strategy, _nested_score(report)) and known.sha256 == files.sha256_of(path)
+    return known.fingerprint == fingerprint and known.sha256 == files.sha256_of(path)
 
 
 def _refit(

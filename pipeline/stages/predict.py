@@ -7,7 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.base import files
+from pipeline.base.errors import ArtifactError
 from pipeline.base.progress import say
+from pipeline.competition import dependencies
+from pipeline.competition.run_files import HINT, check_models
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables.loading import new_rows
 from pipeline.competition.tables.reading import RawTable, read_raw
@@ -35,6 +38,9 @@ def predict_file(workspace: Workspace, run_name: str, rows: Path, output: Path |
 def predict_rows(store: FeatureStore, run_name: str, rows: RawTable) -> pd.DataFrame:
     """Predict a table with the competition's columns. Raises ArtifactError, DataError."""
     run = store.workspace.finished_run(run_name)
+    if reason := dependencies.changed_in_spec(store.manifest.made_of, store.spec):
+        hint = "Build them with `python -m pipeline features`, and train the run again."
+        raise ArtifactError(f"{reason} after the features were built", where=str(store.workspace.features), hint=hint)
     ids, features = new_rows(rows, store.spec.id, store.manifest.recipes)
     for note in rows.notes:
         say(f"predict: {note}")
@@ -55,9 +61,11 @@ def predict_rows(store: FeatureStore, run_name: str, rows: RawTable) -> pd.DataF
 def load_run(store: FeatureStore, run: RunFolder, *, is_member: bool = False) -> FittedRun:
     """Load the run's models: those refitted on all rows, or the fold models of the run or of its ensemble's runs."""
     report = RunReport.read(run.report)
+    if reason := store.outdated(report):
+        raise ArtifactError(f"{reason} after the run was trained", where=run.name, hint=HINT.format(report=run.report))
     weighted = report.config.weighted_parts
-    last = part_folder(run.final_model, len(weighted) - 1, len(weighted))
-    is_refitted = not is_member and (last / "model.json").exists()  # written last
+    is_refitted = not is_member and bool(report.files.final)
+    check_models(run, report, is_refitted=is_refitted)
     parts: list[FittedPart | FittedRun]
     if report.ensemble is not None and not is_refitted:
         runs = [store.workspace.finished_run(member.run) for member in report.ensemble.members]

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.base.errors import SpecError
 from pipeline.base.progress import say
+from pipeline.competition import dependencies
 from pipeline.competition.folds import splits_of
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
@@ -38,7 +39,8 @@ def repeat_run(
     report = RunReport.read(run.report)
     path, checkpoints = run.path / "repeats.json", run.path / "repeat_checkpoints"
     known = Repeats.read_or_none(path, otherwise="the repeats are trained again")
-    repeats = [] if known is None or known.fingerprint != report.fingerprint else list(known.repeats)
+    fingerprint = dependencies.fingerprint(dependencies.of_repeats(report, store.manifest))
+    repeats = [] if known is None or known.fingerprint != fingerprint else list(known.repeats)
     for number in range(len(repeats), n_repeats):
         folder = checkpoints / str(number)
         found = cross_validate(
@@ -52,11 +54,11 @@ def repeat_run(
         cv_score, fold_scores = found.scores()
         fold_seed = store.spec.folds.seed + 1 + number
         repeats.append(Repeat(fold_seed=fold_seed, cv_score=cv_score, fold_scores=fold_scores))
-        _summary(report, repeats).write(path)
+        _summary(fingerprint, report, repeats).write(path)
         shutil.rmtree(folder, ignore_errors=True)
         say(f"repeat {number + 1} of {n_repeats}: cv {store.spec.metric} {cv_score:.5f}")
     shutil.rmtree(checkpoints, ignore_errors=True)
-    return _summary(report, repeats[:n_repeats])
+    return _summary(fingerprint, report, repeats[:n_repeats])
 
 
 def describe(found: Repeats) -> str:
@@ -68,11 +70,11 @@ def describe(found: Repeats) -> str:
     )
 
 
-def _summary(report: RunReport, repeats: list[Repeat]) -> Repeats:
+def _summary(fingerprint: str, report: RunReport, repeats: list[Repeat]) -> Repeats:
     """Return the repeats with mean and standard deviation over the run's own score and theirs."""
     scores = [report.cv_score, *(one.cv_score for one in repeats)]
     return Repeats(
-        fingerprint=report.fingerprint,
+        fingerprint=fingerprint,
         own=report.cv_score,
         mean=float(np.mean(scores)),
         sd=float(np.std(scores, ddof=1)),

@@ -11,14 +11,20 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.base import files
+from pipeline.competition.manifest import FeatureManifest
+from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import Workspace
 from pipeline.config.run_report import RunReport
 from pipeline.config.spec import CompetitionSpec
 
 
 def list_runs(workspace: Workspace, spec: CompetitionSpec) -> pd.DataFrame:
-    """Return one row per run: model, preset, cv_score, fold spread, seconds, date, submission."""
-    rows = []
+    """Return one row per run: model, preset, cv_score, fold spread, seconds, date, data, submission.
+
+    `features` tells runs of the current features and spec from others, whose scores do not compare.
+    """
+    rows, store = [], FeatureStore(workspace, spec)
+    has_features = FeatureManifest.read_or_none(workspace.manifest, otherwise="runs are not compared")
     for path in workspace.runs.glob("*/report.json"):
         report = RunReport.read_or_none(path, otherwise="the run is skipped")
         if report is None:
@@ -34,6 +40,7 @@ def list_runs(workspace: Workspace, spec: CompetitionSpec) -> pd.DataFrame:
                 "elapsed_s": report.elapsed_s,
                 "finished_at": report.finished_at[:16].replace("T", " "),
                 "data": "sample" if report.is_sample else "real",
+                "features": "current" if has_features and not store.outdated(report) else "other",
                 "submission": str(submission) if submission.exists() else "",
             }
         )

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from pipeline.base.errors import SpecError
 from pipeline.base.interruption import ENDED_EARLY
 from pipeline.base.progress import mark_messages, say
-from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder, Workspace
 from pipeline.config.presets import DEFAULT_PRESET
@@ -77,21 +76,33 @@ def run_configuration(workspace: Workspace, choice: Choice) -> RunConfig:
     """Resolve the run to train. `auto` is the result of `tune` if it matches the current features, otherwise `fast`."""
     from pipeline.models.run_configuration import load_run_config
 
-    preset = choice.preset
+    preset, model = choice.preset, choice.model or load_run_config().model
     if preset == "best":
         raise SpecError("preset best trains many runs, not one", where="--preset", hint="Use `submit` or `final`.")
-    best = workspace.tuning(choice.model or load_run_config().model) / "best.json"
+    best = workspace.tuning(model) / "best.json"
     if preset == "auto":
-        tuned = TuningResult.read_or_none(best, otherwise="it is not used")
-        features = FeatureManifest.read_or_none(workspace.manifest, otherwise="the features are built again")
-        is_current = tuned is not None and features is not None and tuned.features == features.fingerprint
-        preset = "tuned" if is_current else DEFAULT_PRESET
-        say(f"preset: {'tuned' if is_current else f'{DEFAULT_PRESET} (no tuning result for these features)'}")
+        reason = _why_not_tuned(workspace, model)
+        preset = DEFAULT_PRESET if reason else "tuned"
+        say(f"preset: {preset}{f' ({reason})' if reason else ''}")
     if preset == "tuned" and not best.exists():
         raise SpecError("there is no tuning result", where=str(best), hint="Run `make tune` first, or set PRESET=fast.")
     if preset == "tuned":
         TuningResult.read(best)
     return load_run_config(str(best) if preset == "tuned" else preset, model=choice.model, overrides=choice.overrides)
+
+
+def _why_not_tuned(workspace: Workspace, model: str) -> str:
+    """Say why the model's result of `tune` is not used; "" if it is up to date. Builds the features if there is one."""
+    best = workspace.tuning(model) / "best.json"
+    tuned = TuningResult.read_or_none(best, otherwise="it is not used")
+    if tuned is None:
+        others = [path.parent.name for path in sorted(workspace.tuning(model).parent.glob("*/best.json"))]
+        shown = "".join(f"; {name} is tuned: --model {name}" for name in others if name != model)
+        return f"no tuning result for {model}{shown}"
+    store, _ = with_features(workspace)
+    if tuned.features != store.data_fingerprint(tuned.config):
+        return f"the tuning result of {model} is of other features: tune again, or use it with --preset tuned"
+    return ""
 
 
 def fit_context(device: str = "auto", n_workers: int = 0) -> FitContext:

@@ -13,6 +13,7 @@ import pandas as pd
 from pipeline.base import files
 from pipeline.base.progress import say
 from pipeline.competition.problem import Problem
+from pipeline.competition.run_files import fault_in
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder, part_folder
 from pipeline.config.records import CheckpointMark
@@ -38,9 +39,12 @@ def train_run(
     run = store.workspace.run(config.run_name)
     fingerprint = store.fingerprint(config)
     known = RunReport.read_or_none(run.report, otherwise="the run is trained again")
-    if known is not None and known.fingerprint == fingerprint:
-        say(f"train: {run.name} is finished (cv {known.metric} {score_text(known.cv_score)}); nothing to do")
-        return run
+    if known is not None:
+        reason = store.outdated(known) or fault_in(run, known)
+        if not reason:
+            say(f"train: {run.name} is finished (cv {known.metric} {score_text(known.cv_score)}); nothing to do")
+            return run
+        say(f"train: {reason}; {run.name} is trained again")
     check_configuration(config, store.spec.task, store.spec.scorer)
     prepare_checkpoints(run, fingerprint)
     n_parts = len(config.weighted_parts)

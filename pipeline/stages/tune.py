@@ -126,7 +126,7 @@ def _write(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | None
         confirmation=confirmation,
         ensemble=compared,
         config=config,
-        features=store.manifest.fingerprint,
+        features=store.data_fingerprint(config),
         is_sample=store.is_sample,
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
     ).write(path)

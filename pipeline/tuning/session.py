@@ -15,6 +15,7 @@ from pipeline.base import files
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import SpecError
 from pipeline.base.progress import say
+from pipeline.competition import dependencies
 from pipeline.competition.store import FeatureStore
 from pipeline.config.run import RunConfig
 from pipeline.config.search_space import SpaceEntry
@@ -96,13 +97,8 @@ def open_tuning(
             hint="Some models tune themselves inside every fit. To tune one anyway, give a range in the spec: "
             "[tune.MODEL.PARAMETER].",
         )
-    made_of = {
-        "for": f"{store.workspace.competition}, {base.model}",
-        **store.inputs(base),
-        "search space": {name: entry.model_dump(mode="json", exclude={"tasks"}) for name, entry in space.items()},
-    }
-    if metric is not None and metric.name != store.spec.metric:
-        made_of["metric"] = metric.name
+    other_metric = metric.name if metric is not None and metric.name != store.spec.metric else None
+    made_of = dependencies.of_study(store.workspace.competition, base.model, store.inputs(base), space, other_metric)
     metric = metric or store.spec.scorer
     place = storage or folder / "study.log"
     study, backend = open_study(

@@ -11,9 +11,10 @@ import pytest
 
 from pipeline.api.estimators import SavedEstimator
 from pipeline.base.errors import ArtifactError
-from pipeline.competition.manifest import FeatureManifest
+from pipeline.competition.manifest import FeatureFiles, FeatureManifest
 from pipeline.competition.tables.typed import ColumnRecipe
 from pipeline.config.artifact import Artifact
+from pipeline.config.file_record import FileRecord
 from pipeline.config.records import (
     CheckpointMark,
     Confirmation,
@@ -21,7 +22,6 @@ from pipeline.config.records import (
     FoldsSeen,
     NotebookVersion,
     Provenance,
-    RawFile,
     RawSource,
     Repeat,
     Repeats,
@@ -43,6 +43,7 @@ from pipeline.config.run_report import (
     ProbabilityQuality,
     ProbabilityReport,
     ReliabilityBin,
+    RunFiles,
     RunReport,
     ThresholdReport,
     Trust,
@@ -60,7 +61,7 @@ from pipeline.nets.embeddings import NumberEmbedding
 from pipeline.nets.networks import MLP
 from pipeline.scoring.fitted_run import SavedPart, SavedRun
 
-FILE = RawFile(bytes=3, sha256="ab")
+FILE = FileRecord(bytes=3, sha256="ab")
 CONFIG = RunConfig(preset="fast", model="mlp", params={"lr": 0.01, "hidden_sizes": [8]})
 PROVENANCE = Provenance(
     run="fast-mlp-1",
@@ -106,6 +107,8 @@ RUN_REPORT = RunReport(
     elapsed_s=1.0,
     device="cpu",
     fingerprint="f",
+    made_of={"the features": "ab"},
+    files=RunFiles(oof=FILE, test=FILE, model={"model.json": FILE}, final={}),
     folds_sha256="ab",
     git_commit="1234+",
     versions={"python": "3.12"},
@@ -187,7 +190,9 @@ ARTIFACTS: list[Artifact] = [
         is_sample=False,
         data="Kaggle: toy",
         fingerprint="f",
+        made_of={"the fold file": "ab"},
         raw_files={"train.csv": FILE},
+        files=FeatureFiles(train=FILE, test=FILE, train_rows=FILE, test_rows=FILE, sample_submission=FILE, folds=FILE),
         n_train_rows=3,
         n_test_rows=1,
         roles={"area": "number", "town": "category"},
@@ -198,7 +203,6 @@ ARTIFACTS: list[Artifact] = [
         n_folds=2,
         rows_by_fold=[2, 1],
         n_never_validated=0,
-        folds_sha256="ab",
         notes=[],
         versions={"python": "3.12"},
     ),
@@ -271,7 +275,7 @@ def test_another_format_is_refused(artifact: Artifact, path: Path) -> None:
     artifact.write(path)
     raw = json.loads(path.read_bytes())
     for number in (0, raw["format"] + 1, str(raw["format"]), True, None):
-        assert f"its format is {number!r}, not 1" in refusal(artifact, path, raw | {"format": number})
+        assert f"its format is {number!r}, not {raw['format']}" in refusal(artifact, path, raw | {"format": number})
 
 
 @every_artifact

@@ -16,7 +16,8 @@ from pipeline.base.errors import ArtifactError, KaggleError
 from pipeline.base.locks import hold
 from pipeline.base.progress import progress_bar, say
 from pipeline.config.artifact import Artifact
-from pipeline.config.records import Provenance, RawFile
+from pipeline.config.file_record import FileRecord
+from pipeline.config.records import Provenance
 from pipeline.kaggle.client import calls, kernels
 from pipeline.kaggle.client.calls import Clock
 from pipeline.kaggle.client.errors import EXPIRED, MAY_HAVE_SUCCEEDED, reworded
@@ -60,7 +61,7 @@ class OutputManifest(Artifact):
 
     format: Literal[1] = 1
     bundle: str
-    files: dict[str, RawFile]
+    files: dict[str, FileRecord]
     provenance: Provenance
     elapsed_s: float
 

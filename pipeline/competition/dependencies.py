@@ -1,0 +1,154 @@
+"""What each artifact is made of: the one place that decides whether an artifact is up to date.
+
+Knows specs, configurations, manifests and the files that a spec names; must not know how an artifact is made. Each
+function returns the inputs of one artifact, by a name for messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.base import files
+from pipeline.base.version import VERSION
+from pipeline.competition.manifest import FeatureManifest
+from pipeline.competition.tables.reading import find_raw
+from pipeline.competition.workspace import Workspace
+from pipeline.config.file_record import FileRecord
+from pipeline.config.run import RunConfig
+from pipeline.config.run_report import RunReport
+from pipeline.config.search_space import SpaceEntry
+from pipeline.config.spec import CompetitionSpec
+
+# Keys of a spec that the feature tables do not depend on; all others are inputs of them.
+NO_INPUT = {"name", "kaggle_slug", "dataset"}  # of nothing: where the competition is
+ONLY_CONTENT = {"files", "feature_function"}  # the content of these files counts, not their names
+RUN_ONLY = {"encoder", "target_transform"}  # of runs
+STUDY_ONLY = {"tune"}  # of studies, through the search space
+NOT_OF_FEATURES = NO_INPUT | ONLY_CONTENT | RUN_ONLY | STUDY_ONLY
+OF_RUNS = (*sorted(RUN_ONLY), "task", "metric")
+OF_SUBMISSIONS = ("id", "target", "submission", "metric")
+
+Inputs = dict[str, Any]
+Hashes = dict[str, str]  # input -> hash
+
+
+def raw_paths(workspace: Workspace, spec: CompetitionSpec) -> dict[str, Path]:
+    """The raw files that are read, by their key in [files]. Raises DataError if one is missing."""
+    return {key: find_raw(workspace.raw, name) for key, name in spec.files.model_dump().items()}
+
+
+def of_features(workspace: Workspace, spec: CompetitionSpec, *, is_sample: bool) -> Inputs:
+    """`features/`: raw files, fold file, and the spec except for what only later stages read."""
+    raw = {f"the {key} file": FileRecord.of(path).sha256 for key, path in raw_paths(workspace, spec).items()}
+    return {
+        **raw,
+        "the fold file": _file(workspace, spec.folds.file),
+        **of_spec(spec),
+        "the mark of sample data": is_sample,
+        "the version of the pipeline": VERSION,
+    }
+
+
+def of_spec(spec: CompetitionSpec) -> Inputs:
+    """The part of the spec that `features/` depends on."""
+    return {f"{key} in the spec": value for key, value in spec.model_dump(mode="json", exclude=NOT_OF_FEATURES).items()}
+
+
+def of_data(
+    workspace: Workspace, spec: CompetitionSpec, manifest: FeatureManifest, *, has_feature_function: bool = True
+) -> Inputs:
+    """What all runs of a competition share; also all that preset `best` and a result of tuning depend on."""
+    of_the_spec = spec.model_dump(mode="json", include=set(OF_RUNS))
+    return {
+        "the features": manifest.tables,
+        "the feature function": _file(workspace, spec.feature_function) if has_feature_function else None,
+        "the metric file": _file(workspace, metric_file(spec)),
+        **{f"{key} in the spec": of_the_spec[key] for key in OF_RUNS},
+        "the ordered categories in the spec": spec.columns.ordered,
+        "the order of the folds": spec.folds.rules.is_chained,
+        "the version of the pipeline": VERSION,
+    }
+
+
+def of_run(
+    workspace: Workspace, spec: CompetitionSpec, manifest: FeatureManifest, config: RunConfig, n_rows: int | None
+) -> Inputs:
+    """A run: the data, its configuration, and the sample of the rows if it uses one."""
+    sample = {} if n_rows is None else {"the sample of the rows": [n_rows, spec.folds.seed]}
+    data = of_data(workspace, spec, manifest, has_feature_function=uses_feature_function(config))
+    return {**data, "the configuration": config.identity, **sample}
+
+
+def of_study(competition: str, model: str, run: Inputs, space: Mapping[str, SpaceEntry], metric: str | None) -> Inputs:
+    """A study: the inputs of the run that is varied, the search space, and the metric that replaces the spec's."""
+    return {
+        "for": f"{competition}, {model}",
+        **run,
+        "the search space": {name: entry.model_dump(mode="json", exclude={"tasks"}) for name, entry in space.items()},
+        **({} if metric is None else {"the metric of the trials": metric}),
+    }
+
+
+def of_check(spec: CompetitionSpec, manifest: FeatureManifest) -> Inputs:
+    """`features/check.json`."""
+    of_the_spec = spec.model_dump(mode="json", include={"task", "target_transform"})
+    return {"the features": manifest.tables, **of_the_spec}
+
+
+def of_repeats(report: RunReport, manifest: FeatureManifest) -> Inputs:
+    """`repeats.json`: the run, and all that other folds are assigned by."""
+    return {"the run": report.fingerprint, "the folds": manifest.fingerprint}
+
+
+def of_submission(
+    report: RunReport, spec: CompetitionSpec, manifest: FeatureManifest, final: str, nested_score: float | None
+) -> Inputs:
+    """A submission: the run, how its final prediction is made, and the form that it fills."""
+    return {
+        "the run": report.fingerprint,
+        "the final model": [final, nested_score],
+        "the sample submission": manifest.files.sample_submission.sha256,
+        **spec.model_dump(mode="json", include=set(OF_SUBMISSIONS)),
+    }
+
+
+def fingerprint(inputs: Inputs) -> str:
+    """One hash of all inputs."""
+    return files.sha256_of_json(inputs)
+
+
+def hashed(inputs: Inputs) -> Hashes:
+    """A short hash of each input, to be stored with the artifact."""
+    return {name: files.sha256_of_json(value)[:16] for name, value in inputs.items()}
+
+
+def changed(known: Hashes, inputs: Inputs) -> str:
+    """Name the inputs that differ from those an artifact was made of; "" if none does."""
+    now = hashed(inputs)
+    names = [name for name in now | known if now.get(name) != known.get(name)]
+    return f"{', '.join(names)} changed" if names else ""
+
+
+def changed_in_spec(known: Hashes, spec: CompetitionSpec) -> str:
+    """Name what has changed in the spec since features with the hashes `known` were built; "" if nothing has."""
+    inputs = of_spec(spec)
+    return changed({name: value for name, value in known.items() if name in inputs}, inputs)
+
+
+def uses_feature_function(config: RunConfig) -> bool:
+    """Whether the configuration, or a part of it, applies the feature function."""
+    return any(part.features.feature_function for _, part in config.weighted_parts)
+
+
+def metric_file(spec: CompetitionSpec) -> str | None:
+    """The file beside the spec that defines the metric, for a metric given as `file.py:function`."""
+    path, colon, _ = spec.metric.partition(":")
+    return path if colon else None
+
+
+def _file(workspace: Workspace, name: str | None) -> str | None:
+    """The hash of a file that the spec names; None if there is none."""
+    path = workspace.folder / (name or "")
+    return files.sha256_of(path) if path.is_file() else None
