@@ -364,6 +364,46 @@ def test_compound_ids_are_said(tmp_path: Path) -> None:
     assert spec.folds.kind == "stratified"
 
 
+def _grouped(name: str, of_train: list[object], of_test: list[object], target: list[object]) -> dict[str, Columns]:
+    train = {name: [of_train[i % len(of_train)] for i in range(N)]}
+    test = {name: [of_test[i % len(of_test)] for i in range(N_TEST)]}
+    return table_files({"y": target}, {"y": ZEROS}, train=train, test=test)
+
+
+KEYS: dict[str, tuple[str, list[object], list[object], str]] = {
+    "products": ("prod", list("ABCDE"), list("FGHI"), "group"),
+    "numbered patients": ("patient_id", list(range(1000, 1010)), [1010, 1011], "group"),
+    "shared": ("prod", list("ABCDE"), list("EFGH"), "shuffled"),
+    "a measurement": ("depth", list(range(10)), [10.5, 11.5], "shuffled"),
+    "two values": ("prod", list("AB"), list("CD"), "shuffled"),
+}
+
+
+@pytest.mark.parametrize(("name", "of_train", "of_test", "kind"), KEYS.values(), ids=KEYS)
+def test_a_key_that_test_shares_nothing_of_divides_the_folds(
+    tmp_path: Path, name: str, of_train: list[object], of_test: list[object], kind: str
+) -> None:
+    _, spec, tables = drafted_and_loaded(write(tmp_path, **_grouped(name, of_train, of_test, list(PRICES))))
+    assert (spec.folds.kind, spec.folds.group) == (kind, name if kind == "group" else None)
+    assert len(tables.train) == N
+
+
+def test_classes_are_stratified_within_the_groups(tmp_path: Path) -> None:
+    tables = _grouped("prod", list("ABC"), list("DE"), [0, 1] * (N // 2))
+    text, spec, _ = drafted_and_loaded(write(tmp_path, **tables))
+    assert (spec.folds.kind, spec.folds.group, spec.folds.number) == ("stratified_group", "prod", 3)
+    assert "no 'prod' of test.csv (2) is among the 3 of train.csv" in text
+
+
+@pytest.mark.parametrize(("begin", "kind"), [("2020-07-10", "time"), ("2020-02-20", "shuffled")])
+def test_time_folds_where_most_of_test_is_later(tmp_path: Path, begin: str, kind: str) -> None:
+    days, later = (pd.date_range(day, periods=n).astype(str) for day, n in (("2020-01-01", N), (begin, N_TEST)))
+    files = table_files({"y": PRICES}, {"y": ZEROS}, train={"day": list(days)}, test={"day": list(later)})
+    text, spec = drafted(write(tmp_path, **files))
+    assert spec.folds.kind == kind
+    assert ("both have rows from 2020-07-10 to" in text) == (kind == "time")
+
+
 def test_a_rare_class_does_not_limit_the_folds(tmp_path: Path) -> None:
     labels = ["a"] * (N - 3) + ["b"] * 3
     _, spec, _ = drafted_and_loaded(write(tmp_path, **table_files({"y": labels}, {"y": ["a"] * N_TEST})))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 import pytest
 
@@ -51,3 +53,26 @@ def test_a_single_test_row_is_no_shift(toy: Toy) -> None:
     store = toy.store()
     store.__dict__["test"] = store.test.iloc[:1]
     assert trust_in(store).adversarial_auc == 0.5
+
+
+def test_folds_that_share_a_key_which_test_does_not_share_are_told(toy: Toy) -> None:
+    """Districts of train never occur in test; a group fold by them ends the complaint."""
+
+    def texts() -> str:
+        assert toy.run("features").exit_code == 0
+        return "\n".join(finding.text for finding in trust_in(toy.store()).findings if finding.mark == "look")
+
+    def with_districts(letters: str) -> Callable[[str], str]:
+        def change(text: str) -> str:
+            head, *rows = text.strip().split("\n")
+            named = [f"{row},{letters[i % len(letters)]}" for i, row in enumerate(rows)]
+            return "\n".join([f"{head},district", *named]) + "\n"
+
+        return change
+
+    toy.edit("train.csv", with_districts("ABCDEF"))
+    toy.edit("test.csv", with_districts("GHI"))
+    assert "test has none of the 6 values of 'district' in train, but 3 new ones" in texts()
+    kind = next(line for line in toy.workspace.spec.read_text().splitlines() if line.startswith("kind = "))
+    toy.edit_spec(kind, 'kind = "group"\ngroup = "district"')
+    assert "'district' in train" not in texts()

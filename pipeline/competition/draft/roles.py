@@ -14,6 +14,7 @@ import pandas as pd
 from pipeline.base.text import TEXT
 from pipeline.competition.draft.files import DraftFiles
 from pipeline.competition.draft.scales import ordered_levels
+from pipeline.competition.structure import Keys, TimeOrder, disjoint_keys, time_order
 from pipeline.competition.tables.reading import MISSING_MARKERS, as_written, is_text, numbers_of
 from pipeline.competition.tables.typed import FLAG_WORDS, MIN_NUMBER_SHARE, date_format_of, parse_dates
 
@@ -21,6 +22,10 @@ MAX_CODES = 25
 CODE_WORDS = (
     "class", "type", "kind", "code", "category", "cluster", "group", "season", "weather", "zone", "region", "district",
     "country", "state", "city", "store", "shop", "department", "sector", "brand", "colour", "color",
+)  # fmt: skip
+GROUP_WORDS = (
+    "patient", "subject", "user", "customer", "client", "person", "group", "product", "prod", "batch", "session",
+    "well", "site", "station", "store", "shop", "device", "sensor", "machine", "engine", "household", "family",
 )  # fmt: skip
 KEY_WORDS = ("id", "code")  # keys of other tables: categories even if there are many
 NAME_SHARE = 0.5  # a text column with more distinct values than this share of its rows holds names
@@ -42,7 +47,8 @@ class Roles:
     na_is_category: dict[str, str] = field(default_factory=dict)
     pixels: str | None = None  # evidence that all columns are pixels
     remarks: list[str] = field(default_factory=list)
-    test_follows_train: dict[str, bool] = field(default_factory=dict)  # date column -> whether all of test is later
+    times: dict[str, TimeOrder] = field(default_factory=dict)  # date column -> where test lies
+    keys: dict[str, Keys] = field(default_factory=dict)  # column whose values train and test do not share
 
 
 def guess_roles(files: DraftFiles, target: list[str]) -> Roles:
@@ -59,6 +65,7 @@ def guess_roles(files: DraftFiles, target: list[str]) -> Roles:
         if not any(is_text(part) for part in parts):
             if name != files.id:
                 _guess_code(name, parts, roles)
+                _guess_key(name, parts, roles)
             continue
         texts = pd.concat([as_written(part) for part in parts], ignore_index=True).dropna()
         if name == files.id:
@@ -67,6 +74,8 @@ def guess_roles(files: DraftFiles, target: list[str]) -> Roles:
                 roles.texts[name] = f"compound ids: {prefix.nunique()} distinct first parts in {len(texts)} ids"
         elif len(texts):
             _guess_text(name, parts, texts, files, roles)
+        if name != files.id:
+            _guess_key(name, parts, roles)
     return roles
 
 
@@ -144,9 +153,32 @@ def _guess_date(name: str, texts: pd.Series, files: DraftFiles, roles: Roles) ->
         return False
     roles.dates[name] = f"{share:.0%} of the texts are dates, such as {texts.iloc[0]!r}"
     train, test = (parse_dates(table.column(name), date_format).dropna() for table in (files.train, files.test))
-    if len(train) and len(test):
-        roles.test_follows_train[name] = bool(test.min() > train.max())
+    order = time_order(train, test)
+    if order is not None:
+        roles.times[name] = order
     return True
+
+
+def _guess_key(name: str, parts: list[pd.Series], roles: Roles) -> None:
+    """A key by its values; of numbers also by its name, as measurements and times may have no value in common, too."""
+    if name in roles.dates:
+        return
+    numbers = [pd.Series(numbers_of(part)) for part in parts]
+    if all(
+        number.notna().sum() >= MIN_NUMBER_SHARE * part.notna().sum()
+        for number, part in zip(numbers, parts, strict=True)
+    ):
+        words = _words(name)
+        if not words or (words[-1] not in KEY_WORDS and not set(words) & set(GROUP_WORDS)):
+            return
+        parts = numbers
+    keys = disjoint_keys(*parts)
+    if keys is not None:
+        roles.keys[name] = keys
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
 
 
 def _guess_code(name: str, parts: list[pd.Series], roles: Roles) -> None:
@@ -155,7 +187,7 @@ def _guess_code(name: str, parts: list[pd.Series], roles: Roles) -> None:
     if len(numbers) == 0 or (numbers != np.round(numbers)).any():
         return
     n_values = len(np.unique(numbers))
-    words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+    words = _words(name)
     hints = [hint for word in words for hint in CODE_WORDS if word == hint or (len(hint) > 3 and word.endswith(hint))]
     if hints and 3 <= n_values <= MAX_CODES:
         roles.categories[name] = f"{n_values} distinct whole numbers, and the name contains {hints[0]!r}"

@@ -109,24 +109,15 @@ def _columns(files: DraftFiles, prediction: Prediction, roles: Roles) -> list[st
 
 
 def _folds(files: DraftFiles, prediction: Prediction, roles: Roles) -> list[str]:
-    later = [column for column, follows in roles.test_follows_train.items() if follows]
-    mixed = [column for column, follows in roles.test_follows_train.items() if not follows]
+    kind, why, key = _fold_kind(files, prediction, roles)
     n_rows, n_largest = len(files.train.frame), prediction.largest_class_size
     number, why_number = min(USUAL_FOLDS, n_rows), f"there are {n_rows} train rows"
-    if later:
-        kind, why = "time", f"every {later[0]!r} in {files.test.path.name} is later than all in {files.train.path.name}"
-    elif n_largest is None:
-        kind, why = "shuffled", "the target is numeric"
-    elif n_largest > 1:
-        kind, why = "stratified", "the target is a class"
-        if n_largest < number:
-            number, why_number = n_largest, f"no class has more than {n_largest} rows"
-    else:
-        kind, why = "shuffled", "every class has only one row, so folds cannot be stratified"
-    if not later and mixed:
-        why += f"; test rows are among the train rows in time ({mixed[0]!r})"
+    if kind == "stratified" and n_largest is not None and n_largest < number:
+        number, why_number = n_largest, f"no class has more than {n_largest} rows"
+    if key and "group" in kind and roles.keys[key].n_train < number:
+        number, why_number = roles.keys[key].n_train, f"there are {roles.keys[key].n_train} groups"
     lines = ["[folds]", *_line("kind", kind, why)]
-    lines += _line("time", later[0]) if later else []
+    lines += _line("group" if "group" in kind else "time", key) if key else []
     lines += [] if number == USUAL_FOLDS else [_comment(f"guessed: {why_number}")]
     lines += [f"number = {max(number, 2)}"]
     ids = as_written(files.train.column(files.id, markers=("",)))
@@ -138,3 +129,24 @@ def _folds(files: DraftFiles, prediction: Prediction, roles: Roles) -> list[str]
             '# kind = "file" and file = "folds.csv", a CSV beside this file with the id column and `fold`.',
         ]
     return [*lines, ""]
+
+
+def _fold_kind(files: DraftFiles, prediction: Prediction, roles: Roles) -> tuple[str, str, str]:
+    """The kind, its evidence and the column it needs, which mirrors how test was split from train."""
+    train, test, n_largest = files.train.path.name, files.test.path.name, prediction.largest_class_size
+    for name, order in roles.times.items():
+        if order.is_forecast and not order.overlap:
+            return "time", f"every {name!r} in {test} is later than all in {train}", name
+        if order.is_forecast:
+            share = f"{order.later:.0%} of the rows of {test} are later than all of {train} in {name!r}"
+            return "time", f"{share}; both have rows from {order.overlap}", name
+    if roles.keys:  # of nested keys, the coarsest keeps the finer ones together, too
+        name, keys = min(roles.keys.items(), key=lambda item: item[1].n_train)
+        why = f"no {name!r} of {test} ({keys.n_test}) is among the {keys.n_train} of {train}: a model meets new ones"
+        return "group" if n_largest is None else "stratified_group", why, name
+    kind, why = ("shuffled", "the target is numeric") if n_largest is None else ("stratified", "the target is a class")
+    if n_largest == 1:
+        kind, why = "shuffled", "every class has only one row, so folds cannot be stratified"
+    for name in list(roles.times)[:1]:
+        why += f"; test rows are among the train rows in time ({name!r})"
+    return kind, why, ""
