@@ -18,6 +18,7 @@ from pipeline.api.frames import raw_frame
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
 from pipeline.base.progress import say
+from pipeline.competition.run_files import read_history, read_predictions
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables.reading import RawTable, read_raw, read_table
 from pipeline.competition.workspace import RunFolder, Workspace
@@ -63,12 +64,12 @@ class Run:
     @cached_property
     def oof(self) -> pd.DataFrame:
         """Ids, folds, targets and out-of-fold predictions of the train rows."""
-        return files.read_parquet(self.folder.oof)
+        return read_predictions(self.folder, self.report, "oof")
 
     @cached_property
     def history(self) -> pd.DataFrame:
         """Train and valid score by member and epoch; empty for models without epochs."""
-        return files.read_parquet(self.folder.history)
+        return read_history(self.folder, self.report)
 
     @property
     def importance(self) -> pd.Series:

@@ -37,6 +37,10 @@ class ArtifactError(PipelineError):
     """An artifact cannot be read or written."""
 
 
+class NewerFormatError(ArtifactError):
+    """A newer version of this program wrote the artifact. It is not overwritten."""
+
+
 class KaggleError(PipelineError):
     """Kaggle refused, failed or could not be reached. `kind` is one word for it; Kaggle sets `retry_after_s`."""
 

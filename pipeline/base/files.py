@@ -15,18 +15,22 @@ import os
 import platform
 import secrets
 import subprocess
+import zlib
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from pipeline.base.errors import ArtifactError
+from pipeline.base.progress import say
 
 if TYPE_CHECKING:  # imported by the functions that need them, so that `--help` is quick
     import pandas as pd
     from numpy.typing import NDArray
 
 Content = TypeVar("Content")
+
+CHECKSUM = "checksum"  # key in the metadata of safetensors
 
 VERSIONED_PACKAGES = ("torch", "numpy", "pandas", "scikit-learn", "pyarrow")  # those that affect results
 WRITE_HINTS = {
@@ -96,12 +100,21 @@ def write_npy(path: Path, array: NDArray[Any]) -> None:
 
 
 def write_tensors(path: Path, tensors: dict[str, NDArray[Any]]) -> None:
-    """Write named arrays as safetensors atomically."""
+    """Write named arrays as safetensors atomically, with a checksum, which the format lacks."""
     import numpy as np
     from safetensors.numpy import save
 
+    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     with atomic_write(path) as file:
-        file.write(save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
+        file.write(save(tensors, {CHECKSUM: _checksum(tensors)}))
+
+
+def _checksum(tensors: dict[str, NDArray[Any]]) -> str:
+    checksum = 0
+    for name, array in sorted(tensors.items()):
+        checksum = zlib.crc32(f"{name} {array.dtype.str} {array.shape} ".encode(), checksum)
+        checksum = zlib.crc32(array.tobytes(), checksum)
+    return f"{checksum:08x}"
 
 
 def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
@@ -149,10 +162,19 @@ def read_npy(path: Path) -> NDArray[Any]:
 
 
 def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
-    """Read named arrays from safetensors. Raises ArtifactError."""
-    from safetensors.numpy import load_file
+    """Read named arrays from safetensors and compare their checksum, if there is one. Raises ArtifactError."""
 
-    return _read(path, load_file)
+    def read(path: Path) -> dict[str, NDArray[Any]]:
+        from safetensors import safe_open
+
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not a mapping
+            checksum = (file.metadata() or {}).get(CHECKSUM)
+        if checksum not in (None, _checksum(tensors)):
+            raise ValueError("its content was changed after it was written")
+        return tensors
+
+    return _read(path, read)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -164,6 +186,25 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             return dict(file)
 
     return _read(path, read)
+
+
+def read_checkpoint(read: Callable[[Path], Content], path: Path | None) -> Content | None:
+    """Return `read(path)`, the work of an interrupted call; None if there is none, or it is broken, which is said."""
+    if path is None or not path.exists():
+        return None
+    try:
+        return read(path)
+    except ArtifactError as error:
+        say(f"{error.where}: {error.what}; what it held is trained again")
+        return None
+
+
+def is_unchanged(path: Path, sha256: str) -> bool:
+    """Return whether the file is there and has this hash."""
+    try:
+        return sha256_of(path) == sha256
+    except ArtifactError:
+        return False
 
 
 def sha256_of(path: Path) -> str:

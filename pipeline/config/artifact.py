@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 
 from pipeline.base import files
-from pipeline.base.errors import ArtifactError
+from pipeline.base.errors import ArtifactError, NewerFormatError
 from pipeline.base.progress import say
 
+ArtifactT = TypeVar("ArtifactT", bound="Artifact")
+
+CHECKSUM = "checksum"  # key of the file, not of the object; files without it are not compared
 MAX_MISTAKES = 3  # listed in an error message
 MAX_SHOWN = 60  # characters of a wrong value
 
@@ -58,15 +62,12 @@ class Artifact(Record):
         return cls.parse(content, where=str(path), hint=cls.REMEDY.format(path=path, folder=path.parent))
 
     @classmethod
-    def read_or_none(cls, path: Path, *, otherwise: str) -> Self | None:
-        """Read the file; return None if it does not exist, or is broken, which a message ending in `otherwise` says."""
-        if not path.exists():
-            return None
-        try:
-            return cls.read(path)
-        except ArtifactError as error:
-            say(f"{error.where}: {error.what}; {otherwise}")
-            return None
+    def read_or_none(cls, path: Path, *, otherwise: str, may_be_newer: bool = False) -> Self | None:
+        """Read the file; return None if it does not exist, or is broken, which a message ending in `otherwise` says.
+
+        Raises NewerFormatError for a file of a newer version, which would be replaced, unless it `may_be_newer`.
+        """
+        return read_or_none(cls.read, path, otherwise=otherwise, may_be_newer=may_be_newer)
 
     @classmethod
     def parse(cls, content: bytes, *, where: str, hint: str = "") -> Self:
@@ -75,34 +76,68 @@ class Artifact(Record):
         def broken(what: str) -> ArtifactError:
             return ArtifactError(what, where=where, hint=hint)
 
+        checksums: list[Any] = [None]  # of the artifacts inside this one, then its own
+
+        def unsealed(table: dict[str, Any]) -> dict[str, Any]:
+            if "format" in table:
+                checksums.append(table.pop(CHECKSUM, None))
+            return table
+
         def outdated(how: str) -> ArtifactError:
             return broken(f"is not {cls.WHAT} of this version: {how}")
 
         if not content.strip():
             raise broken("is empty")
         try:
-            raw = json.loads(content, parse_constant=_refuse)
+            raw = json.loads(content, parse_constant=_refuse, object_hook=unsealed)
         except (ValueError, RecursionError) as error:
             raise broken(f"cannot be read: it is not a complete JSON file ({error})") from error
         current = cls.model_fields["format"].default
         if not isinstance(raw, dict) or "format" not in raw:
             raise outdated("it has no key 'format'")
-        if type(raw["format"]) is not int or raw["format"] != current:
+        if type(raw["format"]) is not int:
             raise outdated(f"its format is {raw['format']!r}, not {current}")
+        if raw["format"] > current:
+            what = f"was made by a newer version of this program (format {raw['format']}; this version reads {current})"
+            raise NewerFormatError(what, where=where, hint=f"Update the program. Or: {hint}" if hint else "")
+        if raw["format"] < current:
+            raise broken(f"was made by an older version of this program (format {raw['format']}, now {current})")
         try:
-            artifact = cls.model_validate_json(content, strict=True)
+            artifact = cls.model_validate_json(json.dumps(raw), strict=True)
         except ValidationError as error:
             mistakes = [describe_mistake(one) for one in error.errors(include_url=False)]
         else:
             mistakes = _differences(raw, artifact.model_dump(mode="json"))
+            if not mistakes and checksums[-1] not in (None, _checksum(raw)):
+                raise broken(f"was changed after it was written: its {CHECKSUM} is another one")
         if mistakes:
             more = f" and {len(mistakes) - MAX_MISTAKES} more" if len(mistakes) > MAX_MISTAKES else ""
             raise outdated("; ".join(mistakes[:MAX_MISTAKES]) + more)
         return artifact
 
     def write(self, path: Path) -> None:
-        """Write the file atomically. Raises ArtifactError."""
-        files.write_json(path, self.model_dump(mode="json"))
+        """Write the file atomically, with a checksum of its content. Raises ArtifactError."""
+        raw = self.model_dump(mode="json")
+        files.write_json(path, raw | {CHECKSUM: _checksum(raw)})
+
+
+def _checksum(raw: dict[str, Any]) -> str:
+    return files.sha256_of_json(raw)[:16]
+
+
+def read_or_none(
+    read: Callable[[Path], ArtifactT], path: Path, *, otherwise: str, may_be_newer: bool = False
+) -> ArtifactT | None:
+    """Return `read(path)` as `Artifact.read_or_none` does."""
+    if not path.exists():
+        return None
+    try:
+        return read(path)
+    except ArtifactError as error:
+        if isinstance(error, NewerFormatError) and not may_be_newer:
+            raise
+        say(f"{error.where}: {error.what}; {otherwise}")
+        return None
 
 
 def _refuse(constant: str) -> None:

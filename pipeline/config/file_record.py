@@ -25,16 +25,13 @@ class FileRecord(Record):
         """Record a file. Raises ArtifactError if it cannot be read."""
         return cls(bytes=path.stat().st_size, sha256=files.sha256_of(path))
 
-    def fault_of(self, path: Path, *, is_size_enough: bool = False) -> str:
-        """Describe how the file at `path` differs from the recorded one; "" if it is the same.
-
-        With `is_size_enough` the content is not read.
-        """
+    def fault_of(self, path: Path) -> str:
+        """Describe how the file at `path` differs from the recorded one; "" if it is the same."""
         if not path.is_file():
             return "is missing"
         if path.stat().st_size != self.bytes:
             return f"has {path.stat().st_size} bytes instead of {self.bytes}"
-        if not is_size_enough and files.sha256_of(path) != self.sha256:
+        if not files.is_unchanged(path, self.sha256):
             return "was changed after it was written"
         return ""
 
@@ -51,7 +48,7 @@ def records_in(folder: Path) -> dict[str, FileRecord]:
     return {path.relative_to(folder).as_posix(): FileRecord.of(path) for path in paths}
 
 
-def fault_among(folder: Path, records: Mapping[str, FileRecord], *, is_size_enough: bool = False) -> str:
+def fault_among(folder: Path, records: Mapping[str, FileRecord]) -> str:
     """Describe the first of the recorded files in `folder` that is missing or was changed; "" if there is none."""
-    faults = ((name, one.fault_of(folder / name, is_size_enough=is_size_enough)) for name, one in records.items())
+    faults = ((name, one.fault_of(folder / name)) for name, one in records.items())
     return next((f"{folder / name} {fault}" for name, fault in faults if fault), "")

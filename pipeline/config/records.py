@@ -11,6 +11,8 @@ from pipeline.config.artifact import Artifact, Record, Score
 from pipeline.config.file_record import FileRecord
 from pipeline.config.run import FinalStrategy, RunConfig
 
+SOLUTION = "../solution/solution.csv"  # relative to `raw/`
+
 
 class RawSource(Artifact):
     """`raw/source.json`: where the raw files came from, and their content then."""
@@ -24,7 +26,12 @@ class RawSource(Artifact):
     source: str
     is_sample: bool
     fetched_at: str  # ISO, UTC
-    files: dict[str, FileRecord]
+    files: dict[str, FileRecord]  # name in the folder -> its content; also SOLUTION, if there is one
+
+    @property
+    def raw_files(self) -> dict[str, FileRecord]:
+        """The files in the folder."""
+        return {name: file for name, file in self.files.items() if name != SOLUTION}
 
 
 class NotebookVersion(Record):

@@ -190,6 +190,7 @@ class RunFiles(Record):
 
     oof: FileRecord
     test: FileRecord
+    history: FileRecord | None  # None for an ensemble of runs
     model: dict[str, FileRecord]  # the fold models, by the path in `model/`; {} for an ensemble of runs
     final: dict[str, FileRecord]  # the refitted model, by the path in `final/`; {} if there is none
 
@@ -198,7 +199,7 @@ class RunReport(Artifact):
     """`runs/<run>/report.json`, written last: a run without it is unfinished."""
 
     WHAT: ClassVar[str] = "a run's report"
-    REMEDY: ClassVar[str] = "Delete the folder {folder} and run the same command again."
+    REMEDY: ClassVar[str] = "Delete the folder {folder} and train the run again."
 
     format: Literal[2] = 2
     run: str

@@ -65,8 +65,8 @@ def train_pack(
     evaluation. `on_epoch` gets the epoch and the history rows since its last call.
     """
     pack = _Pack(network, plan, data, members, should_stop)
-    if checkpoint is not None and checkpoint.exists():
-        pack.restore(files.read_tensors(checkpoint))
+    if (state := files.read_checkpoint(files.read_tensors, checkpoint)) is not None:
+        pack.restore(state)
     saved_at, n_reported = time.monotonic(), 0
     while not pack.is_done:
         pack.train_epoch()

@@ -22,7 +22,7 @@ from pipeline.competition.samples import NOT_ON_KAGGLE, SAMPLES, make_sample
 from pipeline.competition.samples.recognition import MARK_FILE, MARK_TEXT, holds_sample
 from pipeline.competition.workspace import Workspace
 from pipeline.config.file_record import FileRecord
-from pipeline.config.records import RawSource
+from pipeline.config.records import SOLUTION, RawSource
 from pipeline.kaggle.client.credentials import find_credentials
 from pipeline.kaggle.client.download import download_files
 from pipeline.kaggle.client.session import KaggleSession
@@ -163,6 +163,8 @@ def write_source(workspace: Workspace, source: str) -> RawSource:
     """Record where the raw files came from, whether they are a built-in sample, and their sizes and hashes."""
     fetched_at = datetime.now(UTC).isoformat(timespec="seconds")
     recorded = {path.name: FileRecord.of(path) for path in _raw_files(workspace.raw)}
+    if workspace.solution.exists():
+        recorded[SOLUTION] = FileRecord.of(workspace.solution)
     is_sample = holds_sample(workspace.raw)
     record = RawSource(source=source, is_sample=is_sample, fetched_at=fetched_at, files=recorded)
     record.write(workspace.source)
@@ -174,7 +176,7 @@ def _check_unchanged(workspace: Workspace, source: RawSource) -> None:
     mark = "; it stays SAMPLE DATA" if source.is_sample else ""
     fetch = f"Delete the folder {workspace.raw} to fetch the files again"
     accept = f", or {workspace.source} to accept the change{mark}"
-    for name, recorded in source.files.items():
+    for name, recorded in source.raw_files.items():
         path = workspace.raw / name
         if not path.exists():
             raise DataError("this raw file is missing", where=str(path), hint=f"{fetch}{accept}.")

@@ -102,9 +102,7 @@ def _nested_score(report: RunReport) -> float | None:
 
 def _is_up_to_date(path: Path, fingerprint: str) -> bool:
     known = Provenance.read_or_none(path.with_suffix(".json"), otherwise="the submission is written again")
-    if known is None or not path.exists():
-        return False
-    return known.fingerprint == fingerprint and known.sha256 == files.sha256_of(path)
+    return known is not None and known.fingerprint == fingerprint and files.is_unchanged(path, known.sha256)
 
 
 def _refit(

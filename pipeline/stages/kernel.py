@@ -51,7 +51,7 @@ def run_at_kaggle(
     state = read_state(folder, bundle.id)
     if state is not None and state.status == "fetched" and not is_again:
         path = store.workspace.root / state.submission
-        if path.exists() and _is_unchanged(path):
+        if _is_unchanged(path):
             say(f"kernel: the output of {state.kernel} was already fetched")
             return path
     session = KaggleSession.connect()
@@ -134,7 +134,7 @@ def _written(store: FeatureStore, state: State, provenance: Provenance, content:
 
 def _is_unchanged(path: Path) -> bool:
     known = Provenance.read_or_none(path.with_suffix(".json"), otherwise="the output is fetched again")
-    return known is not None and known.sha256 == files.sha256_of(path)
+    return known is not None and files.is_unchanged(path, known.sha256)
 
 
 def _by_hand(store: FeatureStore) -> str:

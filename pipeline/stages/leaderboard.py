@@ -80,7 +80,8 @@ def _refresh(ledger: Ledger, submissions: Sequence[SubmissionStatus]) -> None:
 
 def _fold_scores(workspace: Workspace, entry: Entry) -> fold_noise.FoldScores | None:
     """Return the run's fold scores; None if it is no longer the run that was uploaded."""
-    report = RunReport.read_or_none(workspace.run(entry.run).report, otherwise="the run is skipped")
+    path = workspace.run(entry.run).report
+    report = RunReport.read_or_none(path, otherwise="the run is skipped", may_be_newer=True)
     if report is None or report.cv_score != entry.cv_score:
         return None
     return np.asarray(report.fold_scores, dtype=np.float64)

@@ -10,7 +10,7 @@ from pipeline.base import files
 from pipeline.base.errors import ArtifactError
 from pipeline.base.progress import say
 from pipeline.competition import dependencies
-from pipeline.competition.run_files import HINT, check_models
+from pipeline.competition.run_files import check_models, how_to_repeat
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables.loading import new_rows
 from pipeline.competition.tables.reading import RawTable, read_raw
@@ -62,7 +62,8 @@ def load_run(store: FeatureStore, run: RunFolder, *, is_member: bool = False) ->
     """Load the run's models: those refitted on all rows, or the fold models of the run or of its ensemble's runs."""
     report = RunReport.read(run.report)
     if reason := store.outdated(report):
-        raise ArtifactError(f"{reason} after the run was trained", where=run.name, hint=HINT.format(report=run.report))
+        hint = how_to_repeat(report, run.report)
+        raise ArtifactError(f"{reason} after the run was trained", where=run.name, hint=hint)
     weighted = report.config.weighted_parts
     is_refitted = not is_member and bool(report.files.final)
     check_models(run, report, is_refitted=is_refitted)

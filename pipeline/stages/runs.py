@@ -26,7 +26,7 @@ def list_runs(workspace: Workspace, spec: CompetitionSpec) -> pd.DataFrame:
     rows, store = [], FeatureStore(workspace, spec)
     has_features = FeatureManifest.read_or_none(workspace.manifest, otherwise="runs are not compared")
     for path in workspace.runs.glob("*/report.json"):
-        report = RunReport.read_or_none(path, otherwise="the run is skipped")
+        report = RunReport.read_or_none(path, otherwise="the run is skipped", may_be_newer=True)
         if report is None:
             continue
         submission = workspace.submissions / f"{report.run}.csv"

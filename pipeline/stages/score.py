@@ -11,6 +11,7 @@ from pipeline.base.text import TEXT
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables.ranked_labels import label_reader
 from pipeline.competition.tables.reading import read_table
+from pipeline.config.records import SOLUTION, RawSource
 from pipeline.kaggle.submission import check_submission
 
 
@@ -23,6 +24,10 @@ def score_submission(store: FeatureStore, submission: Path) -> float:
             where=str(path),
             hint="Only sample data has them; Kaggle scores real submissions.",
         )
+    recorded = RawSource.read(store.workspace.source).files.get(SOLUTION)
+    if recorded is not None and recorded.fault_of(path):
+        hint = f"Delete the folder {store.workspace.raw}; the next command makes both again."
+        raise DataError("was changed after it was made", where=str(path), hint=hint)
     frame, solution = (read_table(file, as_text=spec.text_columns) for file in (submission, path))
     check_submission(spec, store.classes, store.sample_submission, frame)
     truth = solution.set_index(solution[spec.id].astype(TEXT)).reindex(frame[spec.id].astype(TEXT).to_numpy())

@@ -94,7 +94,7 @@ def run_configuration(workspace: Workspace, choice: Choice) -> RunConfig:
 def _why_not_tuned(workspace: Workspace, model: str) -> str:
     """Say why the model's result of `tune` is not used; "" if it is up to date. Builds the features if there is one."""
     best = workspace.tuning(model) / "best.json"
-    tuned = TuningResult.read_or_none(best, otherwise="it is not used")
+    tuned = TuningResult.read_or_none(best, otherwise="it is not used", may_be_newer=True)
     if tuned is None:
         others = [path.parent.name for path in sorted(workspace.tuning(model).parent.glob("*/best.json"))]
         shown = "".join(f"; {name} is tuned: --model {name}" for name in others if name != model)

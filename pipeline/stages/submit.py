@@ -31,7 +31,7 @@ def submit(
     frame = read_table(submission, as_text=store.spec.text_columns)
     check_submission(store.spec, store.classes, store.sample_submission, frame)
     provenance = Provenance.read(submission.with_suffix(".json"))
-    if provenance.sha256 != files.sha256_of(submission):
+    if not files.is_unchanged(submission, provenance.sha256):
         raise ArtifactError(
             "was changed after it was made, or belongs to another record",
             where=str(submission),

@@ -8,7 +8,8 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
-from pipeline.base import files
+from optuna.trial import FrozenTrial
+
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import TrainingError
 from pipeline.base.progress import progress_bar, say
@@ -49,8 +50,7 @@ def ensemble_of_trials(tuning: Tuning, context: FitContext) -> Ensemble | None:
     store, metric = tuning.store, tuning.store.spec.scorer
     fold_of_row, target = store.fold_of_row, store.target
     complete = {str(trial.number): trial for trial in best_trials(tuning.study, metric, len(tuning.study.trials))}
-    paths = {name: tuning.oofs / f"{name}.npy" for name in complete}
-    oofs = {name: files.read_npy(path) for name, path in paths.items() if path.exists()}
+    oofs = _stored_oofs(tuning, complete, context)
     if len(oofs) < 2 or len(store.splits) < 2:
         return None
     selection = select_greedily(oofs, target, fold_of_row, metric)
@@ -68,6 +68,21 @@ def ensemble_of_trials(tuning: Tuning, context: FitContext) -> Ensemble | None:
         metric(target[validated], single[validated]),
         *lead(selection.nested_prediction, single, target, fold_of_row, metric),
     )
+
+
+def _stored_oofs(tuning: Tuning, trials: dict[str, FrozenTrial], context: FitContext) -> dict[str, FloatArray]:
+    """Return the trials' stored predictions; broken ones are computed again, those of other machines left out."""
+    oofs: dict[str, FloatArray] = {}
+    broken: dict[str, RunConfig] = {}
+    for name, trial in trials.items():
+        with suppress(FileNotFoundError):
+            oof = tuning.oof_of(trial)
+            if oof is None:
+                broken[name] = tuning.config_of(trial)
+            else:
+                oofs[name] = oof
+    found = oofs | (_with_seeds(tuning, broken, 1, context) if broken else {})
+    return {name: found[name] for name in trials if name in found}
 
 
 def _with_seeds(

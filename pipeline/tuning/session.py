@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage
 
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
-from pipeline.base.errors import SpecError
+from pipeline.base.errors import ArtifactError, SpecError
 from pipeline.base.progress import say
 from pipeline.competition import dependencies
 from pipeline.competition.store import FeatureStore
@@ -24,7 +24,7 @@ from pipeline.models.base import FitContext
 from pipeline.models.registry import load_search_space
 from pipeline.tuning.ownership import Ownership
 from pipeline.tuning.study import default_values, differences, open_study, values_of, with_values
-from pipeline.tuning.tuner import Tuner, n_epochs
+from pipeline.tuning.tuner import OOF, Tuner, n_epochs
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,27 @@ class Tuning:
         """The folder of the trials' out-of-fold predictions."""
         return self.folder / "oof" / self.study.study_name
 
-    def keep_oof(self, number: int, oof: FloatArray) -> None:
-        """Store a trial's out-of-fold prediction."""
-        files.write_npy(self.oofs / f"{number}.npy", oof)
+    def keep_oof(self, number: int, oof: FloatArray) -> str:
+        """Store a trial's out-of-fold prediction and return its sha256."""
+        path = self.oofs / f"{number}.npy"
+        files.write_npy(path, oof)
+        return files.sha256_of(path)
+
+    def oof_of(self, trial: optuna.trial.FrozenTrial) -> FloatArray | None:
+        """Return a trial's stored out-of-fold prediction; None if it is broken, which is said.
+
+        Raises FileNotFoundError if it was never stored here, as that of a trial of another machine.
+        """
+        path, recorded = self.oofs / f"{trial.number}.npy", trial.user_attrs.get(OOF)
+        if not path.exists():
+            raise FileNotFoundError(path)
+        try:
+            if recorded is not None and not files.is_unchanged(path, recorded):
+                raise ArtifactError("was changed after it was written", where=str(path))
+            return files.read_npy(path)
+        except ArtifactError as error:
+            say(f"tune: {error.where}: {error.what}; trial {trial.number} is trained again for the ensemble")
+            return None
 
     def config_of(self, trial: optuna.trial.FrozenTrial) -> RunConfig:
         """Return the trial's configuration."""

@@ -36,7 +36,7 @@ from pipeline.tuning.ownership import Ownership, tell_if_mine
 from pipeline.tuning.pruning import note_fold_scores
 from pipeline.tuning.study import REASON, RUNGS, finished_trials, suggest, with_values
 
-FOLD_SCORES = "fold_scores"  # user attribute of complete trials
+FOLD_SCORES, OOF = "fold_scores", "oof"  # user attributes of complete trials; the sha256 of the stored prediction
 WAIT_S = 1.0
 
 
@@ -52,7 +52,7 @@ class Tuner:
     problem_of: Callable[[RunConfig], Problem]
     splits: Sequence[Split]
     context: FitContext
-    keep_oof: Callable[[int, FloatArray], None]  # trial number, out-of-fold prediction
+    keep_oof: Callable[[int, FloatArray], str]  # trial number, out-of-fold prediction -> sha256 of the file
     sleep: Callable[[float], None] = time.sleep
     epochs_of: dict[int, int] = field(default_factory=dict)  # trial -> epochs that this process has trained
     _tensors: dict[str, tuple[Problem, SplitTensors]] = field(default_factory=dict)
@@ -176,9 +176,9 @@ class Tuner:
             return
         try:
             trial.set_user_attr(FOLD_SCORES, fold_scores)
+            trial.set_user_attr(OOF, self.keep_oof(trial.number, found.oof_prediction))
         except UpdateFinishedTrialError:  # another process took the trial over
             return
-        self.keep_oof(trial.number, found.oof_prediction)
         tell_if_mine(self.study, trial, values=score)
 
     def _params(self, config: RunConfig) -> NeuralParams:

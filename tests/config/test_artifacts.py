@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from pipeline.api.estimators import SavedEstimator
-from pipeline.base.errors import ArtifactError
+from pipeline.base.errors import ArtifactError, NewerFormatError
 from pipeline.competition.manifest import FeatureFiles, FeatureManifest
 from pipeline.competition.tables.typed import ColumnRecipe
 from pipeline.config.artifact import Artifact
@@ -108,7 +108,7 @@ RUN_REPORT = RunReport(
     device="cpu",
     fingerprint="f",
     made_of={"the features": "ab"},
-    files=RunFiles(oof=FILE, test=FILE, model={"model.json": FILE}, final={}),
+    files=RunFiles(oof=FILE, test=FILE, history=None, model={"model.json": FILE}, final={}),
     folds_sha256="ab",
     git_commit="1234+",
     versions={"python": "3.12"},
@@ -250,6 +250,12 @@ def refusal(artifact: Artifact, path: Path, content: bytes | Any) -> str:
     return caught.value.message
 
 
+def unreadable(artifact: Artifact, path: Path) -> str:
+    with pytest.raises(ArtifactError) as caught:
+        type(artifact).read(path)
+    return caught.value.message
+
+
 @every_artifact
 def test_what_was_written_is_read_back(artifact: Artifact, path: Path) -> None:
     artifact.write(path)
@@ -264,9 +270,11 @@ def test_a_broken_file_is_refused(artifact: Artifact, path: Path) -> None:
     artifact.write(path)
     whole = path.read_bytes()
     assert "is empty" in refusal(artifact, path, b"")
+    assert "Is a directory" in unreadable(artifact, path.parent)
     for broken in (whole[: len(whole) // 2], b"\xff\xfe nonsense", b"[" * 100_000, whole.replace(b"1", b"NaN")):
         assert "not a complete JSON file" in refusal(artifact, path, broken)
-    for foreign in ([1, 2], "text", {}, {"format": 1, "other": 2}):
+    now = type(artifact).model_fields["format"].default
+    for foreign in ([1, 2], "text", {}, {"format": now, "other": 2}):
         assert "of this version" in refusal(artifact, path, foreign)
 
 
@@ -274,8 +282,30 @@ def test_a_broken_file_is_refused(artifact: Artifact, path: Path) -> None:
 def test_another_format_is_refused(artifact: Artifact, path: Path) -> None:
     artifact.write(path)
     raw = json.loads(path.read_bytes())
-    for number in (0, raw["format"] + 1, str(raw["format"]), True, None):
-        assert f"its format is {number!r}, not {raw['format']}" in refusal(artifact, path, raw | {"format": number})
+    now = raw["format"]
+    for other in (str(now), True, None):
+        assert f"its format is {other!r}, not {now}" in refusal(artifact, path, raw | {"format": other})
+    older = refusal(artifact, path, raw | {"format": now - 1})
+    assert f"was made by an older version of this program (format {now - 1}, now {now})" in older
+    newer = refusal(artifact, path, raw | {"format": now + 1, "surplus": 1})
+    assert f"was made by a newer version of this program (format {now + 1}; this version reads {now})" in newer
+    assert "Update the program" in newer
+    with pytest.raises(NewerFormatError):  # it would be overwritten
+        type(artifact).read_or_none(path, otherwise="it is made again")
+    assert type(artifact).read_or_none(path, otherwise="it is skipped", may_be_newer=True) is None
+
+
+@every_artifact
+def test_a_changed_value_is_noticed(artifact: Artifact, path: Path) -> None:
+    artifact.write(path)
+    whole = path.read_text()
+    for old, new in (("0.5", "0.7"), ("toy", "toi"), ('"f"', '"g"'), ("false", "true ")):
+        if old in whole:
+            assert "was changed after it was written" in refusal(artifact, path, whole.replace(old, new, 1).encode())
+    raw = json.loads(whole)
+    del raw["checksum"]
+    path.write_text(json.dumps(raw))
+    assert type(artifact).read(path) == type(artifact).read(path)
 
 
 @every_artifact
@@ -284,7 +314,12 @@ def test_a_missing_and_an_unknown_key_are_named(artifact: Artifact, path: Path) 
     whole = json.loads(path.read_bytes())
     for name in whole:
         without = {key: value for key, value in whole.items() if key != name}
-        assert (f"missing key '{name}'" if name != "format" else "no key 'format'") in refusal(artifact, path, without)
+        if name == "checksum":  # as an earlier version wrote it
+            path.write_text(json.dumps(without))
+            assert type(artifact).read(path).model_dump(mode="json") == artifact.model_dump(mode="json")
+        else:
+            expected = f"missing key '{name}'" if name != "format" else "no key 'format'"
+            assert expected in refusal(artifact, path, without)
     assert "unknown key 'surplus'" in refusal(artifact, path, whole | {"surplus": 1})
 
 

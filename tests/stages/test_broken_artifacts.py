@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.competition.workspace import Workspace
 from pipeline.config.run_report import RunReport
 from tests.conftest import TINY, Toy
 
@@ -118,3 +119,86 @@ def test_the_configuration_of_a_report_can_be_trained_again(toy: Toy) -> None:
     again = toy.run("train", "--preset", str(run.report), "--workers", "1")
     assert again.exit_code == 0, again.output
     assert f"{run.name} is finished" in " ".join(again.stderr.split())
+
+
+@pytest.mark.parametrize("name", ["model/weights.safetensors", "model/model.json"])
+def test_a_changed_file_of_a_run_is_refused_and_the_advice_leads_on(toy: Toy, tmp_path: Path, name: str) -> None:
+    toy.submit("--no-upload")
+    run, submission = toy.only_run(), toy.submission().read_bytes()
+    rows = str(toy.workspace.raw / "test.csv")
+    predicted = tmp_path / "p.csv"
+    assert toy.run("predict", run.name, rows, "-o", str(predicted)).exit_code == 0
+    wanted = predicted.read_bytes()
+    content = bytearray((run.path / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (run.path / name).write_bytes(content)
+    refused = toy.run("predict", run.name, rows, "-o", str(predicted))
+    assert refused.exit_code == 2
+    said = " ".join(refused.stderr.split())
+    assert "was changed after it was written" in said
+    assert f"train --preset {run.report} -c toy` makes it again" in said
+    again = toy.run("train", "--preset", str(run.report), "--workers", "1", "--device", "cpu")
+    assert again.exit_code == 0, again.output
+    assert f"{run.name} is trained again" in " ".join(again.stderr.split())
+    assert toy.run("predict", run.name, rows, "-o", str(predicted)).exit_code == 0
+    assert predicted.read_bytes() == wanted
+    toy.submit("--no-upload")
+    assert toy.submission().read_bytes() == submission
+
+
+@pytest.mark.parametrize("name", ["oof.parquet", "test.parquet", "history.parquet"])
+def test_a_run_with_a_changed_table_is_trained_again(toy: Toy, name: str) -> None:
+    assert toy.run("train", *TINY).exit_code == 0
+    path = toy.only_run().path / name
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(whole[10:20], whole[10:20][::-1], 1))
+    again = toy.run("train", *TINY)
+    assert again.exit_code == 0, again.output
+    assert f"{name} was changed after it was written" in " ".join(again.stderr.split())
+    assert path.read_bytes() == whole or name == "history.parquet"  # which holds times
+
+
+def test_a_broken_refit_is_made_again(toy: Toy) -> None:
+    refit = [*TINY, "--set", "final=refit"]
+    assert toy.run("final", *refit).exit_code == 0
+    submission = toy.submission().read_bytes()
+    weights = toy.only_run().final_model / "weights.safetensors"
+    whole = weights.read_bytes()
+    for damaged in (b"", whole[:-8], whole[:-1] + b"?"):
+        weights.write_bytes(damaged)
+        refused = toy.run("predict", toy.only_run().name, str(toy.workspace.raw / "test.csv"))
+        assert refused.exit_code == 2, refused.output
+        again = toy.run("final", *refit)
+        assert again.exit_code == 0, again.output
+        assert weights.read_bytes() == whole
+        assert toy.submission().read_bytes() == submission
+
+
+def test_a_run_of_an_older_version_is_trained_again_and_one_of_a_newer_version_is_kept(toy: Toy) -> None:
+    assert toy.run("train", *TINY).exit_code == 0
+    report = toy.only_run().report
+    raw = json.loads(report.read_text())
+    report.write_text(json.dumps(raw | {"format": raw["format"] + 1}))
+    kept = report.read_bytes()
+    refused = toy.run("train", *TINY)
+    assert refused.exit_code == 2
+    assert "was made by a newer version of this program" in " ".join(refused.stderr.split())
+    assert "Update the program" in refused.stderr
+    assert report.read_bytes() == kept
+    assert toy.run("runs").exit_code == 0
+    report.write_text(json.dumps(raw | {"format": raw["format"] - 1}))
+    again = toy.run("train", *TINY)
+    assert again.exit_code == 0, again.output
+    said = " ".join(again.stderr.split())
+    assert "was made by an older version of this program" in said
+    assert "the run is trained again" in said
+
+
+def test_a_changed_solution_scores_nothing(tmp_path: Path) -> None:
+    toy = Toy(Workspace(tmp_path, "spiral"))
+    assert toy.run("submit", "--model", "baseline").exit_code == 0
+    assert toy.run("score", str(toy.submission())).exit_code == 0
+    toy.workspace.solution.write_text(toy.workspace.solution.read_text().replace(",a", ",b"))
+    refused = toy.run("score", str(toy.submission()))
+    assert refused.exit_code == 2
+    assert "was changed after it was made" in " ".join(refused.stderr.split())

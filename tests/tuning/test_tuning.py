@@ -402,6 +402,24 @@ def test_on_one_holdout_no_ensemble_is_chosen_for_there_is_no_other_fold_to_tell
 
 
 @pytest.mark.slow
+def test_a_broken_prediction_of_a_trial_is_computed_again(tuned: Toy) -> None:
+    command = [*TUNE, "--trials", "5", "--pruner", "none"]
+    assert tuned.run("tune", *command).exit_code == 0
+    best = tuned.workspace.tuning("mlp") / "best.json"
+    told = TuningResult.read(best).ensemble
+    path = oof_path(tuned, 1)
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:-4], whole[:-1] + bytes([whole[-1] ^ 1])):
+        path.write_bytes(damaged)
+        again = tuned.run("tune", *command)
+        assert again.exit_code == 0, again.output
+        assert "trial 1 is trained again for the ensemble" in " ".join(again.stderr.split())
+        found = TuningResult.read(best).ensemble
+        assert found.nested_score == pytest.approx(told.nested_score, rel=1e-5)
+        assert found.weights == pytest.approx(told.weights)
+
+
+@pytest.mark.slow
 def test_an_ensemble_run_is_the_weighted_average_of_its_parts(ensemble: Toy) -> None:
     """With one seed the parts' out-of-fold predictions are those the trials kept."""
     assert ensemble.run("train", "--workers", "2").exit_code == 0

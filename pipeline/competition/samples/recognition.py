@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from pipeline.base.text import TEXT
 from pipeline.competition.samples import make_sample
 
 MARK_FILE = "SAMPLE_DATA.md"  # written among the raw files, so that they cannot be without it for a moment
@@ -73,7 +74,7 @@ def _first_rows(path: Path) -> pd.DataFrame:
     if path.suffix == ".parquet":
         batches = islice(pq.ParquetFile(path).iter_batches(N_ROWS), 1)
         return pd.DataFrame(pd.concat(batch.to_pandas() for batch in batches))
-    return pd.read_csv(path, nrows=N_ROWS, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    return pd.read_csv(path, nrows=N_ROWS, dtype=TEXT, keep_default_na=False, encoding="utf-8-sig")
 
 
 def _shares_rows(frame: pd.DataFrame, name: str) -> bool:
@@ -93,6 +94,6 @@ def _shares_rows(frame: pd.DataFrame, name: str) -> bool:
 
 def _cells(series: pd.Series) -> pd.Series:
     """Text that is equal for equal values, whatever type a file gave them; "" if missing."""
-    text = series.astype("str").mask(series.isna() | (series == "NA"), "")
+    text = series.astype(TEXT).mask(series.isna() | (series == "NA"), "")
     numbers = pd.to_numeric(text, errors="coerce")
     return text.where(numbers.isna(), numbers.astype("float64").map(repr))

@@ -89,9 +89,9 @@ class ArrayModel:
         def fit(number: int) -> Arrays:
             path = None if context.checkpoints is None else context.checkpoints / f"member-{number}.npz"
             split, member_seed, output = fitted.position(number)
-            if path is not None and path.exists():
+            if (known := files.read_checkpoint(files.read_arrays, path)) is not None:
                 tables.done(split)
-                return files.read_arrays(path)
+                return known
             job_seed = derive_seed(seed, "split", split, "seed", member_seed, "target", output)
             with threadpool_limits(n_threads, user_api="openmp"):  # OpenMP keeps its limit by thread
                 rows = tables.fit_rows(split, output)
