@@ -15,7 +15,7 @@ import typer.core
 
 from pipeline.base.errors import PipelineError
 from pipeline.base.interruption import ENDED_EARLY, Stopped
-from pipeline.base.progress import accept_all_characters, console, mark_messages, say
+from pipeline.base.progress import accept_all_characters, mark_messages, print_result, say, say_error
 from pipeline.base.version import VERSION
 from pipeline.competition.workspace import Workspace
 from pipeline.config.presets import preset_names
@@ -34,10 +34,10 @@ class _Commands(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:  # a value out of range or of another type
-            console.print(f"error: {error.format_message()}", markup=False, style="red")
+            say_error(error.format_message())
             raise typer.Exit(error.exit_code) from error
         except PipelineError as error:
-            console.print(f"error: {error.message}", markup=False, style="red")
+            say_error(error.message)
             raise typer.Exit(error.exit_code) from error
         except ENDED_EARLY as error:
             say("interrupted; finished work is kept, and the same command continues from there")
@@ -96,7 +96,7 @@ def init(
     """
     from pipeline.stages import steps
 
-    print(steps.draft(root, competition, metric=metric, is_overwriting=force))
+    print_result(steps.draft(root, competition, metric=metric, is_overwriting=force))
 
 
 @app.command(rich_help_panel=PREPARE)
@@ -115,7 +115,7 @@ def data(
     had_spec = workspace.spec.exists()
     steps.with_spec(workspace, dataset)
     if not had_spec:
-        print(workspace.spec.read_text(encoding="utf-8"))
+        print_result(workspace.spec.read_text(encoding="utf-8"))
 
 
 @app.command(rich_help_panel=PREPARE)
@@ -136,7 +136,7 @@ def check(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
 
     store, _ = steps.with_features(Workspace(root, competition))
     for finding in check_data(store):
-        print(f"{finding.mark:5} {finding.text}")
+        print_result(f"{finding.mark:5} {finding.text}")
 
 
 @app.command(rich_help_panel=TRAIN)
@@ -164,14 +164,14 @@ def train(
     workspace = Workspace(root, competition)
     config = steps.run_configuration(workspace, steps.Choice(preset, model, overrides or ()))
     if dry_run:
-        print(as_toml(config.model_dump(mode="json")))
+        print_result(as_toml(config.model_dump(mode="json")))
         return
     context = steps.fit_context(device, workers)
     store, run = steps.train(workspace, config, context)
-    print(f"run: {run.path}")
+    print_result(f"run: {run.path}")
     if repeats:
         found = repeat_run(store, config, run, context, n_repeats=repeats)
-        print(f"cv {store.spec.metric}: {describe(found)}")
+        print_result(f"cv {store.spec.metric}: {describe(found)}")
 
 
 @app.command(rich_help_panel=TRAIN)
@@ -246,7 +246,7 @@ def submit(
     provenance = Provenance.read(path.with_suffix(".json"))
     nested = "" if provenance.nested_score is None else f"  nested {provenance.nested_score:.5f}"
     cv = f"cv {provenance.metric} {score_text(provenance.cv_score)}{nested}"
-    print(f"submission: {path}  {cv}{_sample_mark(store.is_sample)}")
+    print_result(f"submission: {path}  {cv}{_sample_mark(store.is_sample)}")
     if is_interrupted:
         raise Stopped
 
@@ -286,7 +286,7 @@ def compare(first: RunName, second: RunName, competition: Competition = HOUSE_PR
     """Compare two runs fold by fold, with a confidence interval."""
     from pipeline.stages.compare import compare_runs
 
-    print(*compare_runs(Workspace(root, competition), first, second), sep="\n")
+    print_result(*compare_runs(Workspace(root, competition), first, second))
 
 
 @app.command(rich_help_panel=RESULTS)
@@ -301,7 +301,7 @@ def predict(
     from pipeline.stages.predict import predict_file
 
     path, is_sample = predict_file(Workspace(root, competition), run, rows, output)
-    print(f"predictions: {path}{_sample_mark(is_sample)}")
+    print_result(f"predictions: {path}{_sample_mark(is_sample)}")
 
 
 @app.command(rich_help_panel=RESULTS)
@@ -315,7 +315,7 @@ def score(
     from pipeline.stages.score import score_submission
 
     store, _ = steps.with_features(Workspace(root, competition))
-    print(f"score: {store.spec.metric} {score_submission(store, submission):.5f}{_sample_mark(store.is_sample)}")
+    print_result(f"score: {store.spec.metric} {score_submission(store, submission):.5f}{_sample_mark(store.is_sample)}")
 
 
 @app.command(rich_help_panel=KAGGLE)
@@ -351,10 +351,10 @@ def kernel(
         store, config, wheels=tuple(wheels or ()), has_internet=internet, is_push_wanted=push, is_again=again
     )
     if path is None:
-        print(f"bundle: {workspace.kernels}")
+        print_result(f"bundle: {workspace.kernels}")
         return
     submit_file(store, path, is_upload_wanted=upload, may_use_last_slot=yes)
-    print(f"submission: {path}")
+    print_result(f"submission: {path}")
 
 
 @app.command(rich_help_panel=KAGGLE)
@@ -373,7 +373,7 @@ def leaderboard(
     show_frame(board, f"{competition}: public leaderboard")
     if len(sent):
         show_frame(sent, "ledger")
-    print(*lines, sep="\n")
+    print_result(*lines)
 
 
 @app.command(rich_help_panel=KAGGLE)
@@ -386,7 +386,7 @@ def doctor(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None
 
     has_problem = False
     for finding in examine(Workspace(root, competition)):
-        print(f"{finding.mark:8} {finding.text}")
+        print_result(f"{finding.mark:8} {finding.text}")
         has_problem |= finding.mark == "problem"
     if has_problem:
         raise typer.Exit(KAGGLE_TROUBLE)
@@ -398,7 +398,7 @@ def _sample_mark(is_sample: bool) -> str:
 
 def _print_version(is_asked: bool) -> None:
     if is_asked:
-        print(f"pipeline {VERSION}")
+        print_result(f"pipeline {VERSION}")
         raise typer.Exit
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from pipeline.base.printable import printable
+
 
 class PipelineError(Exception):
     """A problem that the user can fix. `where` names the file, column or row; `hint` says how."""
@@ -15,7 +17,7 @@ class PipelineError(Exception):
     exit_code = 2
 
     def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
-        self.what, self.where, self.hint = what, where, hint
+        self.what, self.where, self.hint = printable(what), printable(where, is_one_line=True), printable(hint)
         super().__init__(self.message)
 
     @property

@@ -1,4 +1,4 @@
-"""Messages and progress bars on stderr; stdout is for results. Knows rich; must not know what runs."""
+"""All that is printed: messages and progress bars on stderr, results on stdout. Knows rich; must not know what runs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import contextlib
 import io
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pipeline.base.printable import printable
 
 LINE_EVERY_S = 10.0
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 # context variables, so that a call in a copy of the context changes nothing outside it
 _mark = ContextVar("mark", default="")
 _is_quiet = ContextVar("is_quiet", default=False)
@@ -39,7 +42,26 @@ def be_quiet() -> None:
 def say(message: str) -> None:
     """Print one line for the user, as plain text."""
     if not _is_quiet.get():
-        console.print(message + _mark.get(), markup=False)
+        console.print(printable(message) + _mark.get())
+
+
+def say_error(message: str) -> None:
+    """Print what is wrong, as plain text in red."""
+    console.print(f"error: {printable(message)}", style="red")
+
+
+def print_result(*lines: object) -> None:
+    """Print lines on stdout, as plain text."""
+    for line in lines:
+        print(printable(str(line)))
+
+
+def print_table(title: str, columns: Iterable[object], rows: Iterable[Iterable[str]]) -> None:
+    """Print a table of plain texts on stdout, wide enough for a pipe."""
+    table = Table(*(printable(str(column), is_one_line=True) for column in columns), title=printable(title))
+    for row in rows:
+        table.add_row(*(printable(cell, is_one_line=True) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 240, markup=False, emoji=False).print(table)
 
 
 @contextlib.contextmanager
@@ -52,7 +74,7 @@ def progress_bar(title: str) -> Iterator[Callable[[float, str], None]]:
         yield _periodic_line(title)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         TextColumn("{task.percentage:3.0f}%"),
         TimeElapsedColumn(),

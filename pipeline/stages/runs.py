@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
 
 from pipeline.base import files
+from pipeline.base.progress import print_result, print_table
 from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import Workspace
@@ -50,11 +48,7 @@ def list_runs(workspace: Workspace, spec: CompetitionSpec) -> pd.DataFrame:
 
 def show_frame(frame: pd.DataFrame, title: str) -> None:
     """Print a table on stdout, wide enough for a pipe."""
-    table = Table(*map(str, frame.columns), title=title)
-    for row in frame.itertuples(index=False):
-        table.add_row(*map(_cell, row))
-    console = Console() if sys.stdout.isatty() else Console(width=240)
-    console.print(table)
+    print_table(title, frame.columns, (map(_cell, row) for row in frame.itertuples(index=False)))
 
 
 def _cell(value: object) -> str:
@@ -72,4 +66,4 @@ def show_tuning(folder: Path, spec: CompetitionSpec) -> None:
     if not importances.empty:
         show_frame(importances, "importances")
     if (folder / "best.json").exists():
-        print(f"best: {folder / 'best.json'}")
+        print_result(f"best: {folder / 'best.json'}")
