@@ -16,6 +16,7 @@ import typer.core
 from pipeline.base.errors import PipelineError
 from pipeline.base.interruption import ENDED_EARLY, Stopped
 from pipeline.base.progress import accept_all_characters, mark_messages, print_result, say, say_error
+from pipeline.base.share import ShareDone
 from pipeline.base.version import VERSION
 from pipeline.competition.workspace import Workspace
 from pipeline.config.presets import preset_names
@@ -39,6 +40,9 @@ class _Commands(typer.core.TyperGroup):
         except PipelineError as error:
             say_error(error.message)
             raise typer.Exit(error.exit_code) from error
+        except ShareDone:
+            say("this process has trained its share")
+            return None
         except ENDED_EARLY as error:
             say("interrupted; finished work is kept, and the same command continues from there")
             raise typer.Exit(INTERRUPTED) from error
@@ -324,32 +328,46 @@ def kernel(
     preset: Preset = "auto",
     model: ModelName = None,
     overrides: Overrides = None,
-    wheels: Annotated[list[str] | None, typer.Option(help="Dataset of extra wheels, owner/name. Repeatable.")] = None,
+    wheels: Annotated[
+        list[str] | None,
+        typer.Option(help="Dataset of extra wheels, owner/name; auto: made and updated for this run. Repeatable."),
+    ] = None,
     internet: Annotated[
         bool, typer.Option("--internet", help="Let the notebook install packages from the web.")
     ] = False,
+    accelerator: Annotated[
+        str, typer.Option(help="Kaggle's name of a machine, e.g. NvidiaTeslaT4 (two T4s), NvidiaL4; none: CPU only.")
+    ] = "NvidiaTeslaT4",
+    timeout: Annotated[
+        float | None, typer.Option(help="Hours after which Kaggle stops the run.", min=0.1, max=12.0)
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="The notebook's title; default: final COMPETITION.")] = None,
     push: Annotated[
         bool, typer.Option("--push/--no-push", help="Send the notebook to Kaggle and run it there.")
     ] = True,
     again: Annotated[bool, typer.Option("--again", help="Push a new version even if nothing has changed.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Find active runs and show where to cancel them.")] = False,
     upload: Upload = True,
     yes: Yes = False,
     root: Root = Path(),
 ) -> None:
     """Train the final model in a notebook on Kaggle's GPU, and submit its output.
 
-    Pushes the notebook, follows its run, and checks its output like any submission. An interrupted call resumes.
+    Pushes the notebook, follows its run, and checks its output like any submission. An interrupted call resumes. Preset
+    best trains the members of the ensemble that `submit --preset best` chose here.
     """
+    from pipeline.kaggle.notebook.bundle import Options
     from pipeline.stages import steps
-    from pipeline.stages.kernel import run_at_kaggle
+    from pipeline.stages.kernel import KernelOptions, cancel_run, run_at_kaggle
     from pipeline.stages.submit import submit as submit_file
 
     workspace = Workspace(root, competition)
-    config = steps.run_configuration(workspace, steps.Choice(preset, model, overrides or ()))
-    store, _ = steps.with_features(workspace)
-    path = run_at_kaggle(
-        store, config, wheels=tuple(wheels or ()), has_internet=internet, is_push_wanted=push, is_again=again
-    )
+    if cancel:
+        print(f"kernel: {cancel_run(workspace)}")
+        return
+    how = Options(tuple(wheels or ()), internet, accelerator, timeout, title)
+    store, trained = steps.what_to_bundle(workspace, steps.Choice(preset, model, overrides or ()))
+    path = run_at_kaggle(store, trained, KernelOptions(how, push, again, upload, yes))
     if path is None:
         print_result(f"bundle: {workspace.kernels}")
         return

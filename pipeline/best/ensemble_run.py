@@ -11,11 +11,12 @@ from typing import Any
 
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
+from pipeline.base.errors import SpecError
 from pipeline.competition.run_files import PREDICTIONS, read_predictions
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
 from pipeline.config.run import RunConfig
-from pipeline.config.run_report import EnsembleReport, MemberReport, RunReport, WithoutPrune
+from pipeline.config.run_report import EnsemblePlan, EnsembleReport, MemberReport, RunReport, WithoutPrune
 from pipeline.scoring.cross_validation import oof_frame, prediction_frame, predictions_of, scores_of
 from pipeline.scoring.data_check import known_trust
 from pipeline.scoring.ensembling import SMALLEST_WEIGHT, Choice, Selection, blend, choose_ensemble
@@ -70,7 +71,34 @@ def write_ensemble(
         unpruned = choose_ensemble(oofs, target, folds, metric)
     ensemble = _ensemble_report(members, choice, unpruned.selection, prune=smallest_weight, **of_the_race)
     by_name = {member.name: member for member in members}
-    chosen = [by_name[one.run] for one in ensemble.members]
+    return _write(store, run, [by_name[one.run] for one in ensemble.members], ensemble)
+
+
+def plan_of(store: FeatureStore) -> EnsemblePlan:
+    """Return the plan of the finished ensemble on these features. Raises SpecError if there is none, ArtifactError."""
+    run = ensemble_folder(store)
+    if not run.report.exists():
+        what = "preset best has no ensemble for these features yet"
+        hint = (
+            f"Run `make submit PRESET=best UPLOAD=0 COMPETITION={store.workspace.competition}` first: it chooses one."
+        )
+        raise SpecError(what, where=str(run.path), hint=hint)
+    report = RunReport.read(run.report)
+    assert report.ensemble is not None, "the folder is that of an ensemble"
+    members = [RunReport.read(store.workspace.run(one.run).report).config for one in report.ensemble.members]
+    return EnsemblePlan(run=run.name, config=report.config, ensemble=report.ensemble, members=members)
+
+
+def write_planned(store: FeatureStore, plan: EnsemblePlan, members: Sequence[FinishedRun]) -> RunFolder:
+    """Write the ensemble of a plan whose members, in its order, have been trained on these features."""
+    run = store.workspace.run(plan.run)
+    _write(store, run, members, plan.ensemble)
+    return run
+
+
+def _write(store: FeatureStore, run: RunFolder, chosen: Sequence[FinishedRun], ensemble: EnsembleReport) -> RunReport:
+    """Average the members by the weights in `ensemble`, which lists them in the same order, and write the run."""
+    metric, target, folds = store.spec.scorer, store.target, store.fold_of_row
     weights = [one.weight for one in ensemble.members]
     oof = oof_frame(store.train_rows["id"], folds, target, blend([one.oof for one in chosen], weights, metric))
     test = prediction_frame(store.test_rows["id"], blend([one.test for one in chosen], weights, metric))

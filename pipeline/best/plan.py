@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from pipeline.base.text import TEXT
 from pipeline.config.run import RunConfig
 from pipeline.config.types import Role
 from pipeline.metrics import Task
@@ -107,7 +108,7 @@ def is_boosting_installed() -> bool:
 
 def has_free_texts(frame: pd.DataFrame, roles: Mapping[str, Role]) -> bool:
     """Whether a column of texts holds sentences."""
-    texts = [frame[name].dropna().astype("str") for name, role in roles.items() if role == "text"]
+    texts = [frame[name].dropna().astype(TEXT) for name, role in roles.items() if role == "text"]
     return any(len(text) > 0 and text.str.count(r"\S+").mean() >= FEWEST_WORDS for text in texts)
 
 

@@ -18,6 +18,7 @@ from pipeline.config.run import RunConfig
 from pipeline.config.spec import Scope, TargetTransform
 from pipeline.config.types import Label
 
+PLAN_FILE = "ensemble.json"
 CalibrationKind = Literal["temperature", "isotonic"]
 
 
@@ -193,6 +194,18 @@ class RunFiles(Record):
     history: FileRecord | None  # None for an ensemble of runs
     model: dict[str, FileRecord]  # the fold models, by the path in `model/`; {} for an ensemble of runs
     final: dict[str, FileRecord]  # the refitted model, by the path in `final/`; {} if there is none
+
+
+class EnsemblePlan(Artifact):
+    """`PLAN_FILE`: a chosen ensemble without its fits, to be trained elsewhere."""
+
+    WHAT: ClassVar[str] = "the plan of an ensemble"
+
+    format: Literal[1] = 1
+    run: str
+    config: RunConfig  # of the ensemble
+    members: list[RunConfig]  # in the order of `ensemble.members`
+    ensemble: EnsembleReport
 
 
 class RunReport(Artifact):

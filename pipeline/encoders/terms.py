@@ -14,6 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from pipeline.base.text import TEXT
+
 WORD_OR_SIGN = r"(?u)\w+|[^\w\s]"  # signs carry style and emphasis
 FEWEST_CHARACTERS = 2  # of a character n-gram
 MOST_CHARACTERS = 30_000_000  # in all texts; more would take gigabytes as character n-grams
@@ -101,7 +103,7 @@ def _counter(kind: Kind, longest: int, **options: Any) -> Any:
 
 
 def _texts(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
-    joined = frame[columns[0]].fillna("").astype("str")
+    joined = frame[columns[0]].fillna("").astype(TEXT)
     for name in columns[1:]:
-        joined = joined + " " + frame[name].fillna("").astype("str")
+        joined = joined + " " + frame[name].fillna("").astype(TEXT)
     return [str(text) for text in joined.tolist()]

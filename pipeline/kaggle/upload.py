@@ -72,16 +72,16 @@ def send_once(
     with hold(ledger.path.with_name("sending.lock")):
         entry = _already_sent(session, ledger, submission)
         if entry is None:
-            check_before_sending(session, submission, may_use_last_slot=may_use_last_slot)
+            is_notebook = submission.notebook is not None
+            check_before_sending(session, submission.slug, is_notebook=is_notebook, may_use_last_slot=may_use_last_slot)
             entry = _send(session, ledger, submission)
     return wait_for_score(session, ledger, submission.slug, entry, wait_s=wait_s)
 
 
-def check_before_sending(session: KaggleSession, submission: SubmissionFile, *, may_use_last_slot: bool) -> None:
+def check_before_sending(session: KaggleSession, slug: str, *, is_notebook: bool, may_use_last_slot: bool) -> None:
     """Raise KaggleError for everything Kaggle would refuse, before anything is sent."""
-    slug = submission.slug
     competition = session.competition(slug)
-    if competition.is_code_only and submission.notebook is None:
+    if competition.is_code_only and not is_notebook:
         what = "is a code competition, which accepts notebooks rather than files"
         hint = f"`make kernel COMPETITION={slug}` runs the final training as a notebook on Kaggle."
         raise KaggleError(what, kind="code competition", where=slug, hint=hint)

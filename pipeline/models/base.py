@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 
 from pipeline.base.arrays import FloatArray
+from pipeline.base.share import WHOLE, Share
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
 from pipeline.encoders.table import Encode, TableEncoder
@@ -41,6 +42,7 @@ class FitContext:
     checkpoints: Path | None = None
     on_progress: Callable[[float, Sequence[EpochScores]], None] | None = None  # share done, new rows
     stop: threading.Event = field(default_factory=threading.Event)  # set: save a checkpoint, raise Stopped
+    share: Share = WHOLE
 
 
 class FittedModel(Protocol):

@@ -47,6 +47,7 @@ class ModelEntry:
     defaults: Mapping[str, Any] = field(default_factory=dict)  # where they differ from those of `params`
     family: str | None = None  # its table in run_defaults.toml; None: the preset's settings
     is_network: bool = False  # trains in packs
+    uses_gpu: bool = False  # though it is no network, on large tables
     is_seeded: bool = True  # another seed gives another model
     package: str | None = None  # of the extra `boosting`; import name and distribution name
     storage_package: str | None = None  # reads and writes fitted models, if numpy cannot

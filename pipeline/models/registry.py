@@ -189,6 +189,7 @@ MODELS: dict[str, ModelEntry] = {
         Cost(9.0, rows=0.6, classes_factor=2.0, classes=0.7),
         {"quick": _quick(1.5, "rounds=60", "row_share=0.8", "max_depth=6")},
         package="xgboost",
+        uses_gpu=True,
     ),
     "catboost": _boosting(
         "CatBoost (extra: boosting)",
@@ -236,6 +237,12 @@ def packages_of(config: RunConfig) -> list[str]:
     """Packages that the models of a run need and the other models do not."""
     entries = [entry_of(part.model) for _, part in config.weighted_parts]
     return sorted({name for entry in entries for name in (entry.package, entry.storage_package) if name})
+
+
+def gains_from_gpus(config: RunConfig) -> bool:
+    """Whether the run has fits that train on a GPU, so that a second GPU makes it faster."""
+    entries = [entry_of(part.model) for _, part in config.weighted_parts]
+    return any(entry.is_network or entry.uses_gpu for entry in entries)
 
 
 def load_search_space(

@@ -7,7 +7,7 @@ that is stored.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -17,6 +17,7 @@ import pandas as pd
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import TrainingError
 from pipeline.base.progress import progress_bar
+from pipeline.base.share import ShareDone
 from pipeline.competition.folds import NEVER_VALIDATED, FoldArray, Split
 from pipeline.competition.problem import Problem
 from pipeline.competition.workspace import part_folder
@@ -157,7 +158,7 @@ def cross_validate(
     """Fit every part of the configuration on every split; the checkpoints let an interrupted call go on.
 
     `seed_offset` is added to the parts' seeds; with a `title` a bar shows the progress. Raises SpecError, and
-    TrainingError when a network diverges or a prediction is not finite.
+    TrainingError when a network diverges or a prediction is not finite, ShareDone after a share of the fits.
     """
     parts = [part for _, part in config.weighted_parts]
     problems, fitted = [problem_of(part) for part in parts], []
@@ -171,7 +172,9 @@ def cross_validate(
             )
             model = make_model(part.model, part.params, where=f"preset {config.preset}")
             seed = part.seed + seed_offset
-            fitted.append(model.fit(problem, splits, seed=seed, n_seeds=part.seeds, context=of_part))
+            with suppress(ShareDone):  # then the parts that follow, before it is raised for all
+                fitted.append(model.fit(problem, splits, seed=seed, n_seeds=part.seeds, context=of_part))
+    context.share.end()
     return CVResult(config, problems, fitted, splits)
 
 

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline.base.share import WHOLE
+from pipeline.best.ensemble_run import finished_run, write_planned
 from pipeline.best.race import Best, race
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
 from pipeline.config.run import RunConfig
+from pipeline.config.run_report import EnsemblePlan
 from pipeline.models.base import FitContext
 from pipeline.scoring.ensembling import SMALLEST_WEIGHT
 from pipeline.stages.final import make_final
@@ -29,6 +32,22 @@ def make_best(
     """Train candidates for `minutes`; return the submission of their best ensemble. Raises what `race` raises."""
     smallest = SMALLEST_WEIGHT if smallest_weight is None else smallest_weight
     return race(store, _Stages(store, context), minutes=minutes, smallest_weight=smallest, started=started)
+
+
+def rebuild_best(store: FeatureStore, plan: EnsemblePlan, context: FitContext) -> Path:
+    """Train the members of a chosen ensemble and return the submission of their average.
+
+    A process with a share of the work trains the members of its share and raises ShareDone.
+    """
+    runs = [
+        train_run(store, config, replace(context, share=WHOLE))
+        for number, config in enumerate(plan.members)
+        if context.share.has(number)
+    ]
+    context.share.end()
+    labels = [one.label for one in plan.ensemble.members]
+    members = [finished_run(store, run, label=label, kind=label) for run, label in zip(runs, labels, strict=True)]
+    return make_final(store, plan.config, write_planned(store, plan, members), context)
 
 
 @dataclass(frozen=True)

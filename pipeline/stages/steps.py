@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 from pipeline.base.errors import SpecError
 from pipeline.base.interruption import ENDED_EARLY
 from pipeline.base.progress import mark_messages, say
+from pipeline.base.share import Share
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder, Workspace
 from pipeline.config.presets import DEFAULT_PRESET
 from pipeline.config.records import TuningResult
 from pipeline.config.run import RunConfig
+from pipeline.config.run_report import PLAN_FILE, EnsemblePlan
 from pipeline.config.spec import CompetitionSpec, load_spec
 from pipeline.kaggle.client.urls import slug_of
 
@@ -105,6 +107,23 @@ def _why_not_tuned(workspace: Workspace, model: str) -> str:
     return ""
 
 
+def what_to_bundle(workspace: Workspace, choice: Choice) -> tuple[FeatureStore, RunConfig | EnsemblePlan]:
+    """Build the features and resolve what a notebook trains: a run, or the members of preset best's ensemble."""
+    if choice.preset == "best":
+        from pipeline.best.ensemble_run import plan_of
+
+        _refuse_choices(choice)
+        store, _ = with_features(workspace)
+        return store, plan_of(store)
+    store, _ = with_features(workspace)
+    return store, run_configuration(workspace, choice)
+
+
+def _refuse_choices(choice: Choice) -> None:
+    if choice.model is not None or choice.overrides:
+        raise SpecError("preset best chooses models and their settings itself", where="--model, --set")
+
+
 def fit_context(device: str = "auto", n_workers: int = 0) -> FitContext:
     """Choose where fits run: `device` is `auto`, `cuda`, `mps` or `cpu`; 0 workers means one per core."""
     from joblib import cpu_count
@@ -112,7 +131,7 @@ def fit_context(device: str = "auto", n_workers: int = 0) -> FitContext:
     from pipeline.models.base import FitContext
     from pipeline.nets.devices import choose_device
 
-    return FitContext(choose_device(device), n_workers or cpu_count())
+    return FitContext(choose_device(device), n_workers or cpu_count(), share=Share.from_environment())
 
 
 def train(workspace: Workspace, config: RunConfig, context: FitContext) -> tuple[FeatureStore, RunFolder]:
@@ -162,11 +181,15 @@ def finish(
     if choice.preset == "best":
         from pipeline.stages.best import make_best
 
-        if choice.model is not None or choice.overrides:
-            raise SpecError("preset best chooses models and their settings itself", where="--model, --set")
+        _refuse_choices(choice)
         store, _ = with_features(workspace)
         best = make_best(store, context, minutes=minutes, smallest_weight=smallest_weight, started=started)
         return store, best.submission, best.is_interrupted
+    if Path(choice.preset).name == PLAN_FILE:
+        from pipeline.stages.best import rebuild_best
+
+        store, _ = with_features(workspace)
+        return store, rebuild_best(store, EnsemblePlan.read(Path(choice.preset)), context), False
     from pipeline.stages.final import make_final
 
     config = run_configuration(workspace, choice)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pandas as pd
 
 from pipeline.base import files
+from pipeline.base.locks import hold
 from pipeline.base.progress import say
 from pipeline.competition.problem import Problem
 from pipeline.competition.run_files import fault_in
@@ -46,7 +48,8 @@ def train_run(
             return run
         say(f"train: {reason}; {run.name} is trained again")
     check_configuration(config, store.spec.task, store.spec.scorer)
-    prepare_checkpoints(run, fingerprint)
+    with hold(store.workspace.runs / "share.lock") if context.share.of > 1 else nullcontext():
+        prepare_checkpoints(run, fingerprint)
     n_parts = len(config.weighted_parts)
     shown = f", an ensemble of {n_parts} configurations" if n_parts > 1 else ""
     where = describe_device(context.device)

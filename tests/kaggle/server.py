@@ -124,6 +124,8 @@ class KaggleServer:
         self.kernel_error = ""
         self.kernel_log: list[dict[str, Any]] = []
         self.kernel_status = ["QUEUED", "RUNNING", "COMPLETE"]
+        self.gpu_hours = (1.5, 30.0)  # used and allowed
+        self.own_datasets: dict[str, dict[str, Any]] = {}  # owner/name -> its description, versions and status
         self.storage = self.url = ""
         self.stopped = threading.Event()
         self._server: http.server.ThreadingHTTPServer | None = None
@@ -204,6 +206,9 @@ class KaggleServer:
 
     def ListDatasetFiles(self, body: dict[str, Any]) -> Any:
         """List the files of the dataset."""
+        own = self.own_datasets.get(f"{body['ownerSlug']}/{body['datasetSlug']}")
+        if own is not None:
+            return {"datasetFiles": [{"name": n, "totalBytes": len(c)} for n, c in own["versions"][-1].items()]}
         items, token = self._page(self.listed, body)
         return self._known_dataset(body) or {"datasetFiles": items, "nextPageToken": token}
 
@@ -282,7 +287,7 @@ class KaggleServer:
         return len(versions)
 
     def GetKernel(self, body: dict[str, Any]) -> Any:
-        """Return the latest version's text."""
+        """Return the text of the version in `versionLabel`, or of the latest."""
         version = self._kernel_version(body)
         if version is None:
             return 403, {"code": 403, "message": "Permission 'kernels.get' was denied"}
@@ -314,6 +319,48 @@ class KaggleServer:
     def CreateCodeSubmission(self, body: dict[str, Any]) -> Any:
         """Accept a notebook's output as a submission, which uses a slot."""
         return self.CreateSubmission({**body, "blobFileTokens": ""})
+
+    def GetAcceleratorQuotaStatistics(self, _: dict[str, Any]) -> Any:
+        """Return the GPU hours used and allowed this week."""
+        used, allowed = (f"{hours * 3600:.0f}s" for hours in self.gpu_hours)
+        return {"gpuQuota": {"timeUsed": used, "timeReserved": "0s", "totalTimeAllowed": allowed}}
+
+    def StartBlobUpload(self, body: dict[str, Any]) -> Any:
+        """Return a URL in the storage to upload a file of a dataset to."""
+        token = f"blob{len(self.blobs)}-{body['name']}"
+        self.blobs[token] = b""
+        return {"token": token, "createUrl": f"{self.storage}/upload/{token}"}
+
+    def CreateDataset(self, body: dict[str, Any]) -> Any:
+        """Make a dataset of uploaded files, unless there is one of this name."""
+        name = f"{body['ownerSlug']}/{body['slug']}"
+        if name in self.own_datasets:
+            return {"status": "error", "error": "The requested title is already in use by a dataset."}
+        self.own_datasets[name] = {"request": body, "description": body["description"], "versions": []}
+        return self._add_dataset_version(name, body["files"])
+
+    def CreateDatasetVersion(self, body: dict[str, Any]) -> Any:
+        """Replace the files of a dataset."""
+        return self._add_dataset_version(f"{body['ownerSlug']}/{body['datasetSlug']}", body["body"]["files"])
+
+    def GetDataset(self, body: dict[str, Any]) -> Any:
+        """Return a dataset of the user's."""
+        found = self.own_datasets.get(f"{body['ownerSlug']}/{body['datasetSlug']}")
+        denied = {"code": 403, "message": "Permission 'datasets.get' was denied"}
+        return (403, denied) if found is None else {"ref": "x", "description": found["description"]}
+
+    def GetDatasetStatus(self, body: dict[str, Any]) -> Any:
+        """Return the status of a dataset's newest version, which is ready at the third look."""
+        found = self.own_datasets[f"{body['ownerSlug']}/{body['datasetSlug']}"]
+        found["n_polls"] += 1
+        return {"status": "READY" if found["n_polls"] > 2 else "BLOBS_RECEIVED"}
+
+    def _add_dataset_version(self, name: str, files: list[dict[str, Any]]) -> Any:
+        tokens = [file["token"] for file in files]
+        version = {token.partition("-")[2]: self.blobs[token] for token in tokens}
+        self.own_datasets[name]["versions"].append(version)
+        self.own_datasets[name]["n_polls"] = 0
+        return {"ref": f"/{name}", "url": f"https://www.kaggle.com/{name}", "status": "ok"}
 
     def is_valid_key(self, header: str) -> bool:
         """Return whether a Basic Authorization header has the right user and key."""

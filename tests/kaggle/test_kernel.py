@@ -13,10 +13,11 @@ from pipeline.config.records import Provenance
 from pipeline.kaggle.ledger import Ledger
 from pipeline.kaggle.notebook import run
 from tests.conftest import Toy
-from tests.kaggle.conftest import SAME_RUN, run_notebooks
+from tests.kaggle.conftest import SAME_RUN, FakeClock, run_notebooks
 from tests.kaggle.server import TOKEN, Fault, KaggleServer, page, status
 
 NAME = "ada/final-toy"
+OTHER_BUNDLE = """FACTS = '{"id": "%s"}'""" % ("0" * 64)
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_the_same_command_again_needs_no_network(kaggle: KaggleServer, finished:
 
 def test_an_older_complete_version_is_not_used(kaggle: KaggleServer, finished: Toy) -> None:
     old = {"submission.csv": b"old", "manifest.json": b"{}"}
-    kaggle.add_kernel_version(NAME, {"text": "an older one"}, old, status=["COMPLETE"])
+    kaggle.add_kernel_version(NAME, {"text": OTHER_BUNDLE}, old, status=["COMPLETE"])
     kaggle.fault("GetKernelSessionStatus", status(404, "Not found", times=2))  # of a version just pushed
     kernel(finished)
     labels = {one.body["versionLabel"] for one in kaggle.requests if "versionLabel" in one.body}
@@ -174,7 +175,7 @@ def test_an_output_that_is_not_a_submission_is_not_sent(kaggle: KaggleServer, fi
     path = finished.submission()
     path.write_text(path.read_text().replace("\n66,", "\n999,"))
     run_notebooks(kaggle, finished)
-    assert "contains 999" in kernel(finished, code=3)
+    assert "contains '999'" in kernel(finished, code=3)
     assert fetched(finished) == kaggle.submissions == []
 
 
@@ -308,3 +309,110 @@ def test_sample_data_is_never_pushed(kaggle: KaggleServer, finished: Toy) -> Non
 def test_a_mistake_in_the_run_is_found_before_the_push(kaggle: KaggleServer, finished: Toy) -> None:
     assert "learning_rat" in kernel(finished, "--set", "learning_rat=1", code=2)
     assert kaggle.requests == []
+
+
+def test_a_notebook_that_the_project_did_not_write_gets_no_new_version(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.add_kernel_version(NAME, {"text": "print('my own work')"}, {})
+    said = kernel(finished, code=3)
+    assert "did not write" in said
+    assert "--title" in said
+    assert "did not write" in kernel(finished, "--again", code=3)
+    assert len(versions(kaggle)) == 1
+    kernel(finished, "--title", "My other name", "--no-upload")
+    (other,) = kaggle.kernels["ada/my-other-name"]["versions"]
+    assert other["request"]["newTitle"] == "my other name"
+    assert len(versions(kaggle)) == 1
+
+
+def test_a_notebook_on_record_gets_a_new_version_even_if_it_was_edited(kaggle: KaggleServer, finished: Toy) -> None:
+    kernel(finished, "--no-upload")
+    kaggle.add_kernel_version(NAME, {"text": "edited in the browser"}, {})
+    kernel(finished, "--no-upload", "--again")
+    assert len(versions(kaggle)) == 3
+
+
+@pytest.mark.slow
+def test_a_push_in_doubt_is_not_repeated_whatever_the_clock_says(
+    kaggle: KaggleServer, finished: Toy, clock: FakeClock
+) -> None:
+    kaggle.fault("SaveKernel", Fault(drops=True, is_after=True, times=1))
+    kaggle.fault("GetKernel", status(403, "Permission 'kernels.get' was denied"))  # shown late
+    assert "sends nothing twice" in kernel(finished, code=3)
+    clock.sleep(7 * 86400.0)
+    said = kernel(finished, code=3)
+    assert "interrupted while it pushed this bundle" in said
+    assert "--again" in said
+    kaggle.faults.clear()
+    assert "Kaggle already has this bundle; continuing with ada/final-toy version 1" in kernel(finished, "--again")
+    assert len(versions(kaggle)) == len(kaggle.submissions) == 1
+
+
+def test_a_push_that_never_arrived_is_repeated_with_again(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.fault("SaveKernel", Fault(drops=True, times=1))
+    assert "sends nothing twice" in kernel(finished, code=3)
+    kernel(finished, code=3)
+    assert "pushed ada/final-toy version 1" in kernel(finished, "--again")
+    assert len(versions(kaggle)) == 1
+
+
+def test_a_push_whose_response_was_lost_is_found_below_a_newer_version(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.fault("SaveKernel", Fault(drops=True, is_after=True))
+    kaggle.fault("GetKernel", Fault(drops=True, skip=1))
+    kernel(finished, code=3)
+    kaggle.faults.clear()
+    kaggle.add_kernel_version(NAME, {"text": OTHER_BUNDLE}, {})
+    assert "continuing with ada/final-toy version 1" in kernel(finished)
+    assert len(versions(kaggle)) == 2
+
+
+def test_a_refused_push_keeps_the_record_of_the_version_before(kaggle: KaggleServer, finished: Toy) -> None:
+    kernel(finished, "--no-upload")
+    kaggle.kernel_error = "Maximum weekly GPU quota of 30.00 hours reached."
+    kernel(finished, "--no-upload", "--again", code=3)
+    kaggle.kernel_error = ""
+    assert "was already fetched" in kernel(finished, "--no-upload")
+    assert len(versions(kaggle)) == 1
+
+
+def test_slots_and_gpu_hours_are_checked_before_the_push(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.daily_limit = 0
+    assert "no submissions left today" in kernel(finished, code=3)
+    kaggle.daily_limit = 1
+    assert "last submission of the day" in kernel(finished, code=3)
+    kaggle.gpu_hours = (30.0, 30.0)
+    assert "no GPU hours left this week" in kernel(finished, "--no-upload", code=3)
+    assert "SaveKernel" not in kaggle.names()
+    kernel(finished, "--no-upload", "--accelerator", "none")
+    (version,) = versions(kaggle)
+    assert version["request"].get("enableGpu") is not True  # type: ignore[attr-defined]
+    kaggle.gpu_hours = (12.5, 30.0)
+    assert "17.5 of 30.0 GPU hours are left this week" in kernel(finished, "--again", "--yes")
+
+
+def test_the_push_does_not_depend_on_the_quota_being_known(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.fault("GetAcceleratorQuotaStatistics", status(404, "Not found"))
+    assert "the GPU hours left are not known" in kernel(finished)
+
+
+def test_the_machine_and_the_time_limit_are_sent(kaggle: KaggleServer, finished: Toy) -> None:
+    said = kernel(finished, "--no-upload", "--accelerator", "NvidiaL4", "--timeout", "1.5")
+    assert "GPU hours are left" in said
+    (version,) = versions(kaggle)
+    request = version["request"]
+    assert isinstance(request, dict)
+    assert (request["machineShape"], request["sessionTimeoutSeconds"]) == ("NvidiaL4", 5400)
+    for name in ("NvidiaTeslaP100", "TpuV5E8", "a b"):
+        assert "--accelerator" in kernel(finished, "--accelerator", name, code=2)
+
+
+def test_an_active_run_is_named_with_the_page_that_cancels_it(kaggle: KaggleServer, finished: Toy) -> None:
+    assert "no run that was pushed from here is active" in kernel(finished, "--cancel")
+    kaggle.fault("GetKernelSessionStatus", status(401, "Unauthorized access"))
+    kernel(finished, code=3)
+    kaggle.faults.clear()
+    kaggle.kernel_status[:] = ["RUNNING"]
+    said = kernel(finished, "--cancel", code=3)
+    assert "ada/final-toy version 1 (https://www.kaggle.com/code/ada/final-toy)" in said
+    assert "Cancel Run" in said
+    kaggle.kernel_status[:] = ["CANCEL_ACKNOWLEDGED"]
+    assert "is active" in kernel(finished, "--cancel")

@@ -21,6 +21,7 @@ from pipeline.base import files
 from pipeline.base.errors import SpecError
 from pipeline.config.records import Provenance
 from pipeline.config.spec import load_spec
+from pipeline.kaggle.notebook import bundle as bundle_module
 from pipeline.kaggle.notebook import script
 from pipeline.kaggle.notebook.bundle import Bundle, make_bundle, requirements_of
 from pipeline.kaggle.notebook.run import OutputManifest
@@ -233,19 +234,31 @@ def test_missing_packages_are_installed_from_attached_wheels(
         script.install_missing(facts_of(toy) | {"requirements": {"other-package": "1"}}, kaggle.given, target)
 
 
-def test_a_forest_does_not_start_without_the_package_that_stores_it(
-    toy: Toy, kaggle: Kaggle, monkeypatch: pytest.MonkeyPatch
+def test_the_bundle_of_a_forest_contains_the_package_that_stores_it(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def version(name: str) -> str:
-        if name == "skops":
-            raise metadata.PackageNotFoundError(name)
-        return "99"
+    config = load_run_config("fast", model="random_forest")
+    assert "skops" not in requirements_of(packages_of(config))
+    spec = load_spec(toy.workspace.spec)
+    with archive_of(make_bundle(toy.workspace, spec, config, packages=packages_of(config))) as archive:
+        archive.extractall(tmp_path / "forest")
+    project = tmp_path / "forest" / "project"
+    assert list(project.glob("skops-*.dist-info/**/LICENSE*"))
+    code = "import skops.io; print(skops.io.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(project)}, capture_output=True, text=True
+    )
+    assert done.stdout.startswith(str(project)), done.stderr
+    assert not any(path.name == "tests" for path in project.rglob("*"))
+    with archive_of(bundle_of(toy)) as archive:
+        assert not any("skops" in name.split("/")[1] for name in archive.namelist() if name.startswith("project/"))
 
-    monkeypatch.setattr(script.metadata, "version", version)
-    needed = requirements_of(packages_of(load_run_config("fast", model="random_forest")))
-    with pytest.raises(SystemExit, match=r"missing or too old: skops \(missing\)") as raised:
-        script.install_missing(facts_of(toy) | {"requirements": needed}, kaggle.given, kaggle.root / "packages")
-    assert "'skops>=0.16'" in str(raised.value)
+    def absent(name: str) -> None:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(bundle_module.metadata, "files", absent)
+    with pytest.raises(SpecError, match="skops, which is sent with this model, is not installed"):
+        make_bundle(toy.workspace, spec, config, packages=["skops"])
 
 
 def test_the_requirements_are_the_projects() -> None:

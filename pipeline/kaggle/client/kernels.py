@@ -21,8 +21,12 @@ from pipeline.kaggle.client.session import KaggleSession
 from pipeline.kaggle.client.urls import KERNEL_URL, SETTINGS_URL
 
 BLOCK = 1 << 16  # bytes
+MOST_VERSIONS = 10  # whose sources are read in search of a bundle
 MISSING = {"not found", "forbidden"}  # Kaggle answers 403 for a notebook that does not exist
-SENT_AS_NAMED = ("language", "kernel_type", "is_private", "enable_gpu", "enable_internet", "machine_shape")
+SENT_AS_NAMED = (
+    *("language", "kernel_type", "is_private", "enable_gpu", "enable_internet", "machine_shape"),
+    "session_timeout_seconds",
+)
 SOURCES = ("competition", "dataset", "kernel", "model")
 Status = Literal["queued", "running", "complete", "error", "cancelled"]
 PUSH_HINT = (
@@ -65,6 +69,28 @@ class KernelVersion:
 
 
 @dataclass(frozen=True)
+class NotebookSource:
+    """The source of one version of a notebook."""
+
+    number: int
+    text: str
+
+
+@dataclass(frozen=True)
+class GpuQuota:
+    """GPU hours of this week, those of active sessions among the used ones."""
+
+    used_h: float
+    total_h: float
+    can_exceed: bool  # the account pays for more
+
+    @property
+    def left_h(self) -> float:
+        """The hours left."""
+        return max(0.0, self.total_h - self.used_h)
+
+
+@dataclass(frozen=True)
 class RunStatus:
     """The status of a version's run; `failure` is Kaggle's message about an error."""
 
@@ -97,28 +123,60 @@ def push(session: KaggleSession, metadata: dict[str, Any], text: str) -> tuple[K
 
     where = next(iter(metadata["competition_sources"]), metadata["id"])  # an error about rules concerns the competition
     fields = {"slug": metadata["id"], "new_title": metadata["title"], "text": text}
-    fields |= {key: metadata[key] for key in SENT_AS_NAMED}
+    fields |= {key: metadata[key] for key in SENT_AS_NAMED if metadata.get(key) not in (None, "")}
     fields |= {f"{kind}_data_sources": metadata[f"{kind}_sources"] for kind in SOURCES}
     with _explained(where):
         return session.ask("pushing the notebook", where, "save_kernel", pushed, is_retried=False, **fields)
 
 
-def find_pushed(session: KaggleSession, owner: str, slug: str, bundle_id: str) -> KernelVersion | None:
-    """Return the notebook's latest version if its text contains `bundle_id`; None if not or if there is no notebook."""
+def source_of(session: KaggleSession, owner: str, slug: str, number: int | None = None) -> NotebookSource | None:
+    """Return the source of a version, by default the newest; None if there is no such notebook. Raises KaggleError."""
 
-    def found(response: Any) -> KernelVersion | None:
-        source = response.blob and response.blob.source
-        number = response.metadata and response.metadata.current_version_number
-        return KernelVersion(owner, slug, number) if source and number and bundle_id in source else None
+    def source(response: Any) -> NotebookSource:
+        found = response.metadata and response.metadata.current_version_number
+        text = response.blob and response.blob.source
+        return NotebookSource(number or positive_int(found, "version"), text or "")
 
     where = f"{owner}/{slug}"
+    label = {"version_label": f"v{number}"} if number else {}
+    fields: dict[str, Any] = {"user_name": owner, "kernel_slug": slug, **label}
     try:
         with _explained(where):
-            return session.ask("reading the notebook", where, "get_kernel", found, user_name=owner, kernel_slug=slug)
+            return session.ask("reading the notebook", where, "get_kernel", source, **fields)
     except KaggleError as error:
         if error.kind in MISSING:
             return None
         raise
+
+
+def find_pushed(
+    session: KaggleSession, newest: NotebookSource | None, name: str, text: str, *, after: int
+) -> int | None:
+    """Return the newest version of the notebook `owner/slug` whose source contains `text`; None if there is none.
+
+    Looks at `newest` and at most `MOST_VERSIONS` before it, down to the version that follows `after`.
+    """
+    owner, _, slug = name.partition("/")
+    if newest is None:
+        return None
+    for number in range(newest.number, max(after, newest.number - MOST_VERSIONS), -1):
+        source = newest if number == newest.number else source_of(session, owner, slug, number)
+        if source is not None and text in source.text:
+            return number
+    return None
+
+
+def gpu_quota(session: KaggleSession) -> GpuQuota | None:
+    """Return this week's GPU hours; None if Kaggle does not report them. Raises KaggleError."""
+
+    def quota(response: Any) -> GpuQuota | None:
+        gpu = response.gpu_quota
+        if gpu is None or gpu.total_time_allowed is None:
+            return None
+        used = [part.total_seconds() / 3600 for part in (gpu.time_used, gpu.time_reserved) if part is not None]
+        return GpuQuota(sum(used), gpu.total_time_allowed.total_seconds() / 3600, bool(gpu.is_pay_to_scale_enabled))
+
+    return session.ask("reading the GPU quota", "", "get_accelerator_quota_statistics", quota)
 
 
 def status_of(session: KaggleSession, version: KernelVersion) -> RunStatus:

@@ -31,7 +31,12 @@ from pipeline.kaggle.client.urls import SETTINGS_URL
 T = TypeVar("T")
 PAGE_SIZE, MAX_PAGES = 100, 200
 # of the SDK: a word in a method's name -> package and service, e.g. `client.kernels.kernels_api_client`
-SERVICES = {"dataset": ("datasets", "dataset_api"), "kernel": ("kernels", "kernels_api")}
+SERVICES = {
+    "dataset": ("datasets", "dataset_api"),
+    "kernel": ("kernels", "kernels_api"),
+    "accelerator": ("kernels", "kernels_api"),
+    "blob": ("blobs", "blob_api"),
+}
 DEFAULT_SERVICE = ("competitions", "competition_api")
 
 

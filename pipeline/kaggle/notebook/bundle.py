@@ -22,6 +22,7 @@ from pipeline.base import files
 from pipeline.base.errors import SpecError
 from pipeline.competition.workspace import Workspace
 from pipeline.config.run import RunConfig
+from pipeline.config.run_report import PLAN_FILE, EnsemblePlan
 from pipeline.config.spec import CompetitionSpec
 from pipeline.kaggle.notebook import script
 
@@ -29,13 +30,29 @@ CODE_FILE, METADATA_FILE = "final_training.py", "kernel-metadata.json"
 SUBMISSION_FILE, MANIFEST_FILE = "submission.csv", "manifest.json"  # written by the script
 GPU = "NvidiaTeslaT4"  # Kaggle's "GPU T4 x2"
 MAX_CHARACTERS = 1_000_000  # Kaggle's limit for a notebook's source
-MAX_TITLE = 50
+NO_ACCELERATOR = "none"
+MIN_TITLE, MAX_TITLE = 5, 50
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # of every file in the archive, so that the same files give the same bytes
 DISTRIBUTION = "kaggle-pipeline"
+BUNDLED = {"skops": ("__init__.py", "_version.py", "io/", "utils/")}  # not in Kaggle's image, small, without C
 REQUIRED = (
     *("torch", "pandas", "numpy", "scikit-learn", "scipy", "threadpoolctl", "joblib", "pyarrow", "pydantic"),
     *("typer", "rich", "safetensors", "tensorboard"),
 )
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the notebook runs. `wheels` are datasets (owner/name) with packages that Kaggle lacks."""
+
+    wheels: tuple[str, ...] = ()
+    has_internet: bool = False
+    accelerator: str = GPU
+    timeout_h: float | None = None  # None: Kaggle's own limit
+    title: str | None = None  # None: `final <competition>`
+
+
+DEFAULT_OPTIONS = Options()
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,11 @@ class Bundle:
         """The notebook's name at Kaggle, without its owner."""
         return str(self.metadata["id"]).split("/")[-1]
 
+    @property
+    def name(self) -> str:
+        """The notebook's name at Kaggle, `owner/slug`."""
+        return str(self.metadata["id"])
+
     def owned_by(self, user: str) -> Bundle:
         """Return the bundle as a notebook of `user`."""
         return replace(self, metadata=self.metadata | {"id": f"{user}/{self.slug}"})
@@ -66,27 +88,31 @@ class Bundle:
 def make_bundle(
     workspace: Workspace,
     spec: CompetitionSpec,
-    config: RunConfig,
+    trained: RunConfig | EnsemblePlan,
     *,
     packages: Sequence[str] = (),
-    wheels: Sequence[str] = (),
-    has_internet: bool = False,
+    n_processes: int = 1,
+    options: Options = DEFAULT_OPTIONS,
 ) -> Bundle:
-    """Return the bundle of a run whose models need `packages` beyond those that every run needs.
+    """Return the bundle of a run, or of the members of an ensemble.
 
-    `wheels` are datasets (owner/name) with packages that Kaggle lacks. Raises SpecError.
+    Its models need `packages` beyond those that every run needs, and gain from `n_processes` with a GPU each. Raises
+    SpecError.
     """
+    run = trained.run if isinstance(trained, EnsemblePlan) else trained.run_name
     facts = {
         "competition": workspace.competition,
         "slug": spec.data_slug,
-        "run": config.run_name,
+        "run": run,
+        "preset": _preset_file(trained)[0],
         "train": spec.files.train,
         "test": spec.files.test,
+        "processes": n_processes,
         "requirements": requirements_of(packages),
-        "internet": has_internet,
+        "internet": options.has_internet,
     }
-    payload = base64.encodebytes(_archive(workspace, spec, config)).decode()
-    notebook = _metadata(workspace.competition, spec, wheels, has_internet)
+    payload = base64.encodebytes(_archive(workspace, spec, trained, packages)).decode()
+    notebook = _metadata(workspace.competition, spec, options)
     template = Path(script.__file__).read_text(encoding="utf-8")
     identity = files.sha256_of_json([template, facts, payload, notebook])
     text = _replaced(template, 'FACTS = "{}"', f"FACTS = {json.dumps({'id': identity, **facts})!r}")
@@ -95,14 +121,14 @@ def make_bundle(
         what = f"the bundle has {len(text)} characters, Kaggle accepts {MAX_CHARACTERS}"
         hint = "Make a file named in the spec smaller (feature_function, folds.file)."
         raise SpecError(what, where=str(workspace.folder), hint=hint)
-    return Bundle(identity, config.run_name, text, notebook)
+    return Bundle(identity, run, text, notebook)
 
 
 def requirements_of(packages: Sequence[str]) -> dict[str, str]:
     """Return the packages a final training imports -> the minimum version, "0" if the project states none."""
     pairs = (re.match(r"([\w.-]+)[^;]*?>=([\d.]+)", line) for line in _stated_requirements())
     minimum = {found[1]: found[2] for found in pairs if found}
-    return {name: minimum.get(name, "0") for name in (*REQUIRED, *packages)}
+    return {name: minimum.get(name, "0") for name in (*REQUIRED, *packages) if name not in BUNDLED}
 
 
 def _stated_requirements() -> list[str]:
@@ -118,9 +144,10 @@ def _stated_requirements() -> list[str]:
         return []
 
 
-def _metadata(competition: str, spec: CompetitionSpec, wheels: Sequence[str], has_internet: bool) -> dict[str, Any]:
+def _metadata(competition: str, spec: CompetitionSpec, options: Options) -> dict[str, Any]:
     """Return `kernel-metadata.json`. Kaggle derives the slug from the title, so the title is derived from the slug."""
-    slug = re.sub(r"[^a-z0-9]+", "-", f"final-{competition}".lower())[:MAX_TITLE].strip("-")
+    slug = slug_of_title(options.title or f"final-{competition}")
+    _check_accelerator(options.accelerator)
     return {
         "id": f"OWNER/{slug}",
         "title": slug.replace("-", " "),
@@ -128,17 +155,48 @@ def _metadata(competition: str, spec: CompetitionSpec, wheels: Sequence[str], ha
         "language": "python",
         "kernel_type": "script",
         "is_private": True,
-        "enable_gpu": True,
-        "machine_shape": GPU,
-        "enable_internet": has_internet,
+        "enable_gpu": options.accelerator != NO_ACCELERATOR,
+        "machine_shape": "" if options.accelerator == NO_ACCELERATOR else options.accelerator,
+        "enable_internet": options.has_internet,
         "competition_sources": [] if spec.dataset else [spec.kaggle_slug],
-        "dataset_sources": [*([spec.dataset] if spec.dataset else []), *wheels],
+        "dataset_sources": [*([spec.dataset] if spec.dataset else []), *options.wheels],
         "kernel_sources": [],
         "model_sources": [],
-    }
+    } | ({} if options.timeout_h is None else {"session_timeout_seconds": round(3600 * options.timeout_h)})
 
 
-def _archive(workspace: Workspace, spec: CompetitionSpec, config: RunConfig) -> bytes:
+def slug_of_title(title: str) -> str:
+    """Return the name that Kaggle gives a notebook with this title. Raises SpecError if it is too short."""
+    slug = re.sub(r"[^a-z0-9]+", "-", title.lower())[:MAX_TITLE].strip("-")
+    if len(slug) < MIN_TITLE:
+        what = f"the title {title!r} is too short: Kaggle asks for {MIN_TITLE} letters or digits"
+        raise SpecError(what, where="--title")
+    return slug
+
+
+def _check_accelerator(name: str) -> None:
+    """Raise SpecError for a machine that no run can use. Which of the others there are depends on the account."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", name):
+        what, hint = f"{name!r} is not a machine's name", f"For example {GPU}, NvidiaL4 or {NO_ACCELERATOR}."
+    elif "P100" in name:
+        what, hint = "Kaggle has retired the P100", f"Use {GPU}."
+    elif name.lower().startswith("tpu"):
+        what, hint = "the models do not train on TPUs", f"Use {GPU} or {NO_ACCELERATOR}."
+    else:
+        return
+    raise SpecError(what, where="--accelerator", hint=hint)
+
+
+def _preset_file(trained: RunConfig | EnsemblePlan) -> tuple[str, dict[str, Any]]:
+    """Return the name and content of the file that tells the notebook what to train."""
+    if isinstance(trained, EnsemblePlan):
+        return PLAN_FILE, trained.model_dump(mode="json")
+    return "run.json", {"config": trained.model_dump(mode="json")}
+
+
+def _archive(
+    workspace: Workspace, spec: CompetitionSpec, trained: RunConfig | EnsemblePlan, packages: Sequence[str]
+) -> bytes:
     """Return a zip of the package, the spec with the files it names, and the run: same content, same bytes."""
     package = Path(__file__).parents[2]
     contents = {
@@ -146,17 +204,36 @@ def _archive(workspace: Workspace, spec: CompetitionSpec, config: RunConfig) -> 
         for path in package.rglob("*")
         if path.suffix in {".py", ".toml"}
     }
+    for name in BUNDLED.keys() & set(packages):
+        contents |= {f"project/{path}": content for path, content in _installed(name).items()}
     home = f"work/data/{workspace.competition}"
     contents[f"{home}/{workspace.spec.name}"] = workspace.spec.read_bytes()
     for name in filter(None, (spec.feature_function, spec.folds.file)):
         inside = _inside(workspace, name)
         contents[f"{home}/{inside}"] = (workspace.folder / inside).read_bytes()
-    contents["work/run.json"] = json.dumps({"config": config.model_dump(mode="json")}, sort_keys=True).encode()
+    preset, settings = _preset_file(trained)
+    contents[f"work/{preset}"] = json.dumps(settings, sort_keys=True).encode()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, content in sorted(contents.items()):
             archive.writestr(zipfile.ZipInfo(name, TIMESTAMP), content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
+
+
+def _installed(name: str) -> dict[str, bytes]:
+    """Return the modules of an installed package that a run imports, and its licence. Raises SpecError."""
+    try:
+        installed = metadata.files(name) or []
+    except metadata.PackageNotFoundError:
+        hint = f"Run `make setup` or `pip install {name}`."
+        raise SpecError(f"the package {name}, which is sent with this model, is not installed", hint=hint) from None
+    wanted = tuple(f"{name}/{part}" for part in BUNDLED[name])
+    return {
+        path.as_posix(): Path(str(path.locate())).read_bytes()
+        for path in installed
+        if (path.suffix == ".py" and path.as_posix().startswith(wanted) and "tests" not in path.parts)
+        or (".dist-info" in path.parts[0] and path.name.startswith(("LICENSE", "METADATA")))
+    }
 
 
 def _inside(workspace: Workspace, name: str) -> str:

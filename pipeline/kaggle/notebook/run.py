@@ -7,6 +7,8 @@ what the script does.
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Callable
 from itertools import chain, repeat
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -21,19 +23,20 @@ from pipeline.config.records import Provenance
 from pipeline.kaggle.client import calls, kernels
 from pipeline.kaggle.client.calls import Clock
 from pipeline.kaggle.client.errors import EXPIRED, MAY_HAVE_SUCCEEDED, reworded
-from pipeline.kaggle.client.kernels import KernelVersion
+from pipeline.kaggle.client.kernels import KernelVersion, NotebookSource
 from pipeline.kaggle.client.session import KaggleSession
 from pipeline.kaggle.notebook.bundle import MANIFEST_FILE, SUBMISSION_FILE, Bundle
 
 POLL_DELAYS_S = (10.0, 15.0, 20.0, 30.0)
 N_UNSEEN = 5  # times that Kaggle may not know a version it has just accepted
 MAX_MANIFEST_BYTES = 1 << 22
+BUNDLE_MARK = re.compile(r"""^FACTS = '\{"id": "[0-9a-f]{64}\"""", re.MULTILINE)  # in the source of every bundle
 N_LOG_LINES = 15  # of a failed run, shown in its error
 Status = Literal["pushing", "pushed", "failed", "fetched"]
 
 
 class State(Artifact):
-    """The state of a bundle. `pushing` is written before the push; `version` is 0 until Kaggle has assigned one."""
+    """The state of a bundle. `pushing` is written before the push; until then `version` is the newest one before."""
 
     WHAT: ClassVar[str] = "the state of a notebook"
     REMEDY: ClassVar[str] = "Move it away; the next run then asks Kaggle whether it has the notebook."
@@ -77,46 +80,93 @@ def read_state(folder: Path, bundle_id: str) -> State | None:
     return State.read(path) if path.exists() else None
 
 
-def push_once(session: KaggleSession, folder: Path, bundle: Bundle, state: State, *, is_again: bool) -> State:
-    """Push `bundle` unless Kaggle has it, according to the state file or the text of the notebook's latest version.
+def push_once(
+    session: KaggleSession, folder: Path, bundle: Bundle, state: State, *, is_again: bool, check: Callable[[], None]
+) -> State:
+    """Push `bundle` unless Kaggle has it, according to the state file or the text of the notebook's versions.
 
-    `state` is written to `folder` for a new push. A version that failed is pushed again, as is any if `is_again`.
-    Raises KaggleError.
+    `state` is written to `folder` for a new push, before which `check` is called. A version that failed is pushed
+    again, as is any if `is_again`. A push that may have succeeded is not repeated without `is_again`, and a notebook of
+    the same name that this project did not write gets no new version. Raises KaggleError.
     """
     path = state_path(folder, bundle.id)
     with hold(folder / "kernel.lock"):
         known = read_state(folder, bundle.id)
-        if known is not None and known.version and known.status != "failed" and not is_again:
+        is_in_doubt = known is not None and known.status == "pushing"
+        if known is not None and known.status in ("pushed", "fetched") and not is_again:
             say(f"kernel: this bundle was already pushed; continuing with {known.kernel}")
             return known
-        old_version = known.version if known is not None else 0
+        newest = kernels.source_of(session, state.owner, state.slug)
+        if is_in_doubt or not is_again:
+            after = known.version if known is not None else 0
+            number = kernels.find_pushed(session, newest, bundle.name, bundle.id, after=after)
+            if number is not None:
+                state = state.updated(status="pushed", version=number)
+                state.write(path)
+                say(f"kernel: Kaggle already has this bundle; continuing with {state.kernel}")
+                return state
+        if is_in_doubt and not is_again:
+            raise _in_doubt(state)
+        if newest is not None and not _is_ours(newest, folder, state):
+            raise _name_taken(state)
+        check()
+        state = state.updated(version=0 if newest is None else newest.number)
+        return _push(session, path, bundle, state, known)
 
-        def find() -> KernelVersion | None:
-            found = kernels.find_pushed(session, state.owner, state.slug, bundle.id)
-            return found if found is not None and found.number != old_version else None
 
-        if not is_again and (version := find()) is not None:
-            say(f"kernel: Kaggle already has this bundle; continuing with {version}")
-            state = state.updated(status="pushed", version=version.number)
-            state.write(path)
-            return state
-        state.write(path)
-        try:
-            version, rejected = kernels.push(session, bundle.metadata, bundle.text)
-        except KaggleError as error:
-            if error.kind not in MAY_HAVE_SUCCEEDED:
-                path.unlink()
-                raise
-            version, rejected = calls.recover(error, "kernel", "notebook", find), []
-        status: Status = "failed" if rejected else "pushed"
-        state = state.updated(status=status, owner=version.owner, slug=version.slug, version=version.number)
-        state.write(path)
-        if rejected:
-            what = f"left out inputs of {version}: {', '.join(rejected)}"
-            hint = "Check their spelling and accept the competition's rules, then run the same command again."
-            raise KaggleError(what, kind="push refused", where=str(version), hint=hint)
-        say(f"kernel: pushed {version}: {version.url}")
-        return state
+def _push(session: KaggleSession, path: Path, bundle: Bundle, state: State, known: State | None) -> State:
+    """Push and record the bundle; `known` is its state so far, and `state.version` the newest version before."""
+
+    def find() -> KernelVersion | None:
+        newest = kernels.source_of(session, state.owner, state.slug)
+        number = kernels.find_pushed(session, newest, bundle.name, bundle.id, after=state.version)
+        return None if number is None else KernelVersion(state.owner, state.slug, number)
+
+    state.write(path)
+    try:
+        version, rejected = kernels.push(session, bundle.metadata, bundle.text)
+    except KaggleError as error:
+        if error.kind not in MAY_HAVE_SUCCEEDED:
+            path.unlink() if known is None else known.write(path)
+            raise
+        version, rejected = calls.recover(error, "kernel", "notebook", find), []
+    status: Status = "failed" if rejected else "pushed"
+    state = state.updated(status=status, owner=version.owner, slug=version.slug, version=version.number)
+    state.write(path)
+    if rejected:
+        what = f"left out inputs of {version}: {', '.join(rejected)}"
+        hint = "Check their spelling and accept the competition's rules, then run the same command again."
+        raise KaggleError(what, kind="push refused", where=str(version), hint=hint)
+    say(f"kernel: pushed {version}: {version.url}")
+    return state
+
+
+def _is_ours(newest: NotebookSource, folder: Path, state: State) -> bool:
+    """Whether this project wrote the notebook: a bundle's hash is in its source, or a push of it is on record here."""
+    if BUNDLE_MARK.search(newest.text):
+        return True
+    states = (State.read_or_none(path, otherwise="it is not used") for path in folder.glob("state-*.json"))
+    pushed = [one for one in states if one is not None and one.status in ("pushed", "fetched", "failed")]
+    return any((one.owner, one.slug) == (state.owner, state.slug) for one in pushed)
+
+
+def _name_taken(state: State) -> KaggleError:
+    what = "you have a notebook of this name that this project did not write; it gets no new version"
+    hint = f"Choose another name: --title 'my {state.slug.replace('-', ' ')}'. The notebook: {state.kernel.url}"
+    return KaggleError(what, kind="name taken", where=f"{state.owner}/{state.slug}", hint=hint)
+
+
+def _in_doubt(state: State) -> KaggleError:
+    what = "an earlier call was interrupted while it pushed this bundle, and Kaggle does not show it (yet)"
+    hint = f"Look at {state.kernel.url} and run the same command again later. --again pushes it if it is not there."
+    return KaggleError(what, kind="in doubt", where=f"{state.owner}/{state.slug}", hint=hint)
+
+
+def running(session: KaggleSession, folder: Path) -> list[KernelVersion]:
+    """Return the versions pushed from here whose run has not ended. Raises KaggleError."""
+    states = (State.read_or_none(path, otherwise="it is not used") for path in sorted(folder.glob("state-*.json")))
+    versions = [state.kernel for state in states if state is not None and state.status == "pushed"]
+    return [one for one in versions if kernels.status_of(session, one).status in ("queued", "running")]
 
 
 def follow(session: KaggleSession, folder: Path, state: State, *, wait_s: float) -> None:

@@ -47,13 +47,14 @@ def main(facts: dict[str, Any], payload: str) -> None:
     say(f"bundle {facts['id'][:12]}: run {facts['run']} of {facts['competition']}")
     files = find_files(inputs, facts)
     say(f"the competition's files: {files}")
-    say(describe_gpus())
+    gpus = gpu_names()
+    say(describe(gpus, facts))
     with tempfile.TemporaryDirectory(prefix="pipeline-") as temporary:
         folder = Path(temporary)
         with zipfile.ZipFile(io.BytesIO(base64.b64decode(payload))) as archive:
             archive.extractall(folder)  # `project/` is the package; `work/` has the spec and the run
         install_missing(facts, inputs, folder / "packages")
-        submission = train(facts, files, folder)
+        submission = train(facts, files, folder, len(gpus))
         write_output(facts, submission, working, elapsed_s=time.monotonic() - started)
 
 
@@ -102,15 +103,20 @@ def names_of(name: str) -> Iterable[str]:
     return (name, f"{name}.gz", f"{stem}.parquet", f"{stem}.csv", f"{stem}.csv.gz")
 
 
-def describe_gpus() -> str:
-    """Describe the GPUs in one line; training uses the first."""
-    names = []
-    if shutil.which("nvidia-smi") is not None:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout.splitlines()
-        names = [re.sub(r" \(UUID.*", "", line) for line in listed if line.startswith("GPU")]
-    if not names:
+def gpu_names() -> list[str]:
+    """Return the names of the GPUs."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout.splitlines()
+    return [re.sub(r" \(UUID.*", "", line) for line in listed if line.startswith("GPU")]
+
+
+def describe(gpus: list[str], facts: dict[str, Any]) -> str:
+    """Describe the GPUs in one line, and how many of them train."""
+    if not gpus:
         return "no GPU: training on the CPU"
-    return "; ".join(names) + ("; only the first is used" if len(names) > 1 else "")
+    n_used = min(len(gpus), facts["processes"])
+    return "; ".join(gpus) + (f"; {n_used} of {len(gpus)} train" if len(gpus) > 1 else "")
 
 
 def missing_packages(requirements: dict[str, str]) -> dict[str, str]:
@@ -167,7 +173,7 @@ def how_to_attach(wanted: list[str], facts: dict[str, Any]) -> str:
     )
 
 
-def train(facts: dict[str, Any], files: Path, folder: Path) -> Path:
+def train(facts: dict[str, Any], files: Path, folder: Path, n_gpus: int) -> Path:
     """Run features, k-fold and final training through the project's command line; return the submission it wrote."""
     work = folder / "work"
     competition = str(facts["competition"])
@@ -180,12 +186,31 @@ def train(facts: dict[str, Any], files: Path, folder: Path) -> Path:
         "PYTHONUNBUFFERED": "1",
         "PIPELINE_DATA_DIR": str(data),
     }
-    command = [sys.executable, "-m", "pipeline", "final", "--competition", competition, "--root", str(work)]
-    done = subprocess.run([*command, "--preset", str(work / "run.json")], env=environment, cwd=work, check=False)
+    where = ["--competition", competition, "--root", str(work)]
+    command = [sys.executable, "-m", "pipeline", "final", *where, "--preset", str(work / facts["preset"])]
+    n_processes = min(n_gpus, facts["processes"])
+    if n_processes > 1:
+        subprocess.run([sys.executable, "-m", "pipeline", "features", *where], env=environment, cwd=work, check=False)
+        share(command, environment, work, n_processes)
+        environment["PIPELINE_SHARE"] = f"/{n_processes}"
+    done = subprocess.run(command, env=environment, cwd=work, check=False)
     submission = work / "submissions" / competition / f"{facts['run']}.csv"
     if done.returncode or not submission.is_file():
         raise SystemExit(f"training failed with exit code {done.returncode}; see its last lines above")
     return submission
+
+
+def share(command: list[str], environment: dict[str, str], work: Path, n_processes: int) -> None:
+    """Train a share of the run on each GPU. What a process leaves undone, the last one trains."""
+    n_workers = max(1, (os.cpu_count() or 1) // n_processes)
+    running = []
+    for number in range(n_processes):
+        own = {"CUDA_VISIBLE_DEVICES": str(number), "PIPELINE_SHARE": f"{number}/{n_processes}"}
+        options = [*command, "--workers", str(n_workers)]
+        running.append(subprocess.Popen(options, env=environment | own, cwd=work))
+    for number, process in enumerate(running):
+        if process.wait():
+            say(f"the process on GPU {number} ended with exit code {process.returncode}; another trains its share")
 
 
 def write_output(facts: dict[str, Any], submission: Path, working: Path, *, elapsed_s: float) -> None:

@@ -81,7 +81,8 @@ class ArrayModel:
         from sklearn.exceptions import ConvergenceWarning
 
         n_members = len(fitted.stored.encoders) * tables.n_members_each
-        by_split = sorted(range(n_members), key=lambda number: fitted.position(number)[0])
+        mine = filter(context.share.has, range(n_members))
+        by_split = sorted(mine, key=lambda number: fitted.position(number)[0])
         is_alone = context.device.type == "cuda"
         n_parallel = 1 if is_alone else max(1, min(context.n_workers, n_members))
         n_threads = max(1, context.n_workers // n_parallel)
@@ -117,6 +118,7 @@ class ArrayModel:
                 context.stop.set()
                 pool.shutdown(cancel_futures=True)
                 raise
+        context.share.end()
         return [futures[number].result() for number in range(n_members)]
 
 

@@ -107,6 +107,8 @@ def fit_many(
         plan = fits[numbers[0]].params.plan(problem, stops_at_failure=stops_at_failure)
         packs += _packs(f"group-{group}", fits, owners, plan, context, should_prune)
 
+    packs = [pack for number, pack in enumerate(packs) if context.share.has(number)]
+
     def on_progress(share: float, number: int, new: list[HistoryRow]) -> None:
         if context.on_progress is not None:
             members = packs[number][1]
@@ -119,6 +121,7 @@ def fit_many(
         on_progress=on_progress,
         stop=context.stop,
     )
+    context.share.end()
     for (_, members), result in zip(packs, results, strict=True):
         for position, (number, member) in enumerate(members):
             fits[number].take(result, position, member)
@@ -246,6 +249,8 @@ def _packs(
         free=free_memory(context.device),
         min_size=min_pack_size(network, plan),
     )
+    if len(sizes) < context.share.of:  # a pack for every process
+        sizes = [len(part) for part in np.array_split(owners, min(context.share.of, len(owners)))]
     packs: list[tuple[PackJob, Sequence[Owner]]] = []
     for start, stop in pairwise(accumulate(sizes, initial=0)):
         own = owners[start:stop]
