@@ -93,8 +93,8 @@ bench: $(SETUP_DEV) ## run the benchmarks against plain PyTorch loops, about ten
 	@$(VENV)/bin/python benchmarks/packed.py --epochs 40
 	@$(VENV)/bin/python benchmarks/tuning.py
 
-clean: ## remove features and runs of the competition; keep raw files, spec and submissions
-	rm -rf $(DATA)/features $(DATA)/runs
+clean: $(SETUP) ## remove features and runs of the competition; keep raw files, spec, studies and submissions
+	@$(PIPELINE) clean --competition $(COMPETITION)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, {sys.executable} is {v[0]}.{v[1]}; name another with PYTHON=")'

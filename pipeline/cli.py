@@ -7,45 +7,62 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import typer.core
 
+from pipeline.base import files
 from pipeline.base.errors import PipelineError
+<<<<<<< HEAD
 from pipeline.base.interruption import ENDED_EARLY, Stopped
 from pipeline.base.progress import accept_all_characters, mark_messages, print_result, say, say_error
 from pipeline.base.share import ShareDone
+=======
+from pipeline.base.interruption import ENDED_EARLY, Stopped, exit_code, interrupt_on_signals
+from pipeline.base.progress import mark_messages, prepare_streams, print_result, say, say_error
+>>>>>>> f1766e0 (Commands share a competition's folder: clean refuses, writers wait, leftovers are cleared; signals, lost terminals and full disks are handled in one place)
 from pipeline.base.version import VERSION
 from pipeline.competition.workspace import Workspace
 from pipeline.config.presets import preset_names
 from pipeline.kaggle.client.urls import slug_of
 
 KAGGLE_TROUBLE = 3  # exit code of `doctor` when something is wrong; that of a KaggleError
-INTERRUPTED = 130  # exit code of a program ended by Ctrl-C
 PREPARE, TRAIN, RESULTS, KAGGLE = "Prepare", "Train and submit", "Results", "Kaggle"  # panels of `--help`
+
+_until_the_end = ExitStack()  # what a command holds
 
 
 class _Commands(typer.core.TyperGroup):
-    """Turns a PipelineError into a message and its exit code, Ctrl-C into exit code 130."""
+    """Turns a PipelineError into a message and its exit code, a full disk too, and Ctrl-C into exit code 130."""
 
     def invoke(self, ctx: Any) -> Any:
         mark_messages("")
         try:
-            return super().invoke(ctx)
+            with _until_the_end:
+                return super().invoke(ctx)
         except typer.BadParameter as error:  # a value out of range or of another type
             say_error(error.format_message())
             raise typer.Exit(error.exit_code) from error
         except PipelineError as error:
             say_error(error.message)
             raise typer.Exit(error.exit_code) from error
+<<<<<<< HEAD
         except ShareDone:
             say("this process has trained its share")
             return None
+=======
+        except OSError as error:
+            if error.errno not in files.WRITE_HINTS:
+                raise
+            say_error((shown := files.write_error(None, error)).message)
+            raise typer.Exit(shown.exit_code) from error
+>>>>>>> f1766e0 (Commands share a competition's folder: clean refuses, writers wait, leftovers are cleared; signals, lost terminals and full disks are handled in one place)
         except ENDED_EARLY as error:
             say("interrupted; finished work is kept, and the same command continues from there")
-            raise typer.Exit(INTERRUPTED) from error
+            raise typer.Exit(exit_code()) from error
 
 
 app = typer.Typer(
@@ -86,6 +103,13 @@ Yes = Annotated[bool, typer.Option("--yes", help="Upload even if it takes the la
 RunName = Annotated[str, typer.Argument(help="The name of a finished run (see `runs`).")]
 
 
+def _in_use(root: Path, competition: str) -> Workspace:
+    """Return the competition's files, which `clean` leaves alone until the command ends."""
+    workspace = Workspace(root, competition)
+    _until_the_end.enter_context(workspace.in_use())
+    return workspace
+
+
 @app.command(rich_help_panel=PREPARE)
 def init(
     competition: Annotated[str, typer.Argument(help="The competition's slug or URL, or a folder with its files.")],
@@ -115,7 +139,7 @@ def data(
     """
     from pipeline.stages import steps
 
-    workspace = Workspace(root, competition)
+    workspace = _in_use(root, competition)
     had_spec = workspace.spec.exists()
     steps.with_spec(workspace, dataset)
     if not had_spec:
@@ -127,7 +151,7 @@ def features(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> No
     """Check the raw files; write typed tables and folds."""
     from pipeline.stages import steps
 
-    store, was_written = steps.with_features(Workspace(root, competition))
+    store, was_written = steps.with_features(_in_use(root, competition))
     if not was_written:
         say(f"features: {store.workspace.features} is up to date")
 
@@ -138,7 +162,7 @@ def check(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
     from pipeline.stages import steps
     from pipeline.stages.check import check_data
 
-    store, _ = steps.with_features(Workspace(root, competition))
+    store, _ = steps.with_features(_in_use(root, competition))
     for finding in check_data(store):
         print_result(f"{finding.mark:5} {finding.text}")
 
@@ -165,7 +189,7 @@ def train(
     from pipeline.stages import steps
     from pipeline.stages.repeat import describe, repeat_run
 
-    workspace = Workspace(root, competition)
+    workspace = _in_use(root, competition)
     config = steps.run_configuration(workspace, steps.Choice(preset, model, overrides or ()))
     if dry_run:
         print_result(as_toml(config.model_dump(mode="json")))
@@ -210,7 +234,7 @@ def tune(
 
     choice, context = steps.Choice(preset, model, overrides or ()), steps.fit_context(device, workers)
     options = TuneOptions(trials, batch, sampler, pruner, storage, rows)
-    store, folder, is_interrupted = steps.tune(Workspace(root, competition), choice, context, options)
+    store, folder, is_interrupted = steps.tune(_in_use(root, competition), choice, context, options)
     show_tuning(folder, store.spec)
     if is_interrupted:
         raise Stopped
@@ -241,7 +265,7 @@ def submit(
     from pipeline.stages import steps
     from pipeline.stages.submit import submit as submit_file
 
-    workspace, choice = Workspace(root, competition), steps.Choice(preset, model, overrides or ())
+    workspace, choice = _in_use(root, competition), steps.Choice(preset, model, overrides or ())
     context = steps.fit_context(device, workers)
     store, path, is_interrupted = steps.finish(
         workspace, choice, context, minutes=minutes, smallest_weight=prune, started=started
@@ -269,6 +293,14 @@ def final(
 ) -> None:
     """Run every step up to a checked submission: `submit` without the upload."""
     submit(competition, preset, model, overrides, device, workers, False, False, minutes, prune, root)
+
+
+@app.command(rich_help_panel=PREPARE)
+def clean(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
+    """Remove features and runs; keep raw files, spec, studies and submissions."""
+    from pipeline.stages.clean import clean as clean_up
+
+    clean_up(Workspace(root, competition))
 
 
 @app.command(rich_help_panel=RESULTS)
@@ -304,7 +336,7 @@ def predict(
     """Predict the rows of a file with a finished run."""
     from pipeline.stages.predict import predict_file
 
-    path, is_sample = predict_file(Workspace(root, competition), run, rows, output)
+    path, is_sample = predict_file(_in_use(root, competition), run, rows, output)
     print_result(f"predictions: {path}{_sample_mark(is_sample)}")
 
 
@@ -318,7 +350,7 @@ def score(
     from pipeline.stages import steps
     from pipeline.stages.score import score_submission
 
-    store, _ = steps.with_features(Workspace(root, competition))
+    store, _ = steps.with_features(_in_use(root, competition))
     print_result(f"score: {store.spec.metric} {score_submission(store, submission):.5f}{_sample_mark(store.is_sample)}")
 
 
@@ -361,6 +393,7 @@ def kernel(
     from pipeline.stages.kernel import KernelOptions, cancel_run, run_at_kaggle
     from pipeline.stages.submit import submit as submit_file
 
+<<<<<<< HEAD
     workspace = Workspace(root, competition)
     if cancel:
         print(f"kernel: {cancel_run(workspace)}")
@@ -368,6 +401,14 @@ def kernel(
     how = Options(tuple(wheels or ()), internet, accelerator, timeout, title)
     store, trained = steps.what_to_bundle(workspace, steps.Choice(preset, model, overrides or ()))
     path = run_at_kaggle(store, trained, KernelOptions(how, push, again, upload, yes))
+=======
+    workspace = _in_use(root, competition)
+    config = steps.run_configuration(workspace, steps.Choice(preset, model, overrides or ()))
+    store, _ = steps.with_features(workspace)
+    path = run_at_kaggle(
+        store, config, wheels=tuple(wheels or ()), has_internet=internet, is_push_wanted=push, is_again=again
+    )
+>>>>>>> f1766e0 (Commands share a competition's folder: clean refuses, writers wait, leftovers are cleared; signals, lost terminals and full disks are handled in one place)
     if path is None:
         print_result(f"bundle: {workspace.kernels}")
         return
@@ -386,7 +427,7 @@ def leaderboard(
     from pipeline.stages.leaderboard import read_leaderboard
     from pipeline.stages.runs import show_frame
 
-    workspace = Workspace(root, competition)
+    workspace = _in_use(root, competition)
     board, sent, lines = read_leaderboard(workspace, load_spec(workspace.spec), n_rows=top)
     show_frame(board, f"{competition}: public leaderboard")
     if len(sent):
@@ -431,5 +472,6 @@ def _options(
 
 def main() -> None:
     """Run the command line."""
-    accept_all_characters()
+    prepare_streams()
+    interrupt_on_signals()
     app()

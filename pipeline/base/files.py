@@ -35,6 +35,9 @@ CHECKSUM = "checksum"  # key in the metadata of safetensors
 VERSIONED_PACKAGES = ("torch", "numpy", "pandas", "scikit-learn", "pyarrow")  # those that affect results
 WRITE_HINTS = {
     errno.ENOSPC: "The disk is full: free some space and run the same command again; nothing was overwritten.",
+    errno.EDQUOT: "Your quota is used up: free some space and run the same command again; nothing was overwritten.",
+    errno.EFBIG: "A file may not grow that large here (see `ulimit -f`); nothing was overwritten.",
+    errno.EIO: "The disk reports a fault: check it, then run the same command again; nothing was overwritten.",
     errno.EROFS: "The file system is read-only: choose a folder you may write to with --root.",
     errno.EACCES: "You may not write there: change the folder's permissions, or choose another with --root.",
     errno.ENOTDIR: "A file is where a folder is needed: move it away.",
@@ -62,8 +65,9 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             partial.unlink(missing_ok=True)
 
 
-def write_error(path: Path, error: OSError) -> ArtifactError:
-    """Return the error to raise if `path` cannot be written, with a hint for the usual causes."""
+def write_error(path: Path | None, error: OSError) -> ArtifactError:
+    """Return the error to raise if `path`, by default what `error` names, cannot be written, with a hint."""
+    path = path or Path(error.filename or "a file")
     hint = WRITE_HINTS.get(error.errno or 0, "")
     return ArtifactError(f"cannot be written: {error.strerror or error}", where=str(path), hint=hint)
 

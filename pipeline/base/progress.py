@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -16,17 +19,69 @@ from rich.table import Table
 from pipeline.base.printable import printable
 
 LINE_EVERY_S = 10.0
-console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+GONE = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ECONNRESET)  # nobody reads any more: `| head`, a closed terminal
+
+
+class Stream:
+    """stdout or stderr as `sys` names it now: if its reader goes away, the program goes on without it.
+
+    On stderr no error counts, such as that of a log file on a full disk.
+    """
+
+    def __init__(self, name: str, original: Any = None) -> None:
+        self._name, self._original = name, original
+
+    def write(self, text: str) -> int:
+        """Write, unless the reader is gone."""
+        self._try("write", text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, unless the reader is gone."""
+        self._try("flush")
+
+    def _target(self) -> Any:
+        return self._original or getattr(sys, self._name)
+
+    def _try(self, method: str, *values: str) -> None:
+        target = self._target()
+        try:
+            getattr(target, method)(*values)
+        except OSError as error:
+            if self._name == "stdout" and error.errno not in GONE:
+                raise
+            with contextlib.suppress(OSError, ValueError):  # else what is buffered fails again at exit
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, target.fileno())
+                os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target(), name)
+
+
+console = Console(file=cast("IO[str]", Stream("stderr")), highlight=False, markup=False, emoji=False, soft_wrap=True)
 # context variables, so that a call in a copy of the context changes nothing outside it
 _mark = ContextVar("mark", default="")
 _is_quiet = ContextVar("is_quiet", default=False)
 
 
-def accept_all_characters() -> None:
-    """Make stdout and stderr write what their encoding lacks as escapes, as on a Windows console, not raise."""
-    for stream in (sys.stdout, sys.stderr):
+def prepare_streams() -> None:
+    """Make stdout and stderr outlive their readers, and write what their encoding lacks as escapes, not raise.
+
+    Opens those that are closed at the start, or else the next file that is opened would receive what is printed.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            stream = open(1 if name == "stdout" else 2, "w", encoding="utf-8")  # noqa: SIM115
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+        setattr(sys, name, Stream(name, stream))
 
 
 def mark_messages(mark: str) -> None:

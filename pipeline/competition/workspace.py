@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.base import locks
 from pipeline.base.errors import ArtifactError, did_you_mean
 
 
@@ -27,6 +30,28 @@ class Workspace:
         self.kernels = self.root / "kernels" / self.competition  # the notebook sent to Kaggle, and its state there
         self.submissions = self.root / "submissions" / self.competition
         self.ledger = self.submissions / "ledger.csv"  # every submission that was uploaded
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """Keep the files in place meanwhile: `clean` refuses. Others may use them, too.
+
+        The only user removes what killed ones left unfinished.
+        """
+        return locks.in_use(self.folder, self._remove_unfinished)
+
+    def preparing(self) -> AbstractContextManager[None]:
+        """Let one process at a time write the raw files, the spec and the features."""
+        return locks.hold(self.folder / locks.LOCKS / "preparing.lock")
+
+    def _remove_unfinished(self) -> None:
+        """Remove the files and folders called `.*.partial`."""
+        found = [*self.folder.glob(".*.partial"), *self.raw.glob(".*.partial")]
+        for folder in (self.features, self.runs, self.folder / "tuning", self.submissions, self.kernels):
+            found += folder.rglob(".*.partial")
+        for path in found:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     def tuning(self, model: str) -> Path:
         """The folder of one model's study: its storage, `trials.parquet`, `best.json`."""
@@ -60,6 +85,10 @@ class RunFolder:
         self.final_model = self.path / "final"  # the same of the model refitted on all train rows
         self.checkpoints = self.path / "checkpoints"  # state of unfinished training; removed at the end
         self.report = self.path / "report.json"  # written last
+
+    def held(self) -> AbstractContextManager[None]:
+        """Let one process at a time work on the run."""
+        return locks.hold(self.path.parents[1] / locks.LOCKS / f"{self.name}.lock")
 
     @property
     def is_finished(self) -> bool:

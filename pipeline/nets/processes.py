@@ -7,10 +7,14 @@ Python's lock around every kernel: two threads did 1.2 times the work of one, tw
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
-import signal
+import shutil
+import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
@@ -19,12 +23,16 @@ import torch
 from joblib import Parallel, delayed, parallel_config
 
 from pipeline.base.errors import TrainingError
-from pipeline.base.interruption import Stopped
+from pipeline.base.interruption import Stopped, ignore_signals
+from pipeline.base.locks import is_alive
 from pipeline.nets.networks import Network
 from pipeline.nets.plan import PRECISIONS, HistoryRow, Member, PackData, PackJob, Plan
 from pipeline.nets.training import PackResult, train_pack
 
 IDLE_S = 60  # before an unused process ends, because starting one takes seconds
+WATCH_EVERY_S = 1.0
+OLD_S = 3600.0  # a younger file may belong to a process in another container
+SHARED_MEMORY = Path("/dev/shm")  # where Linux keeps what joblib shares; absent elsewhere
 _starting = threading.Lock()  # joblib's pool of processes must not be created by two threads at once
 
 
@@ -47,7 +55,9 @@ def train_in_process(
         "prune": job.prune or (lambda *_: ()),
     }
     key = secrets.token_bytes(32)
-    with Listener(authkey=key) as listener:
+    # Linux knows addresses without a file, of which a killed process leaves nothing
+    place = f"\0pipeline-{os.getpid()}-{secrets.token_hex(8)}" if sys.platform == "linux" else None
+    with Listener(place, authkey=key) as listener:
         pack = (job.network, job.plan, job.data, job.members)
         task = delayed(_work)(listener.address, key, pack, checkpoint, job.prune is not None)
         thread = threading.Thread(target=_run_task, args=(n_processes, task, listener.address, key), daemon=True)
@@ -65,10 +75,12 @@ def train_in_process(
 
 def _run_task(n_processes: int, task: Any, address: str, key: bytes) -> None:
     """Run the task in a process; wake the caller, in case the process died before it connected."""
-    how = parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=IDLE_S, initializer=_ignore_ctrl_c)
+    begin = partial(_begin, os.getpid())
+    how = parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=IDLE_S, initializer=begin)
     # the caller notices a dead process by its closed connection
     with contextlib.suppress(Exception), how, contextlib.ExitStack() as stack:
         with _starting:
+            remove_leftovers()
             parallel = stack.enter_context(Parallel(n_processes, max_nbytes=None))
         parallel([task])
     with contextlib.suppress(OSError, EOFError):
@@ -127,6 +139,24 @@ def use_one_core() -> None:
     torch.set_flush_denormal(True)  # moments of units without a gradient decay into numbers that are slow to add
 
 
-def _ignore_ctrl_c() -> None:
-    """The caller handles it and says when to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _begin(parent: int) -> None:
+    """Leave signals to the caller, which says when to stop, and end when it is gone."""
+    ignore_signals()
+    threading.Thread(target=_end_with, args=(parent,), name="watch", daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process, whatever it is doing, within seconds of the end of `parent`."""
+    while os.getppid() == parent:
+        time.sleep(WATCH_EVERY_S)
+    os._exit(1)
+
+
+def remove_leftovers(folder: Path = SHARED_MEMORY, old_s: float = OLD_S) -> None:
+    """Remove the semaphores and folders of joblib whose process was killed together with those that tidy up."""
+    for path in [*folder.glob("sem.loky-*"), *folder.glob("joblib_memmapping_folder_*")]:
+        pid = path.name.removeprefix("sem.loky-").removeprefix("joblib_memmapping_folder_").replace("_", "-")
+        with contextlib.suppress(OSError):  # it is someone else's, or gone
+            if is_alive(pid.partition("-")[0]) or time.time() - path.stat().st_mtime < old_s:
+                continue
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

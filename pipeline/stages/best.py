@@ -7,8 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+<<<<<<< HEAD
 from pipeline.base.share import WHOLE
 from pipeline.best.ensemble_run import finished_run, write_planned
+=======
+from pipeline.best.ensemble_run import ensemble_folder
+>>>>>>> f1766e0 (Commands share a competition's folder: clean refuses, writers wait, leftovers are cleared; signals, lost terminals and full disks are handled in one place)
 from pipeline.best.race import Best, race
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
@@ -31,7 +35,8 @@ def make_best(
 ) -> Best:
     """Train candidates for `minutes`; return the submission of their best ensemble. Raises what `race` raises."""
     smallest = SMALLEST_WEIGHT if smallest_weight is None else smallest_weight
-    return race(store, _Stages(store, context), minutes=minutes, smallest_weight=smallest, started=started)
+    with ensemble_folder(store).held():
+        return race(store, _Stages(store, context), minutes=minutes, smallest_weight=smallest, started=started)
 
 
 def rebuild_best(store: FeatureStore, plan: EnsemblePlan, context: FitContext) -> Path:

@@ -38,6 +38,11 @@ def make_final(
     Strategy `average` takes the mean of the fold models; `refit` trains on all train rows for the number of epochs that
     cross-validation found. An interim file, to be replaced by a better one, is an average and is not announced.
     """
+    with run.held():
+        return _make_final(store, config, run, context, is_interim)
+
+
+def _make_final(store: FeatureStore, config: RunConfig, run: RunFolder, context: FitContext, is_interim: bool) -> Path:
     strategy, reason = _strategy(store, config, is_interim)
     report = RunReport.read(run.report)
     path = store.workspace.submissions / f"{run.name}.csv"

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.base.errors import SpecError
 from pipeline.base.progress import say
 from pipeline.competition import dependencies
-from pipeline.competition.folds import splits_of
+from pipeline.competition.folds import FoldArray, splits_of
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
 from pipeline.config.records import Repeat, Repeats
@@ -36,7 +36,14 @@ def repeat_run(
             where="--repeats",
             hint="Only folds that depend on a seed can.",
         )
-    report = RunReport.read(run.report)
+    with run.held():
+        return _repeat(store, config, run, context, assignments)
+
+
+def _repeat(
+    store: FeatureStore, config: RunConfig, run: RunFolder, context: FitContext, assignments: list[FoldArray]
+) -> Repeats:
+    report, n_repeats = RunReport.read(run.report), len(assignments)
     path, checkpoints = run.path / "repeats.json", run.path / "repeat_checkpoints"
     known = Repeats.read_or_none(path, otherwise="the repeats are trained again")
     fingerprint = dependencies.fingerprint(dependencies.of_repeats(report, store.manifest))

@@ -47,8 +47,9 @@ def draft(root: Path, given: str, *, metric: str | None, is_overwriting: bool) -
     is_folder = Path(given).is_dir() and ("/" in given or os.sep in given or given in (".", ".."))
     name = Path(given).resolve().name if is_folder else slug_of(given)
     workspace = Workspace(root, name)
-    fetch_data(workspace, name, place=Path(given) if is_folder else None)
-    return write_spec(workspace, metric=metric, is_overwriting=is_overwriting)
+    with workspace.in_use(), workspace.preparing():
+        fetch_data(workspace, name, place=Path(given) if is_folder else None)
+        return write_spec(workspace, metric=metric, is_overwriting=is_overwriting)
 
 
 def with_spec(workspace: Workspace, dataset: str | None = None) -> CompetitionSpec:
@@ -56,19 +57,21 @@ def with_spec(workspace: Workspace, dataset: str | None = None) -> CompetitionSp
     from pipeline.stages.data import fetch_data
     from pipeline.stages.init import write_spec
 
-    slug = load_spec(workspace.spec).data_slug if workspace.spec.exists() else workspace.competition
-    fetch_data(workspace, dataset or slug)
-    if not workspace.spec.exists():
-        write_spec(workspace, metric=None, dataset=dataset)
-    return load_spec(workspace.spec)
+    with workspace.in_use(), workspace.preparing():
+        slug = load_spec(workspace.spec).data_slug if workspace.spec.exists() else workspace.competition
+        fetch_data(workspace, dataset or slug)
+        if not workspace.spec.exists():
+            write_spec(workspace, metric=None, dataset=dataset)
+        return load_spec(workspace.spec)
 
 
 def with_features(workspace: Workspace) -> tuple[FeatureStore, bool]:
     """Return the competition's features, and whether they had to be written."""
     from pipeline.stages.features import build_features
 
-    spec = with_spec(workspace)
-    was_written = build_features(workspace, spec)
+    with workspace.in_use(), workspace.preparing():
+        spec = with_spec(workspace)
+        was_written = build_features(workspace, spec)
     store = FeatureStore(workspace, spec)
     mark_messages("SAMPLE DATA" if store.is_sample else "")
     return store, was_written

@@ -39,13 +39,26 @@ def train_run(
     `on_share` is called with the share of the fits that is done.
     """
     run = store.workspace.run(config.run_name)
+    with run.held():
+        _train(store, config, run, context, on_share)
+    return run
+
+
+def _train(
+    store: FeatureStore,
+    config: RunConfig,
+    run: RunFolder,
+    context: FitContext,
+    on_share: Callable[[float], None] | None,
+) -> None:
     fingerprint = store.fingerprint(config)
     known = RunReport.read_or_none(run.report, otherwise="the run is trained again")
     if known is not None:
         reason = store.outdated(known) or fault_in(run, known)
         if not reason:
             say(f"train: {run.name} is finished (cv {known.metric} {score_text(known.cv_score)}); nothing to do")
-            return run
+            shutil.rmtree(run.checkpoints, ignore_errors=True)  # of a process that was killed at its very end
+            return
         say(f"train: {reason}; {run.name} is trained again")
     check_configuration(config, store.spec.task, store.spec.scorer)
     with hold(store.workspace.runs / "share.lock") if context.share.of > 1 else nullcontext():
@@ -84,7 +97,6 @@ def train_run(
     report.write(run.report)
     shutil.rmtree(run.checkpoints, ignore_errors=True)
     _say_scores(report)
-    return run
 
 
 def _say_scores(report: RunReport) -> None:

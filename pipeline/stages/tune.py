@@ -18,7 +18,7 @@ from pipeline.config.records import TuningResult
 from pipeline.config.run import RunConfig
 from pipeline.models.base import EpochScores, FitContext
 from pipeline.models.registry import entry_of
-from pipeline.tuning.confirmation import Confirmed, confirm, confirmed_choice
+from pipeline.tuning.confirmation import Confirmed, confirm, confirmed_choice, kept_confirmation
 from pipeline.tuning.ensemble import Ensemble, as_ensemble, as_preset, comparison, ensemble_of_trials
 from pipeline.tuning.report import importances, trial_table, write_plots
 from pipeline.tuning.session import TuneOptions, Tuning, open_tuning
@@ -50,7 +50,7 @@ def tune(store: FeatureStore, base: RunConfig, context: FitContext, options: Tun
             confirmed = confirm(tuning, context)
             ensemble = ensemble_of_trials(tuning, context)
     except ENDED_EARLY:
-        _write(tuning, [], None)
+        _write(tuning, kept_confirmation(tuning), None)
         raise
     return _write(tuning, confirmed, ensemble)
 

@@ -23,6 +23,8 @@ from pipeline.tuning.tuner import as_trial
 
 N_CONFIRMED = 5  # best trials that are scored again on other folds
 N_REPEATS = 2  # other fold assignments
+SCORES_OF = "confirmed:"  # prefix of the study attributes that hold the scores of a trial's number, or of
+DEFAULT, DEFAULT_TUNED = "default", "default on the study's folds"
 
 
 @dataclass(frozen=True)
@@ -51,20 +53,52 @@ def confirm(tuning: Tuning, context: FitContext) -> list[Confirmed]:
     if not fresh or not best:
         return []
     say(f"tune: scoring the default and the {len(best)} best trials on {len(fresh)} other fold assignments")
-    scored = [(base, _score(tuning, base, store.splits, context))]
-    scored += [(tuning.config_of(trial), float(trial.value or 0.0)) for trial in best]
+    (default_score,) = _scores(tuning, DEFAULT_TUNED, base, [store.splits], context, first_seed=0)
+    scored = [(DEFAULT, base, default_score)]
+    scored += [(str(trial.number), tuning.config_of(trial), float(trial.value or 0.0)) for trial in best]
     confirmed = []
     with progress_bar("confirm") as update:
-        for number, (config, score) in enumerate(scored, start=1):
-            scores = [_score(tuning, config, splits, context, repeat) for repeat, splits in enumerate(fresh, start=1)]
+        for number, (name, config, score) in enumerate(scored, start=1):
+            scores = _scores(tuning, name, config, fresh, context, first_seed=1)
             confirmed.append(Confirmed(config, score, scores))
             update(number / len(scored), "")
     return confirmed
 
 
-def _score(
-    tuning: Tuning, config: RunConfig, splits: Sequence[Split], context: FitContext, seed_offset: int = 0
-) -> float:
+def kept_confirmation(tuning: Tuning) -> list[Confirmed]:
+    """Return what `confirm` has found so far, in this call or earlier ones; [] without the default or any trial."""
+    kept, trials = tuning.study.user_attrs, best_trials(tuning.study, tuning.metric, len(tuning.study.trials))
+    if SCORES_OF + DEFAULT not in kept:
+        return []
+    default = Confirmed(tuning.base, kept[SCORES_OF + DEFAULT_TUNED][0], kept[SCORES_OF + DEFAULT])
+    of_trials = [
+        Confirmed(tuning.config_of(trial), float(trial.value or 0.0), kept[f"{SCORES_OF}{trial.number}"])
+        for trial in trials
+        if f"{SCORES_OF}{trial.number}" in kept
+    ]
+    return [default, *of_trials] if of_trials else []
+
+
+def _scores(
+    tuning: Tuning,
+    name: str,
+    config: RunConfig,
+    assignments: Sequence[Sequence[Split]],
+    context: FitContext,
+    *,
+    first_seed: int,
+) -> list[float]:
+    """Return the score on each fold assignment; the study keeps them, so that none is trained again."""
+    known: list[float] | None = tuning.study.user_attrs.get(SCORES_OF + name)
+    if known is None:
+        known = [
+            _score(tuning, config, splits, context, seed) for seed, splits in enumerate(assignments, start=first_seed)
+        ]
+        tuning.study.set_user_attr(SCORES_OF + name, known)
+    return known
+
+
+def _score(tuning: Tuning, config: RunConfig, splits: Sequence[Split], context: FitContext, seed_offset: int) -> float:
     """Return the `cv_score` with one seed; NaN if the network diverges."""
     try:
         found = cross_validate(as_trial(config), tuning.store.problem, splits, context, seed_offset=seed_offset)

@@ -21,6 +21,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipeline.base import files
+from pipeline.base.locks import is_alive
 
 OWNER, KILLED = "owner", "killed"  # user attributes of trials
 SEAL = "seal"  # user attribute of complete trials: a hash of their parameters and value
@@ -94,7 +95,7 @@ class Ownership:
         own_host, own_pid, own_token = self.owner.rsplit(":", 2)
         if host == own_host and pid == own_pid:  # process ids are reused, in containers all the time
             return token != own_token
-        return (host == own_host and not _is_alive(pid)) or self._silence_s(trial) > GRACE_S
+        return (host == own_host and not is_alive(pid)) or self._silence_s(trial) > GRACE_S
 
     def _silence_s(self, trial: FrozenTrial) -> float:
         beat = self.study.user_attrs.get(f"{BEAT}{trial.user_attrs[OWNER]}")
@@ -133,13 +134,3 @@ def check_seals(study: optuna.Study) -> None:
 
 def _seal(params: dict[str, Any], value: float | None) -> str:
     return files.sha256_of_json([params, value])[:16]
-
-
-def _is_alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except PermissionError:
-        return True
-    except (ProcessLookupError, ValueError):
-        return False
-    return True

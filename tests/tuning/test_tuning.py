@@ -191,6 +191,26 @@ def test_ctrl_c_keeps_what_is_finished_and_gives_the_rest_back(tuned: Toy, monke
     assert again == {str(sorted(t.params.items())) for t in given_back}
 
 
+def test_ctrl_c_while_the_ensemble_is_compared_keeps_the_confirmation(
+    tuned: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.stages import tune as stage
+    from pipeline.tuning import confirmation
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, "ensemble_of_trials", interrupted)
+    assert tuned.run("tune", *TUNE, "--trials", "4", "--pruner", "none").exit_code == 130
+    path = tuned.workspace.tuning("mlp") / "best.json"
+    confirmed = TuningResult.read(path).confirmation
+    assert confirmed is not None
+    monkeypatch.setattr(confirmation, "cross_validate", lambda *_, **__: pytest.fail("a score is known already"))
+    monkeypatch.setattr(stage, "ensemble_of_trials", lambda *_: None)
+    assert tuned.run("tune", *TUNE, "--trials", "4", "--pruner", "none").exit_code == 0
+    assert TuningResult.read(path).confirmation == confirmed
+
+
 @pytest.mark.slow
 def test_killed_again_and_again_it_loses_no_finished_trial_and_reaches_the_total(tuned: Toy) -> None:
     assert tuned.run("features").exit_code == 0
