@@ -16,14 +16,9 @@ import typer.core
 
 from pipeline.base import files
 from pipeline.base.errors import PipelineError
-<<<<<<< HEAD
-from pipeline.base.interruption import ENDED_EARLY, Stopped
-from pipeline.base.progress import accept_all_characters, mark_messages, print_result, say, say_error
-from pipeline.base.share import ShareDone
-=======
 from pipeline.base.interruption import ENDED_EARLY, Stopped, exit_code, interrupt_on_signals
 from pipeline.base.progress import mark_messages, prepare_streams, print_result, say, say_error
->>>>>>> f1766e0 (Commands share a competition's folder: clean refuses, writers wait, leftovers are cleared; signals, lost terminals and full disks are handled in one place)
+from pipeline.base.share import ShareDone
 from pipeline.base.version import VERSION
 from pipeline.competition.workspace import Workspace
 from pipeline.config.presets import preset_names
@@ -49,17 +44,14 @@ class _Commands(typer.core.TyperGroup):
         except PipelineError as error:
             say_error(error.message)
             raise typer.Exit(error.exit_code) from error
-<<<<<<< HEAD
-        except ShareDone:
-            say("this process has trained its share")
-            return None
-=======
         except OSError as error:
             if error.errno not in files.WRITE_HINTS:
                 raise
             say_error((shown := files.write_error(None, error)).message)
             raise typer.Exit(shown.exit_code) from error
->>>>>>> f1766e0 (Commands share a competition's folder: clean refuses, writers wait, leftovers are cleared; signals, lost terminals and full disks are handled in one place)
+        except ShareDone:
+            say("this process has trained its share")
+            return None
         except ENDED_EARLY as error:
             say("interrupted; finished work is kept, and the same command continues from there")
             raise typer.Exit(exit_code()) from error
@@ -393,22 +385,13 @@ def kernel(
     from pipeline.stages.kernel import KernelOptions, cancel_run, run_at_kaggle
     from pipeline.stages.submit import submit as submit_file
 
-<<<<<<< HEAD
-    workspace = Workspace(root, competition)
+    workspace = _in_use(root, competition)
     if cancel:
         print(f"kernel: {cancel_run(workspace)}")
         return
     how = Options(tuple(wheels or ()), internet, accelerator, timeout, title)
     store, trained = steps.what_to_bundle(workspace, steps.Choice(preset, model, overrides or ()))
     path = run_at_kaggle(store, trained, KernelOptions(how, push, again, upload, yes))
-=======
-    workspace = _in_use(root, competition)
-    config = steps.run_configuration(workspace, steps.Choice(preset, model, overrides or ()))
-    store, _ = steps.with_features(workspace)
-    path = run_at_kaggle(
-        store, config, wheels=tuple(wheels or ()), has_internet=internet, is_push_wanted=push, is_again=again
-    )
->>>>>>> f1766e0 (Commands share a competition's folder: clean refuses, writers wait, leftovers are cleared; signals, lost terminals and full disks are handled in one place)
     if path is None:
         print_result(f"bundle: {workspace.kernels}")
         return

@@ -7,12 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-<<<<<<< HEAD
 from pipeline.base.share import WHOLE
-from pipeline.best.ensemble_run import finished_run, write_planned
-=======
-from pipeline.best.ensemble_run import ensemble_folder
->>>>>>> f1766e0 (Commands share a competition's folder: clean refuses, writers wait, leftovers are cleared; signals, lost terminals and full disks are handled in one place)
+from pipeline.best.ensemble_run import ensemble_folder, finished_run, write_planned
 from pipeline.best.race import Best, race
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
