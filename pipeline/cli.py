@@ -15,7 +15,7 @@ import typer
 import typer.core
 
 from pipeline.base import files
-from pipeline.base.errors import PipelineError
+from pipeline.base.errors import ArtifactError, PipelineError
 from pipeline.base.interruption import ENDED_EARLY, Stopped, exit_code, interrupt_on_signals
 from pipeline.base.progress import mark_messages, prepare_streams, print_result, say, say_error
 from pipeline.base.share import ShareDone
@@ -31,7 +31,7 @@ _until_the_end = ExitStack()  # what a command holds
 
 
 class _Commands(typer.core.TyperGroup):
-    """Turns a PipelineError into a message and its exit code, a full disk too, and Ctrl-C into exit code 130."""
+    """Turns a PipelineError, a full disk or a file that cannot be used into a message; Ctrl-C into exit code 130."""
 
     def invoke(self, ctx: Any) -> Any:
         mark_messages("")
@@ -45,9 +45,13 @@ class _Commands(typer.core.TyperGroup):
             say_error(error.message)
             raise typer.Exit(error.exit_code) from error
         except OSError as error:
-            if error.errno not in files.WRITE_HINTS:
+            if error.errno not in files.WRITE_HINTS and error.filename is None:
                 raise
-            say_error((shown := files.write_error(None, error)).message)
+            shown: PipelineError = files.write_error(None, error)
+            if error.errno not in files.WRITE_HINTS:
+                hint = "Move it away or make it accessible, then run the same command again."
+                shown = ArtifactError(f"cannot be used: {error.strerror}", where=str(error.filename), hint=hint)
+            say_error(shown.message)
             raise typer.Exit(shown.exit_code) from error
         except ShareDone:
             say("this process has trained its share")

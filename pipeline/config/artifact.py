@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeVar
@@ -129,7 +130,7 @@ def read_or_none(
     read: Callable[[Path], ArtifactT], path: Path, *, otherwise: str, may_be_newer: bool = False
 ) -> ArtifactT | None:
     """Return `read(path)` as `Artifact.read_or_none` does."""
-    if not path.exists():
+    if not os.path.lexists(path):  # a link to nowhere is a broken file
         return None
     try:
         return read(path)

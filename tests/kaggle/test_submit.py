@@ -272,7 +272,7 @@ def test_an_invalid_submission_is_not_sent(kaggle: KaggleServer, finished: Toy) 
 
     path = finished.submission()
     path.write_text(path.read_text().replace("\n66,", "\n999,"))
-    with pytest.raises(DataError, match="contains 999"):
+    with pytest.raises(DataError, match="contains '999'"):
         submit_file(finished.store(), path, is_upload_wanted=True)
     assert kaggle.requests == []
 
