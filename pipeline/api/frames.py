@@ -18,13 +18,14 @@ from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError
 from pipeline.base.text import TEXT
 from pipeline.competition.draft.files import DraftFiles
+from pipeline.competition.draft.ids import FoundIds
 from pipeline.competition.draft.roles import Roles, guess_roles
 from pipeline.competition.draft.task import guess_transform
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables.reading import RawTable, as_written, is_text
 from pipeline.competition.tables.typed import Kind
 from pipeline.competition.workspace import Workspace
-from pipeline.config.spec import Columns, CompetitionSpec, TargetTransform
+from pipeline.config.spec import Columns, CompetitionSpec, IdColumns, TargetTransform
 from pipeline.stages.data import write_source
 from pipeline.stages.features import build_features
 
@@ -103,7 +104,8 @@ def write_features(
     if settings["task"] == "regression":
         transform, _ = guess_transform(targets, settings["metric"], is_metric_given=is_metric_given)
     table = RawTable(Path("X"), train)
-    roles = guess_roles(DraftFiles(table, RawTable(Path("X"), test.head(0)), table, {}, ID), names)
+    ids = FoundIds(ID, IdColumns(), "", "")
+    roles = guess_roles(DraftFiles(table, RawTable(Path("X"), test.head(0)), table, {}, ids), names)
     spec = CompetitionSpec(
         name=workspace.competition,
         kaggle_slug=workspace.competition,

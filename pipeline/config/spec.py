@@ -104,6 +104,21 @@ class Files(Table):
     sample_submission: str = Field(default="sample_submission.csv", description="the format to submit: ids and columns")
 
 
+class IdColumns(Table):
+    """Where the ids are, if a file calls its id column otherwise or has none. Ids keep their text in all files."""
+
+    train: str | list[str] | None = Field(
+        default=None, description='id column of the train file, or columns to join; "": none, its rows are numbered'
+    )
+    test: str | list[str] | None = Field(
+        default=None,
+        description='id column of the test file, or columns to join; "": none, its rows have the ids of the sample '
+        "submission, in order",
+    )
+    sample_submission: str | None = Field(default=None, description="id column of the sample submission")
+    separator: str = Field(default="_", description="text between joined columns")
+
+
 class SubmissionFormat(Table):
     """How predictions fill the columns of the sample submission."""
 
@@ -122,7 +137,7 @@ class CompetitionSpec(Table):
     name: str = Field(description="name of its folder in `data/`")
     kaggle_slug: str = Field(description="last part of the competition's address: kaggle.com/competitions/SLUG")
     dataset: str | None = Field(default=None, description="Kaggle dataset OWNER/NAME that has the files instead")
-    id: str = Field(description="id column of the train, test and sample submission files")
+    id: str = Field(description="id column of the train, test and sample submission files; see `[ids]`")
     target: list[str] = Field(min_length=1, description="target column, or a list of several")
     task: Task = Field(description="what to predict: numbers, or one of two or several classes")
     metric: str = Field(description="how Kaggle scores; see [metrics](#metrics)")
@@ -136,6 +151,7 @@ class CompetitionSpec(Table):
     folds: Folds = Folds()
     encoder: Encoder = Encoder()
     files: Files = Files()
+    ids: IdColumns = IdColumns()
     submission: SubmissionFormat = SubmissionFormat()
     tune: dict[str, dict[str, SpaceEntry]] = Field(default={}, description="changes of the models' search spaces")
 
@@ -189,12 +205,17 @@ class CompetitionSpec(Table):
         return self.submission.columns or self.target
 
     @property
+    def sample_id(self) -> str:
+        """The id column of the sample submission and of submissions."""
+        return self.id if self.ids.sample_submission is None else self.ids.sample_submission
+
+    @property
     def text_columns(self) -> list[str]:
         """Columns of a submission to be read as text: ids, which keep every digit, and labels, of which one may be NA.
 
         An id column without a header is called `Unnamed: 0`, as by pandas, in the spec and "" in the file.
         """
-        ids = [self.id, ""] if self.id.startswith("Unnamed: ") else [self.id]
+        ids = [self.sample_id, ""] if self.sample_id.startswith("Unnamed: ") else [self.sample_id]
         return ids + ([*self.prediction_columns, *self.target] if self.writes in ("label", "labels") else [])
 
     @property

@@ -59,7 +59,7 @@ def check_form(
 
 
 def _id_column(spec: CompetitionSpec, sample: pd.DataFrame) -> str:
-    return spec.id if spec.id in sample.columns else str(sample.columns[0])
+    return spec.sample_id if spec.sample_id in sample.columns else str(sample.columns[0])
 
 
 def _columns_of(

@@ -41,7 +41,7 @@ def predict_rows(store: FeatureStore, run_name: str, rows: RawTable) -> pd.DataF
     if reason := dependencies.changed_in_spec(store.manifest.made_of, store.spec):
         hint = "Build them with `python -m pipeline features`, and train the run again."
         raise ArtifactError(f"{reason} after the features were built", where=str(store.workspace.features), hint=hint)
-    ids, features = new_rows(rows, store.spec.id, store.manifest.recipes)
+    ids, features = new_rows(rows, store.spec.id, store.manifest.recipes, store.spec.ids)
     for note in rows.notes:
         say(f"predict: {note}")
 
@@ -53,8 +53,8 @@ def predict_rows(store: FeatureStore, run_name: str, rows: RawTable) -> pd.DataF
         return made[config.features.feature_function]
 
     prediction = load_run(store, run).predict(features_of, EncodingCache())
-    names = [name for name in store.sample_submission.columns if name != store.spec.id]
-    empty = pd.DataFrame({store.spec.id: ids.to_numpy()} | dict.fromkeys(names))
+    names = [name for name in store.sample_submission.columns if name != store.spec.sample_id]
+    empty = pd.DataFrame({store.spec.sample_id: ids.to_numpy()} | dict.fromkeys(names))
     return make_submission(store.spec, store.classes, empty, ids, prediction)
 
 

@@ -30,7 +30,7 @@ def score_submission(store: FeatureStore, submission: Path) -> float:
         raise DataError("was changed after it was made", where=str(path), hint=hint)
     frame, solution = (read_table(file, as_text=spec.text_columns) for file in (submission, path))
     check_submission(spec, store.classes, store.sample_submission, frame)
-    truth = solution.set_index(solution[spec.id].astype(TEXT)).reindex(frame[spec.id].astype(TEXT).to_numpy())
+    truth = solution.set_index(solution[spec.id].astype(TEXT)).reindex(frame[spec.sample_id].astype(TEXT).to_numpy())
     columns = spec.prediction_columns
     if spec.task == "regression":
         is_flat = len(columns) == 1  # arrays of one target are flat everywhere

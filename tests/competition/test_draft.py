@@ -121,14 +121,75 @@ def test_an_id_with_an_empty_header(tmp_path: Path) -> None:
     assert tables.test_ids.tolist() == TEST_IDS
 
 
+Files = dict[str, Columns]
+STORES = [i % 4 for i in range(N_TEST)]
+DAYS = [f"2021-01-{1 + i // 4:02}" for i in range(N_TEST)]
+
+
+def renamed(files: Files, **names: str | None) -> Files:
+    """The files with other names for their id columns; None leaves it out."""
+    changed = dict(files)
+    for key, new in names.items():
+        changed[key] = {
+            (new or "" if c == "id" else c): v for c, v in files[key].items() if c != "id" or new is not None
+        }
+    return changed
+
+
+IDS: dict[str, tuple[Files, str, dict[str, object]]] = {
+    "another case in the sample": (renamed(REGRESSION, sample_submission="Id"), "id", {"sample_submission": "Id"}),
+    "none in train": (renamed(REGRESSION, train=None), "id", {"train": ""}),
+    "another name in train": (renamed(REGRESSION, train="AnimalID"), "id", {"train": "AnimalID"}),
+    "two others": (
+        renamed(REGRESSION, train="Id", test="ForecastId", sample_submission="ForecastId"),
+        "ForecastId",
+        {"train": "Id"},
+    ),
+    "headers that are empty": (
+        renamed(REGRESSION, train="", test="", sample_submission="Id"),
+        "Id",
+        {"train": "Unnamed: 0", "test": "Unnamed: 0"},
+    ),
+    "counted rows": (
+        renamed(REGRESSION, train=None, test=None) | {"sample_submission": {"ImageId": ids(N_TEST, 1), "price": ZEROS}},
+        "ImageId",
+        {"train": "", "test": ""},
+    ),
+    "joined columns": (
+        {
+            "train": {**renamed(REGRESSION, train=None)["train"], "Store": [1] * N, "Date": ["2020-01-01"] * N},
+            "test": {**renamed(REGRESSION, test=None)["test"], "Store": STORES, "Date": DAYS},
+            "sample_submission": {"Id": [f"{s}_{d}" for s, d in zip(STORES, DAYS, strict=True)], "price": ZEROS},
+        },
+        "Id",
+        {"train": ["Store", "Date"], "test": ["Store", "Date"]},
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "name", "columns"), IDS.values(), ids=IDS)
+def test_ids_as_they_come(tmp_path: Path, files: Files, name: str, columns: dict[str, object]) -> None:
+    _, spec, tables = drafted_and_loaded(write(tmp_path, **files))
+    assert spec.id == name
+    assert spec.ids.model_dump(exclude_defaults=True) == columns
+    sample = pd.DataFrame(files["sample_submission"])
+    assert tables.test_ids.astype(str).tolist() == sample[spec.sample_id].astype(str).tolist()
+    assert not {"id", "Id", "AnimalID", "ForecastId", "ImageId"} & set(tables.train.columns)
+    assert len(tables.train_ids) == N
+
+
+def test_rows_that_the_sample_does_not_count_are_not_taken_in_order(tmp_path: Path) -> None:
+    """Ids 1, 2, 4 are no row numbers, and neither are those of another number of rows."""
+    without = renamed(REGRESSION, train=None, test=None)
+    gap = [*ids(N_TEST - 1, 1), N_TEST + 5]
+    refused(write(tmp_path, **without | {"sample_submission": {"ImageId": gap, "price": ZEROS}}), "no column holds")
+    few = {"ImageId": ids(N_TEST - 1, 1), "price": ZEROS[1:]}
+    refused(write(tmp_path, **without | {"sample_submission": few}), "no column holds the ids of test.csv", "'ImageId'")
+
+
 def test_ids_that_are_not_in_the_files_are_refused(tmp_path: Path) -> None:
-    without = {name: {c: v for c, v in REGRESSION[name].items() if c != "id"} for name in ("train", "test")}
-    write(tmp_path, **without, sample_submission={"ImageId": TEST_IDS, "price": ZEROS})
-    refused(tmp_path, "sample_submission.csv", "no column holds the ids of test.csv", "'ImageId'")
     write(tmp_path, **(REGRESSION | {"sample_submission": {"id": ids(N_TEST, 5000), "price": ZEROS}}))
-    refused(tmp_path, "0 of the sample's 40 values", "test.csv")
-    write(tmp_path, **(REGRESSION | {"train": {"Id": ids(), "price": PRICES}}))
-    refused(tmp_path, "train.csv", "no id column 'id'", "'Id'")
+    refused(tmp_path, "0 of the sample's 40 values", "test.csv", "not '5000'")
 
 
 # --- target and task -------------------------------------------------------------------------------------------------

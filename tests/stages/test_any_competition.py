@@ -91,6 +91,27 @@ def test_bool_labels_and_a_probability_of_the_positive_class(tmp_path: Path) -> 
     assert values.nunique() > 5
 
 
+@pytest.mark.slow
+def test_ids_that_only_the_sample_has_and_new_rows_without_ids(tmp_path: Path) -> None:
+    train, test = toy_tables()
+    folder = tmp_path / "counted"
+    folder.mkdir()
+    train.drop(columns="id").to_csv(folder / "train.csv", index=False)
+    test.drop(columns="id").to_csv(folder / "test.csv", index=False)
+    sample = pd.DataFrame({"RowId": [f"row_{i}" for i in range(len(test))], "price": 0.0})
+    sample.to_csv(folder / "sample_submission.csv", index=False)
+    toy = initialised(tmp_path, folder, "--metric", "rmse")
+    toy.submit()
+    submission = pd.read_csv(toy.submission())
+    assert submission["RowId"].tolist() == sample["RowId"].tolist()
+    output = tmp_path / "new.csv"
+    result = toy.run("predict", toy.only_run().name, str(folder / "test.csv"), "--output", str(output))
+    assert result.exit_code == 0, result.output
+    new = pd.read_csv(output)
+    assert new["RowId"].tolist() == list(range(1, len(test) + 1))
+    np.testing.assert_allclose(new["price"], submission["price"])
+
+
 def test_the_most_probable_labels_in_one_cell(tmp_path: Path) -> None:
     """What Kaggle scores as MAP@3; the held-back solution scores the file as the metric scores the probabilities."""
     train, test = toy_tables(90)

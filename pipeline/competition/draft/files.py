@@ -9,10 +9,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
-from pipeline.base.errors import DataError, did_you_mean
-from pipeline.competition.tables.reading import RawTable, as_written, listed, read_raw
+from pipeline.base.errors import DataError
+from pipeline.competition.draft.ids import FoundIds, find_ids
+from pipeline.competition.tables.ids import with_ids
+from pipeline.competition.tables.reading import RawTable, read_raw
 
 SUFFIXES = (".parquet", ".csv.gz", ".csv")  # if a table has several formats, the last of these is read
 NAMES = {  # file -> stems that settle it, and a pattern of candidates
@@ -33,7 +33,12 @@ class DraftFiles:
     test: RawTable
     sample: RawTable
     names: dict[str, str]  # key of [files] -> file name, if it is not the default
-    id: str
+    ids: FoundIds
+
+    @property
+    def id(self) -> str:
+        """The id column, which all three tables have here."""
+        return self.ids.id
 
     @property
     def shared_columns(self) -> list[str]:
@@ -61,7 +66,9 @@ def find_files(raw: Path) -> DraftFiles:
         if len(table.frame) == 0:
             raise DataError("has no rows", where=table.where())
     other_names = {key: f"{stem}.csv" for key, stem in stems.items() if stem != key}  # `.csv` also finds `.parquet`
-    return DraftFiles(train, test, sample, other_names, _find_id(train, test, sample))
+    ids = find_ids(train, test, sample)
+    train, test, sample = with_ids(train, test, sample, ids.id, ids.columns)
+    return DraftFiles(train, test, sample, other_names, ids)
 
 
 def _stem_of(key: str, raw: Path, name_of_stem: dict[str, str], names: list[str]) -> str:
@@ -81,40 +88,4 @@ def _stem_of(key: str, raw: Path, name_of_stem: dict[str, str], names: list[str]
         where=str(raw),
         hint=f"Rename it to {key}.csv, or write the spec by hand with the file's name under [files]. The other files "
         f"are {' and '.join(f'{other}.csv' for other in NAMES if other != key)}.",
-    )
-
-
-def _find_id(train: RawTable, test: RawTable, sample: RawTable) -> str:
-    shared = [c for c in sample.frame.columns if c in test.frame.columns]
-    for name in shared:
-        if _same_ids(sample.column(name, markers=("",)), test.column(name, markers=("",))):
-            if name not in train.frame.columns:
-                raise DataError(
-                    f"has no id column {name!r}, unlike the other two files",
-                    where=train.where(),
-                    hint=did_you_mean(name, train.frame.columns),
-                )
-            return name
-    hint = "; ".join(_difference(name, sample, test) for name in shared)
-    if not shared:
-        hint = (
-            f"{test.path.name} has none of its columns: {listed(sample.frame.columns)}. If the id is the row number, "
-            f"add it to {train.path.name} and {test.path.name} as the column {sample.frame.columns[0]!r}."
-        )
-    raise DataError(f"no column holds the ids of {test.path.name}", where=sample.where(), hint=hint)
-
-
-def _same_ids(left: pd.Series, right: pd.Series) -> bool:
-    if len(left) != len(right) or left.isna().any() or right.isna().any():
-        return False
-    left_ids, right_ids = set(as_written(left)), set(as_written(right))
-    return left_ids == right_ids and len(left_ids) == len(left)
-
-
-def _difference(name: str, sample: RawTable, test: RawTable) -> str:
-    values = as_written(sample.column(name)).dropna()
-    n_found = int(values.isin(as_written(test.column(name))).sum())
-    return (
-        f"{name!r}: {n_found} of the sample's {len(values)} values ({values.nunique()} distinct) are in "
-        f"{test.path.name}, which has {test.column(name).nunique()} distinct values in {len(test.frame)} rows"
     )

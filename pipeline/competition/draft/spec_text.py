@@ -39,6 +39,7 @@ def draft_spec(raw: Path, name: str, *, metric: str | None = None) -> str:
         *(["[encoder]", _comment(f"guessed: {roles.pixels}"), "pixels = true", ""] if roles.pixels else []),
         *_folds(files, prediction, roles),
     ]
+    lines += _ids(files)
     if files.names:
         lines += ["[files]", *(f"{key} = {_quoted(file)}" for key, file in files.names.items()), ""]
     if prediction.submission_columns:
@@ -79,7 +80,7 @@ def _head(name: str, files: DraftFiles, prediction: Prediction) -> list[str]:
     lines = [
         *_line("name", name),
         *_line("kaggle_slug", KAGGLE_SLUGS.get(name, name)),
-        *_line("id", files.id, f"the same values in {files.sample.path.name} and {files.test.path.name}"),
+        *_line("id", files.id, files.ids.evidence),
         *_line("target", target, evidence["target"]),
         *_line("task", prediction.task, evidence["task"]),
         *_line("metric", prediction.metric, evidence.get("metric")),
@@ -87,6 +88,14 @@ def _head(name: str, files: DraftFiles, prediction: Prediction) -> list[str]:
     if prediction.task == "regression":
         lines += _line("target_transform", prediction.target_transform, evidence["target_transform"])
     return [*lines, ""]
+
+
+def _ids(files: DraftFiles) -> list[str]:
+    named = files.ids.columns.model_dump(exclude_defaults=True)
+    lines = []
+    for key, value in named.items():
+        lines += _line(key, value, files.ids.evidence_of_train if key == "train" else None)
+    return ["[ids]", *lines, ""] if lines else []
 
 
 def _columns(files: DraftFiles, prediction: Prediction, roles: Roles) -> list[str]:

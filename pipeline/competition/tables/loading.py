@@ -23,9 +23,10 @@ from pipeline.competition.tables.checks import (
     sample_weight_of,
     with_same_type,
 )
+from pipeline.competition.tables.ids import new_rows_with_ids, with_ids
 from pipeline.competition.tables.reading import RawTable, find_raw, inferred, numbers_of, read_raw
 from pipeline.competition.tables.typed import ColumnRecipe, date_format_of, decide_recipe, parse_dates, type_new_rows
-from pipeline.config.spec import CompetitionSpec
+from pipeline.config.spec import CompetitionSpec, IdColumns
 from pipeline.config.types import Label, Role
 
 MAX_CATEGORIES = 100  # a column with more distinct texts than this, most of them seen once, probably holds names
@@ -52,9 +53,9 @@ class CompetitionTables:
 def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
     """Read, check and type the files of `spec` in the folder `raw`. Raises DataError, SpecError."""
     train, test, sample = (
-        _with_id(read_raw(find_raw(raw, name)), spec.id)
-        for name in (spec.files.train, spec.files.test, spec.files.sample_submission)
+        read_raw(find_raw(raw, name)) for name in (spec.files.train, spec.files.test, spec.files.sample_submission)
     )
+    train, test, sample = with_ids(train, test, sample, spec.id, spec.ids)
     check_columns(train, columns_of_spec(spec))
     check_columns(test, [("id", spec.id)])
     if spec.folds.rules.has_number and len(train.frame) < spec.folds.number:
@@ -102,19 +103,14 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
     )
 
 
-def new_rows(raw: RawTable, id_column: str, recipes: list[ColumnRecipe]) -> tuple[pd.Series, pd.DataFrame]:
+def new_rows(
+    raw: RawTable, id_column: str, recipes: list[ColumnRecipe], id_columns: IdColumns | None = None
+) -> tuple[pd.Series, pd.DataFrame]:
     """Return ids and features of other rows, typed like the competition's own. Raises DataError."""
-    raw = _with_id(raw, id_column)
+    raw = new_rows_with_ids(raw, id_column, id_columns or IdColumns())
     check_columns(raw, [("id", id_column)])
     (ids,) = with_same_type([ids_of(raw, id_column)])
     return ids.rename(id_column), type_new_rows(raw, recipes)
-
-
-def _with_id(raw: RawTable, id_column: str) -> RawTable:
-    """Rename an id column with an empty header to `Unnamed: 0` if the spec uses that, pandas' name for it."""
-    if id_column.startswith("Unnamed: ") and id_column not in raw.frame.columns:
-        return replace(raw, frame=raw.frame.rename(columns={"": id_column}))
-    return raw
 
 
 def _feature_sources(train: RawTable, test: RawTable, spec: CompetitionSpec) -> tuple[list[str], dict[str, str]]:
