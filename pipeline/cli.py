@@ -391,7 +391,7 @@ def kernel(
 
     workspace = _in_use(root, competition)
     if cancel:
-        print(f"kernel: {cancel_run(workspace)}")
+        print_result(f"kernel: {cancel_run(workspace)}")
         return
     how = Options(tuple(wheels or ()), internet, accelerator, timeout, title)
     store, trained = steps.what_to_bundle(workspace, steps.Choice(preset, model, overrides or ()))

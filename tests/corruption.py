@@ -24,7 +24,6 @@ MLP = [*TINY[:6], "--workers", "1", "--device", "cpu"]
 RIDGE = ["--preset", "fast", "--model", "ridge", "--set", "final=refit", "--workers", "1"]
 FOREST = ["--preset", "fast", "--model", "random_forest", "--set", "n_trees=5", "--set", "seeds=1", "--workers", "1"]
 TUNE = ["--model", "lightgbm", "--set", "rounds=5", "--trials", "3", "--workers", "1", "--device", "cpu"]
-BEST = ["--preset", "best", "--minutes", "0.1", "--workers", "1"]
 OUTPUT = "predicted.csv"  # of `predict`
 
 # command -> its name and options, the files it makes, and the artifacts it reads (below data/toy/, unless stated)

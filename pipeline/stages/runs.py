@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.base import files
-from pipeline.base.progress import print_result, print_table
+from pipeline.base.progress import print_result, print_table, say
 from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import Workspace
@@ -22,7 +22,10 @@ def list_runs(workspace: Workspace, spec: CompetitionSpec) -> pd.DataFrame:
     `features` tells runs of the current features and spec from others, whose scores do not compare.
     """
     rows, store = [], FeatureStore(workspace, spec)
-    has_features = FeatureManifest.read_or_none(workspace.manifest, otherwise="runs are not compared")
+    otherwise = "whether runs are of the current features is unknown"
+    has_features = FeatureManifest.read_or_none(workspace.manifest, otherwise=otherwise)
+    if not workspace.manifest.exists():
+        say(f"runs: there is no {workspace.manifest}; {otherwise}")
     for path in workspace.runs.glob("*/report.json"):
         report = RunReport.read_or_none(path, otherwise="the run is skipped", may_be_newer=True)
         if report is None:
@@ -38,12 +41,16 @@ def list_runs(workspace: Workspace, spec: CompetitionSpec) -> pd.DataFrame:
                 "elapsed_s": report.elapsed_s,
                 "finished_at": report.finished_at[:16].replace("T", " "),
                 "data": "sample" if report.is_sample else "real",
-                "features": "current" if has_features and not store.outdated(report) else "other",
+                "features": _features(store, report) if has_features else "unknown",
                 "submission": str(submission) if submission.exists() else "",
             }
         )
     frame = pd.DataFrame(rows)
     return frame if frame.empty else frame.sort_values("cv_score", key=spec.scorer.losses)
+
+
+def _features(store: FeatureStore, report: RunReport) -> str:
+    return "other" if store.outdated(report) else "current"
 
 
 def show_frame(frame: pd.DataFrame, title: str) -> None:
