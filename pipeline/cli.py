@@ -41,6 +41,9 @@ class _Commands(typer.core.TyperGroup):
         except typer.BadParameter as error:  # a value out of range or of another type
             say_error(error.format_message())
             raise typer.Exit(error.exit_code) from error
+        except MemoryError as error:
+            say_error("memory is full\nUse fewer rows, columns or workers, or smaller models.")
+            raise typer.Exit(PipelineError.exit_code) from error
         except PipelineError as error:
             say_error(error.message)
             raise typer.Exit(error.exit_code) from error

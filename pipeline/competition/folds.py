@@ -255,7 +255,7 @@ def _check_groups(groups: pd.Series, fold_of_row: FoldArray) -> None:
     divided = n_folds[n_folds > 1]
     if len(divided):
         raise DataError(
-            f"the group {divided.index[0]!r} is in {int(divided.iloc[0])} folds",
+            f"the group {str(divided.index[0])!r} is in {int(divided.iloc[0])} folds",
             where=f"column {groups.name!r}",
             hint='A group must stay in one fold: correct the folds, or use [folds] kind = "group".',
         )

@@ -232,12 +232,17 @@ def as_toml(table: Mapping[str, Any], path: str = "") -> str:
     """Format a dumped configuration as a preset file, with a comment for each unset value."""
     lines, tables = [], []
     for key, value in table.items():
-        key = key if re.fullmatch(r"[\w-]+", key, re.ASCII) else json.dumps(key)
+        key = key if re.fullmatch(r"[\w-]+", key, re.ASCII) else toml_value(key)
         inside = f"{path}{key}"
         if isinstance(value, Mapping):
             tables.append(f"\n[{inside}]\n{as_toml(value, f'{inside}.')}")
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
             tables += [f"\n[[{inside}]]\n{as_toml(one, f'{inside}.')}" for one in value]
-        else:  # strings, numbers, booleans and lists are the same in JSON and TOML
-            lines.append(f"# {key} is not set" if value is None else f"{key} = {json.dumps(value)}")
+        else:
+            lines.append(f"# {key} is not set" if value is None else f"{key} = {toml_value(value)}")
     return "\n".join([*lines, *tables])
+
+
+def toml_value(value: Any) -> str:
+    """Format strings, numbers, booleans and lists, which are the same in JSON and TOML but for some characters."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -41,9 +41,9 @@ class Adjustment(Record):
 class ProbabilityQuality(Record):
     """Scores of out-of-fold probabilities."""
 
-    log_loss: float
-    brier: float
-    expected_calibration_error: float
+    log_loss: Score
+    brier: Score
+    expected_calibration_error: Score
 
 
 class ReliabilityBin(Record):
@@ -52,8 +52,8 @@ class ReliabilityBin(Record):
     low: float
     high: float
     rows: int
-    confidence: float  # mean probability
-    accuracy: float  # share of correct labels
+    confidence: Score  # mean probability
+    accuracy: Score  # share of correct labels
 
 
 class ThresholdReport(Record):
@@ -80,9 +80,9 @@ class ClassReport(Record):
     """Scores of one class; `support` is its number of rows."""
 
     label: Label
-    precision: float
-    recall: float
-    f1: float
+    precision: Score
+    recall: Score
+    f1: Score
     support: int
 
 
@@ -107,7 +107,7 @@ class Trust(Record):
 
     n_rows: int  # checked of each table, at most; repeated rows are searched in all
     n_columns: int  # checked
-    adversarial_auc: float  # of a model that tells test rows from train rows; 0.5: it cannot
+    adversarial_auc: Score  # of a model that tells test rows from train rows; 0.5: it cannot
     repeated_train_rows: int  # whose features equal those of an earlier row
     contradicting_train_rows: int  # of these, with another target
     test_rows_in_train: int  # whose features equal those of a train row
@@ -138,7 +138,7 @@ class PartReport(Record):
     scope: Scope
     target_transform: TargetTransform
     n_epochs: int | None  # mean over folds and seeds; None for models without epochs
-    feature_importance: dict[str, float]  # encoded column -> share, largest first; {} if the model has none
+    feature_importance: dict[str, Score]  # encoded column -> share, largest first; {} if the model has none
 
 
 class MemberReport(Record):
@@ -244,7 +244,19 @@ class RunReport(Artifact):
         return None if self.classification is None else self.classification.adjustment
 
     @property
+    def undefined(self) -> list[str]:
+        """The keys of the numbers that are NaN or infinite, which the file holds as null."""
+        return _undefined(self.model_dump(), "")
+
+    @property
     def fold_sd(self) -> float:
         """Standard deviation of the defined fold scores; NaN if there are fewer than two."""
         defined = [score for score in self.fold_scores if math.isfinite(score)]
         return statistics.stdev(defined) if len(defined) > 1 else math.nan
+
+
+def _undefined(value: Any, key: str) -> list[str]:
+    if isinstance(value, float):
+        return [] if math.isfinite(value) else [key]
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [found for name, inner in pairs for found in _undefined(inner, f"{key}.{name}".lstrip("."))]

@@ -22,6 +22,7 @@ from pipeline.encoders.columns import CategoryColumn, Fitted, LevelCounts, Numbe
 from pipeline.encoders.encoded import Encoded, View
 from pipeline.encoders.texts import Part, TextColumn, fit_text
 
+LARGEST = float(np.finfo(np.float32).max)  # derived numbers, as those in texts, and scaled ones may exceed it
 SMOOTH_CLIP_AT = 3.0  # "Better by Default" (NeurIPS 2024), robust scaling + smooth clipping
 TARGET_ENCODING_FOLDS = 5
 
@@ -120,11 +121,11 @@ class TableEncoder(Fitted):
     def scaled(self, number: NumberColumn, values: FloatArray) -> NDArray[np.float32]:
         """The encoded form of a column's raw numbers."""
         if self.scaling == "none":
-            return values.astype(np.float32)
+            return np.clip(values, -LARGEST, LARGEST).astype(np.float32)
         scaled = (values - number.centre) / number.scale
         if self.scaling == "robust":
             scaled = scaled / np.sqrt(1.0 + (scaled / SMOOTH_CLIP_AT) ** 2)
-        return np.nan_to_num(scaled, nan=0.0).astype(np.float32)
+        return np.nan_to_num(np.clip(scaled, -LARGEST, LARGEST), nan=0.0).astype(np.float32)
 
 
 Encode = Callable[[TableEncoder, pd.DataFrame], Encoded]

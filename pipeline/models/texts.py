@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field
 from scipy import sparse
 
 from pipeline.base import files
@@ -23,7 +22,7 @@ from pipeline.base.interruption import Stopped
 from pipeline.base.seeds import derive_seed
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
-from pipeline.config.table import Table
+from pipeline.config.table import Table, bounded
 from pipeline.encoders.table import Encode, TableEncoder
 from pipeline.encoders.target import softmax
 from pipeline.encoders.terms import TermWeights, Vocabulary, find_terms, weigh_terms
@@ -46,10 +45,20 @@ _Solution = tuple[NDArray[np.float32], FloatArray]  # coefficients (columns, out
 class TextParams(Table):
     """Parameters of `text_linear`."""
 
-    words: int = Field(default=2, ge=1, le=5, description="longest term in words")
-    characters: int = Field(default=5, ge=0, le=8, description="longest term in characters; less than 2: none")
-    most_terms: int = Field(default=200_000, ge=100, description="terms of each kind: the most frequent ones")
-    penalty: float | None = Field(default=None, gt=0, description="L2 penalty; default: chosen on held train rows")
+    words: int = bounded(2, ge=1, le=5, usual="1 to 3", description="longest term in words")
+    characters: int = bounded(
+        5, ge=0, le=8, usual="0 or 3 to 6", description="longest term in characters; less than 2: none"
+    )
+    most_terms: int = bounded(
+        200_000,
+        ge=100,
+        le=5_000_000,
+        usual="20,000 to 500,000",
+        description="terms of each kind: the most frequent ones",
+    )
+    penalty: float | None = bounded(
+        None, ge=1e-9, le=1e9, usual="0.01 to 100", description="L2 penalty; default: chosen on held train rows"
+    )
 
 
 class StoredTextModel(StoredModel):

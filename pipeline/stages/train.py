@@ -111,6 +111,10 @@ def _say_scores(report: RunReport) -> None:
             f"train: {report.metric} is undefined on fold {', '.join(undefined)}: its valid rows lack a class or have "
             "equal targets; cv_score is of the rows of all folds together"
         )
+    others = [key for key in report.undefined if not key.startswith(("cv_score", "fold_scores", "last_epoch_by_fold"))]
+    if others:
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        say(f"train: undefined numbers are null in report.json: {', '.join(others[:3])}{more}")
 
 
 def prepare_checkpoints(run: RunFolder, fingerprint: str) -> None:

@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage
 
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
-from pipeline.base.errors import ArtifactError, SpecError
+from pipeline.base.errors import ArtifactError, SpecError, did_you_mean
 from pipeline.base.progress import say
 from pipeline.competition import dependencies
 from pipeline.competition.store import FeatureStore
@@ -21,9 +21,9 @@ from pipeline.config.run import RunConfig
 from pipeline.config.search_space import SpaceEntry
 from pipeline.metrics import Metric
 from pipeline.models.base import FitContext
-from pipeline.models.registry import load_search_space
+from pipeline.models.registry import MODELS, load_search_space
 from pipeline.tuning.ownership import Ownership
-from pipeline.tuning.study import default_values, differences, open_study, values_of, with_values
+from pipeline.tuning.study import check_space, default_values, differences, open_study, values_of, with_values
 from pipeline.tuning.tuner import OOF, Tuner, n_epochs
 
 
@@ -105,6 +105,9 @@ def open_tuning(
     """
     if base.parts:
         raise SpecError("an ensemble cannot be tuned", where=f"preset {base.preset}", hint="Tune a single model.")
+    for model in store.spec.tune:
+        if model not in MODELS:
+            raise SpecError(f"unknown model {model!r}", where=f"[tune.{model}]", hint=did_you_mean(model, MODELS))
     folder = store.workspace.tuning(base.model)
     n_numbers = sum(role == "number" for role in store.problem(base).roles.values())
     space = load_search_space(base.model, store.spec.task, store.spec.tune.get(base.model, {}), n_numbers=n_numbers)
@@ -115,6 +118,7 @@ def open_tuning(
             hint="Some models tune themselves inside every fit. To tune one anyway, give a range in the spec: "
             "[tune.MODEL.PARAMETER].",
         )
+    check_space(base, space)
     other_metric = metric.name if metric is not None and metric.name != store.spec.metric else None
     made_of = dependencies.of_study(store.workspace.competition, base.model, store.inputs(base), space, other_metric)
     metric = metric or store.spec.scorer

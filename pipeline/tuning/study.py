@@ -33,6 +33,7 @@ from pipeline.tuning.journal import Journal
 from pipeline.tuning.ownership import KILLED, check_seals
 from pipeline.tuning.pruning import WilcoxonFoldPruner
 
+NOT_TUNED = {"preset", "description", "model", "parts", "params", "final", "final_reason"}  # fields of a run
 REASON = "reason"  # user attribute of trials: why it failed or was not trained
 MADE_OF = "made_of"  # user attribute of studies: features, configuration and search space
 STORAGE_ERRORS: tuple[type[Exception], ...] = (StorageInternalError, SQLAlchemyError, json.JSONDecodeError)
@@ -203,6 +204,22 @@ def with_values(base: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     for name, value in values.items():
         set_value(raw, name, value)
     return resolved(validated(RunConfig, raw, where="search space"), where="search space")
+
+
+def check_space(base: RunConfig, space: Mapping[str, SpaceEntry]) -> None:
+    """Raise SpecError unless every entry is a setting that can be tuned and its values are valid ones."""
+    for name, entry in space.items():
+        where = f"[tune.{base.model}.{name}]"
+        if name.split(".")[0] in NOT_TUNED:
+            raise SpecError(
+                f"{name!r} cannot be tuned", where=where, hint="Tune parameters of the model or features.*."
+            )
+        ends = [int(end) if entry.whole else end for end in (entry.low, entry.high) if end is not None]
+        for value in ends if entry.choices is None else entry.choices:
+            try:
+                with_values(base, {name: value})
+            except SpecError as error:
+                raise SpecError(error.what, where=where, hint=error.hint) from None
 
 
 def default_values(base: RunConfig, space: Mapping[str, SpaceEntry]) -> dict[str, Any]:

@@ -213,3 +213,50 @@ def test_an_option_out_of_range_is_one_message(toy: Toy, command: str, option: s
     result = toy.run(command, option, value)
     assert result.exit_code == 2, result.output
     assert result.stderr.startswith(f"error: Invalid value for '{option}'"), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("[tune.mlpp.lr]\nlow = 0.1\nhigh = 1", ["[tune.mlpp]", "'mlp'"]),
+        ("[tune.extra_trees.n_treees]\nchoices = [1]", ["[tune.extra_trees.n_treees]", "'n_trees'"]),
+        ("[tune.extra_trees.n_trees]\nchoices = [1, 1000000000]", ["n_trees", "usual: 100 to 1000"]),
+        ("[tune.extra_trees.max_features]\nlow = 0.1\nhigh = 7", ["max_features", "less than or equal to 1"]),
+        ("[tune.extra_trees.max_features]\nlow = 0.1\nhigh = inf", ["high", "finite number"]),
+        ('[tune.extra_trees.model]\nchoices = ["ridge"]', ["'model' cannot be tuned"]),
+    ],
+)
+def test_a_search_space_with_invalid_values_is_refused(toy: Toy, table: str, words: list[str]) -> None:
+    toy.workspace.spec.write_text(f"{toy.workspace.spec.read_text()}\n{table}\n")
+    result = toy.run("tune", "--model", "extra_trees", "--trials", "1", "--workers", "1")
+    assert result.exit_code == 2, result.output
+    for word in words:
+        assert word in result.stderr, result.stderr
+    assert not list(toy.workspace.folder.glob("tuning/*/study*"))
+
+
+def test_undefined_numbers_of_a_report_are_said_and_keep_the_run(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.models.arrays.linear.Ridge.importance", lambda *_: np.full(9, np.nan))
+    monkeypatch.setattr("pipeline.encoders.table.TableEncoder.column_names", lambda _: [f"c{i}" for i in range(9)])
+    result = toy.run("submit", "--no-upload", *RIDGE)
+    assert result.exit_code == 0, result.output
+    assert "undefined numbers are null in report.json: parts.0.feature_importance.c0" in result.stderr
+    assert RunReport.read(toy.only_run().report).undefined
+
+
+def test_a_library_that_refuses_a_fit_is_one_message(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+
+    def fail(*_: object, **__: object) -> None:
+        raise lightgbm.basic.LightGBMError("planted")
+
+    monkeypatch.setattr(lightgbm, "train", fail)
+    refused_untrained(toy, "lightgbm refuses", "planted", options=["--model", "lightgbm", "--workers", "1"])
+
+
+def test_full_memory_is_one_message(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("pipeline.stages.features.load_tables", fail)
+    refused_untrained(toy, "memory is full")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.base.arrays import FloatArray
-from pipeline.base.errors import PipelineError, SpecError
+from pipeline.base.errors import PipelineError, SpecError, TrainingError
 from pipeline.config.table import Table, bounded
 from pipeline.encoders.encoded import View
 from pipeline.encoders.target import softmax
@@ -128,6 +128,16 @@ class Boosting(ParamsLearner[BoostingParams]):
         if not rows.is_regression and self.params.loss != "auto":
             raise SpecError(f"the loss {self.params.loss!r} is for regression", where="[params] loss")
         library = imported(self.library)
+        try:
+            return self._fitted(library, rows, job)
+        except Exception as error:
+            if not type(error).__module__.lstrip("_").startswith(self.library):
+                raise
+            raise TrainingError(
+                str(error), where=f"{self.library} refuses these parameters or rows", hint="See [params] of the run."
+            ) from error
+
+    def _fitted(self, library: ModuleType, rows: FitRows, job: Job) -> Arrays:
         n_rounds = job.n_rounds or self.params.rounds or self._rounds(library, rows, job)
         model, _ = self._trained(library, rows, None, job, n_rounds)
         job.check_stop()  # a stopped model is incomplete

@@ -56,6 +56,9 @@ def _outputs(member: Arrays, x: NDArray[np.float32]) -> FloatArray:
     """(rows, outputs)."""
     centres, dual = member["centres"].astype(np.float64), member["dual"].astype(np.float64)
     outputs = np.empty((len(x), dual.shape[1]))
+    if not len(centres):  # support vectors, if no error exceeds epsilon
+        outputs[:] = member["intercept"]
+        return outputs
     for block in _blocks(len(x)):
         outputs[block] = _kernel(x[block], centres, float(member["gamma"])) @ dual + member["intercept"]
     return outputs

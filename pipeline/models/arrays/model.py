@@ -31,7 +31,7 @@ from pipeline.models.base import EpochScores, FitContext, out_of_fold
 from pipeline.models.split_encoders import SplitEncoders
 from pipeline.models.stored import StoredModel
 
-ONLY_CLASS = "only_class"  # array of a member that is not fitted: (classes,) its constant prediction
+CONSTANT = "constant_prediction"  # the array of a member that is not fitted: (1,) value or (classes,) probabilities
 WAIT_S = 0.2  # between two checks for a stop
 
 
@@ -97,7 +97,7 @@ class ArrayModel:
             with threadpool_limits(n_threads, user_api="openmp"):  # OpenMP keeps its limit by thread
                 rows = tables.fit_rows(split, output)
                 job = Job(job_seed % 2**31, n_threads, context.device, context.stop, self.n_rounds)
-                member = only_class_of(rows) or self.learner_class(self.params).fit(rows, job)
+                member = constant_of(rows) or self.learner_class(self.params).fit(rows, job)
             tables.done(split)
             if path is not None:
                 files.write_arrays(path, member)
@@ -122,11 +122,11 @@ class ArrayModel:
         return [futures[number].result() for number in range(n_members)]
 
 
-def only_class_of(rows: FitRows) -> Arrays | None:
-    """A member that always predicts the class of these rows, if they have one class only; else None."""
-    if rows.is_regression or (rows.y != rows.y[0]).any():
+def constant_of(rows: FitRows) -> Arrays | None:
+    """A member that always predicts the target of these rows, if it is the same in all of them; else None."""
+    if (rows.y != rows.y[0]).any():
         return None
-    return {ONLY_CLASS: (np.arange(rows.n_classes) == rows.y[0]).astype(np.float64)}
+    return {CONSTANT: rows.y[:1] if rows.is_regression else (np.arange(rows.n_classes) == rows.y[0]).astype(np.float64)}
 
 
 def _watch(futures: Collection[Future[Arrays]], context: FitContext) -> None:
@@ -243,7 +243,7 @@ class FittedArrayModel:
                 its_split, _, output = self.position(number)
                 if its_split != split:
                     continue
-                predicted = member[ONLY_CLASS] if ONLY_CLASS in member else self.learner.predict(member, x)
+                predicted = member[CONSTANT] if CONSTANT in member else self.learner.predict(member, x)
                 if is_regression:
                     outputs[:, output] += predicted
                 else:
@@ -258,7 +258,7 @@ class FittedArrayModel:
         shares: dict[str, float] = {}
         for number, member in enumerate(self.members):
             names = self.stored.encoders[self.position(number)[0]].column_names()
-            values = np.zeros(len(names)) if ONLY_CLASS in member else self.learner.importance(member)
+            values = np.zeros(len(names)) if CONSTANT in member else self.learner.importance(member)
             if values is None:
                 return {}
             total = float(values.sum())
