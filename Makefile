@@ -11,6 +11,7 @@ ROWS        ?=
 DEVICE      ?= auto
 UPLOAD      ?= 1
 YES         ?=
+AGAIN       ?=
 DATASET     ?=
 WHEELS      ?=
 VENV        ?= .venv
@@ -39,7 +40,7 @@ RUN_FLAGS  := --competition $(COMPETITION) --preset $(PRESET) --device $(DEVICE)
 .PHONY: help setup data features tune train final submit kernel leaderboard doctor runs test test-quick check docs bench clean
 
 help: ## list the targets
-	@echo "make <target> [COMPETITION=$(COMPETITION)] [PRESET=$(PRESET)] [MODEL=] [TRIALS=$(TRIALS)] [MINUTES=$(MINUTES)] [DEVICE=$(DEVICE)] [UPLOAD=$(UPLOAD)] [YES=] [DATASET=] [WHEELS=] [VENV=$(VENV)]"
+	@echo "make <target> [COMPETITION=$(COMPETITION)] [PRESET=$(PRESET)] [MODEL=] [TRIALS=$(TRIALS)] [MINUTES=$(MINUTES)] [DEVICE=$(DEVICE)] [UPLOAD=$(UPLOAD)] [YES=] [AGAIN=] [DATASET=] [WHEELS=] [VENV=$(VENV)]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(SETUP) ## create the environment in VENV
@@ -58,13 +59,15 @@ final: $(FEATURES) $(BOOSTING) ## final training and the submission file, withou
 
 # PRESET=best MINUTES=10 trains as many models as fit into that time
 submit: $(FEATURES) $(BOOSTING) ## everything from a fresh clone to a checked submission, and its upload (UPLOAD=0: no upload)
-	@$(PIPELINE) submit $(RUN_FLAGS) $(BEST_FLAGS) $(if $(filter 0 no false,$(UPLOAD)),--no-upload) $(if $(filter-out 0 no false,$(YES)),--yes)
+	@$(PIPELINE) submit $(RUN_FLAGS) $(BEST_FLAGS) $(if $(filter 0 no false,$(UPLOAD)),--no-upload) $(if $(filter-out 0 no false,$(YES)),--yes) \
+	  $(if $(filter-out 0 no false,$(AGAIN)),--again)
 
 kernel: $(FEATURES) $(BOOSTING) ## final training on Kaggle's GPU, output checked and submitted (UPLOAD=0: write the script only)
 	@$(PIPELINE) kernel --competition $(COMPETITION) --preset $(PRESET) $(if $(MODEL),--model $(MODEL)) \
-	  $(if $(WHEELS),--wheels $(WHEELS)) $(if $(filter 0 no false,$(UPLOAD)),--no-push) $(if $(filter-out 0 no false,$(YES)),--yes)
+	  $(if $(WHEELS),--wheels $(WHEELS)) $(if $(filter 0 no false,$(UPLOAD)),--no-push) $(if $(filter-out 0 no false,$(YES)),--yes) \
+	  $(if $(filter-out 0 no false,$(AGAIN)),--submit-again)
 
-leaderboard: $(SETUP) ## show Kaggle's public leaderboard, your place, cv against public score
+leaderboard: $(SETUP) ## show your rank on Kaggle, the medal lines, cv against public score
 	@$(PIPELINE) leaderboard --competition $(COMPETITION)
 
 doctor: $(SETUP) ## show what was found on this machine and at Kaggle, and what is wrong

@@ -38,11 +38,8 @@ from pipeline.kaggle.upload import SubmissionFile, send_once
 from tests.conftest import SPEC, TINY, Toy, toy_tables
 from tests.kaggle.conftest import SAME_RUN, FakeClock, offer_toy, run_notebooks
 from tests.kaggle.faults import FAULTS, OPERATIONS, STALL_TIMEOUT_S, TRANSIENT
+from tests.kaggle.late import LATE_CASES, Killed
 from tests.kaggle.server import TOKEN, Fault, KaggleServer, zip_of
-
-
-class Killed(BaseException):
-    """Raised where the process is killed; no cleanup handles it."""
 
 
 @contextlib.contextmanager
@@ -177,11 +174,11 @@ def submits(n_cases: int, seed: int) -> int:
         server.faults.clear()
         KaggleSession.create_submission = create  # type: ignore[method-assign]
         unsettled = [entry for entry in ledger.entries() if entry.status == "sending"]
-        for entry in unsettled:  # what a user does after an error: the same command again
+        for entry in unsettled:  # what a user does after an error: the same command with `--again`
             submission = SubmissionFile(
                 "toy", Path(folder) / entry.file, entry.sha256, entry.run, entry.metric, entry.cv_score
             )
-            send_once(session, ledger, submission, may_use_last_slot=True, wait_s=30.0)
+            send_once(session, ledger, submission, may_use_last_slot=True, wait_s=30.0, is_again=True)
         per_content = collections.Counter(one["content"] for one in server.submissions)
         n_twice = sum(count - 1 for count in per_content.values())
         refs = {one["ref"] for one in server.submissions}
@@ -192,6 +189,24 @@ def submits(n_cases: int, seed: int) -> int:
         f"sent twice {n_twice}, not in the ledger {len(refs - in_ledger)}, invented {len(in_ledger - refs)}"
     )
     return n_twice + len(refs ^ in_ledger)
+
+
+def late_records(is_quick: bool) -> int:
+    """Submit where Kaggle records or shows submissions 0 to 1,000 s late, whatever it answers, and run again later."""
+    cases = LATE_CASES[::10] if is_quick else LATE_CASES
+    found: collections.Counter[str] = collections.Counter()
+    started = time.monotonic()
+    with fake_kaggle() as (server, clock), tempfile.TemporaryDirectory() as folder:
+        server.daily_limit, server.now = 10**6, clock.now
+        for number, case in enumerate(cases):
+            found += (bad := case.run(server, Path(folder), number))
+            if bad.total():
+                print(f"{case}: {dict(bad)}")
+    print(
+        f"late records: {len(cases)} cases in {time.monotonic() - started:.0f} s; sent twice {found['sent twice']}, "
+        f"missing in the ledger {found['missing']}, invented {found['invented']}"
+    )
+    return found.total()
 
 
 def table(names: list[str]) -> None:
@@ -249,7 +264,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=["table", "downloads", "submits"])
+    parser.add_argument("--only", choices=["table", "downloads", "submits", "late"])
     options = parser.parse_args()
     n_bad = 0
     with tempfile.TemporaryDirectory() as home:
@@ -266,6 +281,8 @@ def main() -> None:
                 )
             if options.only in (None, "submits"):
                 n_bad += submits(20 if options.quick else 100, options.seed)
+            if options.only in (None, "late"):
+                n_bad += late_records(options.quick)
     sys.exit(1 if n_bad else 0)
 
 

@@ -99,6 +99,9 @@ PRUNE = "Preset best: smallest ensemble weight."
 Prune = Annotated[float | None, typer.Option(help=PRUNE, min=0.0, max=0.5, callback=_number)]
 Upload = Annotated[bool, typer.Option("--upload/--no-upload", help="Send the submission to Kaggle.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Upload even if it takes the last submission of the day.")]
+AGAIN = "Upload even if an earlier upload may have arrived, or if Kaggle failed to score it."
+Again = Annotated[bool, typer.Option("--again", help=AGAIN)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 RunName = Annotated[str, typer.Argument(help="The name of a finished run (see `runs`).")]
 
 
@@ -249,6 +252,7 @@ def submit(
     workers: Workers = 0,
     upload: Upload = True,
     yes: Yes = False,
+    again: Again = False,
     minutes: Minutes = 10.0,
     prune: Prune = None,
     root: Root = Path(),
@@ -256,7 +260,8 @@ def submit(
     """Run every step up to a checked submission, and upload it.
 
     Writes `submissions/<competition>/<run>.csv`. Steps that are up to date are skipped, and the same file is never
-    uploaded twice. Without Kaggle credentials, and for sample data, nothing is uploaded.
+    uploaded twice: one that may have arrived is uploaded again only with `--again`. Without Kaggle credentials, and for
+    sample data, nothing is uploaded.
     """
     started = time.monotonic()
     from pipeline.config.records import Provenance
@@ -269,7 +274,7 @@ def submit(
     store, path, is_interrupted = steps.finish(
         workspace, choice, context, minutes=minutes, smallest_weight=prune, started=started
     )
-    submit_file(store, path, is_upload_wanted=upload, may_use_last_slot=yes)
+    submit_file(store, path, is_upload_wanted=upload, may_use_last_slot=yes, is_again=again)
     provenance = Provenance.read(path.with_suffix(".json"))
     nested = "" if provenance.nested_score is None else f"  nested {provenance.nested_score:.5f}"
     cv = f"cv {provenance.metric} {score_text(provenance.cv_score)}{nested}"
@@ -291,7 +296,7 @@ def final(
     root: Root = Path(),
 ) -> None:
     """Run every step up to a checked submission: `submit` without the upload."""
-    submit(competition, preset, model, overrides, device, workers, False, False, minutes, prune, root)
+    submit(competition, preset, model, overrides, device, workers, False, False, False, minutes, prune, root)
 
 
 @app.command(rich_help_panel=PREPARE)
@@ -303,14 +308,16 @@ def clean(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
 
 
 @app.command(rich_help_panel=RESULTS)
-def runs(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
+def runs(competition: Competition = HOUSE_PRICES, as_json: AsJson = False, root: Root = Path()) -> None:
     """List all finished runs, best first."""
     from pipeline.config.spec import load_spec
-    from pipeline.stages.runs import list_runs, show_frame
+    from pipeline.stages.runs import list_runs, show_frame, show_json
 
     workspace = Workspace(root, competition)
     frame = list_runs(workspace, load_spec(workspace.spec))
-    if frame.empty:
+    if as_json:
+        show_json({"competition": competition, "runs": frame.to_dict("records")})
+    elif frame.empty:
         say(f"runs: none yet for {competition}; `make submit COMPETITION={competition}` makes one")
     else:
         show_frame(frame, competition)
@@ -380,6 +387,7 @@ def kernel(
     cancel: Annotated[bool, typer.Option("--cancel", help="Find active runs and show where to cancel them.")] = False,
     upload: Upload = True,
     yes: Yes = False,
+    submit_again: Annotated[bool, typer.Option("--submit-again", help=AGAIN)] = False,
     root: Root = Path(),
 ) -> None:
     """Train the final model in a notebook on Kaggle's GPU, and submit its output.
@@ -402,7 +410,7 @@ def kernel(
     if path is None:
         print_result(f"bundle: {workspace.kernels}")
         return
-    submit_file(store, path, is_upload_wanted=upload, may_use_last_slot=yes)
+    submit_file(store, path, is_upload_wanted=upload, may_use_last_slot=yes, is_again=submit_again)
     print_result(f"submission: {path}")
 
 
@@ -410,33 +418,42 @@ def kernel(
 def leaderboard(
     competition: Competition = HOUSE_PRICES,
     top: Annotated[int, typer.Option(help="Rows of the leaderboard to show.", min=1, max=100_000)] = 10,
+    as_json: AsJson = False,
     root: Root = Path(),
 ) -> None:
-    """Show the public leaderboard, your place, and your CV and public scores."""
+    """Show the public leaderboard, your rank, the medal lines, and your CV and public scores."""
     from pipeline.config.spec import load_spec
-    from pipeline.stages.leaderboard import read_leaderboard
-    from pipeline.stages.runs import show_frame
+    from pipeline.stages.leaderboard import board_frame, ledger_frame, read_leaderboard
+    from pipeline.stages.runs import show_frame, show_json
 
     workspace = _in_use(root, competition)
-    board, sent, lines = read_leaderboard(workspace, load_spec(workspace.spec), n_rows=top)
-    show_frame(board, f"{competition}: public leaderboard")
-    if len(sent):
-        show_frame(sent, "ledger")
-    print_result(*lines)
+    standing = read_leaderboard(workspace, load_spec(workspace.spec), n_rows=top)
+    if as_json:
+        show_json(standing.as_json())
+        return
+    show_frame(board_frame(standing), f"{competition}: public leaderboard")
+    if standing.entries:
+        show_frame(ledger_frame(standing.entries), "ledger")
+    print_result(*standing.lines)
 
 
 @app.command(rich_help_panel=KAGGLE)
-def doctor(competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
+def doctor(competition: Competition = HOUSE_PRICES, as_json: AsJson = False, root: Root = Path()) -> None:
     """Check this machine, the credentials and access to Kaggle.
 
     Never shows a secret. Exits with 3 if there is a problem.
     """
     from pipeline.stages.doctor import examine
+    from pipeline.stages.runs import show_json
 
-    has_problem = False
+    findings = []
     for finding in examine(Workspace(root, competition)):
-        print_result(f"{finding.mark:8} {finding.text}")
-        has_problem |= finding.mark == "problem"
+        findings.append({"mark": finding.mark, "text": finding.text})
+        if not as_json:
+            print_result(f"{finding.mark:8} {finding.text}")
+    has_problem = any(finding["mark"] == "problem" for finding in findings)
+    if as_json:
+        show_json({"competition": competition, "is_ready": not has_problem, "findings": findings})
     if has_problem:
         raise typer.Exit(KAGGLE_TROUBLE)
 

@@ -28,7 +28,7 @@ from pipeline.config.spec import CompetitionSpec
 from pipeline.kaggle.client.urls import slug_of
 from pipeline.stages import steps
 from pipeline.stages.check import check_data
-from pipeline.stages.leaderboard import read_leaderboard
+from pipeline.stages.leaderboard import board_frame, ledger_frame, read_leaderboard
 from pipeline.stages.predict import predict_rows
 from pipeline.stages.runs import list_runs
 from pipeline.stages.submit import submit as submit_file
@@ -112,7 +112,7 @@ class Leaderboard:
 
     top: pd.DataFrame  # the first rows of the public leaderboard
     ledger: pd.DataFrame  # every submission: cv score and public score
-    remarks: list[str]  # how the two scores agree
+    remarks: list[str]  # the medal lines; how the two scores agree
 
 
 class Competition:
@@ -251,7 +251,8 @@ class Competition:
     @isolated
     def leaderboard(self, n_rows: int = 10) -> Leaderboard:
         """Return Kaggle's public leaderboard and the submissions sent. Raises KaggleError."""
-        return Leaderboard(*read_leaderboard(self.workspace, steps.with_spec(self.workspace), n_rows=n_rows))
+        standing = read_leaderboard(self.workspace, steps.with_spec(self.workspace), n_rows=n_rows)
+        return Leaderboard(board_frame(standing), ledger_frame(standing.entries), standing.lines)
 
     def _context(self) -> Any:
         return steps.fit_context(self.device, self.n_workers)

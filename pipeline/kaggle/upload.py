@@ -16,7 +16,6 @@ from pipeline.base.locks import hold
 from pipeline.base.progress import progress_bar, say
 from pipeline.config.records import NotebookVersion
 from pipeline.config.spec import CompetitionSpec
-from pipeline.kaggle.client import calls
 from pipeline.kaggle.client.calls import Clock
 from pipeline.kaggle.client.credentials import find_credentials
 from pipeline.kaggle.client.errors import HINTS, MAY_HAVE_SUCCEEDED, reworded, rules_not_accepted
@@ -25,9 +24,12 @@ from pipeline.kaggle.client.session import KaggleSession
 from pipeline.kaggle.client.urls import COMPETITION_URL, SETTINGS_URL
 from pipeline.kaggle.ledger import Entry, Ledger
 
-SETTLE_S = 90.0  # a request lives no longer than its timeout: what Kaggle does not list after this was never sent
+SETTLE_S = 150.0  # how long to look for a submission whose response was lost
 SETTLE_EVERY_S = 10.0
 POLL_DELAYS_S = (2.0, 3.0, 5.0, 10.0, 15.0)
+UNKNOWN_EVERY_S = 60.0
+LOST_AFTER_S = 1800.0  # Kaggle may show a submission, also its ref, late
+AGAIN_HINT = "`submit --again` or `kernel --submit-again` sends it again (make: AGAIN=1)."
 
 
 def why_offline(spec: CompetitionSpec, *, is_sample: bool, opt_out: str | None) -> str | None:
@@ -63,23 +65,39 @@ class SubmissionFile:
 
 
 def send_once(
-    session: KaggleSession, ledger: Ledger, submission: SubmissionFile, *, may_use_last_slot: bool, wait_s: float
+    session: KaggleSession,
+    ledger: Ledger,
+    submission: SubmissionFile,
+    *,
+    may_use_last_slot: bool,
+    wait_s: float,
+    is_again: bool = False,
 ) -> Entry:
-    """Send `submission` unless its content was sent before, wait for the score, and return its ledger entry.
+    """Send `submission` unless its content was or may have been sent, wait for the score, and return its ledger entry.
 
-    Raises KaggleError; the ledger is correct in either case.
+    `is_again`: send what is in doubt, or what Kaggle failed to score. Raises KaggleError; the ledger is correct in
+    either case.
     """
     with hold(ledger.path.with_name("sending.lock")):
-        entry = _already_sent(session, ledger, submission)
+        entry = _already_sent(session, ledger, submission, is_again=is_again)
         if entry is None:
-            is_notebook = submission.notebook is not None
-            check_before_sending(session, submission.slug, is_notebook=is_notebook, may_use_last_slot=may_use_last_slot)
-            entry = _send(session, ledger, submission)
+            n_today = check_before_sending(
+                session,
+                submission.slug,
+                is_notebook=submission.notebook is not None,
+                may_use_last_slot=may_use_last_slot,
+            )
+            entry = _send(session, ledger, submission, n_today)
     return wait_for_score(session, ledger, submission.slug, entry, wait_s=wait_s)
 
 
-def check_before_sending(session: KaggleSession, slug: str, *, is_notebook: bool, may_use_last_slot: bool) -> None:
-    """Raise KaggleError for everything Kaggle would refuse, before anything is sent."""
+def check_before_sending(
+    session: KaggleSession, slug: str, *, is_notebook: bool, may_use_last_slot: bool
+) -> int | None:
+    """Raise KaggleError for everything Kaggle would refuse, before anything is sent.
+
+    Returns how many submissions Kaggle counts today, None if it does not say.
+    """
     competition = session.competition(slug)
     if competition.is_code_only and not is_notebook:
         what = "is a code competition, which accepts notebooks rather than files"
@@ -91,7 +109,7 @@ def check_before_sending(session: KaggleSession, slug: str, *, is_notebook: bool
         raise KaggleError("takes no submissions", kind="closed", where=slug, hint=COMPETITION_URL.format(slug=slug))
     if competition.deadline is not None and competition.deadline.timestamp() < Clock.now():
         say(f"submit: the deadline was {competition.deadline:%Y-%m-%d %H:%M} UTC; this is a late submission")
-    n_left = _slots_left(session, competition, slug)
+    n_today, n_left = _slots(session, competition, slug)
     if n_left == 0:
         raise KaggleError("no submissions left today", kind="daily limit", where=slug, hint=HINTS["daily limit"])
     if n_left == 1 and not may_use_last_slot:
@@ -99,95 +117,195 @@ def check_before_sending(session: KaggleSession, slug: str, *, is_notebook: bool
         hint = "Confirm with --yes (`make submit YES=1`), or wait until midnight UTC."
         raise KaggleError(what, kind="last slot", where=slug, hint=hint)
     say("submit: Kaggle reports no daily limit" if n_left is None else f"submit: {n_left} submissions left today")
+    return n_today
 
 
 def wait_for_score(session: KaggleSession, ledger: Ledger, slug: str, entry: Entry, *, wait_s: float) -> Entry:
-    """Poll until Kaggle has scored the submission or `wait_s` has passed; updates the ledger. Raises KaggleError."""
+    """Poll until Kaggle has scored the submission or `wait_s` has passed; updates the ledger.
+
+    Raises KaggleError, also if Kaggle does not know the ref; that needs a longer wait, as it may show it late.
+    """
     if entry.status == "complete" or entry.ref is None:
         return entry
     end = Clock.now() + wait_s
+    lost_at = max(end, _time_of(entry) + LOST_AFTER_S)
     delays = chain(POLL_DELAYS_S, repeat(POLL_DELAYS_S[-1]))
     with progress_bar("score") as update:
         while True:
             status = _status_of(session, slug, entry.ref)
+            if status is None and Clock.now() >= end:
+                status = _listed(session, slug, entry.ref)
             if status is not None:
-                entry = ledger.put(with_status(entry, status))
+                entry = ledger.put(entry.updated(status))
                 if status.status == "error":
-                    reason = status.error or "it does not say why"
-                    what = f"accepted the submission (ref {entry.ref}) but could not score it: {reason}"
-                    hint = f"See {COMPETITION_URL.format(slug=slug)}/submissions"
-                    raise KaggleError(what, kind="not scored", where=slug, hint=hint)
-            if entry.status == "complete" or Clock.now() >= end:
+                    raise _not_scored(slug, entry, status)
+            elif Clock.now() >= lost_at:
+                raise _lost(session, ledger, slug, entry)
+            if entry.status == "complete" or (status is not None and Clock.now() >= end):
                 return entry
-            update(0.0, f"ref {entry.ref}: Kaggle is scoring")
-            Clock.sleep(next(delays))
+            update(0.0, f"ref {entry.ref}: Kaggle {'does not show it yet' if status is None else 'is scoring'}")
+            Clock.sleep(next(delays) if Clock.now() < end else UNKNOWN_EVERY_S)
 
 
-def with_status(entry: Entry, status: SubmissionStatus) -> Entry:
-    """Return the entry with Kaggle's current status and scores."""
-    return replace(entry, **status.model_dump(include={"ref", "status", "public_score", "private_score"}))
+def _not_scored(slug: str, entry: Entry, status: SubmissionStatus) -> KaggleError:
+    reason = status.error or "it does not say why"
+    what = f"accepted the submission (ref {entry.ref}) but could not score it: {reason}"
+    hint = f"See {COMPETITION_URL.format(slug=slug)}/submissions. {AGAIN_HINT}"
+    return KaggleError(what, kind="not scored", where=slug, hint=hint)
 
 
-def _already_sent(session: KaggleSession, ledger: Ledger, submission: SubmissionFile) -> Entry | None:
-    """Return the entry of this content if it was ever sent, found in the ledger or by its tag at Kaggle.
+def _lost(session: KaggleSession, ledger: Ledger, slug: str, entry: Entry) -> KaggleError:
+    """Mark the entry as lost, unless Kaggle's count says that it has it; return the error."""
+    counts = _counts(session, slug, entry)
+    what = f"gave the submission the ref {entry.ref} but does not show it"
+    if counts is not None and counts[1] > counts[0]:
+        hint = f"Its count of today's submissions went from {counts[0]} to {counts[1]}: run the same command later."
+        return KaggleError(what, kind="not shown", where=slug, hint=hint)
+    ledger.put(replace(entry, status="lost"))
+    hint = "It is marked as lost: the same command looks for it once more, then sends the file again."
+    return KaggleError(what, kind="lost", where=slug, hint=hint)
 
-    Waits for one that is still `sending`: a request that was under way when the process died may still arrive.
+
+def _already_sent(
+    session: KaggleSession, ledger: Ledger, submission: SubmissionFile, *, is_again: bool
+) -> Entry | None:
+    """Return the entry of this content if it was ever sent; None if it is to be sent now.
+
+    Raises KaggleError if an earlier attempt is in doubt, which no lapse of time resolves: Kaggle may record a
+    submission long after the request.
     """
-    entry = ledger.find(submission.sha256)
-    if entry is not None and entry.ref is not None:
+    if (entry := ledger.find(submission.sha256)) is not None:
         return entry
-    if entry is not None:
+    if _with_status(ledger, submission, "sending"):
         say("submit: an earlier run was interrupted while sending this file; asking Kaggle whether it arrived")
-    found = _find_by_tag(session, submission)
-    while found is None and entry is not None and (seconds_left := _seconds_to_settle(entry)) > 0:
-        Clock.sleep(min(seconds_left, SETTLE_EVERY_S))
-        found = _find_by_tag(session, submission)
-    if found is None:
+    if (entry := _find(session, ledger, submission)) is not None:
+        say(f"submit: Kaggle already has this file (ref {entry.ref}); it is not sent again")
+        return entry
+    in_doubt, failed = (_with_status(ledger, submission, status) for status in ("sending", "error"))
+    if in_doubt and not is_again:
+        raise _in_doubt(session, submission, in_doubt[-1], "an earlier run was interrupted while sending this file")
+    return failed[-1] if failed and not is_again else None
+
+
+def _with_status(ledger: Ledger, submission: SubmissionFile, status: str) -> list[Entry]:
+    return [entry for entry in ledger.of(submission.sha256) if entry.status == status]
+
+
+def _find(session: KaggleSession, ledger: Ledger, submission: SubmissionFile) -> Entry | None:
+    """Return the entry that Kaggle has of this content, or None; updates the ledger.
+
+    Looks again for SETTLE_S after the last request that is in doubt: most late submissions arrive by then.
+    """
+    while True:
+        entries = ledger.of(submission.sha256)
+        refs = {entry.ref for entry in entries}
+        own = submission.entry()
+        shown = [one for one in session.submissions(submission.slug) if one.ref in refs or own.is_tagged_in(one)]
+        for ref in {entry.ref for entry in entries if entry.status == "lost"} - {one.ref for one in shown}:
+            status = None if ref is None else _status_of(session, submission.slug, ref)
+            shown += [] if status is None else [status]
+        ledger.merge(shown, own=own)
+        if (entry := ledger.find(submission.sha256)) is not None:
+            return entry
+        in_doubt = _with_status(ledger, submission, "sending")
+        wait = max((_time_of(one) + SETTLE_S - Clock.now() for one in in_doubt), default=0.0)
+        if wait <= 0:
+            return None
+        Clock.sleep(min(wait, SETTLE_EVERY_S))
+
+
+def _in_doubt(session: KaggleSession, submission: SubmissionFile, entry: Entry, reason: str) -> KaggleError:
+    """Return the error for an attempt that Kaggle may have accepted; its count of the day is a second witness."""
+    counts = _counts(session, submission.slug, entry)
+    evidence = "its list does not show it"
+    if counts is not None:
+        before, now = counts
+        change = f"went from {before} to {now}, so it probably arrived" if now > before else f"is still {now}"
+        evidence += f", and its count of the day {change}"
+    what = f"{reason}; whether Kaggle accepted the file is not known yet: {evidence}"
+    seen = f"See {COMPETITION_URL.format(slug=submission.slug)}/submissions"
+    hint = f"Run the same command again later: it asks Kaggle first and sends nothing twice. {seen}. {AGAIN_HINT}"
+    return KaggleError(what, kind="in doubt", where=submission.slug, hint=hint)
+
+
+def _counts(session: KaggleSession, slug: str, entry: Entry) -> tuple[int, int] | None:
+    """Return Kaggle's count of the day before the entry was sent, and now without others sent since.
+
+    None if one is unknown or of another day.
+    """
+    now, sent_at = (datetime.fromtimestamp(time, UTC) for time in (Clock.now(), _time_of(entry)))
+    if entry.n_today is None or now.date() != sent_at.date():
         return None
-    say(f"submit: Kaggle already has this file (ref {found.ref}); it is not sent again")
-    return ledger.put(with_status(entry or submission.entry(), found))
-
-
-def _seconds_to_settle(entry: Entry) -> float:
-    """Return the seconds until a submission that Kaggle does not list can no longer arrive."""
-    return datetime.fromisoformat(entry.time).timestamp() + SETTLE_S - Clock.now()
-
-
-def _find_by_tag(session: KaggleSession, submission: SubmissionFile) -> SubmissionStatus | None:
-    tag = submission.entry().tag
-    return next((one for one in session.submissions(submission.slug) if tag in one.description.split()), None)
-
-
-def _slots_left(session: KaggleSession, competition: Competition, slug: str) -> int | None:
-    """Return the submissions left, counted from the list if Kaggle does not report them; None without a limit."""
     try:
-        return session.limits(slug).n_left
+        n_today = session.limits(slug).n_today
+        shown = session.submissions(slug)
+    except KaggleError:
+        return None
+    others = [one for one in shown if one.ref != entry.ref and one.date is not None and one.date >= sent_at]
+    return entry.n_today, max(entry.n_today, n_today - len(others))
+
+
+def _time_of(entry: Entry) -> float:
+    """Return when the entry was sent, in seconds since 1970."""
+    return datetime.fromisoformat(entry.time).timestamp() if entry.time else 0.0
+
+
+def _slots(session: KaggleSession, competition: Competition, slug: str) -> tuple[int | None, int | None]:
+    """Return the submissions made today and left, counted from the list if Kaggle does not report them.
+
+    Both are None without a limit.
+    """
+    try:
+        limits = session.limits(slug)
+        return limits.n_today, limits.n_left
     except KaggleError as error:
         if error.kind != "not found":
             raise
     if not competition.daily_limit:
-        return None
+        return None, None
     today = datetime.fromtimestamp(Clock.now(), UTC).date()
     n_today = sum(one.date is not None and one.date.date() == today for one in session.submissions(slug))
-    return max(0, competition.daily_limit - n_today)
+    return None, max(0, competition.daily_limit - n_today)
 
 
-def _send(session: KaggleSession, ledger: Ledger, submission: SubmissionFile) -> Entry:
+def _send(session: KaggleSession, ledger: Ledger, submission: SubmissionFile, n_today: int | None) -> Entry:
     """Upload the file, write the ledger entry, submit; if the outcome is unknown, ask Kaggle."""
     slug = submission.slug
     source = submission.notebook or session.upload(slug, submission.file)
-    entry = ledger.put(submission.entry())
+    entry = ledger.put(replace(submission.entry(), n_today=n_today))
     try:
         ref = session.create_submission(slug, source, entry.description)
-        entry = replace(entry, ref=ref, status="pending")
     except KaggleError as error:
         if error.kind not in MAY_HAVE_SUCCEEDED:
             ledger.drop(entry)
             raise
-        entry = with_status(entry, calls.recover(error, "submit", "file", lambda: _find_by_tag(session, submission)))
-    entry = ledger.put(entry)
+        entry = _find_after(error, session, ledger, submission, entry)
+    else:
+        entry = ledger.put(replace(entry, ref=ref, status="pending"))
     say(f"submit: Kaggle accepted {submission.file.name} (ref {entry.ref})")
     return entry
+
+
+def _find_after(
+    error: KaggleError, session: KaggleSession, ledger: Ledger, submission: SubmissionFile, entry: Entry
+) -> Entry:
+    """Return the entry that Kaggle has although its response was lost. Raises KaggleError."""
+    say(f"submit: {error.what}; asking Kaggle whether it accepted the file")
+    try:
+        found = _find(session, ledger, submission)
+    except KaggleError as lookup_error:
+        say(f"submit: {lookup_error.what}")
+        found = None
+    if found is None:
+        found = next((one for one in ledger.of(submission.sha256) if one.time == entry.time and one.ref), None)
+    if found is None:
+        raise _in_doubt(session, submission, entry, error.what) from error
+    return found
+
+
+def _listed(session: KaggleSession, slug: str, ref: int) -> SubmissionStatus | None:
+    """Return the submission's status from the list of all."""
+    return next((one for one in session.submissions(slug) if one.ref == ref), None)
 
 
 def _status_of(session: KaggleSession, slug: str, ref: int) -> SubmissionStatus | None:

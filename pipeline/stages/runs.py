@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,6 +58,19 @@ def _features(store: FeatureStore, report: RunReport) -> str:
 def show_frame(frame: pd.DataFrame, title: str) -> None:
     """Print a table on stdout, wide enough for a pipe."""
     print_table(title, frame.columns, (map(_cell, row) for row in frame.itertuples(index=False)))
+
+
+def show_json(value: dict[str, Any]) -> None:
+    """Print one JSON object on stdout; numbers that JSON lacks are null."""
+    print_result(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _cell(value: object) -> str:

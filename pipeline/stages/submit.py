@@ -25,9 +25,13 @@ def submit(
     *,
     is_upload_wanted: bool,
     may_use_last_slot: bool = False,
+    is_again: bool = False,
     wait_s: float = WAIT_S,
 ) -> None:
-    """Check the file, upload it unless it was uploaded before, and show its score. Raises DataError, KaggleError."""
+    """Check the file, upload it unless it was or may have been uploaded before, and show its score.
+
+    `is_again`: upload what is in doubt, or what Kaggle failed to score. Raises DataError, KaggleError.
+    """
     frame = read_table(submission, as_text=store.spec.text_columns)
     check_submission(store.spec, store.classes, store.sample_submission, frame)
     provenance = Provenance.read(submission.with_suffix(".json"))
@@ -57,8 +61,14 @@ def submit(
     ledger = Ledger(store.workspace.ledger)
     entry = ledger.find(outgoing.sha256)
     if entry is None or entry.status != "complete":
-        session = KaggleSession.connect()
-        entry = send_once(session, ledger, outgoing, may_use_last_slot=may_use_last_slot, wait_s=wait_s)
+        entry = send_once(
+            KaggleSession.connect(),
+            ledger,
+            outgoing,
+            may_use_last_slot=may_use_last_slot,
+            wait_s=wait_s,
+            is_again=is_again,
+        )
     else:
         say(f"submit: this file was already sent (ref {entry.ref}); it is not sent again")
     say(f"submit: {_outcome(entry)}")
@@ -69,4 +79,5 @@ def _outcome(entry: Entry) -> str:
         return f"ref {entry.ref} is not scored yet; run the same command later to fetch the score"
     public = "no public score" if entry.public_score is None else f"public score {entry.public_score:.5f}"
     private = "" if entry.private_score is None else f", private score {entry.private_score:.5f}"
-    return f"ref {entry.ref}: {public}{private}  (cv {entry.metric} {entry.cv_score:.5f})"
+    cv = "" if entry.cv_score is None else f"  (cv {entry.metric} {entry.cv_score:.5f})"
+    return f"ref {entry.ref}: {public}{private}{cv}"

@@ -62,7 +62,7 @@ def kaggle(server: KaggleServer, monkeypatch: pytest.MonkeyPatch, request: pytes
     """Return `server`, set as the official client's endpoint in this process, with a valid token in the environment."""
     from kagglesdk import kaggle_env
 
-    request.getfixturevalue("clock")
+    server.now = request.getfixturevalue("clock").now
     for environment in kaggle_env._env_to_endpoint:
         monkeypatch.setitem(kaggle_env._env_to_endpoint, environment, server.url)
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):

@@ -15,6 +15,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -112,6 +113,10 @@ class KaggleServer:
         self.submissions: list[dict[str, Any]] = []
         self.blobs: dict[str, bytes] = {}
         self.daily_limit = 5
+        self.now: Callable[[], float] = time.time
+        self.record_delay_s = 0.0  # from accepting a submission until it exists
+        self.show_delay_s = 0.0  # from then until it is listed; it is counted at once
+        self.late: list[dict[str, Any]] = []  # accepted, not yet recorded
         self.n_polls_pending = 1  # polls that return "pending" before a submission is scored
         self.final_status, self.score, self.error_text = "COMPLETE", "0.12345", ""
         self.leaderboard = [("north", "0.10"), ("ada", "0.12345"), ("south", "0.2")]
@@ -236,26 +241,37 @@ class KaggleServer:
                 "message": "Submission not allowed: Your team has used its submission allowance (5 of 5). "
                 "This resets at midnight UTC.",
             }
-        ref = 1000 + len(self.submissions)
-        self.submissions.append(
+        ref, now = 1000 + len(self.submissions) + len(self.late), self.now()
+        self.late.append(
             {
                 "ref": ref,
                 "description": body.get("submissionDescription", ""),
                 "content": self.blobs.get(body["blobFileTokens"], b""),
-                "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+                "date": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+                "recorded_at": now + self.record_delay_s,
+                "shown_at": now + self.record_delay_s + self.show_delay_s,
                 "n_polls": 0,
             }
         )
+        self.arrive()
         return {"message": "Successfully submitted to Toy", "ref": ref}
+
+    def arrive(self) -> None:
+        """Record the late submissions whose time has come."""
+        self.submissions += [one for one in self.late if one["recorded_at"] <= self.now()]
+        self.late = [one for one in self.late if one["recorded_at"] > self.now()]
+
+    def _visible(self) -> list[dict[str, Any]]:
+        return [one for one in self.submissions if one.get("shown_at", 0.0) <= self.now()]
 
     def ListSubmissions(self, body: dict[str, Any]) -> Any:
         """List the submissions, newest first, page by page."""
-        items, token = self._page([self._shown(one) for one in reversed(self.submissions)], body)
+        items, token = self._page([self._shown(one) for one in reversed(self._visible())], body)
         return self._known(body) or {"submissions": items, "nextPageToken": token}
 
     def GetSubmission(self, body: dict[str, Any]) -> Any:
         """Return one submission, which is pending at first."""
-        found = next((one for one in self.submissions if one["ref"] == body.get("ref")), None)
+        found = next((one for one in self._visible() if one["ref"] == body.get("ref")), None)
         if found is None:
             return 404, {"code": 404, "message": "Not found"}
         found["n_polls"] += 1
@@ -377,9 +393,10 @@ class KaggleServer:
     def _shown(self, one: dict[str, Any]) -> dict[str, Any]:
         is_done = one["n_polls"] > self.n_polls_pending
         shown = {"ref": one["ref"], "description": one["description"], "date": one["date"], "teamName": USER}
+        shown |= {name: one[name] for name in ("fileName", "submittedBy") if name in one}
         if not is_done:
             return shown | {"status": "PENDING"}
-        if self.final_status == "ERROR":
+        if one.get("final_status", self.final_status) == "ERROR":
             return shown | {"status": "ERROR", "errorDescription": self.error_text}
         return shown | {"status": "COMPLETE", "publicScore": self.score}
 
@@ -447,6 +464,7 @@ def _handler_of(kaggle: KaggleServer) -> type[http.server.BaseHTTPRequestHandler
             fault = kaggle.fault_of(name)
             if fault is None or fault.is_after or (not fault.status and not fault.drops):
                 with kaggle.lock:
+                    kaggle.arrive()
                     response = self._refusal() if name != "IntrospectToken" else None
                     response = response or getattr(kaggle, name)(body)
                 code, content = response if isinstance(response, tuple) else (200, response)

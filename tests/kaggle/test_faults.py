@@ -38,7 +38,10 @@ OTHER_WORDS = {
     ("403 rules", "upload"): "the storage refused",
     ("403 rules", "storage"): "the storage refused",
 }
-IN_DOUBT = {(name, "kernel push") for name in ("500", "maintenance page, 200", "dropped")}
+IN_DOUBT = {
+    *((name, "kernel push") for name in ("500", "maintenance page, 200", "dropped")),
+    *((name, "submit") for name in ("500", "503", "maintenance page, 503", "maintenance page, 200", "dropped")),
+}
 SENDING = {"submit", "kernel"}
 OPTIONS = {"submit": TINY, "kernel": SAME_RUN}
 READS = [
@@ -86,13 +89,16 @@ def test_a_fault_is_explained_and_the_same_command_succeeds_afterwards(
     if (name, operation) in IN_DOUBT:  # it did not arrive, but only the user can know
         assert code == 3
         assert "--again" in err
-        assert kaggle.kernels == {}
+        assert (kaggle.kernels, kaggle.submissions) == ({}, [])
         code, out, err = run(toy, command, "--again")
     assert code == 0, err
     if command == "kernel":
         assert [len(one["versions"]) for one in kaggle.kernels.values()] == [1]
     if command in SENDING:
-        (entry,) = Ledger(toy.workspace.ledger).entries()
+        *earlier, entry = Ledger(toy.workspace.ledger).entries()
+        assert [one.status for one in earlier] == ["sending"] * (
+            operation == "submit" and (name, operation) in IN_DOUBT
+        )
         (submission,) = kaggle.submissions
         assert (entry.ref, entry.status, entry.public_score) == (submission["ref"], "complete", 0.12345)
         assert submission["content"] == (toy.workspace.submissions / entry.file).read_bytes()

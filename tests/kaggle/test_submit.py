@@ -13,9 +13,10 @@ import pytest
 from pipeline.base import files
 from pipeline.config.records import Provenance, RawSource
 from pipeline.kaggle.ledger import Entry, Ledger
-from pipeline.kaggle.upload import SETTLE_S, SubmissionFile
+from pipeline.kaggle.upload import LOST_AFTER_S, SETTLE_S, SubmissionFile
 from tests.conftest import TINY, Toy
 from tests.kaggle.conftest import FakeClock
+from tests.kaggle.late import LATE_CASES, LateCase
 from tests.kaggle.server import TOKEN, Fault, KaggleServer
 
 
@@ -88,22 +89,71 @@ def test_the_next_run_looks_up_a_submission_whose_response_was_lost(kaggle: Kagg
     assert only_entry(finished).status == "complete"
 
 
-def test_after_a_kill_before_sending_the_next_run_waits_then_sends(
+@pytest.mark.parametrize("age_s", [0.0, 3600.0, 90_000.0])
+def test_a_submission_in_doubt_is_sent_only_with_again(
+    kaggle: KaggleServer, finished: Toy, clock: FakeClock, age_s: float
+) -> None:
+    unsent_entry(finished, clock, age_s=age_s)
+    assert "`submit --again`" in submit(finished, code=3)
+    assert clock.slept == (SETTLE_S if age_s == 0 else 0)
+    assert "CreateSubmission" not in kaggle.names()
+    assert only_entry(finished).status == "sending"
+    submit(finished, "--again")
+    assert len(kaggle.submissions) == 1
+    assert [entry.status for entry in Ledger(finished.workspace.ledger).entries()] == ["sending", "complete"]
+    assert "not sent again" in submit(finished, "--again")
+    assert len(kaggle.submissions) == 1
+
+
+@pytest.mark.parametrize("case", LATE_CASES[7::25], ids=str)
+def test_no_submission_is_sent_twice_or_missing_however_late_kaggle_records_it(
+    kaggle: KaggleServer, tmp_path: Path, case: LateCase
+) -> None:
+    assert case.run(kaggle, tmp_path, 1).total() == 0
+
+
+@pytest.mark.parametrize(
+    ("is_counted", "words"), [(True, "from 0 to 1, so it probably arrived"), (False, "is still 0")]
+)
+def test_kaggles_count_of_the_day_is_a_witness(
+    kaggle: KaggleServer, finished: Toy, is_counted: bool, words: str
+) -> None:
+    kaggle.fault("CreateSubmission", Fault(drops=True, is_after=is_counted))
+    kaggle.show_delay_s = 1000.0
+    assert words in submit(finished, code=3)
+    assert words in submit(finished, code=3)
+    assert kaggle.names().count("CreateSubmission") == 1
+
+
+def test_a_ref_that_kaggle_does_not_know_is_lost_and_sent_again(
     kaggle: KaggleServer, finished: Toy, clock: FakeClock
 ) -> None:
-    unsent_entry(finished, clock)
-    kaggle.n_polls_pending = 0
-    submit(finished)
-    assert clock.slept >= SETTLE_S
+    kaggle.fault("CreateSubmission", Fault(status=200, body={"message": "Successfully submitted", "ref": 77}))
+    assert "gave the submission the ref 77 but does not show it" in submit(finished, code=3)
+    assert clock.slept >= LOST_AFTER_S
+    assert (only_entry(finished).ref, only_entry(finished).status) == (77, "lost")
+    kaggle.faults.clear()
+    assert "public score" in submit(finished)
+    assert [entry.status for entry in Ledger(finished.workspace.ledger).entries()] == ["lost", "complete"]
     assert len(kaggle.submissions) == 1
-    assert only_entry(finished).status == "complete"
 
 
-def test_an_old_unsent_entry_needs_no_wait(kaggle: KaggleServer, finished: Toy, clock: FakeClock) -> None:
-    unsent_entry(finished, clock, age_s=3600)
+def test_a_lost_ref_that_kaggle_shows_later_is_not_sent_again(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.record_delay_s = 3000.0
+    submit(finished, code=3)
+    assert only_entry(finished).status == "lost"
+    kaggle.record_delay_s = 0.0
+    kaggle.submissions, kaggle.late = kaggle.late, []
+    kaggle.submissions[0]["shown_at"] = 0.0
     submit(finished)
-    assert clock.slept < SETTLE_S
-    assert len(kaggle.submissions) == 1
+    assert kaggle.names().count("CreateSubmission") == 1
+    assert (only_entry(finished).ref, only_entry(finished).status) == (1000, "complete")
+
+
+def test_a_ref_that_kaggle_counts_but_does_not_show_is_not_lost(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.show_delay_s = 10_000.0
+    assert "from 0 to 1: run the same command later" in submit(finished, code=3)
+    assert only_entry(finished).status == "pending"
 
 
 def test_a_submission_that_arrives_late_is_not_sent_again(
@@ -154,9 +204,10 @@ send_once(KaggleSession.connect(), Ledger(Path({str(finished.workspace.ledger)!r
     assert killed.returncode == 9, killed.stderr
     assert only_entry(finished).status == "sending"
     assert len(kaggle.submissions) == (moment == "after")
-    submit(finished)
+    submit(finished, code=0 if moment == "after" else 3)
+    submit(finished, "--again")
     assert len(kaggle.submissions) == 1
-    assert only_entry(finished).status == "complete"
+    assert Ledger(finished.workspace.ledger).entries()[-1].status == "complete"
 
 
 @pytest.mark.parametrize("reads_only", [0, 1, 200])
@@ -250,6 +301,29 @@ def test_kaggles_reason_for_not_scoring_a_file_is_shown(kaggle: KaggleServer, fi
     assert only_entry(finished).status == "error"
 
 
+def test_a_file_that_kaggle_failed_to_score_is_sent_again_on_request(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.final_status = "ERROR"
+    assert "--again" in submit(finished, code=3)
+    kaggle.submissions[0]["final_status"] = "ERROR"
+    kaggle.final_status = "COMPLETE"
+    submit(finished, "--again")
+    assert [one["ref"] for one in kaggle.submissions] == [1000, 1001]
+    entries = Ledger(finished.workspace.ledger).entries()
+    assert [(entry.ref, entry.status) for entry in entries] == [(1000, "error"), (1001, "complete")]
+    assert "not sent again" in submit(finished)
+
+
+def test_an_answer_lost_at_the_second_attempt_is_not_taken_for_the_first(kaggle: KaggleServer, finished: Toy) -> None:
+    kaggle.final_status = "ERROR"
+    submit(finished, code=3)
+    kaggle.submissions[0]["final_status"] = "ERROR"
+    kaggle.final_status = "COMPLETE"
+    kaggle.fault("CreateSubmission", Fault(drops=True, is_after=True))
+    submit(finished, "--again")
+    entries = Ledger(finished.workspace.ledger).entries()
+    assert [(entry.ref, entry.status) for entry in entries] == [(1000, "error"), (1001, "complete")]
+
+
 @pytest.mark.slow
 def test_the_next_run_fetches_a_slow_score(kaggle: KaggleServer, finished: Toy) -> None:
     kaggle.n_polls_pending = 10**6
@@ -291,15 +365,34 @@ def test_nothing_is_sent_if_the_ledger_cannot_be_read(kaggle: KaggleServer, fini
     assert len(kaggle.submissions) == 1
 
 
-def test_the_ledger_has_one_row_per_content_in_order_of_time(tmp_path: Path) -> None:
+def test_the_ledger_is_in_order_of_time_and_an_attempt_becomes_its_submission(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.csv")
     first = Entry("2026-01-01T00:00:00+00:00", "a,b", "a.csv", "1" * 64, "rmse", 0.1 + 0.2)
     second = Entry("2026-01-02T00:00:00+00:00", "b", "b.csv", "2" * 64, "rmse", 1e-17, 0.5, 0.25, 7, "complete")
     ledger.put(second)
     ledger.put(first)
     assert ledger.entries() == [first, second]
-    scored = ledger.put(replace(first, ref=8, status="pending"))
-    assert ledger.entries() == [scored, second]
-    assert ledger.find("1" * 64) == scored
-    ledger.drop(scored)
-    assert ledger.entries() == [second]
+    assert ledger.find("1" * 64) is None
+    sent = ledger.put(replace(first, ref=8, status="pending"))
+    assert ledger.entries() == [sent, second]
+    assert ledger.find("1" * 64) == sent
+    ledger.drop(first)  # only an attempt without a ref
+    again = ledger.put(replace(first, time="2026-01-03T00:00:00+00:00"))
+    assert ledger.entries() == [sent, second, again]
+    ledger.drop(again)
+    assert ledger.entries() == [sent, second]
+
+
+def test_a_ledger_of_an_earlier_version_is_read_and_gets_the_new_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "ledger.csv"
+    columns = "time,run,file,sha256,metric,cv_score,public_score,private_score,ref,status"
+    row = f"2026-01-01T00:00:00+00:00,a,a.csv,{'1' * 64},rmse,0.5,,,,sending"
+    path.write_text(f"\ufeff{columns}\n{row}\n", encoding="utf-8")
+    (old,) = Ledger(path).entries()
+    assert (old.status, old.n_today, old.note) == ("sending", None, "")
+    assert path.read_text(encoding="utf-8").count(",n_today") == 0
+    Ledger(path).put(replace(old, ref=3, status="complete", public_score=0.25))
+    assert "adds the columns n_today, note, submitted_by" in capsys.readouterr().err
+    assert [(entry.ref, entry.cv_score) for entry in Ledger(path).entries()] == [(3, 0.5)]

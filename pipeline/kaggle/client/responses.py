@@ -61,6 +61,7 @@ class Competition(Response):
     is_closed: Flag = Field(validation_alias="submissions_disabled")
     daily_limit: NonNegativeInt = Field(validation_alias="max_daily_submissions")
     metric: Text = Field(validation_alias="evaluation_metric")
+    has_medals: Flag = Field(validation_alias="awards_points")
     n_teams: NonNegativeInt = Field(validation_alias="team_count")
     user_rank: Annotated[PositiveInt | None, BeforeValidator(lambda rank: rank or None)]
 
@@ -90,6 +91,8 @@ class SubmissionStatus(Response):
     private_score: Score
     error: Text = Field(validation_alias="error_description")
     team: Text = Field(validation_alias="team_name")
+    file_name: Text
+    submitted_by: Text
 
 
 class LeaderboardRow(Response):
