@@ -39,7 +39,7 @@ def train_run(
     `on_share` is called with the share of the fits that is done.
     """
     run = store.workspace.run(config.run_name)
-    with run.held():
+    with run.held() if context.share.number is None else nullcontext():  # processes with shares work at once
         _train(store, config, run, context, on_share)
     return run
 

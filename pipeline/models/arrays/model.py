@@ -105,7 +105,7 @@ class ArrayModel:
 
         with (
             warnings.catch_warnings(),
-            threadpool_limits(n_threads, user_api="blas"),
+            threadpool_limits(1, user_api="blas"),  # sums of more threads end in other bits
             ThreadPoolExecutor(n_parallel) as pool,
         ):
             warnings.simplefilter(
@@ -235,6 +235,10 @@ class FittedArrayModel:
 
     def predict_arrays(self, tables: Iterable[tuple[int, NDArray[np.float32]]]) -> FloatArray:
         """`predict` for encoded rows: pairs of split and x (rows, columns)."""
+        with threadpool_limits(1, user_api="blas"):
+            return self._predict_arrays(tables)
+
+    def _predict_arrays(self, tables: Iterable[tuple[int, NDArray[np.float32]]]) -> FloatArray:
         stored, is_regression = self.stored, self.stored.task == "regression"
         total, n_splits = np.zeros(()), 0
         for split, x in tables:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from joblib import cpu_count
 from numpy.typing import NDArray
 
 from pipeline.base.errors import TrainingError
@@ -237,12 +238,16 @@ def _packs(
     context: FitContext,
     should_prune: ShouldPrune | None,
 ) -> list[tuple[PackJob, Sequence[Owner]]]:
-    """The members of a group of configurations, in packs that suit the device."""
+    """The members of a group of configurations, in packs that suit the device.
+
+    On a CPU their sizes follow from its cores, not from `n_workers`: the last bits of a member's sums depend on the
+    size of its pack.
+    """
     one = fits[owners[0][0]]
     network, tensors, n_splits = one.stored.network, one.tensors, len(one.splits)
     sizes = pack_sizes(
         len(owners),
-        context.n_workers,
+        cpu_count(),
         context.device,
         unit=1 if should_prune is None else len(one.rows),
         bytes_each=member_bytes(network, plan),
