@@ -209,15 +209,17 @@ class Competition:
         *,
         minutes: float = 10.0,
         upload: bool = False,
+        again: bool = False,
         **overrides: Any,
     ) -> Submission:
         """Write a checked submission file and, if `upload`, send it to Kaggle and wait for its score.
 
+        A file is sent once; `again` sends one that may have arrived already, or that Kaggle failed to score.
         Preset "best" takes `minutes`, including those of earlier calls. If interrupted, it returns the best so far and
         uploads nothing.
         """
         store, submission, is_interrupted = self._final(preset, model, minutes, overrides)
-        submit_file(store, submission.path, is_upload_wanted=upload and not is_interrupted)
+        submit_file(store, submission.path, is_upload_wanted=upload and not is_interrupted, is_again=again)
         return submission
 
     @isolated

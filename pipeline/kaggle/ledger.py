@@ -12,10 +12,11 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, asdict, dataclass, fields, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError
 
 from pipeline.base import files
 from pipeline.base.errors import ArtifactError
@@ -26,7 +27,17 @@ from pipeline.kaggle.client.responses import SubmissionStatus
 
 TAG_DIGITS = 12
 OUR_DESCRIPTION = re.compile(rf"sha:([0-9a-f]{{{TAG_DIGITS}}}) run:(\S+) cv=(\S+)")
+
+
+def _check_time(text: str) -> str:
+    """Return an ISO time with its time zone, or "". Raises ValueError."""
+    if text and datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("has no time zone")
+    return text
+
+
 Text = Annotated[str, BeforeValidator(lambda cell: cell or "")]  # an empty cell is read as None
+Time = Annotated[str, BeforeValidator(lambda cell: cell or ""), AfterValidator(_check_time)]
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,7 @@ class Entry:
     known: such a row is in doubt. `lost` means that Kaggle gave a ref but does not know it.
     """
 
-    time: Text  # ISO, UTC
+    time: Time  # ISO, UTC
     run: Text  # "" if it was not made here
     file: Text
     sha256: Text  # only the digits in the tag if it was sent from another folder; "" if it was sent by hand

@@ -358,10 +358,23 @@ def test_no_secret_is_ever_shown(finished: Toy, monkeypatch: pytest.MonkeyPatch)
     assert all(TOKEN not in path.read_text(errors="replace") for path in finished.workspace.submissions.iterdir())
 
 
-def test_nothing_is_sent_if_the_ledger_cannot_be_read(kaggle: KaggleServer, finished: Toy) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("complete", "whatever", "status: Input should be 'sending', 'pending', "),
+        ("+00:00", "", "time: "),
+        ("2027-01-15T", "15.01.2027 ", "time: "),
+        (",1000,", ",a thousand,", "ref: "),
+    ],
+)
+def test_nothing_is_sent_if_the_ledger_cannot_be_read(
+    kaggle: KaggleServer, finished: Toy, old: str, new: str, words: str
+) -> None:
     submit(finished)
-    finished.workspace.ledger.write_text(finished.workspace.ledger.read_text().replace("complete", "whatever"))
-    assert "status: Input should be 'sending', 'pending', " in submit(finished, code=2)
+    text = finished.workspace.ledger.read_text()
+    assert old in text
+    finished.workspace.ledger.write_text(text.replace(old, new))
+    assert words in submit(finished, code=2)
     assert len(kaggle.submissions) == 1
 
 
