@@ -30,6 +30,8 @@ NOT_OF_FEATURES = NO_INPUT | ONLY_CONTENT | RUN_ONLY | STUDY_ONLY
 OF_RUNS = (*sorted(RUN_ONLY), "task", "metric")
 OF_SUBMISSIONS = ("id", "target", "submission", "metric")
 
+CONFIGURATION, FEATURE_FUNCTION = "the configuration", "the feature function"
+
 Inputs = dict[str, Any]
 Hashes = dict[str, str]  # input -> hash
 
@@ -63,7 +65,7 @@ def of_data(
     of_the_spec = spec.model_dump(mode="json", include=set(OF_RUNS))
     return {
         "the features": manifest.tables,
-        "the feature function": _file(workspace, spec.feature_function) if has_feature_function else None,
+        FEATURE_FUNCTION: _file(workspace, spec.feature_function) if has_feature_function else None,
         "the metric file": _file(workspace, metric_file(spec)),
         **{f"{key} in the spec": of_the_spec[key] for key in OF_RUNS},
         "the ordered categories in the spec": spec.columns.ordered,
@@ -78,7 +80,7 @@ def of_run(
     """A run: the data, its configuration, and the sample of the rows if it uses one."""
     sample = {} if n_rows is None else {"the sample of the rows": [n_rows, spec.folds.seed]}
     data = of_data(workspace, spec, manifest, has_feature_function=uses_feature_function(config))
-    return {**data, "the configuration": config.identity, **sample}
+    return {**data, CONFIGURATION: config.identity, **sample}
 
 
 def of_study(competition: str, model: str, run: Inputs, space: Mapping[str, SpaceEntry], metric: str | None) -> Inputs:
@@ -126,9 +128,17 @@ def hashed(inputs: Inputs) -> Hashes:
 
 def changed(known: Hashes, inputs: Inputs) -> str:
     """Name the inputs that differ from those an artifact was made of; "" if none does."""
-    now = hashed(inputs)
-    names = [name for name in now | known if now.get(name) != known.get(name)]
+    names = _differing(known, hashed(inputs))
     return f"{', '.join(names)} changed" if names else ""
+
+
+def differing(one: Hashes, other: Hashes) -> list[str]:
+    """Name the inputs, other than the configuration, that differ between two runs."""
+    return [name for name in _differing(one, other) if name not in (CONFIGURATION, FEATURE_FUNCTION)]
+
+
+def _differing(one: Hashes, other: Hashes) -> list[str]:
+    return [name for name in other | one if one.get(name) != other.get(name)]
 
 
 def changed_in_spec(known: Hashes, spec: CompetitionSpec) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from pipeline.base.errors import ArtifactError
+from pipeline.competition import dependencies
 from pipeline.competition.workspace import Workspace
 from pipeline.config.run_report import RunReport
 from pipeline.metrics import METRICS, score_text
@@ -18,9 +19,15 @@ def compare_runs(workspace: Workspace, first: str, second: str) -> list[str]:
     """Return a line for each fold, the mean difference with its interval, and a verdict.
 
     The interval allows for overlapping training sets (`fold_noise`). Raises ArtifactError if a run is missing or the
-    runs have different folds.
+    runs have different folds or metrics. A line before the folds names other inputs that differ.
     """
     one, other = (RunReport.read(workspace.finished_run(name).report) for name in (first, second))
+    if one.metric != other.metric:
+        raise ArtifactError(
+            f"the two runs were scored by {one.metric} and {other.metric}",
+            where=f"{first}, {second}",
+            hint="Train the older one again.",
+        )
     if one.folds_sha256 != other.folds_sha256:
         raise ArtifactError(
             "the two runs have different folds", where=f"{first}, {second}", hint="Train the older one again."
@@ -37,7 +44,9 @@ def compare_runs(workspace: Workspace, first: str, second: str) -> list[str]:
         )
     mean = float(gains[is_pair].mean())
     width = float(student.ppf(0.5 + CONFIDENCE / 2, n_pairs - 1)) * fold_noise(a[is_pair], b[is_pair])
-    lines = [
+    changed = dependencies.differing(one.made_of, other.made_of)
+    lines = [f"note: the runs differ in more than the configuration: {', '.join(changed)}"] if changed else []
+    lines += [
         f"fold {fold}: {score_text(x)}  {score_text(y)}  {'-' if np.isnan(gain) else f'{gain:+.5f}'}"
         for fold, (x, y, gain) in enumerate(zip(a, b, gains, strict=True))
     ]

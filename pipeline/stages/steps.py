@@ -78,7 +78,10 @@ def with_features(workspace: Workspace) -> tuple[FeatureStore, bool]:
 
 
 def run_configuration(workspace: Workspace, choice: Choice) -> RunConfig:
-    """Resolve the run to train. `auto` is the result of `tune` if it matches the current features, otherwise `fast`."""
+    """Resolve the run to train. `auto` is the result of `tune` if it matches the current features, otherwise `fast`.
+
+    Where there is a result of `tune`, the features are brought up to date first.
+    """
     from pipeline.models.run_configuration import load_run_config
 
     preset, model = choice.preset, choice.model or load_run_config().model
@@ -93,6 +96,8 @@ def run_configuration(workspace: Workspace, choice: Choice) -> RunConfig:
         raise SpecError("there is no tuning result", where=str(best), hint="Run `make tune` first, or set PRESET=fast.")
     if preset == "tuned":
         TuningResult.read(best)
+        if choice.preset == "tuned" and _why_not_tuned(workspace, model):
+            say(f"preset: tuned (on other features than the present ones; `make tune` tunes {model} on these)")
     return load_run_config(str(best) if preset == "tuned" else preset, model=choice.model, overrides=choice.overrides)
 
 

@@ -263,6 +263,32 @@ def test_a_tuned_model_is_named_where_another_is_asked_for(toy: Toy) -> None:
     assert "no tuning result for lasso; ridge is tuned: --model ridge" in " ".join(said.split())
 
 
+def test_a_tuned_configuration_that_is_asked_for_is_used_with_a_word(toy: Toy) -> None:
+    tune_ridge(toy)
+    asked = ["train", "--preset", "tuned", "--model", "ridge", "--workers", "1"]
+    assert "on other features" not in toy.run(*asked).stderr
+    toy.edit_spec("number = 4", "number = 3")
+    result = toy.run(*asked)
+    assert result.exit_code == 0
+    assert "preset: tuned (on other features than the present ones" in " ".join(result.stderr.split())
+
+
+def test_runs_on_other_rows_or_by_another_metric_are_not_compared_silently(toy: Toy) -> None:
+    submit(toy)
+    first = toy.only_run().name
+    toy.edit("train.csv", lambda text: text.replace("north", "east"))
+    submit(toy, "--set", "alpha=2")
+    (second,) = {path.name for path in toy.workspace.runs.iterdir()} - {first}
+    compared = toy.run("compare", first, second)
+    assert compared.exit_code == 0
+    assert "the runs differ in more than the configuration: the features" in " ".join(compared.stdout.split())
+    toy.edit_spec('"log_rmse"', '"rmse"')
+    submit(toy, "--set", "alpha=2")
+    refused = toy.run("compare", first, second)
+    assert refused.exit_code == 2
+    assert "the two runs were scored by log_rmse and rmse" in " ".join(refused.stderr.split())
+
+
 def test_runs_of_other_features_are_marked_in_the_list(toy: Toy) -> None:
     submit(toy)
     toy.edit_spec("number = 4", "number = 3")

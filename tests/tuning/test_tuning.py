@@ -515,7 +515,7 @@ def test_another_space_is_another_study_and_what_changed_is_told(tuned: Toy) -> 
     tuned.edit_spec("number = 4", "number = 3")
     result = tuned.run("tune", *TUNE, "--trials", "3")
     assert result.exit_code == 0, result.output
-    assert "trials: features" in result.stderr
+    assert "trials: the features" in result.stderr
     tuned.edit_spec("number = 3", "number = 4")
     tuned.edit_spec("choices = [16, 64]", "choices = [16, 32]")
     back = tuned.run("tune", *TUNE, "--trials", "3")
