@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pipeline.base.errors import DataError
 from pipeline.base.text import TEXT
+from pipeline.competition.tables.reading import listed
 from pipeline.config.types import Role
+
+N_ALONE = 2  # rows that the function is called with alone
 
 
 def apply_feature_function(
@@ -52,3 +57,31 @@ def apply_feature_function(
                 hint="Perhaps from a division by zero. Replace it: .replace([np.inf, -np.inf], np.nan).",
             )
     return made, made_roles
+
+
+def dependence_on_other_rows(path: Path, frame: pd.DataFrame, roles: Mapping[str, Role], made: pd.DataFrame) -> str:
+    """Describe the columns of `made` that differ when the function gets a row alone; "" if there are none.
+
+    Such columns have other values in new rows than in train rows. Random values are found, too.
+    """
+    found: list[str] = []
+    for row in np.unique(np.linspace(0, len(frame) - 1, N_ALONE).astype(np.int64)):
+        try:
+            alone, _ = apply_feature_function(path, frame.iloc[[row]].reset_index(drop=True), roles)
+        except DataError as error:
+            return f"a row alone cannot be computed: {error.what}"
+        found += [
+            name
+            for name in made.columns
+            if name not in alone.columns or not _is_same(made[name].iloc[row], alone[name].iloc[0])
+        ]
+    names = listed(dict.fromkeys(found), most=5)
+    return f"the values of {names} in a row depend on the other rows, or on chance" if found else ""
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    if pd.isna(value) or pd.isna(other):
+        return bool(pd.isna(value) and pd.isna(other))
+    if isinstance(value, Real) and isinstance(other, Real):
+        return bool(np.isclose(float(value), float(other), rtol=1e-9, atol=0.0))
+    return bool(value == other)

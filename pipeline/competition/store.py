@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import SpecError, did_you_mean
+from pipeline.base.progress import say
 from pipeline.competition import dependencies
-from pipeline.competition.feature_function import apply_feature_function
+from pipeline.competition.feature_function import apply_feature_function, dependence_on_other_rows
 from pipeline.competition.folds import FoldArray, Split, TrainRows, assign_folds, sample_rows, splits_of
 from pipeline.competition.manifest import FILE_NAMES, FeatureManifest
 from pipeline.competition.problem import Problem
@@ -164,6 +165,8 @@ class FeatureStore:
         path = self.workspace.folder / str(self.spec.feature_function)
         train, roles = apply_feature_function(path, self.train, self.manifest.roles)
         test, _ = apply_feature_function(path, self.test, self.manifest.roles)
+        if dependence := dependence_on_other_rows(path, self.train, self.manifest.roles, train):
+            say(f"features: {path.name}: {dependence}; test and new rows may get other values than train rows")
         return train, test, roles
 
     def problem(self, config: RunConfig) -> Problem:

@@ -236,6 +236,27 @@ def test_a_run_predicts_with_its_own_features_only(toy: Toy) -> None:
     assert "the features changed after the run was trained" in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("frame['area'] * 2", ""),
+        ("frame['area'] / frame['area'].mean()", "the values of 'made' in a row depend on the other rows"),
+        ("np.random.default_rng().random(len(frame))", "the values of 'made' in a row depend on the other rows"),
+        ("pd.qcut(frame['year'], 4)", "a row alone cannot be computed: add_features failed: ValueError"),
+        ("frame['town'].fillna('none') + '!'", ""),
+    ],
+)
+def test_a_feature_function_that_needs_other_rows_is_found(toy: Toy, expression: str, words: str) -> None:
+    path = use_feature_function(toy)
+    path.write_text(
+        "import numpy as np\nimport pandas as pd\n"
+        f"def add_features(frame):\n    return frame.assign(made={expression})\n"
+    )
+    said = submit(toy)
+    assert words in said
+    assert ("test and new rows may get other values" in said) == bool(words)
+
+
 def test_features_of_another_version_are_built_again(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     submit(toy)
     monkeypatch.setattr(dependencies, "VERSION", "99.0")

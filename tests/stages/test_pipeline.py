@@ -73,10 +73,10 @@ def test_the_feature_function_runs_once_for_each_table(toy: Toy, tmp_path: Path)
     )
     result = toy.run("submit", "--preset", str(preset), "--workers", "1")
     assert result.exit_code == 0, result.output
-    assert calls.read_text().split() == ["64", "20"]
+    assert [n for n in calls.read_text().split() if n != "1"] == ["64", "20"]  # and on single rows, as a check
     result = toy.run("predict", toy.only_run().name, str(toy.workspace.raw / "test.csv"))
     assert result.exit_code == 0, result.output
-    assert calls.read_text().split() == ["64", "20", "20"]
+    assert [n for n in calls.read_text().split() if n != "1"] == ["64", "20", "20"]
 
 
 @pytest.mark.slow
