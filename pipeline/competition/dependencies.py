@@ -28,7 +28,7 @@ RUN_ONLY = {"encoder", "target_transform"}  # of runs
 STUDY_ONLY = {"tune"}  # of studies, through the search space
 NOT_OF_FEATURES = NO_INPUT | ONLY_CONTENT | RUN_ONLY | STUDY_ONLY
 OF_RUNS = (*sorted(RUN_ONLY), "task", "metric")
-OF_SUBMISSIONS = ("id", "target", "submission", "metric")
+OF_SUBMISSIONS = ("id", "ids", "target", "submission", "metric")
 
 CONFIGURATION, FEATURE_FUNCTION = "the configuration", "the feature function"
 
