@@ -36,14 +36,14 @@ class Workspace:
 
         The only user removes what killed ones left unfinished.
         """
-        return locks.in_use(self.folder, self._remove_unfinished)
+        return locks.in_use(self.folder, self.remove_unfinished)
 
     def preparing(self) -> AbstractContextManager[None]:
         """Let one process at a time write the raw files, the spec and the features."""
         return locks.hold(self.folder / locks.LOCKS / "preparing.lock")
 
-    def _remove_unfinished(self) -> None:
-        """Remove the files and folders called `.*.partial`."""
+    def remove_unfinished(self) -> None:
+        """Remove the files and folders called `.*.partial`; no other process may be at work."""
         found = [*self.folder.glob(".*.partial"), *self.raw.glob(".*.partial")]
         for folder in (self.features, self.runs, self.folder / "tuning", self.submissions, self.kernels):
             found += folder.rglob(".*.partial")

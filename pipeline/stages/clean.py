@@ -15,6 +15,7 @@ def clean(workspace: Workspace) -> None:
         say(f"clean: there is no {workspace.folder}")
         return
     with exclusively(workspace.folder, wanted="clean"):
+        workspace.remove_unfinished()
         for folder in (workspace.features, workspace.runs):
             # under another name first, so that no half of it is ever taken for whole
             if folder.exists():

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +23,7 @@ from numpy.typing import NDArray
 
 from pipeline.base.errors import TrainingError
 from pipeline.base.interruption import Stopped
+from pipeline.base.locks import is_alive
 from pipeline.nets import workers
 from pipeline.nets.convolutional import ConvNet
 from pipeline.nets.inputs import Inputs
@@ -25,6 +31,7 @@ from pipeline.nets.losses import mse
 from pipeline.nets.networks import MLP, Network
 from pipeline.nets.parameters import ParameterPack
 from pipeline.nets.plan import HistoryRow, Member, PackData, PackJob, Plan
+from pipeline.nets.processes import remove_leftovers
 from pipeline.nets.training import one_by_one
 from pipeline.nets.workers import (
     MAX_PACK,
@@ -226,3 +233,47 @@ def test_a_process_that_an_interruption_kills_is_no_error() -> None:
 
     with pytest.raises(Stopped):
         run_packs(_jobs(kills), n_workers=2, stop=stop)
+
+
+ORPHAN = """
+import os, sys, time
+from joblib import Parallel, delayed, parallel_config
+from functools import partial
+from pipeline.nets.processes import _begin
+
+def main():
+    with parallel_config("loky", idle_worker_timeout=300, initializer=partial(_begin, os.getpid())):
+        print(*set(Parallel(2)([delayed(os.getpid)()] * 4)), flush=True)
+    time.sleep(300)
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_no_worker_outlives_its_parent(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "parent.py").write_text(ORPHAN)
+    process = subprocess.Popen([sys.executable, str(tmp_path / "parent.py")], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    workers = process.stdout.readline().split()
+    assert workers
+    process.send_signal(number)
+    process.wait()
+    process.stdout.close()
+    until = time.monotonic() + 30.0  # two seconds where the machine is idle
+    while time.monotonic() < until and any(map(is_alive, workers)):
+        time.sleep(0.1)
+    assert not any(map(is_alive, workers))
+
+
+def test_old_files_of_dead_processes_are_removed_from_shared_memory(tmp_path: Path) -> None:
+    own, dead = os.getpid(), 2**22 + 1  # above the largest process id
+    old, new = [f"sem.loky-{dead}-abc", f"joblib_memmapping_folder_{dead}_a_b"], [f"sem.loky-{own}-abc", "other"]
+    for name in (*old, *new):
+        (tmp_path / name).mkdir() if "folder" in name else (tmp_path / name).touch()
+    remove_leftovers(tmp_path, old_s=3600.0)
+    assert {path.name for path in tmp_path.iterdir()} == {*old, *new}
+    remove_leftovers(tmp_path, old_s=-1.0)
+    assert {path.name for path in tmp_path.iterdir()} == set(new)

@@ -53,6 +53,17 @@ def test_clean_refuses_beside_a_running_command(toy: Toy) -> None:
     assert toy.workspace.source.exists()
 
 
+def test_a_clean_that_was_killed_is_finished_by_the_next(toy: Toy) -> None:
+    assert toy.run("features").exit_code == 0
+    toy.workspace.features.rename(toy.workspace.folder / ".features.partial")
+    assert toy.run("features").exit_code == 0
+    (toy.workspace.folder / ".features.partial").mkdir()
+    (toy.workspace.folder / ".features.partial" / "half.npy").touch()
+    assert toy.run("clean").exit_code == 0
+    assert not toy.workspace.features.exists()
+    assert not list(toy.workspace.folder.glob(".features*"))
+
+
 def test_clean_of_a_competition_that_is_not_there_leaves_nothing(toy: Toy) -> None:
     toy.workspace = Workspace(toy.workspace.root, "typo")
     assert toy.run("clean").exit_code == 0
