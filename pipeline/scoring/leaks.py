@@ -134,11 +134,11 @@ def _hashes(frame: pd.DataFrame) -> NDArray[np.uint64]:
 def told_by(values: FloatArray, target: FloatArray, n_classes: int, *, seed: int, n_parts: int = N_PARTS) -> float:
     """What a single column explains: held-out R2, or 2 AUC - 1 of the best class against the rest; never below 0.
 
-    Uses a tree of depth 6 on shuffled folds.
+    Uses a tree of depth 6 on `n_parts` shuffled folds, or as many as there are rows.
     """
     rows = sampled(len(target), MOST_ROWS, np.random.default_rng(seed))
     x, y = np.nan_to_num(np.clip(values[rows, None], LOWEST, -LOWEST), nan=LOWEST), target[rows]  # trees: float32
-    folds = KFold(n_parts, shuffle=True, random_state=seed)
+    folds = KFold(min(n_parts, len(rows)), shuffle=True, random_state=seed)
     settings = {"max_depth": 6, "min_samples_leaf": max(5, len(rows) // 200), "random_state": seed}
     if n_classes == 0:
         told = cross_val_predict(DecisionTreeRegressor(**settings), x, y, cv=folds)

@@ -104,3 +104,8 @@ def test_compare_pairs_the_folds_of_two_runs(toy: Toy) -> None:
     assert told.exit_code == 0, told.output
     assert "95% interval" in told.stdout
     assert toy.run("compare", names["mlp"], "nothing").exit_code == 2
+
+
+@pytest.mark.parametrize("n_classes", [0, 3])
+def test_a_table_of_fewer_rows_than_parts_is_checked(n_classes: int) -> None:
+    assert told_by(np.array([8.0, np.nan, 1e60]), np.array([0.0, 1.0, 2.0]), n_classes, seed=0) >= 0.0
