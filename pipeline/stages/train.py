@@ -155,13 +155,18 @@ def _last_epoch(history: pd.DataFrame) -> list[FoldEpoch]:
 
 def _write_tensorboard(run: RunFolder, history: pd.DataFrame) -> None:
     """Write curves for `tensorboard --logdir data/<competition>/runs`: means over seeds, two tags per fold."""
-    from torch.utils.tensorboard import SummaryWriter
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.summary.writer.record_writer import RecordWriter
+    from torch.utils.tensorboard.summary import scalar
 
-    folder = run.path / "tensorboard"
-    shutil.rmtree(folder, ignore_errors=True)
-    with SummaryWriter(str(folder)) as writer:
+    # not SummaryWriter, whose thread prints a traceback where the disk is full
+    with files.atomic_write(run.path / "tensorboard" / f"events.out.tfevents.{run.name}") as file:
+        events, now = RecordWriter(file), time.time()
+        events.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
         means = history.groupby(["split", "epoch"])[["train_score", "valid_score"]].mean().reset_index()
         for row in means.to_dict("records"):
             for name in ("train", "valid"):
                 tag = f"{name}/fold_{row['split']:.0f}"
-                writer.add_scalar(tag, row[f"{name}_score"], int(row["epoch"]))
+                summary = scalar(tag, row[f"{name}_score"])  # type: ignore[no-untyped-call]
+                event = Event(wall_time=now, step=int(row["epoch"]), summary=summary)
+                events.write(event.SerializeToString())
