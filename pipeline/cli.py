@@ -22,6 +22,7 @@ from pipeline.base.share import ShareDone
 from pipeline.base.version import VERSION
 from pipeline.competition.workspace import Workspace
 from pipeline.config.presets import preset_names
+from pipeline.kaggle.client.credentials import remember_secrets
 from pipeline.kaggle.client.urls import slug_of
 
 KAGGLE_TROUBLE = 3  # exit code of `doctor` when something is wrong; that of a KaggleError
@@ -32,6 +33,10 @@ _until_the_end = ExitStack()  # what a command holds
 
 class _Commands(typer.core.TyperGroup):
     """Turns a PipelineError, a full disk or a file that cannot be used into a message; Ctrl-C into exit code 130."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        remember_secrets()
+        return super().main(*args, **options)
 
     def invoke(self, ctx: Any) -> Any:
         mark_messages("")

@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Iterable
 
 from pipeline.base.printable import printable
+from pipeline.base.redaction import redact
 
 
 class PipelineError(Exception):
@@ -17,6 +18,7 @@ class PipelineError(Exception):
     exit_code = 2
 
     def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        what, where, hint = redact(what), redact(where), redact(hint)
         self.what, self.where, self.hint = printable(what), printable(where, is_one_line=True), printable(hint)
         super().__init__(self.message)
 

@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from pipeline.base.errors import ArtifactError
 from pipeline.base.progress import say
+from pipeline.base.redaction import redact_known
 
 if TYPE_CHECKING:  # imported by the functions that need them, so that `--help` is quick
     import pandas as pd
@@ -73,9 +74,9 @@ def write_error(path: Path | None, error: OSError) -> ArtifactError:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
+    """Write UTF-8 text atomically, without the secrets in use."""
     with atomic_write(path) as file:
-        file.write(text.encode("utf-8"))
+        file.write(redact_known(text).encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -17,13 +17,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from pipeline.base.printable import printable
+from pipeline.base.redaction import redact
 
 LINE_EVERY_S = 10.0
 GONE = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ECONNRESET)  # nobody reads any more: `| head`, a closed terminal
 
 
 class Stream:
-    """stdout or stderr as `sys` names it now: if its reader goes away, the program goes on without it.
+    """stdout or stderr as `sys` names it now, without secrets: if its reader goes away, the program goes on.
 
     On stderr no error counts, such as that of a log file on a full disk.
     """
@@ -32,9 +33,14 @@ class Stream:
         self._name, self._original = name, original
 
     def write(self, text: str) -> int:
-        """Write, unless the reader is gone."""
-        self._try("write", text)
+        """Write the text without secrets, unless the reader is gone."""
+        self._try("write", redact(text))
         return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write lines without secrets, unless the reader is gone."""
+        for line in lines:
+            self.write(line)
 
     def flush(self) -> None:
         """Flush, unless the reader is gone."""
@@ -108,14 +114,14 @@ def say_error(message: str) -> None:
 def print_result(*lines: object) -> None:
     """Print lines on stdout, as plain text."""
     for line in lines:
-        print(printable(str(line)))
+        print(printable(redact(str(line))))
 
 
 def print_table(title: str, columns: Iterable[object], rows: Iterable[Iterable[str]]) -> None:
     """Print a table of plain texts on stdout, wide enough for a pipe."""
     table = Table(*(printable(str(column), is_one_line=True) for column in columns), title=printable(title))
     for row in rows:
-        table.add_row(*(printable(cell, is_one_line=True) for cell in row))
+        table.add_row(*(printable(redact(cell), is_one_line=True) for cell in row))
     Console(width=None if sys.stdout.isatty() else 240, markup=False, emoji=False).print(table)
 
 

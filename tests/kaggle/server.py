@@ -25,7 +25,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 TOKEN, USER, KEY = "KGAT_secret-of-the-tests", "ada", "0123456789abcdef-secret"
+SIGNATURE = "c2lnbmF0dXJlIG9mIHRoZSB0ZXN0cw"
+SECRETS = (TOKEN, KEY, SIGNATURE, base64.b64encode(f"{USER}:{KEY}".encode()).decode())
 API = "competitions.CompetitionApiService"
+DRIP_S = 0.02
 MAINTENANCE_PAGE = b"<html><head><title>Kaggle</title></head><body>We'll be back soon</body></html>"
 
 
@@ -42,6 +45,8 @@ class Fault:
     cut_at: int | None = None  # bytes of the response's body that are sent before the connection ends
     reads_only: int | None = None  # bytes of the request's body that are read before a reset
     stalls: bool = False  # the body stops halfway and the connection stays open
+    drips: bool = False  # the body never ends; a byte comes every DRIP_S
+    change: Callable[[Any], Any] | None = None  # of the JSON of a correct answer
     times: int | None = None
     skip: int = 0
 
@@ -195,6 +200,13 @@ class KaggleServer:
         """Return the competition and the user's standing in it."""
         return self._known(body) or self.competition
 
+    def ListCompetitions(self, body: dict[str, Any]) -> Any:
+        """Return the competitions whose slug contains a word that was searched for."""
+        words = str(body.get("search", "")).lower().split()
+        found = [slug for slug in sorted(self.slugs) if any(word in slug for word in words)]
+        url = "https://www.kaggle.com/competitions/"
+        return {"competitions": [{"id": 1, "ref": url + slug} for slug in found], "nextPageToken": ""}
+
     def GetSubmissionLimits(self, body: dict[str, Any]) -> Any:
         """Return the slots used and left today."""
         n_today = len(self.submissions)
@@ -219,17 +231,23 @@ class KaggleServer:
 
     def DownloadDataFiles(self, body: dict[str, Any]) -> Any:
         """Redirect to the storage."""
-        return self._known(body) or (302, f"{self.storage}/files/{body['competitionName']}.zip?signature=s")
+        return self._known(body) or (302, f"{self.storage}/files/{body['competitionName']}.zip?signature={SIGNATURE}")
 
     def DownloadDataset(self, body: dict[str, Any]) -> Any:
         """Redirect to the storage, for the dataset."""
-        return self._known_dataset(body) or (302, f"{self.storage}/files/{body['datasetSlug']}.zip?signature=s")
+        return self._known_dataset(body) or (
+            302,
+            f"{self.storage}/files/{body['datasetSlug']}.zip?signature={SIGNATURE}",
+        )
 
     def StartSubmissionUpload(self, body: dict[str, Any]) -> Any:
         """Return a URL in the storage to upload to."""
         token = f"blob{len(self.blobs)}"
         self.blobs[token] = b""
-        return self._known(body) or {"token": token, "createUrl": f"{self.storage}/upload/{token}"}
+        return self._known(body) or {
+            "token": token,
+            "createUrl": f"{self.storage}/upload/{token}?signature={SIGNATURE}",
+        }
 
     def CreateSubmission(self, body: dict[str, Any]) -> Any:
         """Accept a submission, which uses a slot."""
@@ -326,7 +344,7 @@ class KaggleServer:
             return 404, {"code": 404, "message": "Not found"}
         self.kernel_output |= {f"{id(version)}/{name}": content for name, content in version["output"].items()}
         files = [
-            {"fileName": name, "url": f"{self.storage}/output/{id(version)}/{name}?signature=s"}
+            {"fileName": name, "url": f"{self.storage}/output/{id(version)}/{name}?signature={SIGNATURE}"}
             for name in version["output"]
         ]
         items, token = self._page(files, body)
@@ -472,6 +490,8 @@ def _handler_of(kaggle: KaggleServer) -> type[http.server.BaseHTTPRequestHandler
                 code, content = 0, {}
             if fault is not None and fault.drops:
                 raise _Reset
+            if fault is not None and fault.change and code == 200:
+                content = fault.change(content)
             if fault is not None and fault.status:
                 self._send(fault.status, fault.body, fault.content_type, fault.headers, fault)
             elif code == 302:
@@ -529,7 +549,8 @@ def _handler_of(kaggle: KaggleServer) -> type[http.server.BaseHTTPRequestHandler
             content = json.dumps(body).encode() if isinstance(body, dict | list) else body or b""
             self.send_response(code)
             self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(content)))
+            is_dripping = fault is not None and fault.drips
+            self.send_header("Content-Length", str(10**9 if is_dripping else len(content)))
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
@@ -539,6 +560,9 @@ def _handler_of(kaggle: KaggleServer) -> type[http.server.BaseHTTPRequestHandler
                 self.connection.shutdown(socket.SHUT_WR)  # what was sent arrives, then the body ends too early
                 self.close_connection = True
                 return
+            while is_dripping and not kaggle.stopped.wait(DRIP_S):
+                self.wfile.write(b" ")
+                self.wfile.flush()
             if fault is not None and fault.stalls:
                 self.wfile.write(content[: len(content) // 2])
                 self.wfile.flush()

@@ -12,7 +12,7 @@ import pytest
 from pipeline.kaggle.ledger import Ledger
 from tests.conftest import TINY, Toy
 from tests.kaggle.conftest import offer_toy
-from tests.kaggle.server import TOKEN, KaggleServer, status
+from tests.kaggle.server import SECRETS, SIGNATURE, TOKEN, Fault, KaggleServer, status
 
 STORAGE_HOST = "storage.kaggle.test"
 
@@ -27,7 +27,9 @@ def proxied() -> Iterator[KaggleServer]:
     server.stop()
 
 
-def pipeline(server: KaggleServer, toy: Toy, command: str, *options: str) -> subprocess.CompletedProcess[str]:
+def pipeline(
+    server: KaggleServer, toy: Toy, command: str, *options: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run `python -m pipeline ...` with an environment that sends the client to `server`."""
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     environment |= {
@@ -37,6 +39,7 @@ def pipeline(server: KaggleServer, toy: Toy, command: str, *options: str) -> sub
         "https_proxy": server.url,
         "no_proxy": "",
         "NO_PROXY": "",
+        **variables,
     }
     where = ["--competition", toy.workspace.competition, "--root", str(toy.workspace.root)]
     arguments = [sys.executable, "-m", "pipeline", command, *where, *options]
@@ -73,3 +76,49 @@ def test_a_refusal_is_one_message_and_exit_code_3(proxied: KaggleServer, empty: 
     assert "https://www.kaggle.com/competitions/toy/rules" in done.stderr
     assert "Traceback" not in done.stderr
     assert TOKEN not in done.stderr
+
+
+PASSWORD = "proxy-password-of-the-tests"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "verbose"), [("none", "1"), ("crash", "1"), ("storage", ""), ("address", "1"), ("proxy", "")]
+)
+def test_nothing_shows_a_secret(proxied: KaggleServer, finished: Toy, fault: str, verbose: str) -> None:
+    """Not even with VERBOSE, with which the official client prints its headers, nor in a traceback."""
+    proxy = proxied.url.replace("://", f"://ada:{PASSWORD}@")
+    variables = {"http_proxy": proxy, "https_proxy": proxy, "VERBOSE": verbose, "KAGGLE_API_TOKEN": f"{TOKEN}\n"}
+    proxied.n_polls_pending = 0
+    if fault == "crash":
+        (finished.workspace.root / "sitecustomize.py").write_text(CRASH)
+        variables["PYTHONPATH"] = os.pathsep.join([str(finished.workspace.root), os.environ.get("PYTHONPATH", "")])
+    elif fault == "storage":
+        proxied.fault("upload", status(500, f"{TOKEN} {SIGNATURE}", times=1))
+    elif fault == "address":
+        answer = {"token": "t0", "createUrl": f"store:box/{SIGNATURE}?proof={SIGNATURE}"}
+        proxied.fault("StartSubmissionUpload", Fault(change=lambda _: answer))
+    elif fault == "proxy":
+        proxied.stop_listening()
+    done = pipeline(proxied, finished, "submit", *TINY, **variables)
+    output = done.stdout + done.stderr
+    written = b"".join(path.read_bytes() for path in finished.workspace.root.rglob("*") if path.is_file())
+    for secret in (*SECRETS, PASSWORD):
+        assert secret not in output
+        assert secret.encode() not in written
+    assert done.returncode == {"none": 0, "storage": 0, "crash": 1}.get(fault, 3), output
+    assert ("Traceback" in output) == (fault == "crash")
+
+
+CRASH = f'''
+import logging, os, warnings
+import pipeline.kaggle.upload as upload
+
+def crash(*_, **__):
+    url = "http://localhost/upload?signature={SIGNATURE[:8]}" + "{SIGNATURE[8:]}"
+    logging.getLogger("urllib3").warning("retrying %s", url)
+    warnings.warn(f"Bearer {{os.environ['KAGGLE_API_TOKEN']}}")
+    raise RuntimeError(os.environ["KAGGLE_API_TOKEN"], os.environ["http_proxy"], url)
+
+upload.send_once = crash
+'''

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,6 +138,102 @@ def test_doctor_reports_and_never_shows_a_secret(kaggle: KaggleServer, finished:
     result = finished.run("doctor")
     assert result.exit_code == 3
     assert "https://www.kaggle.com/competitions/toy/rules" in result.stdout
+
+
+PLACES = ("KAGGLE_API_TOKEN", "token.txt", ".kaggle/access_token", "kaggle.json", "KAGGLE_KEY")
+BOM = "\ufeff"
+
+
+@pytest.mark.usefixtures("kaggle")
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", "  {}\t", BOM + "{}", "{}\u200b", "\x00{}\x1b"])
+@pytest.mark.parametrize("place", PLACES)
+def test_what_editors_add_around_a_secret_is_removed(
+    write: Write, monkeypatch: pytest.MonkeyPatch, place: str, around: str
+) -> None:
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    if place == "KAGGLE_API_TOKEN":
+        monkeypatch.setenv(place, around.replace("\x00", "").format(TOKEN))
+    elif place == "token.txt":
+        monkeypatch.setenv("KAGGLE_API_TOKEN", f"{write(place, around.format(TOKEN))}\n")
+    elif place == "KAGGLE_KEY":
+        monkeypatch.setenv("KAGGLE_USERNAME", around.replace("\x00", "").format(USER))
+        monkeypatch.setenv(place, around.replace("\x00", "").format(KEY))
+    elif place == "kaggle.json":
+        write(".kaggle/kaggle.json", around.format(json.dumps({"username": f"{USER}\n", "key": f" {KEY}\r\n"})))
+    else:
+        write(place, around.format(TOKEN))
+    assert KaggleSession.connect().competition("toy").title == "Toy"
+
+
+@pytest.mark.usefixtures("kaggle")
+def test_files_in_utf_16_are_read(monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    write(".kaggle/access_token", "").write_bytes(f"{TOKEN}\r\n".encode("utf-16"))
+    assert KaggleSession.connect().user == USER
+
+
+@pytest.mark.parametrize(
+    ("inside", "word"),
+    [("\n", "a line end"), (" ", "a blank"), ("\x1b", "U+001B"), ("é", "U+00E9"), ("…", "U+2026"), (BOM, "byte order")],
+)
+@pytest.mark.parametrize("place", [*PLACES, "credentials.json"])
+def test_a_secret_that_cannot_be_sent_is_one_message_that_names_its_source(
+    kaggle: KaggleServer,
+    finished: Toy,
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    inside: str,
+    word: str,
+) -> None:
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    bad = f"first-half-of-it{inside}second-half-of-it"
+    if place == "KAGGLE_API_TOKEN":
+        monkeypatch.setenv(place, bad)
+    elif place == "token.txt":
+        monkeypatch.setenv("KAGGLE_API_TOKEN", str(write(place, bad)))
+    elif place == "KAGGLE_KEY":
+        monkeypatch.setenv("KAGGLE_USERNAME", USER)
+        monkeypatch.setenv(place, bad)
+    elif place == "kaggle.json":
+        write(".kaggle/kaggle.json", {"username": USER, "key": bad})
+    elif place == "credentials.json":
+        write(".kaggle/credentials.json", {"refresh_token": bad, "username": USER})
+    else:
+        write(place, bad)
+    for command in ("leaderboard", *["doctor"] * (inside == "\n")):
+        result = finished.run(command)
+        assert result.exit_code == 3
+        assert word in result.output
+        assert place.split("/")[-1] in result.output
+        assert "half-of-it" not in result.output
+        assert "Traceback" not in result.output
+    assert kaggle.requests == []
+
+
+def test_a_variable_that_names_a_missing_file_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "~/.kaggle/my_token")
+    with pytest.raises(KaggleError, match="names a file that does not exist"):
+        KaggleSession.connect()
+
+
+@pytest.mark.usefixtures("kaggle")
+@pytest.mark.parametrize("blank", ["", " ", "\n", BOM])
+def test_blank_variables_count_as_absent(write: Write, monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
+    for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY"):
+        monkeypatch.setenv(name, blank)
+    assert find_credentials() is None
+    write(".kaggle/kaggle.json", {"username": USER, "key": KEY})
+    assert KaggleSession.connect().competition("toy").title == "Toy"
+
+
+@pytest.mark.usefixtures("kaggle")
+def test_the_environment_is_as_before_after_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAGGLE_API_TOKEN", f"{TOKEN}\n")
+    monkeypatch.setenv("VERBOSE", "1")
+    before = dict(os.environ)
+    KaggleSession.connect().competition("toy")
+    assert dict(os.environ) == before
 
 
 def test_doctor_succeeds_without_credentials(finished: Toy) -> None:

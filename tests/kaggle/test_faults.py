@@ -1,4 +1,7 @@
-"""Every fault in every operation: the message, the exit code, the files on disk, the submissions at Kaggle."""
+"""Faults in every operation: the message, the exit code, the files on disk, the submissions at Kaggle, no secret.
+
+A sample; `benchmarks/kaggle_faults.py` takes every fault in every operation.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,23 @@ from pipeline.kaggle.ledger import Ledger
 from pipeline.kaggle.notebook.run import POLL_DELAYS_S
 from tests.conftest import TINY, Toy
 from tests.kaggle.conftest import SAME_RUN, FakeClock, run_notebooks
-from tests.kaggle.faults import CASES, FAULTS, OPERATIONS, STALL_TIMEOUT_S, TRANSIENT, WORDS
-from tests.kaggle.server import TOKEN, KaggleServer
+from tests.kaggle.faults import CASES, FAULTS, NOT_UNDERSTOOD, OPERATIONS, TIMEOUT_S, TRANSIENT, WORDS
+from tests.kaggle.server import SECRETS, KaggleServer
 
 # Faults without effect: a redirect has no body to lose; the storage's response to an upload is not read; a submission
 # that Kaggle does not list yet is pending; one whose response was lost is looked up.
 HARMLESS = {
     ("truncated body", "download"),
     ("stalled", "download"),
-    ("wrong JSON", "upload"),
+    *((name, "upload") for name in NOT_UNDERSTOOD),
     ("404", "score"),
-    *((name, "submit") for name in ("truncated body", "wrong JSON", "no JSON", "lost answer", "stalled")),
-    ("wrong JSON", "kernel push"),
+    *((name, "submit") for name in ("truncated body", "lost answer", "stalled", "drip", *NOT_UNDERSTOOD)),
+    *((name, "kernel push") for name in ("drip", *NOT_UNDERSTOOD)),
 }
 OTHER_WORDS = {
     ("403 rules", "login"): "accepts none of the credentials",
-    ("wrong JSON", "login"): "accepts none of the credentials",
-    ("wrong JSON", "storage"): "not an archive",
+    **{(name, "storage"): "not an archive" for name in NOT_UNDERSTOOD},
+    ("drip", "storage"): "the same command resumes the download",
     ("500", "submit"): "not known yet",
     ("503", "submit"): "not known yet",
     ("403 rules", "kernel"): "competition's rules must be accepted",
@@ -48,8 +51,21 @@ READS = [
     (name, operation)
     for operation, one in OPERATIONS.items()
     for name in sorted(TRANSIENT if operation == "score" else {"429", "503", "dropped"})
-    if one.is_read
+    if one.is_retried
 ]
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the time limits of a minute by short ones."""
+    for name in ("READ_TIMEOUT_S", "ANSWER_LIMIT_S", "RATE_WINDOW_S"):
+        monkeypatch.setattr(calls, name, TIMEOUT_S)
+
+
+def secrets_in(toy: Toy, *texts: str) -> list[str]:
+    """Return the secrets that are in the texts or in a file of the project."""
+    written = [path.read_bytes() for path in toy.workspace.root.rglob("*") if path.is_file()]
+    shown = [text.encode() for text in texts]
+    return [secret for secret in SECRETS if any(secret.encode() in one for one in (*shown, *written))]
 
 
 def run(toy: Toy, command: str, *more: str) -> tuple[int, str, str]:
@@ -68,11 +84,11 @@ def test_a_fault_is_explained_and_the_same_command_succeeds_afterwards(
     command, endpoint = OPERATIONS[operation].command, OPERATIONS[operation].endpoint
     toy = empty if command == "data" else finished
     run_notebooks(kaggle, finished)
-    if name == "stalled":
-        monkeypatch.setattr(calls, "READ_TIMEOUT_S", STALL_TIMEOUT_S)
+    if name in ("stalled", "drip"):
+        hurry(monkeypatch)
     kaggle.fault(endpoint, FAULTS[name]())
     code, out, err = run(toy, command)
-    assert TOKEN not in out + err
+    assert not secrets_in(toy, out, err)
     if (name, operation) in HARMLESS:
         assert code == 0, err
     else:
@@ -84,7 +100,8 @@ def test_a_fault_is_explained_and_the_same_command_succeeds_afterwards(
     assert len(kaggle.submissions) == int(command in SENDING and (code == 0 or operation == "score"))
 
     kaggle.faults.clear()
-    monkeypatch.setattr(calls, "READ_TIMEOUT_S", 30.0)
+    for limit in ("READ_TIMEOUT_S", "ANSWER_LIMIT_S", "RATE_WINDOW_S"):
+        monkeypatch.setattr(calls, limit, 30.0)
     code, out, err = run(toy, command)
     if (name, operation) in IN_DOUBT:  # it did not arrive, but only the user can know
         assert code == 3
@@ -122,8 +139,8 @@ def test_a_read_is_retried_after_a_transient_fault(
     name: str,
     operation: str,
 ) -> None:
-    if name == "stalled":
-        monkeypatch.setattr(calls, "READ_TIMEOUT_S", STALL_TIMEOUT_S)
+    if name in ("stalled", "drip"):
+        hurry(monkeypatch)
     kaggle.fault(OPERATIONS[operation].endpoint, FAULTS[name](times=2))
     command = OPERATIONS[operation].command
     run_notebooks(kaggle, finished)
@@ -136,13 +153,13 @@ def test_a_read_is_retried_after_a_transient_fault(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("operation", [name for name, one in OPERATIONS.items() if not one.is_read])
+@pytest.mark.parametrize("operation", [name for name, one in OPERATIONS.items() if not one.is_retried])
 @pytest.mark.parametrize("name", sorted(TRANSIENT))
 def test_a_write_is_never_retried(
     kaggle: KaggleServer, finished: Toy, monkeypatch: pytest.MonkeyPatch, name: str, operation: str
 ) -> None:
-    if name == "stalled":
-        monkeypatch.setattr(calls, "READ_TIMEOUT_S", STALL_TIMEOUT_S)
+    if name in ("stalled", "drip"):
+        hurry(monkeypatch)
     endpoint = OPERATIONS[operation].endpoint
     kaggle.fault(endpoint, FAULTS[name](times=1))
     run_notebooks(kaggle, finished)

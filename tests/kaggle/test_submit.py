@@ -287,7 +287,7 @@ def test_slots_are_counted_if_kaggle_does_not_report_them(
 
 
 def test_a_limit_reported_only_after_the_upload_leaves_no_entry(kaggle: KaggleServer, finished: Toy) -> None:
-    kaggle.fault("GetSubmissionLimits", Fault(status=200, body={"numAllowedNow": 3}))
+    kaggle.fault("GetSubmissionLimits", Fault(status=200, body={"numToday": 2, "numAllowedNow": 3}))
     kaggle.daily_limit = 0
     assert "accepts no more submissions today" in submit(finished, code=3)
     assert Ledger(finished.workspace.ledger).entries() == []

@@ -1,4 +1,4 @@
-"""How every call to Kaggle is made: with timeouts, nothing on stdout, retries for reads, and one type of error.
+"""How every call to Kaggle is made: with time limits, nothing on stdout, retries for reads, and one type of error.
 
 Does not know what is called.
 """
@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, TypeVar
 
 from pipeline.base.errors import KaggleError
 from pipeline.base.progress import say
-from pipeline.kaggle.client.errors import TRANSIENT, explain, reworded
+from pipeline.base.redaction import remember_address
+from pipeline.kaggle.client.credentials import client_environment
+from pipeline.kaggle.client.errors import SLOW, TRANSIENT, explain, reworded
+from pipeline.kaggle.client.responses import ANSWERS, check_answer
+from pipeline.kaggle.client.time_limit import limited
 
 T = TypeVar("T")
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 15.0, 60.0  # to connect; between two chunks of a response
+ANSWER_LIMIT_S = 90.0  # for a request and its whole answer
+SENT_PER_S = 10_000.0  # bytes; a request with a file has this much more time
+RATE_WINDOW_S, LEAST_PER_S = 60.0, 1000.0  # a download must bring this many bytes per second in every window
 RETRY_DELAYS_S = (1.0, 4.0, 15.0)
 MAX_WAIT_S = 60.0  # Kaggle's Retry-After is not reliable
 LOOKUP_DELAYS_S = (0.0, 3.0, 7.0)  # Kaggle may list something a moment after it was created
@@ -29,10 +37,11 @@ class Clock:
     now: Callable[[], float] = staticmethod(time.time)
 
 
-class LastResponse:
-    """The last HTTP response in a block of calls."""
+class Exchange:
+    """What happened in a block of calls: the last HTTP response, and whether the time was over."""
 
     response: Any = None
+    is_overtime = False
 
 
 def timeouts() -> tuple[float, float]:
@@ -41,66 +50,117 @@ def timeouts() -> tuple[float, float]:
 
 
 @contextlib.contextmanager
-def guarded(*, is_offline: bool = False) -> Iterator[LastResponse]:
-    """Run the official client with timeouts, without stdout and, if `is_offline`, without network access.
+def guarded(*, is_offline: bool = False) -> Iterator[Exchange]:
+    """Run the official client with time limits and clean credentials, without stdout or, if `is_offline`, a network.
 
     stdout is redirected because the client prints help, warnings and (with VERBOSE) the Authorization header to it.
     """
     import requests
     from requests.adapters import HTTPAdapter
 
-    last = LastResponse()
+    exchange = Exchange()
     send = HTTPAdapter.send
 
-    def send_with_timeout(
+    def send_with_limits(
         self: Any, request: Any, stream: bool = False, timeout: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
         if is_offline:
             raise requests.exceptions.ConnectionError("no network access while the client is imported")
-        last.response = None
-        last.response = send(self, request, stream, timeout if timeout is not None else timeouts(), *args, **kwargs)
-        return last.response
+        remember_address(request.url or "")
+        limit.start(ANSWER_LIMIT_S + float(request.headers.get("Content-Length") or 0) / SENT_PER_S)
+        exchange.response = None
+        exchange.response = send(self, request, stream, timeout if timeout is not None else timeouts(), *args, **kwargs)
+        if stream and not exchange.response.is_redirect:  # of a redirect, `requests` reads the body itself
+            limit.stop()  # `blocks_of` limits the body
+        return exchange.response
 
-    HTTPAdapter.send = send_with_timeout  # type: ignore[method-assign]
+    with limited() as limit, _environment(client_environment()), contextlib.redirect_stdout(io.StringIO()):
+        HTTPAdapter.send = send_with_limits  # type: ignore[method-assign]
+        try:
+            yield exchange
+        finally:
+            HTTPAdapter.send = send  # type: ignore[method-assign]
+            exchange.is_overtime = limit.has_expired
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str | None]) -> Iterator[None]:
+    """Set and remove variables in the block."""
+    before = {name: os.environ.get(name) for name in variables}
+
+    def put(values: dict[str, str | None]) -> None:
+        for name, value in values.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+    put(variables)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield last
+        yield
     finally:
-        HTTPAdapter.send = send  # type: ignore[method-assign]
+        put(before)
 
 
 def read(action: str, slug: str, call: Callable[[], T]) -> T:
     """Run `call`, which changes nothing at Kaggle, and retry it after a transient error. Raises KaggleError."""
-    for delay in (*RETRY_DELAYS_S, None):
+    return retried(lambda: write(action, slug, call))
+
+
+def retried(attempt: Callable[[], T], kinds: Collection[str] = TRANSIENT) -> T:
+    """Return `attempt()`, made again, after a growing wait, while its error is one of `kinds`. Raises KaggleError."""
+    for delay in RETRY_DELAYS_S:
         try:
-            return write(action, slug, call)
+            return attempt()
         except KaggleError as error:
-            if delay is None or error.kind not in TRANSIENT:
+            if error.kind not in kinds:
                 raise
             wait_before_retry(error, delay)
-    raise AssertionError("unreachable")
+    return attempt()
 
 
 def write(action: str, slug: str, call: Callable[[], T]) -> T:
     """Run `call` once. Requests that change something are never retried: only the response may have been lost.
 
-    Raises KaggleError.
+    Raises KaggleError, without the original error, whose text may hold secrets.
     """
-    with guarded() as last:
-        try:
-            result = call()
-            _check_shape(last.response)
+    exchange = Exchange()
+    try:
+        with guarded() as exchange:
+            try:
+                result = call()
+            except SystemExit:  # the client found no valid credentials, or did not understand the answer
+                _check_shape(exchange.response)
+                raise
+            _check_shape(exchange.response)
             return result
-        except (Exception, SystemExit) as error:  # the SDK raises all sorts of errors for an unexpected response
-            raise explain(error, last.response, action=action, slug=slug) from error
+    except (Exception, SystemExit) as error:  # the SDK raises all sorts of errors for an unexpected response
+        if exchange.is_overtime and not isinstance(error, KaggleError):
+            error = TimeoutError("timed out")
+        raise explain(error, exchange.response, action=action, slug=slug) from None
 
 
 def _check_shape(response: Any) -> None:
-    """Raise ValueError if Kaggle sent JSON that is not an object: the SDK would treat it as an empty response."""
-    if response is None or response.request.method != "POST":
+    """Raise ValueError if Kaggle's answer lacks what it must have: the SDK would fill it with zeros."""
+    if response is None or response.request.method != "POST" or response.status_code != 200:
         return
-    if "application/json" in response.headers.get("Content-Type", "") and not isinstance(response.json(), dict):
-        raise ValueError("the response is not a JSON object")
+    endpoint = response.url.partition("?")[0].rsplit("/", 1)[-1]
+    if endpoint in ANSWERS or "application/json" in response.headers.get("Content-Type", ""):
+        check_answer(endpoint, response.json())
+
+
+def blocks_of(response: Any, n_bytes: int) -> Iterator[bytes]:
+    """Yield a streamed body in the pieces in which it arrives. Raises KaggleError if they arrive too slowly."""
+    is_encoded = bool(response.headers.get("Content-Encoding"))
+    started, n_received = time.monotonic(), 0
+    while block := response.raw.read1(n_bytes, decode_content=is_encoded):
+        yield block
+        n_received += len(block)
+        if (elapsed := time.monotonic() - started) > RATE_WINDOW_S:
+            if n_received < LEAST_PER_S * elapsed:
+                what = f"sent less than {LEAST_PER_S / 1000:.0f} kB per second for {elapsed:.0f} s"
+                raise KaggleError(what, kind=SLOW, hint="Check the network, then run the same command again.")
+            started, n_received = time.monotonic(), 0
 
 
 def wait_before_retry(error: KaggleError, delay: float) -> None:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import KaggleError
-from pipeline.kaggle.client import calls
-from pipeline.kaggle.client.errors import check_storage, short
+from pipeline.kaggle.client.errors import short
 from pipeline.kaggle.client.session import KaggleSession
 
 MISSING = {"not found", "forbidden"}  # Kaggle answers 403 for a private dataset that does not exist
@@ -61,34 +60,8 @@ def status_of(session: KaggleSession, name: str) -> str:
 
 def upload(session: KaggleSession, path: Path) -> str:
     """Upload a file and return its token. Changes no dataset. Raises KaggleError."""
-    action = f"uploading {path.name}"
-    blobs = import_module("kagglesdk.blobs.types.blob_api_service")
-    status = path.stat()
-
-    def target(response: Any) -> tuple[str, str]:
-        if not response.create_url or not response.token:
-            raise ValueError("the response has no URL to upload to")
-        return response.create_url, response.token
-
-    url, token = session.ask(
-        action,
-        path.name,
-        "start_blob_upload",
-        target,
-        type=blobs.ApiBlobType.DATASET,
-        name=path.name,
-        content_length=status.st_size,
-        last_modified_epoch_seconds=int(status.st_mtime),
-    )
-
-    def put() -> None:
-        import requests
-
-        with path.open("rb") as file:
-            check_storage(requests.put(url, data=file, timeout=calls.timeouts()), action=action, slug=path.name)
-
-    calls.read(action, path.name, put)  # a file that no dataset names changes nothing, so it may be sent again
-    return token
+    kind = import_module("kagglesdk.blobs.types.blob_api_service").ApiBlobType.DATASET
+    return session.send_file(f"uploading {path.name}", path.name, path, "start_blob_upload", type=kind, name=path.name)
 
 
 def create(session: KaggleSession, name: str, title: str, description: str, tokens: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from pipeline.base.errors import KaggleError
 from pipeline.base.locks import hold
 from pipeline.base.progress import progress_bar, say
 from pipeline.kaggle.client import calls
-from pipeline.kaggle.client.errors import EXPIRED, TRANSIENT, explain, explain_status, is_html, reworded
+from pipeline.kaggle.client.errors import EXPIRED, SLOW, TRANSIENT, explain, explain_status, is_html, reworded
 from pipeline.kaggle.client.extraction import extract
 from pipeline.kaggle.client.partial_file import PartialFile, Remote
 from pipeline.kaggle.client.responses import RemoteFile
@@ -76,7 +76,7 @@ def fetch(session: KaggleSession, slug: str, part: PartialFile) -> None:
                     part.remote = None  # the next attempt asks Kaggle for a new address
                 elif error.kind not in TRANSIENT:
                     raise
-                n_idle = 0 if part.n_bytes > before else n_idle + 1
+                n_idle = 0 if part.n_bytes > before and error.kind != SLOW else n_idle + 1
                 if n_idle > IDLE_ATTEMPTS:
                     raise _unfinished(error, part) from error
                 calls.wait_before_retry(error, calls.RETRY_DELAYS_S[max(0, n_idle - 1)])
@@ -166,10 +166,8 @@ def _blocks(response: Any, slug: str) -> Iterator[bytes]:
     """Yield the body in the pieces in which it arrives, so that a dropped connection loses nothing that was sent."""
     from urllib3.exceptions import HTTPError
 
-    decode = bool(response.headers.get("Content-Encoding"))
     try:
-        while block := response.raw.read1(BLOCK, decode_content=decode):
-            yield block
+        yield from calls.blocks_of(response, BLOCK)
     except (HTTPError, OSError, ValueError) as error:
         raise explain(error, None, action=ACTION, slug=slug) from error
 

@@ -6,13 +6,18 @@ Reads HTTP responses and the exceptions of `requests`; does not know what was ca
 from __future__ import annotations
 
 import re
+from json import JSONDecodeError
 from typing import Any
 
 from pipeline.base.errors import KaggleError
+from pipeline.base.redaction import redact
 from pipeline.kaggle.client.credentials import credential_warnings, find_credentials, found_credentials
 from pipeline.kaggle.client.urls import COMPETITION_URL, RULES_URL, SETTINGS_URL
 
-TRANSIENT = {"rate limit", "server", "maintenance", "dropped", "timeout"}  # worth a retry
+SLOW = "slow"
+TRANSIENT = {  # worth a retry
+    *("rate limit", "server", "maintenance", "dropped", "timeout", SLOW, "no network", "proxy", "bad response"),
+}
 MAY_HAVE_SUCCEEDED = {"server", "maintenance", "dropped", "timeout", "bad response", "proxy"}  # of a write
 EXPIRED = "expired address"
 EXPIRED_STATUS = {400, 401, 403, 404, 410}  # how a storage answers an expired signed address
@@ -32,6 +37,7 @@ HINTS = {  # for the kinds that determine what to do
     "no network": NETWORK_HINT,
     "proxy": "Check https_proxy, http_proxy and no_proxy.",
     "rate limit": "Wait a few minutes and run the same command again.",
+    SLOW: NETWORK_HINT,
     "server": f"The problem is on Kaggle's side ({STATUS_URL}): run the same command again later.",
     "timeout": NETWORK_HINT,
 }
@@ -52,12 +58,19 @@ def explain(error: BaseException, response: Any, *, action: str, slug: str) -> K
         return _error(f"{what} when {action}", kind)
     if isinstance(error, SystemExit):
         return no_credentials()
-    if response is not None and response.status_code >= 400:
+    if response is not None and status_of(response) >= 400:
         return explain_status(response, action=action, slug=slug, message=str(error))
     if response is not None and is_html(response):
         return _web_page(action, response)
-    found = f"{type(error).__name__}: {short(str(error))}"
-    return _error(f"sent an unexpected response when {action} ({found})", "bad response")
+    return _error(f"sent an unexpected response when {action} ({_described(error)})", "bad response")
+
+
+def _described(error: BaseException) -> str:
+    """Return an error in short, without the text of `requests`, which holds addresses and headers."""
+    import requests
+
+    is_of_requests = isinstance(error, requests.exceptions.RequestException) and not isinstance(error, JSONDecodeError)
+    return type(error).__name__ if is_of_requests else f"{type(error).__name__}: {short(str(error))}"
 
 
 def explain_status(
@@ -67,7 +80,7 @@ def explain_status(
 
     `is_storage`: the response is from the storage behind a signed address, not from Kaggle itself.
     """
-    status = response.status_code
+    status = status_of(response)
     message = _message_of(response) or message
     quote = f' Kaggle says: "{short(message)}"' if message and "for url" not in message else ""
     if status in EXPIRED_STATUS and (is_storage or response.history):  # a redirect leads to the storage
@@ -92,6 +105,14 @@ def explain_status(
         return _error(f"accepts no more submissions today.{quote}", "daily limit")
     what = f"refused the request ({status}) when {action}.{quote}"
     return KaggleError(what, kind="refused", hint=_competition_hint(slug))
+
+
+def status_of(response: Any) -> int:
+    """Return the HTTP status, or the code of an error that came with status 200."""
+    if response.status_code != 200 or "application/json" not in response.headers.get("Content-Type", ""):
+        return int(response.status_code)
+    code = _body_of(response).get("code")
+    return code if isinstance(code, int) and code >= 400 else 200
 
 
 def check_storage(response: Any, *, action: str, slug: str) -> None:
@@ -131,8 +152,8 @@ def is_html(response: Any) -> bool:
 
 
 def short(text: str) -> str:
-    """Return a text from elsewhere as one line of at most 300 characters."""
-    line = " ".join(text.split())
+    """Return a text from elsewhere as one line of at most 300 characters, without secrets that cutting would hide."""
+    line = " ".join(redact(text).split())
     return line if len(line) <= 300 else line[:297] + "…"
 
 
@@ -191,15 +212,19 @@ def _competition_hint(slug: str) -> str:
 
 def _message_of(response: Any) -> str:
     """Return Kaggle's message from an error's JSON body, which has one of two forms; "" if there is none."""
-    try:
-        body = response.json()
-    except (ValueError, RuntimeError, OSError):
-        return ""
-    if not isinstance(body, dict):
-        return ""
+    body = _body_of(response)
     inner = body.get("error")
     found = body.get("message") or (inner.get("message") if isinstance(inner, dict) else inner)
     return found if isinstance(found, str) else ""
+
+
+def _body_of(response: Any) -> dict[str, Any]:
+    """Return the JSON object of a response; {} if it has none."""
+    try:
+        body = response.json()
+    except (ValueError, RuntimeError, OSError):
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 def _retry_after(response: Any) -> float | None:

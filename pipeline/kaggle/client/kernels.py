@@ -216,7 +216,7 @@ def fetch(url: str, version: KernelVersion, *, max_bytes: int) -> bytes:
         with contextlib.closing(requests.get(url, headers=headers, stream=True, timeout=calls.timeouts())) as response:
             check_storage(response, action=action, slug=str(version))
             content = bytearray()
-            for block in response.iter_content(BLOCK):
+            for block in calls.blocks_of(response, BLOCK):
                 content += block
                 if len(content) > max_bytes:
                     what = f"the output is larger than {max_bytes} bytes, more than a submission can need"

@@ -1,14 +1,25 @@
 """Kaggle's responses, reduced to the few fields the pipeline reads and checked: a wrong type fails here, not later.
 
-Reads the SDK's objects; does not know which request they answer.
+Reads the SDK's objects, and the JSON they are made of; does not know why it was requested.
 """
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
+from functools import cache
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    create_model,
+)
 
 from pipeline.config.artifact import describe_mistake
 
@@ -19,11 +30,9 @@ def _utc(value: Any) -> datetime | None:
 
 
 def _number(value: Any) -> float | None:
-    """Convert a score, which is text and empty while unknown."""
-    try:
-        return float(str(value))
-    except ValueError:
-        return None
+    """Convert a score, which is text and empty while unknown. Raises ValueError for any other text."""
+    number = float(str(value)) if value not in (None, "") else math.nan
+    return number if math.isfinite(number) else None
 
 
 def _status(value: Any) -> str:
@@ -108,6 +117,61 @@ class RemoteFile(Response):
 
     name: Text
     n_bytes: NonNegativeInt = Field(validation_alias="total_bytes")
+
+
+class _Submission(BaseModel):
+    ref: PositiveInt
+    status: str
+
+
+class _File(BaseModel):
+    name: str
+    totalBytes: NonNegativeInt
+
+
+_Object = dict[str, Any]
+ANSWERS: dict[str, Any] = {  # endpoint -> keys that its answer must have; the SDK takes a missing one for 0 or []
+    "CreateCodeSubmission": {"ref": PositiveInt},
+    "CreateSubmission": {"ref": PositiveInt},
+    "GenerateAccessToken": {"token": str},
+    "GetCompetition": {"userHasEntered": bool},
+    "GetDataset": {"ref": str},
+    "GetDatasetStatus": {"status": str},
+    "GetKernel": {"metadata": _Object, "blob": _Object},
+    "GetKernelSessionStatus": {"status": str},
+    "GetLeaderboard": {"submissions": list[_Object]},
+    "GetSubmission": {"ref": PositiveInt, "status": str},
+    "GetSubmissionLimits": {"numToday": NonNegativeInt, "numAllowedNow": NonNegativeInt},
+    "IntrospectToken": {"active": bool},
+    "ListCompetitions": {"competitions": list[_Object]},
+    "ListDataFiles": {"files": list[_File]},
+    "ListDatasetFiles": {"datasetFiles": list[_File]},
+    "ListKernelSessionOutput": {"files": list[_Object]},
+    "ListSubmissions": {"submissions": list[_Submission]},
+    "StartBlobUpload": {"token": str, "createUrl": str},
+    "StartSubmissionUpload": {"token": str, "createUrl": str},
+}
+ENVELOPE = {"code", "message", "status", "details"}  # of an error
+
+
+def check_answer(endpoint: str, body: Any) -> None:
+    """Raise ValueError that names what is wrong unless the JSON `body` is an answer of this endpoint."""
+    if not isinstance(body, dict):
+        raise ValueError("the response is not a JSON object")
+    if "code" in body and set(body) <= ENVELOPE:
+        raise ValueError(f"the response has only {', '.join(sorted(body))}")
+    try:
+        _answer(endpoint).model_validate(body, strict=True)
+    except ValidationError as error:
+        raise ValueError("; ".join(map(describe_mistake, error.errors()))) from error
+    if endpoint == "IntrospectToken" and body["active"] and not body.get("username"):
+        raise ValueError("the response names no user")
+
+
+@cache
+def _answer(endpoint: str) -> type[BaseModel]:
+    keys: dict[str, Any] = {key: (kind, ...) for key, kind in ANSWERS.get(endpoint, {}).items()}
+    return create_model(endpoint, **keys)
 
 
 def positive_int(value: Any, name: str) -> int:

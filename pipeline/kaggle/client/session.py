@@ -5,6 +5,7 @@ Wraps the official client's own requests; knows nothing of the pipeline's files.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,11 +14,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.base.errors import KaggleError
+from pipeline.base.errors import KaggleError, nearest
+from pipeline.base.redaction import remember, remember_address
 from pipeline.config.records import NotebookVersion
 from pipeline.kaggle.client import calls
-from pipeline.kaggle.client.credentials import find_credentials
-from pipeline.kaggle.client.errors import check_storage, no_credentials, rules_not_accepted
+from pipeline.kaggle.client.credentials import Credential, find_credentials, found_credentials
+from pipeline.kaggle.client.errors import (
+    DOCTOR_HINT,
+    EXPIRED,
+    HINTS,
+    TRANSIENT,
+    check_storage,
+    no_credentials,
+    reworded,
+    rules_not_accepted,
+)
 from pipeline.kaggle.client.responses import (
     Competition,
     LeaderboardRow,
@@ -38,6 +49,7 @@ SERVICES = {
     "blob": ("blobs", "blob_api"),
 }
 DEFAULT_SERVICE = ("competitions", "competition_api")
+KIND_OF_METHOD = {"ACCESS_TOKEN": "access token", "LEGACY_API_KEY": "API key", "OAUTH": "OAuth login"}
 
 
 def client_version() -> str:
@@ -59,8 +71,10 @@ class KaggleSession:
     @classmethod
     def connect(cls) -> KaggleSession:
         """Log in with the credentials that the official client finds."""
-        if find_credentials() is None:
+        found = found_credentials()
+        if not found:
             raise no_credentials()
+        _refuse_flawed(found[0])
         api_class = _import_client()
 
         def log_in() -> Any:
@@ -70,12 +84,15 @@ class KaggleSession:
 
         api = calls.read("logging in", "", log_in)
         method = str(api.config_values.get("auth_method", ""))
+        used = KIND_OF_METHOD.get(method.rpartition(".")[2])
+        _refuse_flawed(next((one for one in found if one.kind == used), found[0]))
         _refuse_stale_token(method)
         return cls(api, str(api.config_values.get("username", "")), method)
 
     def competition(self, slug: str) -> Competition:
         """Return the competition as this user sees it."""
-        return self.ask("reading the competition", slug, "get_competition", Competition.of, competition_name=slug)
+        with self._suggesting(slug):
+            return self.ask("reading the competition", slug, "get_competition", Competition.of, competition_name=slug)
 
     def entered_competition(self, slug: str) -> Competition:
         """Return the competition, or raise KaggleError if the user has not accepted its rules."""
@@ -100,8 +117,8 @@ class KaggleSession:
         def statuses(page: Any) -> Iterable[SubmissionStatus]:
             return map(SubmissionStatus.of, page.submissions)
 
-        action = "listing the submissions"
-        return list(self.ask_pages(action, slug, "list_submissions", statuses, competition_name=slug))
+        action, method = "listing the submissions", "list_submissions"
+        return list(self.ask_pages(action, slug, method, statuses, is_whole=True, competition_name=slug))
 
     def leaderboard(self, slug: str, n_rows: int) -> list[LeaderboardRow]:
         """Return the first rows of the public leaderboard, best first."""
@@ -110,7 +127,8 @@ class KaggleSession:
             return map(LeaderboardRow.of, page.submissions)
 
         pages = self.ask_pages("reading the leaderboard", slug, "get_leaderboard", rows, competition_name=slug)
-        return list(islice(pages, n_rows))
+        with self._suggesting(slug):
+            return list(islice(pages, n_rows))
 
     def data_files(self, slug: str) -> list[RemoteFile]:
         """Return the files of a competition, or of a dataset if `slug` is `owner/name`."""
@@ -119,7 +137,8 @@ class KaggleSession:
         def files(page: Any) -> Iterable[RemoteFile]:
             return map(RemoteFile.of, getattr(page, field))
 
-        return list(self.ask_pages("listing the files", slug, method, files, **_source_fields(slug)))
+        with self._suggesting(slug):
+            return list(self.ask_pages("listing the files", slug, method, files, **_source_fields(slug)))
 
     def open_archive(self, slug: str) -> Any:
         """Return the streamed response with all files of a competition or dataset; no retry. The caller closes it."""
@@ -128,21 +147,24 @@ class KaggleSession:
         return self.ask("downloading the files", slug, method, lambda response: response, is_retried=False, **fields)
 
     def upload(self, slug: str, path: Path) -> str:
-        """Upload a file to Kaggle's storage and return its token. Uses no submission slot; never retried."""
-        action, status = "uploading the file", path.stat()
-        fields: dict[str, Any] = {"competition_name": slug, "file_name": path.name, "content_length": status.st_size}
-        fields["last_modified_epoch_seconds"] = int(status.st_mtime)
-        url, token = self.ask(action, slug, "start_submission_upload", _upload_target, is_retried=False, **fields)
+        """Upload a submission's file and return its token. Uses no submission slot."""
+        names = {"competition_name": slug, "file_name": path.name}
+        return self.send_file("uploading the file", slug, path, "start_submission_upload", **names)
 
-        def put() -> None:
-            import requests
+    def send_file(self, action: str, where: str, path: Path, method: str, **fields: Any) -> str:
+        """Upload a file to the address that the SDK's `method` returns, and return its token.
 
-            with path.open("rb") as file:
-                response = requests.put(url, data=file, timeout=calls.timeouts())
-            check_storage(response, action=action, slug=slug)
+        It changes nothing that anybody sees, so it is retried, each time with a new address.
+        """
+        status = path.stat()
+        fields |= {"content_length": status.st_size, "last_modified_epoch_seconds": int(status.st_mtime)}
 
-        calls.write(action, slug, put)
-        return token
+        def send() -> str:
+            url, token = self.ask(action, where, method, _upload_target, is_retried=False, **fields)
+            calls.write(action, where, lambda: _put(url, path, action, where))
+            return token
+
+        return calls.retried(send, {*TRANSIENT, EXPIRED})
 
     def create_submission(self, slug: str, source: str | NotebookVersion, description: str) -> int:
         """Submit the uploaded file with the token `source`, or a notebook's output. Returns the ref.
@@ -164,11 +186,11 @@ class KaggleSession:
         """Call the SDK's `method` with a request of `fields` and parse the response; reads only may be retried."""
         package, api = next((names for word, names in SERVICES.items() if word in method), DEFAULT_SERVICE)
         types = import_module(f"kagglesdk.{package}.types.{api}_service")
-        request = getattr(types, f"Api{method.title().replace('_', '')}Request")()
-        for field, value in fields.items():
-            setattr(request, field, value)
 
         def call() -> T:
+            request = getattr(types, f"Api{method.title().replace('_', '')}Request")()
+            for field, value in fields.items():
+                setattr(request, field, value)
             with self.api.build_kaggle_client() as client:
                 service = getattr(getattr(client, package), f"{api}_client")
                 return parse(getattr(service, method)(request))
@@ -176,9 +198,19 @@ class KaggleSession:
         return (calls.read if is_retried else calls.write)(action, where, call)
 
     def ask_pages(
-        self, action: str, where: str, method: str, items_of: Callable[[Any], Iterable[T]], **options: Any
+        self,
+        action: str,
+        where: str,
+        method: str,
+        items_of: Callable[[Any], Iterable[T]],
+        *,
+        is_whole: bool = False,
+        **options: Any,
     ) -> Iterator[T]:
-        """Yield the items of all pages, requested as they are needed; `options` are those of `ask`."""
+        """Yield the items of up to MAX_PAGES pages, requested as they are needed; `options` are those of `ask`.
+
+        `is_whole`: raises KaggleError if there are more.
+        """
         token = None
         for _ in range(MAX_PAGES):
             items, next_token = self.ask(
@@ -191,9 +223,41 @@ class KaggleSession:
                 **options,
             )
             yield from items
-            if not next_token or next_token == token:
+            if not next_token:
                 return
+            if next_token == token:
+                break
             token = next_token
+        if is_whole:
+            hint = HINTS["bad response"]
+            raise KaggleError(f"sent pages without an end when {action}", kind="bad response", hint=hint)
+
+    @contextlib.contextmanager
+    def _suggesting(self, slug: str) -> Iterator[None]:
+        """Name the most similar competition in an error that says that Kaggle has none called `slug`."""
+        try:
+            yield
+        except KaggleError as error:
+            similar = self._similar_slug(slug) if error.kind in ("not found", "forbidden") else None
+            if similar is None:
+                raise
+            raise reworded(error, hint=f"Did you mean {similar!r}? {error.hint}") from error
+
+    def _similar_slug(self, slug: str) -> str | None:
+        """Return the slug most similar to this one that Kaggle's search finds, by its words, then by a word's start."""
+
+        def slugs(page: Any) -> list[str]:
+            return [str(one.ref or one.url or "").rsplit("/", 1)[-1] for one in page.competitions]
+
+        words = slug.replace("_", "-").split("-")
+        for text in (" ".join(words), max(words, key=len)[:4]):
+            try:
+                found = self.ask("searching", slug, "list_competitions", slugs, is_retried=False, search=text)
+            except KaggleError:
+                return None
+            if (similar := nearest(slug, found)) is not None:
+                return None if similar == slug else similar
+        return None
 
 
 def _source_fields(slug: str) -> dict[str, Any]:
@@ -204,9 +268,20 @@ def _source_fields(slug: str) -> dict[str, Any]:
 
 def _upload_target(response: Any) -> tuple[str, str]:
     """Return the signed URL to upload to, and the token of what is uploaded."""
-    if not (isinstance(response.create_url, str) and response.create_url and response.token):
-        raise ValueError("the response has no URL to upload to")
-    return response.create_url, str(response.token)
+    url, token = str(response.create_url), str(response.token)
+    remember_address(url)
+    remember(url, token)
+    if not token or not url.lower().startswith(("https://", "http://")):
+        raise ValueError("the response has no http address to upload to")
+    return url, token
+
+
+def _put(url: str, path: Path, action: str, slug: str) -> None:
+    import requests
+
+    with path.open("rb") as file:
+        response = requests.put(url, data=file, timeout=calls.timeouts())
+    check_storage(response, action=action, slug=slug)
 
 
 def _ref_of(response: Any) -> int:
@@ -226,6 +301,14 @@ def _import_client() -> Any:
         hint = "HOME, or the folder named by KAGGLE_CONFIG_DIR, must be writable."
         raise KaggleError(what, kind="not installed", hint=hint) from error
     return KaggleApi
+
+
+def _refuse_flawed(credential: Credential) -> None:
+    """Raise KaggleError if HTTP cannot send the credential."""
+    if credential.problem:
+        what = f"the {credential.kind} from {credential.source} {credential.problem}"
+        hint = f"Copy it again from {SETTINGS_URL}, or log in again with `kaggle auth login`; {DOCTOR_HINT}"
+        raise KaggleError(what, kind="bad credentials", hint=hint)
 
 
 def _refuse_stale_token(method: str) -> None:
