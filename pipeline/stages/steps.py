@@ -123,8 +123,8 @@ def what_to_bundle(workspace: Workspace, choice: Choice) -> tuple[FeatureStore, 
         _refuse_choices(choice)
         store, _ = with_features(workspace)
         return store, plan_of(store)
-    store, _ = with_features(workspace)
-    return store, run_configuration(workspace, choice)
+    config = run_configuration(workspace, choice)  # first: a wrong setting is refused before anything is read
+    return with_features(workspace)[0], config
 
 
 def _refuse_choices(choice: Choice) -> None:
