@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import save_file
 
 from pipeline.base import files
 from pipeline.base.errors import ArtifactError
@@ -251,3 +252,38 @@ def test_arrays_of_objects_are_not_stored(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     files.write_arrays(tmp_path / "a.npz", {"good": np.zeros(2)})
     assert list(files.read_arrays(tmp_path / "a.npz")) == ["good"]
+
+
+def test_changed_tensors_are_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    tensors = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros(0)}
+    files.write_tensors(path, tensors)
+    whole = path.read_bytes()
+    read = files.read_tensors(path)
+    assert all(np.array_equal(read[name], tensors[name]) for name in tensors)
+    for damaged in (
+        whole[:-1] + bytes([whole[-1] ^ 1]),
+        whole.replace(b'"shape":[2,3]', b'"shape":[3,2]'),
+        whole.replace(b'"a"', b'"d"'),
+    ):
+        assert damaged != whole
+        path.write_bytes(damaged)
+        with pytest.raises(ArtifactError, match="was changed after it was written"):
+            files.read_tensors(path)
+
+
+def test_tensors_of_another_writer_have_no_checksum(tmp_path: Path) -> None:
+    save_file({"a": np.ones(3)}, tmp_path / "a.safetensors")
+    assert files.read_tensors(tmp_path / "a.safetensors")["a"].sum() == 3
+
+
+def test_a_broken_checkpoint_is_reported_and_not_used(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "pack.safetensors"
+    assert files.read_checkpoint(files.read_tensors, None) is None
+    assert files.read_checkpoint(files.read_tensors, path) is None
+    files.write_tensors(path, {"a": np.ones(3)})
+    assert files.read_checkpoint(files.read_tensors, path) is not None
+    assert capfd.readouterr().err == ""
+    path.write_bytes(path.read_bytes()[:-1])
+    assert files.read_checkpoint(files.read_tensors, path) is None
+    assert "what it held is trained again" in " ".join(capfd.readouterr().err.split())
