@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.corruption import World
 
-LIMIT_S = 120
+LIMIT_S = 300
 GOOD = ("same", "refused", "told")
 
 
@@ -35,6 +35,7 @@ def main() -> int:
     options = parser.parse_args()
     started = time.monotonic()
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
+    told: collections.Counter[str] = collections.Counter()  # by command
     with tempfile.TemporaryDirectory() as temporary:
         for name in [name for name in os.environ if name.startswith(("KAGGLE", "PIPELINE_", "COMPETITION"))]:
             del os.environ[name]
@@ -44,12 +45,14 @@ def main() -> int:
         for case in [case for case in world.cases() if options.only in case[0]][:: options.every]:
             ending, said = _answer(world, *case)
             counts[case[1], ending] += 1
+            told[case[2]] += ending == "told"
             if ending not in GOOD:
                 print(f"{ending}: {' | '.join(case)}: {said[-300:]}", flush=True)
     endings = sorted({ending for _, ending in counts}, key=[*GOOD, "wrong", "traceback", "crash", "hang"].index)
     print(f"{'damage':>20} " + " ".join(f"{ending:>9}" for ending in endings))
     for damage in dict.fromkeys(damage for damage, _ in counts):
         print(f"{damage:>20} " + " ".join(f"{counts[damage, ending]:>9}" for ending in endings))
+    print(f"told: {', '.join(f'{command} {n}' for command, n in told.items() if n)}")
     total = {ending: sum(n for (_, one), n in counts.items() if one == ending) for ending in endings}
     print(f"{sum(total.values())} cases in {time.monotonic() - started:.0f} s: {total}")
     return int(any(total.get(ending) for ending in total if ending not in GOOD))

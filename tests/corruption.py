@@ -95,6 +95,9 @@ COMMANDS: dict[str, tuple[list[str], list[str], list[str]]] = {
     "leaderboard": (["leaderboard"], ["stdout"], ["competition.toml"]),
     "doctor": (["doctor"], ["stdout"], ["competition.toml"]),
 }
+# commands that may go on without a file: a list without a run, a study from the trials before a broken line, and the
+# score of whatever file is given; all others have the results of a whole project, or none
+GOES_ON = ("runs", "tune", "score")
 NOT_READ = (
     "*.guard",
     "*.lock",
@@ -240,7 +243,9 @@ class World:
             for damage in DAMAGES:
                 is_edit = path.suffix == ".toml" and damage == "another digit"  # users may edit specs
                 if not is_edit and (path.suffix == ".json" or damage not in OF_JSON):
-                    yield from ((name, damage, command) for command in readers)
+                    # users may delete runs and submissions, which are then not listed
+                    asked = [command for command in readers if (damage, command) != ("deleted", "runs")]
+                    yield from ((name, damage, command) for command in asked)
 
     def answer(self, name: str, damage: str, command: str) -> tuple[str, str]:
         """Damage an artifact, run the command; how it ended, and its message. Restores the project.
@@ -261,7 +266,8 @@ class World:
                 return "crash", said
             if self.made(command, result) == self.wanted[command]:
                 return "same", said
-            return ("told" if _names(said, path) else "wrong"), said
+            may_go_on = command in GOES_ON or path.suffix == ".toml"
+            return ("told" if may_go_on and _names(said, path) else "wrong"), said
         finally:
             self.restore()
 

@@ -48,7 +48,8 @@ def _make_final(store: FeatureStore, config: RunConfig, run: RunFolder, context:
     path = store.workspace.submissions / f"{run.name}.csv"
     inputs = dependencies.of_submission(report, store.spec, store.manifest, strategy, _nested_score(report))
     fingerprint = dependencies.fingerprint(inputs)
-    is_intact = strategy == "average" or not fault_among(run.final_model, report.files.final)
+    final = report.files.final  # {} after the run was trained again
+    is_intact = strategy == "average" or (final != {} and not fault_among(run.final_model, final))
     if is_intact and _is_up_to_date(path, fingerprint):
         if not is_interim:
             say(f"final: {path} is up to date")

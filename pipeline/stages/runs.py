@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,10 @@ def list_runs(workspace: Workspace, spec: CompetitionSpec) -> pd.DataFrame:
     has_features = FeatureManifest.read_or_none(workspace.manifest, otherwise=otherwise)
     if not workspace.manifest.exists():
         say(f"runs: there is no {workspace.manifest}; {otherwise}")
-    for path in workspace.runs.glob("*/report.json"):
-        report = RunReport.read_or_none(path, otherwise="the run is skipped", may_be_newer=True)
+    for folder in workspace.runs.glob("*/"):
+        report = RunReport.read_or_none(
+            workspace.run(folder.name).report, otherwise="the run is skipped", may_be_newer=True
+        )
         if report is None:
             continue
         submission = workspace.submissions / f"{report.run}.csv"
@@ -44,7 +47,7 @@ def list_runs(workspace: Workspace, spec: CompetitionSpec) -> pd.DataFrame:
                 "finished_at": report.finished_at[:16].replace("T", " "),
                 "data": "sample" if report.is_sample else "real",
                 "features": _features(store, report) if has_features else "unknown",
-                "submission": str(submission) if submission.exists() else "",
+                "submission": str(submission) if os.path.lexists(submission) else "",
             }
         )
     frame = pd.DataFrame(rows)

@@ -6,17 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.base import files
 from pipeline.base.errors import DataError
+from pipeline.base.progress import say
 from pipeline.base.text import TEXT
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables.ranked_labels import label_reader
 from pipeline.competition.tables.reading import read_table
-from pipeline.config.records import SOLUTION, RawSource
+from pipeline.config.records import SOLUTION, Provenance, RawSource
 from pipeline.kaggle.submission import check_submission
 
 
 def score_submission(store: FeatureStore, submission: Path) -> float:
-    """Return the competition's metric of a submission file. Raises DataError if there is no solution."""
+    """Return the competition's metric of a submission file, whoever made it. Raises DataError if there is no solution.
+
+    A message says if the file is not the one that its provenance names.
+    """
     spec, path = store.spec, store.workspace.solution
     if not path.exists():
         raise DataError(
@@ -30,6 +35,9 @@ def score_submission(store: FeatureStore, submission: Path) -> float:
         raise DataError("was changed after it was made", where=str(path), hint=hint)
     frame, solution = (read_table(file, as_text=spec.text_columns) for file in (submission, path))
     check_submission(spec, store.classes, store.sample_submission, frame)
+    provenance = Provenance.read_or_none(submission.with_suffix(".json"), otherwise="the file is scored as it is")
+    if provenance is not None and not files.is_unchanged(submission, provenance.sha256):
+        say(f"score: {submission} was changed after it was made")
     truth = solution.set_index(solution[spec.id].astype(TEXT)).reindex(frame[spec.sample_id].astype(TEXT).to_numpy())
     columns = spec.prediction_columns
     if spec.task == "regression":

@@ -174,6 +174,17 @@ def test_a_broken_refit_is_made_again(toy: Toy) -> None:
         assert toy.submission().read_bytes() == submission
 
 
+def test_a_run_that_is_trained_again_is_refitted_again(toy: Toy) -> None:
+    """Otherwise `predict` would use the fold models, and not the model that was submitted."""
+    refit = [*TINY, "--set", "final=refit"]
+    assert toy.run("final", *refit).exit_code == 0
+    run = toy.only_run()
+    models = {path.name: path.read_bytes() for path in run.final_model.iterdir()}
+    run.oof.write_bytes(b"")
+    assert toy.run("final", *refit).exit_code == 0
+    assert {path.name: path.read_bytes() for path in run.final_model.iterdir()} == models
+
+
 def test_a_run_of_an_older_version_is_trained_again_and_one_of_a_newer_version_is_kept(toy: Toy) -> None:
     assert toy.run("train", *TINY).exit_code == 0
     report = toy.only_run().report
