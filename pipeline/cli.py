@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from pipeline.base import files
+from pipeline.base import files, names
 from pipeline.base.errors import ArtifactError, PipelineError
 from pipeline.base.interruption import ENDED_EARLY, Stopped, exit_code, interrupt_on_signals
 from pipeline.base.progress import mark_messages, prepare_streams, print_result, say, say_error
@@ -23,7 +23,6 @@ from pipeline.base.version import VERSION
 from pipeline.competition.workspace import Workspace
 from pipeline.config.presets import preset_names
 from pipeline.kaggle.client.credentials import remember_secrets
-from pipeline.kaggle.client.urls import slug_of
 
 KAGGLE_TROUBLE = 3  # exit code of `doctor` when something is wrong; that of a KaggleError
 PREPARE, TRAIN, RESULTS, KAGGLE = "Prepare", "Train and submit", "Results", "Kaggle"  # panels of `--help`
@@ -86,9 +85,15 @@ def _number(value: float | None) -> float | None:
     return value
 
 
+def _dataset(given: str | None) -> str | None:
+    return None if given is None else names.dataset_slug(given)
+
+
 HOUSE_PRICES = "house-prices"
 SLUG = "The competition's Kaggle slug or URL, or the name of its folder under data/."
-Competition = Annotated[str, typer.Option("--competition", "-c", envvar="COMPETITION", callback=slug_of, help=SLUG)]
+Competition = Annotated[
+    str, typer.Option("--competition", "-c", envvar="COMPETITION", callback=names.competition_slug, help=SLUG)
+]
 Root = Annotated[Path, typer.Option(help="The folder that holds data/ and submissions/.")]
 PRESETS = f"{', '.join(preset_names())}, best, tuned or a .toml file; auto: tuned if up to date, otherwise fast."
 Preset = Annotated[str, typer.Option("--preset", "-p", help=PRESETS)]
@@ -137,7 +142,9 @@ def init(
 @app.command(rich_help_panel=PREPARE)
 def data(
     competition: Competition = HOUSE_PRICES,
-    dataset: Annotated[str | None, typer.Option(help="A Kaggle dataset with the files, as owner/name.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(callback=_dataset, help="A Kaggle dataset with the files, as owner/name.")
+    ] = None,
     root: Root = Path(),
 ) -> None:
     """Fetch the raw files; draft a spec if there is none.

@@ -25,7 +25,6 @@ from pipeline.competition.workspace import RunFolder, Workspace
 from pipeline.config.records import Provenance
 from pipeline.config.run_report import RunReport
 from pipeline.config.spec import CompetitionSpec
-from pipeline.kaggle.client.urls import slug_of
 from pipeline.stages import steps
 from pipeline.stages.check import check_data
 from pipeline.stages.leaderboard import board_frame, ledger_frame, read_leaderboard
@@ -155,7 +154,7 @@ class Competition:
     def __init__(
         self, name: str, root: str | Path = ".", *, device: str = "auto", n_workers: int = 0, verbose: bool = True
     ) -> None:
-        self.workspace = Workspace(Path(root), slug_of(name))
+        self.workspace = Workspace(Path(root), name)
         self.device, self.n_workers, self.verbose = device, n_workers, verbose
 
     def __repr__(self) -> str:

@@ -9,16 +9,18 @@ from pathlib import Path
 
 from pipeline.base import locks
 from pipeline.base.errors import ArtifactError, did_you_mean
+from pipeline.base.names import competition_slug
 
 
 @dataclass
 class Workspace:
-    """The folders of one competition under `root`, which is the current folder by default."""
+    """The folders of one competition, given its name or address, under `root`. Raises SpecError for another name."""
 
     root: Path
     competition: str
 
     def __post_init__(self) -> None:
+        self.competition = competition_slug(self.competition)
         self.folder = self.root / "data" / self.competition
         self.spec = self.folder / "competition.toml"
         self.raw = self.folder / "raw"  # immutable once `source.json` exists

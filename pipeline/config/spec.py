@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from pipeline.base.errors import SpecError, did_you_mean
+from pipeline.base.names import competition_slug, dataset_slug, file_name
 from pipeline.config.search_space import SpaceEntry
 from pipeline.config.table import Table, bounded, read_toml, validated
 from pipeline.metrics import METRICS, Metric, Task
@@ -48,6 +49,20 @@ FOLD_KINDS: dict[FoldKind, FoldRules] = {
 assert FOLD_KINDS.keys() == set(get_args(FoldKind))
 
 
+def _file_name(value: str | None) -> str | None:
+    return None if value is None else file_name(value)
+
+
+def _slug(value: str | None, info: ValidationInfo) -> str | None:
+    """Return the name that `value`, which may be an address, gives. Raises ValueError."""
+    if value is None:
+        return None
+    try:
+        return (dataset_slug if info.field_name == "dataset" else competition_slug)(value)
+    except SpecError as error:
+        raise ValueError(error.what) from None
+
+
 class Columns(Table):
     """Roles of columns that cannot be inferred from their values."""
 
@@ -77,6 +92,8 @@ class Folds(Table):
         0.2, gt=0.0, lt=1.0, usual="0.1 to 0.3", description="share of the rows that kind `holdout` validates"
     )
 
+    _file_can_exist = field_validator("file")(_file_name)
+
     @model_validator(mode="after")
     def _has_the_key_its_kind_needs(self) -> Folds:
         if self.rules.needs and getattr(self, self.rules.needs) is None:
@@ -102,6 +119,8 @@ class Files(Table):
     train: str = Field(default="train.csv", description="rows with the target")
     test: str = Field(default="test.csv", description="rows to predict")
     sample_submission: str = Field(default="sample_submission.csv", description="the format to submit: ids and columns")
+
+    _files_can_exist = field_validator("*")(_file_name)
 
 
 class IdColumns(Table):
@@ -154,6 +173,9 @@ class CompetitionSpec(Table):
     ids: IdColumns = IdColumns()
     submission: SubmissionFormat = SubmissionFormat()
     tune: dict[str, dict[str, SpaceEntry]] = Field(default={}, description="changes of the models' search spaces")
+
+    _slugs_are_valid = field_validator("kaggle_slug", "dataset")(_slug)
+    _file_can_exist = field_validator("feature_function")(_file_name)
 
     @field_validator("target", mode="before")
     @classmethod

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.base.errors import SpecError
 from pipeline.base.interruption import ENDED_EARLY
+from pipeline.base.names import name_from
 from pipeline.base.progress import mark_messages, say
 from pipeline.base.share import Share
 from pipeline.competition.store import FeatureStore
@@ -23,7 +24,6 @@ from pipeline.config.records import TuningResult
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import PLAN_FILE, EnsemblePlan
 from pipeline.config.spec import CompetitionSpec, load_spec
-from pipeline.kaggle.client.urls import slug_of
 
 if TYPE_CHECKING:
     from pipeline.models.base import FitContext
@@ -44,11 +44,10 @@ def draft(root: Path, given: str, *, metric: str | None, is_overwriting: bool) -
     from pipeline.stages.data import fetch_data
     from pipeline.stages.init import write_spec
 
-    is_folder = Path(given).is_dir() and ("/" in given or os.sep in given or given in (".", ".."))
-    name = Path(given).resolve().name if is_folder else slug_of(given)
-    workspace = Workspace(root, name)
+    is_folder = ("/" in given or os.sep in given or given in (".", "..")) and os.path.isdir(given)
+    workspace = Workspace(root, name_from(Path(given).resolve().name) if is_folder else given)
     with workspace.in_use(), workspace.preparing():
-        fetch_data(workspace, name, place=Path(given) if is_folder else None)
+        fetch_data(workspace, workspace.competition, place=Path(given) if is_folder else None)
         return write_spec(workspace, metric=metric, is_overwriting=is_overwriting)
 
 

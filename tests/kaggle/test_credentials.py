@@ -12,7 +12,6 @@ import pytest
 from pipeline.base.errors import KaggleError
 from pipeline.kaggle.client.credentials import credential_warnings, find_credentials, found_credentials
 from pipeline.kaggle.client.session import KaggleSession
-from pipeline.kaggle.client.urls import slug_of
 from tests.conftest import Toy
 from tests.kaggle.server import KEY, TOKEN, USER, KaggleServer
 
@@ -247,17 +246,3 @@ def test_doctor_reports_a_stale_token(kaggle: KaggleServer, finished: Toy) -> No
     result = finished.run("doctor")
     assert result.exit_code == 3
     assert "accepts none of the credentials" in result.stdout
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        "titanic",
-        "https://www.kaggle.com/competitions/titanic",
-        "https://www.kaggle.com/competitions/titanic/data?select=train.csv#top",
-        "https://www.kaggle.com/c/titanic/overview/evaluation",
-        "kaggle.com/competitions/titanic/",
-    ],
-)
-def test_the_slug_is_parsed_from_every_url(given: str) -> None:
-    assert slug_of(given) == "titanic"

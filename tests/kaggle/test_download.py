@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from pipeline.base import files
 from pipeline.base.errors import KaggleError
+from pipeline.cli import app
 from pipeline.competition.workspace import Workspace
 from pipeline.config.records import RawSource
 from pipeline.kaggle.client.download import download_files
@@ -182,7 +184,7 @@ def test_a_listed_file_that_is_missing_is_reported(
     "given", ["toy", "https://www.kaggle.com/competitions/toy/data?select=train.csv", "https://www.kaggle.com/c/toy"]
 )
 def test_data_downloads_a_slug_or_url_and_writes_a_spec(kaggle: KaggleServer, empty: Toy, given: str) -> None:
-    result = Toy(type(empty.workspace)(empty.workspace.root, given)).run("data")
+    result = CliRunner().invoke(app, ["data", "-c", given, "--root", str(empty.workspace.root)])
     assert result.exit_code == 0, result.output
     assert 'kaggle_slug = "toy"' in result.stdout
     assert result.stdout.strip() == empty.workspace.spec.read_text().strip()
