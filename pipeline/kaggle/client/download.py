@@ -20,7 +20,7 @@ from pipeline.base.locks import hold
 from pipeline.base.progress import progress_bar, say
 from pipeline.kaggle.client import calls
 from pipeline.kaggle.client.errors import EXPIRED, SLOW, TRANSIENT, explain, explain_status, is_html, reworded
-from pipeline.kaggle.client.extraction import extract
+from pipeline.kaggle.client.extraction import CorruptArchive, extract
 from pipeline.kaggle.client.partial_file import PartialFile, Remote
 from pipeline.kaggle.client.responses import RemoteFile
 from pipeline.kaggle.client.session import KaggleSession
@@ -39,27 +39,48 @@ def download_files(session: KaggleSession, slug: str, folder: Path, *, part_fold
     with hold(part_folder.with_name(f"{part_folder.name}.lock")):
         listed = session.data_files(slug)
         part = PartialFile(part_folder)
-        _fetch_valid(session, slug, part)
-        if zipfile.is_zipfile(part.file):
-            extract(part.file, folder)
-        else:
-            _copy_single_file(slug, part, listed, folder)
+        _fetch_and_unpack(session, slug, part, listed, folder)
         _report_differences(listed, folder)
         part.delete()
 
 
-def _fetch_valid(session: KaggleSession, slug: str, part: PartialFile) -> None:
-    """Download the archive, a second time if resuming produced a corrupt one. Raises KaggleError."""
+def _fetch_and_unpack(
+    session: KaggleSession, slug: str, part: PartialFile, listed: list[RemoteFile], folder: Path
+) -> None:
+    """Download and unpack, a second time if resuming produced a corrupt archive. Raises KaggleError, DataError."""
     fetch(session, slug, part)
-    if part.is_valid():
+    try:
+        _unpack(slug, part, listed, folder)
         return
-    if part.was_resumed:
-        part.delete()
-        say("Kaggle: the resumed archive is corrupt; downloading it again")
-        fetch(session, slug, part)
-        if part.is_valid():
-            return
-    raise _corrupt(slug, part, "the archive Kaggle sent is corrupt")
+    except CorruptArchive as error:
+        if not part.was_resumed:
+            raise _corrupt(slug, part, "the archive Kaggle sent is corrupt") from error
+    part.delete()
+    say("Kaggle: the resumed archive is corrupt; downloading it again")
+    fetch(session, slug, part)
+    try:
+        _unpack(slug, part, listed, folder)
+    except CorruptArchive as error:
+        raise _corrupt(slug, part, "the archive Kaggle sent is corrupt") from error
+
+
+def _unpack(slug: str, part: PartialFile, listed: list[RemoteFile], folder: Path) -> None:
+    """Extract the archive, whose checksums are verified on the way, or copy a file that is none.
+
+    A corrupt archive leaves nothing in the folder.
+    """
+    if zipfile.is_zipfile(part.file):
+        try:
+            extract(part.file, folder, name=slug)
+        except CorruptArchive:
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            raise
+        return
+    with part.file.open("rb") as file:
+        if file.read(4).startswith(b"PK"):
+            raise CorruptArchive("the archive is cut off", where=slug)
+    _copy_single_file(slug, part, listed, folder)
 
 
 def fetch(session: KaggleSession, slug: str, part: PartialFile) -> None:

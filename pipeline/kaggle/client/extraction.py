@@ -5,21 +5,24 @@ Handles zip files and trusts nothing in them.
 
 from __future__ import annotations
 
-import re
+import itertools
 import shutil
 import stat
 import tempfile
 import zipfile
 import zlib
-from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from pipeline.base.errors import DataError
+from pipeline.base.names import place_of, same_name
 
 BLOCK = 1 << 20  # bytes
 MIN_LIMIT = 4 << 30  # extracted bytes that any archive may have
 MAX_RATIO = 200  # extracted bytes that a large archive may have, as a multiple of its size
 MAX_DEPTH = 3  # archives in archives
+MOST_MEMBERS = 200_000
+HEADER = 30  # bytes of a member's header, without its name
+NOT_EXTRACTED = "The archive was not extracted."
 RESERVE = 256 << 20  # bytes of disk space to leave free
 
 
@@ -33,44 +36,87 @@ class Budget:
         """Spend `n_bytes`. Raises DataError if fewer are left."""
         self.left -= n_bytes
         if self.left < 0:
-            hint = "Free some space; if the size is right, extract it by hand into the competition's raw/ folder."
-            raise DataError("exceeds the size limit when extracted (or the free disk space)", where=where, hint=hint)
+            raise self.exceeded(where)
+
+    def exceeded(self, where: str) -> DataError:
+        """The error of an archive that is too large."""
+        hint = "Free some space; if the size is right, extract it by hand into the competition's raw/ folder."
+        return DataError("exceeds the size limit when extracted (or the free disk space)", where=where, hint=hint)
 
 
-def extract(archive: Path, folder: Path) -> None:
-    """Extract `archive` into `folder`. Raises DataError for names outside it, links, passwords and zip bombs."""
+class CorruptArchive(DataError):
+    """The bytes are not those that were packed: a download may repair it."""
+
+
+def extract(archive: Path, folder: Path, *, name: str = "") -> None:
+    """Extract `archive`, called `name` in messages, into `folder`.
+
+    Names, links, passwords, overlaps and announced sizes are checked before a byte is unpacked; checksums while it is.
+    Raises DataError, and CorruptArchive for damage.
+    """
     limit = max(MIN_LIMIT, MAX_RATIO * archive.stat().st_size)
     free = shutil.disk_usage(folder).free - RESERVE
-    _extract(archive, folder, Budget(max(0, min(limit, free))), depth=0)
+    _extract(archive, folder, Budget(max(0, min(limit, free))), depth=0, name=name or archive.name)
 
 
-def _extract(archive: Path, folder: Path, budget: Budget, depth: int) -> None:
+def _extract(archive: Path, folder: Path, budget: Budget, depth: int, name: str) -> None:
     try:
         with zipfile.ZipFile(archive) as opened:
-            members = [(info, _place(info, archive)) for info in opened.infolist() if not info.is_dir()]
-            counts = Counter(str(place).lower() for _, place in members)  # some file systems ignore case
-            if twice := [name for name, count in counts.items() if count > 1]:
-                raise DataError("occurs twice", where=f"{archive.name}: {twice[0]}")
+            members = _checked([info for info in opened.infolist() if not info.is_dir()], budget, name)
             for info, place in members:
                 target = folder / place
                 target.parent.mkdir(parents=True, exist_ok=True)
-                _write_member(opened, info, target, budget, f"{archive.name}: {info.filename}")
+                _write_member(opened, info, target, budget, f"{name}: {info.filename}")
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"cannot be extracted: {error}", where=archive.name) from error
+        raise CorruptArchive(f"the archive cannot be extracted: {error}", where=name) from error
     for _, place in members:
         inner = folder / place
         if place.suffix.lower() == ".zip" and zipfile.is_zipfile(inner):
             if depth + 1 >= MAX_DEPTH:
-                raise DataError(f"archives are nested deeper than {MAX_DEPTH}", where=str(place))
-            _extract_nested(inner, budget, depth + 1)
+                raise DataError(f"archives are nested deeper than {MAX_DEPTH}", where=f"{name}: {place}")
+            _extract_nested(inner, budget, depth + 1, f"{name}: {place}")
 
 
-def _extract_nested(inner: Path, budget: Budget, depth: int) -> None:
+Members = list[tuple[zipfile.ZipInfo, PurePosixPath]]
+
+
+def _checked(infos: list[zipfile.ZipInfo], budget: Budget, name: str) -> Members:
+    """The members with their places, if all that the list of contents says is safe."""
+    if len(infos) > MOST_MEMBERS:
+        raise DataError(f"the archive has {len(infos)} files; at most {MOST_MEMBERS} are extracted", where=name)
+    members = [(info, _place(info, name)) for info in infos]
+    _refuse_clashes(members, name)
+    in_order = sorted(infos, key=lambda info: info.header_offset)
+    for one, following in itertools.pairwise(in_order):
+        if one.header_offset + HEADER + one.compress_size > following.header_offset:
+            raise DataError(
+                "overlaps the next file of the archive", where=f"{name}: {one.filename}", hint=NOT_EXTRACTED
+            )
+    announced = sum(info.file_size for info in infos)
+    if announced > budget.left:
+        raise budget.exceeded(f"{name}, {announced / 1e9:.1f} GB")
+    return members
+
+
+def _refuse_clashes(members: Members, name: str) -> None:
+    """Refuse paths that a file system may take for one, and a file where another member needs a folder."""
+    files: dict[str, PurePosixPath] = {}
+    for _, place in members:
+        if same_name(place) in files:
+            raise DataError("occurs twice", where=f"{name}: {place}", hint=NOT_EXTRACTED)
+        files[same_name(place)] = place
+    for _, place in members:
+        for parent in place.parents:
+            if same_name(parent) in files:
+                raise DataError("is both a file and a folder", where=f"{name}: {parent}", hint=NOT_EXTRACTED)
+
+
+def _extract_nested(inner: Path, budget: Budget, depth: int, name: str) -> None:
     """Replace a nested archive by its files, or by a folder of its name if one of the files already exists."""
     with tempfile.TemporaryDirectory(prefix=".nested.", dir=inner.parent) as temporary:
         fresh = Path(temporary) / "files"
         fresh.mkdir()
-        _extract(inner, fresh, budget, depth)
+        _extract(inner, fresh, budget, depth, name)
         inner.unlink()
         if any((inner.parent / path.name).exists() for path in fresh.iterdir()):
             fresh.replace(inner)
@@ -79,18 +125,17 @@ def _extract_nested(inner: Path, budget: Budget, depth: int) -> None:
             path.replace(inner.parent / path.name)
 
 
-def _place(info: zipfile.ZipInfo, archive: Path) -> PurePosixPath:
+def _place(info: zipfile.ZipInfo, name: str) -> PurePosixPath:
     """Return a member's path relative to the folder."""
-    name = info.filename.replace("\\", "/")
-    place = PurePosixPath(name)
-    where = f"{archive.name}: {info.filename!r}"
-    is_outside = place.is_absolute() or ".." in place.parts or re.match(r"[A-Za-z]:", name) or "\0" in name
-    if is_outside or not place.parts:
-        raise DataError("would be written outside the folder", where=where, hint="The archive was not extracted.")
+    where = f"{name}: {info.filename!r}"
+    try:
+        place = place_of(info.filename)
+    except ValueError as error:
+        raise DataError(str(error), where=where, hint=NOT_EXTRACTED) from error
     if stat.S_ISLNK(info.external_attr >> 16):
-        raise DataError("is a link, which is not supported", where=where, hint="The archive was not extracted.")
+        raise DataError("is a link, which is not supported", where=where, hint=NOT_EXTRACTED)
     if info.flag_bits & 1:
-        raise DataError("is encrypted", where=where)
+        raise DataError("is encrypted", where=where, hint=NOT_EXTRACTED)
     return place
 
 

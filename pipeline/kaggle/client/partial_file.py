@@ -6,8 +6,6 @@ Handles HTTP headers and files; never touches the network.
 from __future__ import annotations
 
 import shutil
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -79,14 +77,3 @@ class PartialFile:
     def delete(self) -> None:
         """Delete the folder with everything in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def is_valid(self) -> bool:
-        """Return whether every member of the archive matches its checksum; True for a file that is not an archive."""
-        if not zipfile.is_zipfile(self.file):
-            with self.file.open("rb") as file:
-                return not file.read(4).startswith(b"PK")
-        try:
-            with zipfile.ZipFile(self.file) as archive:
-                return archive.testzip() is None
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError):
-            return False
