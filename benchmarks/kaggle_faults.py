@@ -1,6 +1,7 @@
-"""Count how downloads and submissions end when connections break and Kaggle fails, with a fake Kaggle.
+"""Count what is sent twice, missing in the ledger, shown of secrets, or hangs when Kaggle fails, with a fake Kaggle.
 
-    python benchmarks/kaggle_faults.py              # the table, 200 downloads of 50 MB, 100 submissions; some minutes
+    python benchmarks/kaggle_faults.py              # every fault in every operation, late records, 200 downloads of
+                                                    # 50 MB, 100 submissions; some minutes
     python benchmarks/kaggle_faults.py --quick      # the same with fewer cases
 
 The waits between retries are skipped. The exit code is 1 if any case ends badly.
@@ -13,12 +14,15 @@ import collections
 import contextlib
 import hashlib
 import io
+import itertools
 import os
 import random
 import shutil
 import sys
 import tempfile
+import threading
 import time
+import traceback
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,9 +41,12 @@ from pipeline.kaggle.notebook.run import State
 from pipeline.kaggle.upload import SubmissionFile, send_once
 from tests.conftest import SPEC, TINY, Toy, toy_tables
 from tests.kaggle.conftest import SAME_RUN, FakeClock, offer_toy, run_notebooks
-from tests.kaggle.faults import FAULTS, OPERATIONS, STALL_TIMEOUT_S, TRANSIENT
+from tests.kaggle.faults import FAULTS, OPERATIONS, TIMEOUT_S, TRANSIENT
 from tests.kaggle.late import LATE_CASES, Killed
-from tests.kaggle.server import TOKEN, Fault, KaggleServer, zip_of
+from tests.kaggle.server import SECRETS, TOKEN, Fault, KaggleServer, zip_of
+
+HANG_S = 60.0  # for a command whose waits are skipped
+KINDS = ("sent twice", "missing", "secrets", "hangs", "tracebacks")  # missing in the ledger; secrets that were shown
 
 
 @contextlib.contextmanager
@@ -209,41 +216,98 @@ def late_records(is_quick: bool) -> int:
     return found.total()
 
 
-def table(names: list[str]) -> None:
-    """Print, for every fault at every operation: exit code, submissions at Kaggle, what is on disk, the message."""
-    print("| fault | operation | exit | sent | on disk | what the user reads |")
-    print("|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder, fake_kaggle() as (server, _):
-        trained = Toy(Workspace(Path(folder) / "trained", "toy"))
-        trained.workspace.raw.mkdir(parents=True)
-        train, test = toy_tables()
-        sample = test[["id"]].assign(price=1000.0)
-        for name, frame in {"train": train, "test": test, "sample_submission": sample}.items():
-            frame.to_csv(trained.workspace.raw / f"{name}.csv", index=False)
-        trained.workspace.spec.write_text(SPEC)
-        trained.submit("--no-upload")
+def matrix(names: list[str]) -> int:
+    """Run every operation with every fault, then without: a table of what the user reads, and what went wrong."""
+    print("| fault | operation | exit | then | sent | on disk | what the user reads |")
+    print("|---|---|---|---|---|---|---|")
+    wrong: collections.Counter[str] = collections.Counter()
+    started, n_cases = time.monotonic(), 0
+    with tempfile.TemporaryDirectory() as folder, fake_kaggle() as (server, clock):
+        server.now = clock.now
+        trained = trained_toy(Path(folder) / "trained")
         offer_toy(server)
         run_notebooks(server, trained)
-        for name in names:
-            for operation, one in OPERATIONS.items():
-                toy = Toy(Workspace(Path(folder) / "case", "toy"))
-                shutil.rmtree(toy.workspace.root, ignore_errors=True)
-                if one.command != "data":
-                    shutil.copytree(trained.workspace.root, toy.workspace.root)
-                server.faults.clear()
-                server.submissions.clear()
-                server.kernels.clear()
-                server.fault(one.endpoint, FAULTS[name]())
-                calls.READ_TIMEOUT_S = STALL_TIMEOUT_S if name == "stalled" else 30.0
-                result = toy.run(one.command, *{"submit": TINY, "kernel": SAME_RUN}.get(one.command, []))
-                lines = [
-                    line
-                    for line in result.output.splitlines()
-                    if line.startswith(("error:", "submit: ref", "init: wrote"))
-                ]
-                said = (lines[-1] if lines else "").replace(str(toy.workspace.root), "").replace("|", "/")
-                row = (name, operation, result.exit_code, len(server.submissions), on_disk(toy), said[:150])
-                print(f"| {' | '.join(map(str, row))} |")
+        for name, (operation, one) in itertools.product(names, OPERATIONS.items()):
+            n_cases += 1
+            toy = Toy(Workspace(Path(folder) / f"case-{n_cases}", "toy"))
+            if one.command != "data":
+                shutil.copytree(trained.workspace.root, toy.workspace.root)
+            for content in (server.faults, server.submissions, server.late, server.kernels):
+                content.clear()
+            server.fault(one.endpoint, FAULTS[name]())
+            set_limits(TIMEOUT_S if name in ("stalled", "drip") else 30.0)
+            code, output = run_command(toy, one.command)
+            sent, left = len(server.submissions), on_disk(toy)
+            server.faults.clear()
+            set_limits(30.0)
+            code_after, output_after = run_command(toy, one.command)
+            found = what_is_wrong(server, toy, one.command, output + output_after)
+            found["hangs"] += (code is None) + (code_after is None)
+            found["tracebacks"] += (output + output_after).count("Traceback")
+            wrong += found
+            row = (name, operation, code, code_after, sent, left, what_is_said(toy, output))
+            print(f"| {' | '.join(map(str, row))} |", *(f"<-- {kind}" for kind in KINDS if found[kind]), flush=True)
+            shutil.rmtree(toy.workspace.root, ignore_errors=True)
+    print(
+        f"{n_cases} cases of {len(names)} faults x {len(OPERATIONS)} operations in {time.monotonic() - started:.0f} s: "
+        + ", ".join(f"{kind} {wrong[kind]}" for kind in KINDS)
+    )
+    return wrong.total()
+
+
+def trained_toy(root: Path) -> Toy:
+    """Return a competition with a finished run and its submission."""
+    trained = Toy(Workspace(root, "toy"))
+    trained.workspace.raw.mkdir(parents=True)
+    train, test = toy_tables()
+    sample = test[["id"]].assign(price=1000.0)
+    for name, frame in {"train": train, "test": test, "sample_submission": sample}.items():
+        frame.to_csv(trained.workspace.raw / f"{name}.csv", index=False)
+    trained.workspace.spec.write_text(SPEC)
+    trained.submit("--no-upload")
+    return trained
+
+
+def set_limits(seconds: float) -> None:
+    """Set the time limits of the client."""
+    calls.READ_TIMEOUT_S = calls.ANSWER_LIMIT_S = calls.RATE_WINDOW_S = seconds
+
+
+def run_command(toy: Toy, command: str) -> tuple[int | None, str]:
+    """Run a command; return its exit code, None if it hangs, and all that it printed, tracebacks included."""
+    results = []
+    thread = threading.Thread(
+        target=lambda: results.append(toy.run(command, *{"submit": TINY, "kernel": SAME_RUN}.get(command, []))),
+        daemon=True,
+    )
+    thread.start()
+    thread.join(HANG_S)
+    if not results:
+        return None, ""
+    (result,) = results
+    crash = result.exc_info if result.exception is not None and not isinstance(result.exception, SystemExit) else None
+    return result.exit_code, result.output + ("".join(traceback.format_exception(*crash)) if crash else "")
+
+
+def what_is_wrong(server: KaggleServer, toy: Toy, command: str, output: str) -> collections.Counter[str]:
+    """Count what was sent twice, what the ledger misses, and secrets in the output or in a file of the project."""
+    per_content = collections.Counter(one["content"] for one in server.submissions)
+    n_versions = sum(len(one["versions"]) - 1 for one in server.kernels.values())
+    in_ledger = {entry.ref for entry in Ledger(toy.workspace.ledger).entries()}
+    texts = [output.encode(), *(path.read_bytes() for path in toy.workspace.root.rglob("*") if path.is_file())]
+    return collections.Counter(
+        {
+            "sent twice": sum(count - 1 for count in per_content.values()) + n_versions,
+            "missing": len({one["ref"] for one in server.submissions} - in_ledger) if command != "leaderboard" else 0,
+            "secrets": sum(any(secret.encode() in text for text in texts) for secret in SECRETS),
+        }
+    )
+
+
+def what_is_said(toy: Toy, output: str) -> str:
+    """Return the message that the user reads in the end."""
+    lines = [line for line in output.splitlines() if line.startswith(("error:", "submit: ref", "init: wrote"))]
+    return (lines[-1] if lines else "").replace(str(toy.workspace.root), "").replace("|", "/")[:150]
 
 
 def on_disk(toy: Toy) -> str:
@@ -264,13 +328,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=["table", "downloads", "submits", "late"])
+    parser.add_argument("--only", choices=["matrix", "downloads", "submits", "late"])
     options = parser.parse_args()
     n_bad = 0
     with tempfile.TemporaryDirectory() as home:
         os.environ["HOME"] = home
-        if options.only in (None, "table"):
-            table(sorted(TRANSIENT) if options.quick else list(FAULTS))
+        if options.only in (None, "matrix"):
+            n_bad += matrix(sorted(TRANSIENT) if options.quick else list(FAULTS))
         with contextlib.redirect_stderr(io.StringIO()):
             calls_say_nothing()
             if options.only in (None, "downloads"):
