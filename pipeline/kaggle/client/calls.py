@@ -133,7 +133,9 @@ def write(action: str, slug: str, call: Callable[[], T]) -> T:
                 _check_shape(exchange.response)
                 raise
             _check_shape(exchange.response)
-            return result
+        if exchange.is_overtime:  # headers that were cut off look complete
+            raise TimeoutError
+        return result
     except (Exception, SystemExit) as error:  # the SDK raises all sorts of errors for an unexpected response
         if exchange.is_overtime and not isinstance(error, KaggleError):
             error = TimeoutError("timed out")

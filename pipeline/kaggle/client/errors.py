@@ -70,7 +70,8 @@ def _described(error: BaseException) -> str:
     import requests
 
     is_of_requests = isinstance(error, requests.exceptions.RequestException) and not isinstance(error, JSONDecodeError)
-    return type(error).__name__ if is_of_requests else f"{type(error).__name__}: {short(str(error))}"
+    name = "" if type(error) is ValueError else f"{type(error).__name__}: "
+    return type(error).__name__ if is_of_requests else f"{name}{short(str(error))}"
 
 
 def explain_status(
