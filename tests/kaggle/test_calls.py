@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,13 +13,13 @@ import pytest
 import requests
 
 from pipeline.base.errors import KaggleError
-from pipeline.kaggle.client import calls
+from pipeline.kaggle.client import calls, kernels
 from pipeline.kaggle.client.errors import SLOW
 from pipeline.kaggle.client.responses import ANSWERS, Competition, SubmissionStatus, check_answer
 from pipeline.kaggle.client.session import KaggleSession
 from tests.conftest import Toy
 from tests.kaggle.conftest import FakeClock
-from tests.kaggle.server import Fault, KaggleServer, status
+from tests.kaggle.server import SIGNATURE, Fault, KaggleServer, status
 
 
 @pytest.fixture
@@ -204,3 +205,24 @@ def test_a_misspelled_competition_is_searched_for(
     assert result.exit_code == 3
     assert (f"Did you mean {suggested!r}?" in result.output) == bool(suggested)
     assert "403" in result.output
+
+
+@pytest.mark.parametrize("address", ["gs://box/{}", "store:{}", "{}", "http://[{}", "https://"])
+@pytest.mark.parametrize("where", ["download", "upload", "output"])
+def test_a_signed_address_that_cannot_be_requested_is_not_shown(
+    kaggle: KaggleServer, finished: Toy, where: str, address: str
+) -> None:
+    url = f"{address.format(SIGNATURE)}?proof={SIGNATURE}"
+    session, version = KaggleSession.connect(), kernels.KernelVersion("ada", "toy", 1)
+    kaggle.fault("DownloadDataFiles", Fault(status=302, body=b"", headers={"Location": url}))
+    kaggle.fault("StartSubmissionUpload", Fault(change=lambda _: {"token": "t0", "createUrl": url}))
+    requested = {
+        "download": lambda: session.open_archive("toy"),
+        "upload": lambda: session.upload("toy", finished.submission()),
+        "output": lambda: kernels.fetch(url, version, max_bytes=100),
+    }
+    with pytest.raises(KaggleError) as caught:
+        requested[where]()
+    shown = "".join(traceback.format_exception(caught.value))
+    assert SIGNATURE not in shown
+    assert "ing the" in caught.value.what

@@ -246,3 +246,11 @@ def test_doctor_reports_a_stale_token(kaggle: KaggleServer, finished: Toy) -> No
     result = finished.run("doctor")
     assert result.exit_code == 3
     assert "accepts none of the credentials" in result.stdout
+
+
+def test_a_home_that_cannot_be_read_ends_no_command(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> bool:
+        raise PermissionError("a home that cannot be searched")
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    assert toy.run("train", "--help").exit_code == 0

@@ -6,6 +6,7 @@ leave this module only as the client's environment, and every one is registered 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -59,7 +60,8 @@ def found_credentials() -> list[Credential]:
 
 def remember_secrets() -> None:
     """Register all secrets that are in use, those of proxies included, so that none is ever shown."""
-    found_credentials()
+    with contextlib.suppress(OSError, RuntimeError):  # what cannot be read is not shown either
+        found_credentials()
     for name, value in os.environ.items():
         if name.lower().endswith("_proxy"):
             remember_address(value)

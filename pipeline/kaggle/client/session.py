@@ -18,7 +18,7 @@ from pipeline.base.errors import KaggleError, nearest
 from pipeline.base.redaction import remember, remember_address
 from pipeline.config.records import NotebookVersion
 from pipeline.kaggle.client import calls
-from pipeline.kaggle.client.credentials import Credential, find_credentials, found_credentials
+from pipeline.kaggle.client.credentials import Credential, find_credentials, found_credentials, remember_secrets
 from pipeline.kaggle.client.errors import (
     DOCTOR_HINT,
     EXPIRED,
@@ -71,6 +71,7 @@ class KaggleSession:
     @classmethod
     def connect(cls) -> KaggleSession:
         """Log in with the credentials that the official client finds."""
+        remember_secrets()
         found = found_credentials()
         if not found:
             raise no_credentials()
