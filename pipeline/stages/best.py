@@ -18,7 +18,6 @@ from pipeline.models.base import FitContext
 from pipeline.scoring.ensembling import SMALLEST_WEIGHT
 from pipeline.stages.final import make_final
 from pipeline.stages.train import train_run
-from pipeline.tuning.timed import tune_within
 
 
 def make_best(
@@ -62,6 +61,8 @@ class _Stages:
         return train_run(self.store, config, replace(self.context, stop=stop), on_share=on_share)
 
     def tune(self, config: RunConfig, seconds: float, stop: threading.Event) -> RunConfig | None:
+        from pipeline.tuning.timed import tune_within  # loads Optuna, which a rebuilt ensemble does not need
+
         return tune_within(self.store, config, seconds, replace(self.context, stop=stop))
 
     def finish(self, config: RunConfig, run: RunFolder, is_interim: bool) -> Path:

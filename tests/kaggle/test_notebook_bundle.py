@@ -55,15 +55,24 @@ class Kaggle:
             (folder / path.name).write_bytes(path.read_bytes())
         return folder
 
-    def run(self, text: str) -> subprocess.CompletedProcess[str]:
+    def add_gpus(self, number: int) -> None:
+        """Add a command that lists GPUs; torch still finds none."""
+        folder = self.root / "bin"
+        folder.mkdir()
+        lines = "\n".join(f"echo 'GPU {i}: Tesla T4 (UUID: GPU-{i})'" for i in range(number))
+        (folder / "nvidia-smi").write_text(f"#!/bin/sh\n{lines}\n")
+        (folder / "nvidia-smi").chmod(0o755)
+
+    def run(self, text: str, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
         """Run the script in a process without project, credentials or network."""
         path = self.root / "script.py"
         path.write_text(text)
         dead = "http://127.0.0.1:9"
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self.root), "http_proxy": dead, "https_proxy": dead}
+        places = os.pathsep.join([str(self.root / "bin"), os.environ["PATH"]])
+        environment = {"PATH": places, "HOME": str(self.root), "http_proxy": dead, "https_proxy": dead}
         environment |= {script.INPUT_VARIABLE: str(self.given), script.WORKING_VARIABLE: str(self.working)}
         done = subprocess.run(
-            [sys.executable, str(path)], capture_output=True, text=True, env=environment, cwd=self.root, timeout=300
+            [python, str(path)], capture_output=True, text=True, env=environment, cwd=self.root, timeout=300
         )
         assert "Traceback" not in done.stderr, done.stderr
         return done
