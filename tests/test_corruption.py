@@ -42,5 +42,5 @@ def test_a_wrong_result_is_noticed(world: World) -> None:
     world.wanted["final, refitted"][submission.relative_to(world.root).as_posix()] = b"id,price\n"
     source = "data/toy/raw/source.json"
     assert world.answer(source, "last bytes lost", "final, refitted")[0] == "refused"
-    assert world.answer("data/toy/features/check.json", "emptied", "final, refitted")[0] == "told"
+    assert world.answer("data/toy/features/check.json", "emptied", "final, refitted")[0] == "wrong"
     assert world.answer("data/toy/features/folds.npy", "deleted", "compare")[0] == "same"

@@ -40,6 +40,12 @@ EXTRAS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packs are divided among the machine's cores: here every machine has one."""
+    monkeypatch.setattr("pipeline.models.networks.model.cpu_count", lambda: 1)
+
+
 def make_problem(task: Any) -> Problem:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
