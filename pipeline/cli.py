@@ -145,14 +145,31 @@ def data(
     dataset: Annotated[
         str | None, typer.Option(callback=_dataset, help="A Kaggle dataset with the files, as owner/name.")
     ] = None,
+    files: Annotated[
+        list[str] | None, typer.Option(metavar="NAME,NAME", help="Fetch only these files from Kaggle. Repeatable.")
+    ] = None,
+    is_list: Annotated[bool, typer.Option("--list", help="List Kaggle's files with their sizes, and exit.")] = False,
     root: Root = Path(),
 ) -> None:
     """Fetch the raw files; draft a spec if there is none.
 
-    Looks in `$PIPELINE_DATA_DIR/<competition>`, then at Kaggle, then for built-in sample data.
+    Looks in `$PIPELINE_DATA_DIR/<competition>`, then at Kaggle, then for built-in sample data. `--files` is for
+    competitions that are larger than the disk: it adds some of Kaggle's files and drafts no spec.
     """
     from pipeline.stages import steps
+    from pipeline.stages.data import list_files
 
+    if is_list:
+        workspace = Workspace(root, competition)
+        listed, is_whole = list_files(dataset or steps.data_slug(workspace))
+        print_result(*(f"{file.n_bytes / 1e6:12.1f} MB  {file.name}" for file in listed))
+        total = f"{sum(file.n_bytes for file in listed) / 1e6:12.1f} MB  in {len(listed)} files"
+        print_result(total if is_whole else f"{total}; Kaggle has more, which are not listed")
+        return
+    if files is not None:
+        wanted = [name.strip() for given in files for name in given.split(",") if name.strip()]
+        steps.add_files(_in_use(root, competition), wanted, dataset)
+        return
     workspace = _in_use(root, competition)
     had_spec = workspace.spec.exists()
     steps.with_spec(workspace, dataset)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,8 +24,9 @@ from pipeline.competition.workspace import Workspace
 from pipeline.config.file_record import FileRecord
 from pipeline.config.records import SOLUTION, RawSource
 from pipeline.kaggle.client.credentials import find_credentials
-from pipeline.kaggle.client.download import download_files
-from pipeline.kaggle.client.session import KaggleSession
+from pipeline.kaggle.client.download import download_file, download_files, forget_downloads
+from pipeline.kaggle.client.responses import RemoteFile
+from pipeline.kaggle.client.session import MOST_LISTED, KaggleSession
 from pipeline.kaggle.client.urls import SETTINGS_URL, data_url
 
 DATA_DIR_VARIABLE = "PIPELINE_DATA_DIR"
@@ -47,6 +48,7 @@ def fetch_data(workspace: Workspace, slug: str, *, place: Path | None = None) ->
         has_real_files = place is not None and not holds_sample(place)
         if not source.is_sample or not (has_real_files or is_for_kaggle):
             _check_unchanged(workspace, source)
+            forget_downloads(_parts(workspace))
             return
         if has_real_files:
             say(f"data: found real files in {place}; they replace the sample data")
@@ -54,6 +56,7 @@ def fetch_data(workspace: Workspace, slug: str, *, place: Path | None = None) ->
         _fill(workspace, lambda folder: _copy(place, folder), str(place))
     elif is_for_kaggle:
         _fill(workspace, lambda folder: _download(workspace, slug, folder), f"Kaggle: {slug}")
+        forget_downloads(_parts(workspace))
     elif workspace.competition in SAMPLES:
         _fill(workspace, lambda folder: _write_sample(workspace, folder), "built-in sample")
         say(
@@ -70,6 +73,77 @@ def fetch_data(workspace: Workspace, slug: str, *, place: Path | None = None) ->
             f"{workspace.competition}/. {_near(workspace.competition)}",
         )
     say(f"data: {len(_raw_files(workspace.raw))} files in {workspace.raw}")
+
+
+def list_files(slug: str) -> tuple[list[RemoteFile], bool]:
+    """Return the files of a competition or dataset at Kaggle, and whether those are all. Raises KaggleError."""
+    listed = KaggleSession.connect().data_files(slug)
+    return listed[:MOST_LISTED], len(listed) <= MOST_LISTED
+
+
+def fetch_files(workspace: Workspace, slug: str, names: Sequence[str]) -> None:
+    """Add the files with these names at Kaggle to `raw/`, or replace sample data by them; skip those that are there.
+
+    A name may lack its folder or `.zip`. Raises DataError, KaggleError.
+    """
+    if not names:
+        raise DataError("no file is named", where="--files", hint="For example --files train.csv,test.csv.")
+    session = KaggleSession.connect()
+    wanted = _chosen(slug, session.data_files(slug), names)
+    if not workspace.source.exists() and _raw_files(workspace.raw):
+        write_source(workspace, "files put there by hand")
+    source = RawSource.read(workspace.source) if workspace.source.exists() else None
+    try:
+        if source is not None and source.is_sample:
+            shutil.rmtree(workspace.raw)
+            source = None
+        elif source is not None:
+            _check_unchanged(workspace, source)
+        workspace.raw.mkdir(parents=True, exist_ok=True)
+        for name, n_bytes in wanted.items():
+            _add_file(workspace, session, slug, name, n_bytes)
+    except OSError as error:
+        raise files.write_error(workspace.raw, error) from error
+    write_source(workspace, f"Kaggle: {slug}" if source is None else source.source)
+    forget_downloads(_parts(workspace))
+
+
+def _chosen(slug: str, listed: list[RemoteFile], names: Sequence[str]) -> dict[str, int | None]:
+    """Return the listed names that `names` mean, and their sizes. A name may be right if the list is not whole."""
+    sizes = {file.name: file.n_bytes for file in listed}
+    chosen: dict[str, int | None] = {}
+    for name in names:
+        ends = (name, f"{name}.zip")
+        found = [one for one in sizes if one in ends] or [one for one in sizes if one.rpartition("/")[2] in ends]
+        if len(found) > 1:
+            raise DataError(f"may be any of {', '.join(map(repr, found[:5]))}", where=f"{slug}: {name!r}")
+        if not found and len(listed) <= MOST_LISTED:
+            hint = did_you_mean(name, sizes)
+            raise DataError("Kaggle lists no such file", where=f"{slug}: {name!r}", hint=hint)
+        chosen |= {found[0]: sizes[found[0]]} if found else {name: None}
+    return chosen
+
+
+def _add_file(workspace: Workspace, session: KaggleSession, slug: str, name: str, n_bytes: int | None) -> None:
+    """Download a file into `raw/`, without the folder that it has at Kaggle."""
+    there = workspace.raw / name.rpartition("/")[2].removesuffix(".zip")
+    if there.exists():
+        say(f"data: {there} is already there")
+        return
+    with tempfile.TemporaryDirectory(prefix=".files.", suffix=".partial", dir=workspace.folder) as temporary:
+        parts = _parts(workspace)
+        folder = download_file(session, slug, name, n_bytes, Path(temporary), part_folder=parts)
+        for path in sorted(folder.iterdir()):
+            there = workspace.raw / path.name
+            is_new = not there.exists()
+            if is_new:
+                path.replace(there)
+            say(f"data: {there} {'was added' if is_new else 'is already there and was left as it is'}")
+
+
+def _parts(workspace: Workspace) -> Path:
+    """The folder of unfinished downloads."""
+    return workspace.folder / "download"
 
 
 def _near(competition: str) -> str:
@@ -132,7 +206,7 @@ def _download(workspace: Workspace, slug: str, folder: Path) -> None:
     session = KaggleSession.connect()
     with tempfile.TemporaryDirectory(prefix=".files.", suffix=".partial", dir=workspace.folder) as temporary:
         fetched = Path(temporary)
-        download_files(session, slug, fetched, part_folder=workspace.folder / "download")
+        download_files(session, slug, fetched, part_folder=_parts(workspace))
         inside = list(fetched.iterdir())
         if len(inside) == 1 and inside[0].is_dir():
             fetched = inside[0]

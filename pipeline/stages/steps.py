@@ -57,11 +57,23 @@ def with_spec(workspace: Workspace, dataset: str | None = None) -> CompetitionSp
     from pipeline.stages.init import write_spec
 
     with workspace.in_use(), workspace.preparing():
-        slug = load_spec(workspace.spec).data_slug if workspace.spec.exists() else workspace.competition
-        fetch_data(workspace, dataset or slug)
+        fetch_data(workspace, dataset or data_slug(workspace))
         if not workspace.spec.exists():
             write_spec(workspace, metric=None, dataset=dataset)
         return load_spec(workspace.spec)
+
+
+def add_files(workspace: Workspace, names: Sequence[str], dataset: str | None = None) -> None:
+    """Fetch the files with these names from Kaggle, without the others."""
+    from pipeline.stages.data import fetch_files
+
+    with workspace.in_use(), workspace.preparing():
+        fetch_files(workspace, dataset or data_slug(workspace), names)
+
+
+def data_slug(workspace: Workspace) -> str:
+    """Return the competition or dataset at Kaggle with the files, by the spec if there is one."""
+    return load_spec(workspace.spec).data_slug if workspace.spec.exists() else workspace.competition
 
 
 def with_features(workspace: Workspace) -> tuple[FeatureStore, bool]:

@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 TOKEN, USER, KEY = "KGAT_secret-of-the-tests", "ada", "0123456789abcdef-secret"
 SIGNATURE = "c2lnbmF0dXJlIG9mIHRoZSB0ZXN0cw"
@@ -115,6 +115,8 @@ class KaggleServer:
         self.archive = b""
         self.etag = ""
         self.listed: list[dict[str, Any]] = []
+        self.single_files: dict[str, bytes] = {}  # that can be downloaded one by one
+        self.zipped: set[str] = set()  # those of them that are sent as a zip
         self.submissions: list[dict[str, Any]] = []
         self.blobs: dict[str, bytes] = {}
         self.daily_limit = 5
@@ -166,6 +168,7 @@ class KaggleServer:
         """Set the files of the competition and of the dataset, as one archive."""
         self.offer_bytes(zip_of(files, compression))
         self.listed = [{"name": name, "totalBytes": len(content)} for name, content in files.items()]
+        self.single_files = dict(files)
 
     def offer_bytes(self, archive: bytes) -> None:
         """Set the archive to any bytes."""
@@ -174,6 +177,19 @@ class KaggleServer:
     def fault(self, name: str, fault: Fault) -> None:
         """Add a fault to the endpoint `name`; `storage` and `upload` are the storage's."""
         self.faults.setdefault(name, []).append(fault)
+
+    def stored(self, path: str) -> tuple[bytes, str]:
+        """Return what the storage has at this path, and its ETag."""
+        folder, name = path[1:].split("/", 1)
+        if folder == "files":
+            return self.archive, self.etag
+        if folder != "file":
+            return self.kernel_output[name], self.etag
+        name = unquote(name)
+        zipped = name.removesuffix(".zip")
+        if zipped not in self.zipped:
+            return self.single_files[name], f'"{name}"'
+        return zip_of({zipped.rpartition("/")[2]: self.single_files[zipped]}), f'"{name}"'
 
     def names(self) -> list[str]:
         """Return the endpoints of all requests, in order."""
@@ -233,12 +249,19 @@ class KaggleServer:
         """Redirect to the storage."""
         return self._known(body) or (302, f"{self.storage}/files/{body['competitionName']}.zip?signature={SIGNATURE}")
 
+    def DownloadDataFile(self, body: dict[str, Any]) -> Any:
+        """Redirect to the storage, for one file; large ones come as a zip."""
+        name = body["fileName"]
+        if name not in self.single_files:
+            return self._known(body) or (404, {"code": 404, "message": "Not found"})
+        address = quote(f"{name}.zip" if name in self.zipped else name)
+        return self._known(body) or (302, f"{self.storage}/file/{address}?signature={SIGNATURE}")
+
     def DownloadDataset(self, body: dict[str, Any]) -> Any:
         """Redirect to the storage, for the dataset."""
-        return self._known_dataset(body) or (
-            302,
-            f"{self.storage}/files/{body['datasetSlug']}.zip?signature={SIGNATURE}",
-        )
+        name = body.get("fileName")
+        address = f"file/{quote(name)}" if name else f"files/{body['datasetSlug']}.zip"
+        return self._known_dataset(body) or (302, f"{self.storage}/{address}?signature={SIGNATURE}")
 
     def StartSubmissionUpload(self, body: dict[str, Any]) -> Any:
         """Return a URL in the storage to upload to."""
@@ -517,8 +540,7 @@ def _handler_of(kaggle: KaggleServer) -> type[http.server.BaseHTTPRequestHandler
                 self._send(fault.status, fault.body, fault.content_type, fault.headers, fault)
                 return
             with kaggle.lock:
-                content = kaggle.archive if path.startswith("/files/") else kaggle.kernel_output[path.split("/", 2)[2]]
-                etag = kaggle.etag
+                content, etag = kaggle.stored(path)
             headers = {"ETag": etag} if etag else {}
             span = self.headers.get("Range", "")
             if span and self.headers.get("If-Range", etag) == etag:

@@ -34,6 +34,8 @@ def place(tmp_path: Path) -> Path:
 
 def download(place: Path, slug: str = "toy") -> dict[str, bytes]:
     """Download and return the files in the folder."""
+    for old in (place / "files").iterdir():
+        old.unlink()
     download_files(KaggleSession.connect(), slug, place / "files", part_folder=place / "part")
     return {
         str(path.relative_to(place / "files")): path.read_bytes()
@@ -54,7 +56,6 @@ def test_a_cut_download_resumes_at_the_byte_where_it_stopped(kaggle: KaggleServe
     assert download(place) == BIG
     ranges = [request.headers.get("Range") for request in kaggle.requests if request.name == "storage"]
     assert ranges == [None, f"bytes={cut_at}-" if cut_at else None]
-    assert not (place / "part").exists()
 
 
 def test_the_next_run_resumes_a_partial_download(kaggle: KaggleServer, place: Path) -> None:

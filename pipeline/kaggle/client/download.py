@@ -1,4 +1,4 @@
-"""Download all files of a competition or dataset into a folder: resumable, verified, then extracted.
+"""Download files of a competition or dataset into a folder: resumable, verified while they are extracted.
 
 Handles HTTP and partial files; knows nothing of specs or of what the files mean. Does not use the official client's
 own resume: version 2.2.4 can produce a corrupt archive and report success.
@@ -10,77 +10,134 @@ import contextlib
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.base import files
-from pipeline.base.errors import KaggleError
-from pipeline.base.locks import hold
+from pipeline.base.errors import DataError, KaggleError
+from pipeline.base.names import place_of
 from pipeline.base.progress import progress_bar, say
 from pipeline.kaggle.client import calls
 from pipeline.kaggle.client.errors import EXPIRED, SLOW, TRANSIENT, explain, explain_status, is_html, reworded
-from pipeline.kaggle.client.extraction import CorruptArchive, extract
+from pipeline.kaggle.client.extraction import CorruptArchive, TooLarge, extract
 from pipeline.kaggle.client.partial_file import PartialFile, Remote
 from pipeline.kaggle.client.responses import RemoteFile
-from pipeline.kaggle.client.session import KaggleSession
+from pipeline.kaggle.client.session import MOST_LISTED, KaggleSession
 
 BLOCK = 1 << 18  # bytes
 IDLE_ATTEMPTS = len(calls.RETRY_DELAYS_S)  # attempts in a row that may yield no bytes
 MAX_ATTEMPTS = 200
+LARGE = 10e9  # bytes from which on the user is told how to fetch only some files
+SOME_FILES = "`python -m pipeline data --list` lists the files, `data --files NAME,NAME` fetches some of them."
 ACTION = "downloading the files"
 
 
 def download_files(session: KaggleSession, slug: str, folder: Path, *, part_folder: Path) -> None:
-    """Fill `folder` with the files of a competition, or of the dataset `owner/name`.
+    """Fill `folder`, which is empty, with the files of a competition, or of the dataset `owner/name`.
 
-    `part_folder` keeps an interrupted download and is deleted at the end. Raises KaggleError, DataError.
+    `part_folder`, which no other process may use, keeps the download until `forget_downloads`.
+    Raises KaggleError, DataError.
     """
-    with hold(part_folder.with_name(f"{part_folder.name}.lock")):
-        listed = session.data_files(slug)
-        part = PartialFile(part_folder)
-        _fetch_and_unpack(session, slug, part, listed, folder)
-        _report_differences(listed, folder)
-        part.delete()
+    listed = session.data_files(slug)
+    part = PartialFile(part_folder)
+    _check_size(slug, listed, part)
+    _fetch_and_unpack(session, slug, part, folder, lambda: _unpack(slug, part, listed, folder))
+    _report_differences(listed[:MOST_LISTED], folder)
+
+
+def download_file(
+    session: KaggleSession, slug: str, name: str, n_bytes: int | None, folder: Path, *, part_folder: Path
+) -> Path:
+    """Put one file of a competition or dataset, unpacked, into a folder in `folder`, which is empty; return that.
+
+    `name` is as Kaggle lists it; `n_bytes` is None if it is not known. Raises KaggleError, DataError.
+    """
+    try:
+        place = place_of(name)
+    except ValueError as error:
+        raise DataError(str(error), where=f"{slug}: {name!r}") from error
+    part = PartialFile(part_folder / sha256(name.encode()).hexdigest()[:16], name)
+    target = folder / place
+    target.parent.mkdir(parents=True, exist_ok=True)
+
+    def unpack() -> None:
+        if zipfile.is_zipfile(part.file) and _is_packed(part.file, place):
+            extract(part.file, target.parent, name=f"{slug}: {name}")
+        elif n_bytes in (None, part.n_bytes):
+            shutil.copyfile(part.file, target)
+        else:
+            raise CorruptArchive(f"has {part.n_bytes} bytes, Kaggle lists {n_bytes}", where=f"{slug}: {name}")
+
+    _fetch_and_unpack(session, slug, part, target.parent, unpack)
+    return target.parent
+
+
+def forget_downloads(part_folder: Path) -> None:
+    """Delete what finished and interrupted downloads left."""
+    shutil.rmtree(part_folder, ignore_errors=True)
+
+
+def _check_size(slug: str, listed: list[RemoteFile], part: PartialFile) -> None:
+    """Refuse files for which the disk has no room; say how to fetch some of them if they are large."""
+    n_bytes = sum(file.n_bytes for file in listed)
+    part.folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(part.folder).free + part.n_bytes
+    at_least = "at least " if len(listed) > MOST_LISTED else ""
+    what = f"the files have {at_least}{n_bytes / 1e9:.1f} GB"
+    if n_bytes > free:
+        hint = f"Free some space, or fetch only the files you need. {SOME_FILES}"
+        raise DataError(f"{what}, but the disk has only {free / 1e9:.1f} GB left", where=slug, hint=hint)
+    if n_bytes > LARGE or at_least:
+        say(f"download: {what}. {SOME_FILES}")
 
 
 def _fetch_and_unpack(
-    session: KaggleSession, slug: str, part: PartialFile, listed: list[RemoteFile], folder: Path
+    session: KaggleSession, slug: str, part: PartialFile, folder: Path, unpack: Callable[[], None]
 ) -> None:
     """Download and unpack, a second time if resuming produced a corrupt archive. Raises KaggleError, DataError."""
-    fetch(session, slug, part)
-    try:
-        _unpack(slug, part, listed, folder)
-        return
-    except CorruptArchive as error:
-        if not part.was_resumed:
-            raise _corrupt(slug, part, "the archive Kaggle sent is corrupt") from error
-    part.delete()
-    say("Kaggle: the resumed archive is corrupt; downloading it again")
-    fetch(session, slug, part)
-    try:
-        _unpack(slug, part, listed, folder)
-    except CorruptArchive as error:
-        raise _corrupt(slug, part, "the archive Kaggle sent is corrupt") from error
+    for is_last in (False, True):
+        fetch(session, slug, part)
+        try:
+            unpack()
+            return
+        except CorruptArchive as error:
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if is_last or not part.was_resumed:
+                raise _corrupt(slug, part, f"what Kaggle sent is corrupt ({error.where}: {error.what})") from error
+        except TooLarge as error:
+            kept = f"The download is kept in {part.folder}. {SOME_FILES}"
+            raise DataError(error.what, where=error.where, hint=f"{error.hint} {kept}") from error
+        except DataError:
+            part.delete()
+            raise
+        part.delete()
+        say("Kaggle: the resumed archive is corrupt; downloading it again")
 
 
 def _unpack(slug: str, part: PartialFile, listed: list[RemoteFile], folder: Path) -> None:
-    """Extract the archive, whose checksums are verified on the way, or copy a file that is none.
-
-    A corrupt archive leaves nothing in the folder.
-    """
+    """Extract the archive, whose checksums are verified on the way, or copy a file that is none."""
     if zipfile.is_zipfile(part.file):
-        try:
-            extract(part.file, folder, name=slug)
-        except CorruptArchive:
-            for path in folder.iterdir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-            raise
+        extract(part.file, folder, name=slug)
         return
     with part.file.open("rb") as file:
         if file.read(4).startswith(b"PK"):
             raise CorruptArchive("the archive is cut off", where=slug)
     _copy_single_file(slug, part, listed, folder)
+
+
+def _is_packed(archive: Path, place: PurePosixPath) -> bool:
+    """Return whether a zip is only the wrapping of the file at `place`; other formats, such as xlsx, are zips, too."""
+    if place.suffix.lower() == ".zip":
+        return True
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return [PurePosixPath(name).name for name in islice(opened.namelist(), 2)] == [place.name]
+    except (zipfile.BadZipFile, ValueError):
+        return False
 
 
 def fetch(session: KaggleSession, slug: str, part: PartialFile) -> None:
@@ -109,7 +166,7 @@ def fetch(session: KaggleSession, slug: str, part: PartialFile) -> None:
 def _attempt(session: KaggleSession, slug: str, part: PartialFile, update: Any) -> None:
     """Make one attempt: get an address from Kaggle unless there is one, then request the missing bytes."""
     if part.remote is None or not part.remote.url:
-        response = session.open_archive(slug)
+        response = session.open_archive(slug, part.name)
         part.remote = Remote.of(response, response.url if response.history else "")
         if part.can_resume(part.remote):
             response.close()
@@ -208,7 +265,7 @@ def _copy_single_file(slug: str, part: PartialFile, listed: list[RemoteFile], fo
     """Copy a download that is not an archive, which is valid only for a single listed file of that size."""
     name = Path(listed[0].name).name if len(listed) == 1 else ""
     if not name or part.n_bytes != listed[0].n_bytes:
-        raise _corrupt(slug, part, "the file Kaggle sent is not an archive")
+        raise CorruptArchive("the file is not an archive", where=slug)
     shutil.copyfile(part.file, folder / name)
 
 

@@ -5,7 +5,10 @@ Handles zip files and trusts nothing in them.
 
 from __future__ import annotations
 
+import errno
+import io
 import itertools
+import lzma
 import shutil
 import stat
 import tempfile
@@ -21,7 +24,10 @@ MIN_LIMIT = 4 << 30  # extracted bytes that any archive may have
 MAX_RATIO = 200  # extracted bytes that a large archive may have, as a multiple of its size
 MAX_DEPTH = 3  # archives in archives
 MOST_MEMBERS = 200_000
+MOST_BYTES_OF_CONTENTS = 32 << 20  # of the list of members, which is read into memory at once
 HEADER = 30  # bytes of a member's header, without its name
+NO_FILES = (stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError, OSError)
 NOT_EXTRACTED = "The archive was not extracted."
 RESERVE = 256 << 20  # bytes of disk space to leave free
 
@@ -36,16 +42,32 @@ class Budget:
         """Spend `n_bytes`. Raises DataError if fewer are left."""
         self.left -= n_bytes
         if self.left < 0:
-            raise self.exceeded(where)
+            raise TooLarge(where)
 
-    def exceeded(self, where: str) -> DataError:
-        """The error of an archive that is too large."""
+
+class TooLarge(DataError):
+    """An archive that exceeds the limit, or the disk."""
+
+    def __init__(self, where: str) -> None:
         hint = "Free some space; if the size is right, extract it by hand into the competition's raw/ folder."
-        return DataError("exceeds the size limit when extracted (or the free disk space)", where=where, hint=hint)
+        super().__init__("exceeds the size limit when extracted (or the free disk space)", where=where, hint=hint)
 
 
 class CorruptArchive(DataError):
     """The bytes are not those that were packed: a download may repair it."""
+
+
+class _BoundedFile(io.FileIO):
+    """A file whose list of members is not read if it is too large for memory."""
+
+    name_in_messages = ""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read like any file: `zipfile` reads the list of members in one call, and nothing else in large pieces."""
+        if size is not None and size > MOST_BYTES_OF_CONTENTS:
+            what = f"the archive's list of contents has {size / 1e6:.0f} MB"
+            raise DataError(f"{what}; at most {MOST_MEMBERS} files are extracted", where=self.name_in_messages)
+        return super().read(size) or b""
 
 
 def extract(archive: Path, folder: Path, *, name: str = "") -> None:
@@ -61,13 +83,21 @@ def extract(archive: Path, folder: Path, *, name: str = "") -> None:
 
 def _extract(archive: Path, folder: Path, budget: Budget, depth: int, name: str) -> None:
     try:
-        with zipfile.ZipFile(archive) as opened:
-            members = _checked([info for info in opened.infolist() if not info.is_dir()], budget, name)
+        with _BoundedFile(archive) as file:
+            file.name_in_messages = name
+            opened = zipfile.ZipFile(file)
+            infos = [info for info in opened.infolist() if not info.orig_filename.endswith(("/", "\\"))]
+            members = _checked(infos, budget, name)
             for info, place in members:
                 target = folder / place
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _write_member(opened, info, target, budget, f"{name}: {info.filename}")
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except NotImplementedError as error:
+        raise DataError(f"the archive cannot be extracted: {error}", where=name, hint=NOT_EXTRACTED) from error
+    except DAMAGE as error:
+        is_of_disk = isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)  # bz2's errors have none
+        if is_of_disk or isinstance(error, DataError):
+            raise
         raise CorruptArchive(f"the archive cannot be extracted: {error}", where=name) from error
     for _, place in members:
         inner = folder / place
@@ -94,7 +124,7 @@ def _checked(infos: list[zipfile.ZipInfo], budget: Budget, name: str) -> Members
             )
     announced = sum(info.file_size for info in infos)
     if announced > budget.left:
-        raise budget.exceeded(f"{name}, {announced / 1e9:.1f} GB")
+        raise TooLarge(f"{name}, {announced / 1e9:.1f} GB")
     return members
 
 
@@ -117,6 +147,7 @@ def _extract_nested(inner: Path, budget: Budget, depth: int, name: str) -> None:
         fresh = Path(temporary) / "files"
         fresh.mkdir()
         _extract(inner, fresh, budget, depth, name)
+        budget.left += inner.stat().st_size
         inner.unlink()
         if any((inner.parent / path.name).exists() for path in fresh.iterdir()):
             fresh.replace(inner)
@@ -127,13 +158,13 @@ def _extract_nested(inner: Path, budget: Budget, depth: int, name: str) -> None:
 
 def _place(info: zipfile.ZipInfo, name: str) -> PurePosixPath:
     """Return a member's path relative to the folder."""
-    where = f"{name}: {info.filename!r}"
+    where = f"{name}: {info.orig_filename!r}"
     try:
-        place = place_of(info.filename)
+        place = place_of(info.orig_filename)
     except ValueError as error:
         raise DataError(str(error), where=where, hint=NOT_EXTRACTED) from error
-    if stat.S_ISLNK(info.external_attr >> 16):
-        raise DataError("is a link, which is not supported", where=where, hint=NOT_EXTRACTED)
+    if stat.S_IFMT(info.external_attr >> 16) in NO_FILES:
+        raise DataError("is a link or a device, not a file", where=where, hint=NOT_EXTRACTED)
     if info.flag_bits & 1:
         raise DataError("is encrypted", where=where, hint=NOT_EXTRACTED)
     return place

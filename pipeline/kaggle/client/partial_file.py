@@ -46,8 +46,8 @@ class PartialFileMarker(Artifact):
 class PartialFile:
     """An unfinished download: its bytes, and a JSON file with the version they belong to."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, name: str = "") -> None:
+        self.folder, self.name = folder, name  # of the file at Kaggle; "": all files as one archive
         self.file, self.marker = folder / "archive.part", folder / "archive.json"
         self.was_resumed = False
         self.remote: Remote | None = None

@@ -41,6 +41,7 @@ from pipeline.kaggle.client.urls import SETTINGS_URL
 
 T = TypeVar("T")
 PAGE_SIZE, MAX_PAGES = 100, 200
+MOST_LISTED = 2000  # files; competitions of images have millions
 # of the SDK: a word in a method's name -> package and service, e.g. `client.kernels.kernels_api_client`
 SERVICES = {
     "dataset": ("datasets", "dataset_api"),
@@ -132,19 +133,26 @@ class KaggleSession:
             return list(islice(pages, n_rows))
 
     def data_files(self, slug: str) -> list[RemoteFile]:
-        """Return the files of a competition, or of a dataset if `slug` is `owner/name`."""
+        """Return the files of a competition, or of a dataset if `slug` is `owner/name`.
+
+        Of more than MOST_LISTED, which come in pages of 20, returns one more than that.
+        """
         method, field = ("list_dataset_files", "dataset_files") if "/" in slug else ("list_data_files", "files")
 
         def files(page: Any) -> Iterable[RemoteFile]:
             return map(RemoteFile.of, getattr(page, field))
 
         with self._suggesting(slug):
-            return list(self.ask_pages("listing the files", slug, method, files, **_source_fields(slug)))
+            pages = self.ask_pages("listing the files", slug, method, files, **_source_fields(slug))
+            return list(islice(pages, MOST_LISTED + 1))
 
-    def open_archive(self, slug: str) -> Any:
-        """Return the streamed response with all files of a competition or dataset; no retry. The caller closes it."""
-        method = "download_dataset" if "/" in slug else "download_data_files"
-        fields = _source_fields(slug)
+    def open_archive(self, slug: str, file_name: str = "") -> Any:
+        """Return the streamed response with all files of a competition or dataset, or with one; no retry.
+
+        The caller closes it.
+        """
+        fields = _source_fields(slug) | ({"file_name": file_name} if file_name else {})
+        method = "download_dataset" if "/" in slug else "download_data_file" if file_name else "download_data_files"
         return self.ask("downloading the files", slug, method, lambda response: response, is_retried=False, **fields)
 
     def upload(self, slug: str, path: Path) -> str:
