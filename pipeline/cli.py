@@ -89,6 +89,10 @@ def _dataset(given: str | None) -> str | None:
     return None if given is None else names.dataset_slug(given)
 
 
+def _wheels(given: list[str] | None) -> list[str]:
+    return [one if one == "auto" else names.dataset_slug(one) for one in given or ()]
+
+
 HOUSE_PRICES = "house-prices"
 SLUG = "The competition's Kaggle slug or URL, or the name of its folder under data/."
 Competition = Annotated[
@@ -397,7 +401,10 @@ def kernel(
     overrides: Overrides = None,
     wheels: Annotated[
         list[str] | None,
-        typer.Option(help="Dataset of extra wheels, owner/name; auto: made and updated for this run. Repeatable."),
+        typer.Option(
+            callback=_wheels,
+            help="Dataset of extra wheels, owner/name; auto: made and updated for this run. Repeatable.",
+        ),
     ] = None,
     internet: Annotated[
         bool, typer.Option("--internet", help="Let the notebook install packages from the web.")

@@ -41,6 +41,7 @@ WRITE_HINTS = {
     errno.EIO: "The disk reports a fault: check it, then run the same command again; nothing was overwritten.",
     errno.EROFS: "The file system is read-only: choose a folder you may write to with --root.",
     errno.EACCES: "You may not write there: change the folder's permissions, or choose another with --root.",
+    errno.EISDIR: "A folder is where a file is needed: move it away.",
     errno.ENAMETOOLONG: "A name in the path is too long: choose a shorter one.",
     errno.ENOTDIR: "A file is where a folder is needed: move it away.",
 }

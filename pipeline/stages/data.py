@@ -25,6 +25,7 @@ from pipeline.config.file_record import FileRecord
 from pipeline.config.records import SOLUTION, RawSource
 from pipeline.kaggle.client.credentials import find_credentials
 from pipeline.kaggle.client.download import download_file, download_files, forget_downloads
+from pipeline.kaggle.client.extraction import extract
 from pipeline.kaggle.client.responses import RemoteFile
 from pipeline.kaggle.client.session import MOST_LISTED, KaggleSession
 from pipeline.kaggle.client.urls import SETTINGS_URL, data_url
@@ -194,11 +195,23 @@ def _copy(place: Path, folder: Path) -> None:
         if solution is not None:
             files.write_csv(folder.parent / "solution" / "solution.csv", solution)
         return
-    found = _raw_files(place)
-    if not found:
-        raise DataError(f"contains no file ending in {', '.join(RAW_SUFFIXES)}", where=str(place))
-    for path in found:
+    for path in _raw_files(place):
         shutil.copyfile(path, folder / path.name)
+    _unpack_tables(place, folder)
+    if not _raw_files(folder):
+        raise DataError(f"contains no file ending in {', '.join(RAW_SUFFIXES)}", where=str(place))
+
+
+def _unpack_tables(place: Path, folder: Path) -> None:
+    """Extract zips of single tables, which lie beside other files, or the one zip of all files."""
+    zips = sorted(place.glob("*.zip"))
+    tables = [path for path in zips if path.name.removesuffix(".zip").endswith(RAW_SUFFIXES)]
+    for archive in tables or (zips if len(zips) == 1 and not _raw_files(folder) else []):
+        with tempfile.TemporaryDirectory(prefix=".files.", suffix=".partial", dir=folder.parent) as temporary:
+            extract(archive, Path(temporary), name=str(archive))
+            for path in Path(temporary).iterdir():
+                if not (folder / path.name).exists():
+                    path.replace(folder / path.name)
 
 
 def _download(workspace: Workspace, slug: str, folder: Path) -> None:

@@ -166,9 +166,10 @@ def test_a_dataset_is_given_by_owner_and_name_or_address(given: str) -> None:
 def test_what_is_no_dataset_is_refused(given: str, toy: Toy) -> None:
     with pytest.raises(SpecError):
         dataset_slug(given)
-    result = toy.run("data", f"--dataset={given}")
-    assert result.exit_code == 2
-    assert "owner" in result.output
+    for command, option in (("data", "dataset"), ("kernel", "wheels")):
+        result = toy.run(command, f"--{option}={given}")
+        assert result.exit_code == 2
+        assert "owner" in result.output
 
 
 def test_a_spec_is_checked_and_may_give_addresses(toy: Toy) -> None:

@@ -13,7 +13,7 @@ from pipeline.competition.workspace import Workspace
 from pipeline.config.records import RawSource
 from pipeline.kaggle.client import download, extraction
 from pipeline.stages import data
-from tests.conftest import Toy
+from tests.conftest import TINY, Toy
 from tests.kaggle.server import Fault, KaggleServer, zip_of
 
 Usage = namedtuple("Usage", "total used free")
@@ -216,3 +216,33 @@ def test_the_list_of_contents_is_bounded(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(DataError, match="toy: the archive's list of contents"):
         extraction.extract(tmp_path / "a.zip", tmp_path / "in", name="toy")
     assert not list((tmp_path / "in").iterdir())
+
+
+@pytest.mark.parametrize("is_one_zip", [False, True])
+def test_zipped_tables_of_a_folder_are_unpacked(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_one_zip: bool
+) -> None:
+    tables = {path.name: path.read_bytes() for path in toy.workspace.raw.glob("*.csv")}
+    place = tmp_path / "place" / "toy"
+    place.mkdir(parents=True)
+    for name, content in tables.items():
+        (place / f"{name}.zip").write_bytes(zip_of({name: content}))
+    if is_one_zip:
+        for path in place.iterdir():
+            path.unlink()
+        (place / "toy.zip").write_bytes(zip_of(tables))
+    monkeypatch.setenv("PIPELINE_DATA_DIR", str(place.parent))
+    fresh = Toy(Workspace(tmp_path / "fresh", "toy"))
+    assert fresh.run("data").exit_code == 0
+    assert {path.name: path.read_bytes() for path in fresh.workspace.raw.glob("*.csv")} == tables
+
+
+def test_a_folder_in_the_place_of_a_submission_is_a_message(toy: Toy) -> None:
+    toy.submit("--no-upload")
+    path = toy.submission()
+    path.unlink()
+    path.mkdir()
+    result = toy.run("submit", "--no-upload", *TINY)
+    assert result.exit_code == 2
+    assert f"{path}: cannot be written" in result.stderr
+    assert "move it away" in result.stderr
