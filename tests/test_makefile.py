@@ -71,7 +71,8 @@ def write_script(path: Path, text: str) -> None:
 
 
 def make(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    known = {name: text for name, text in os.environ.items() if name not in SETTINGS}
+    outer = {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"}  # `make test` hands its own variables down in these
+    known = {name: text for name, text in os.environ.items() if name not in outer.union(SETTINGS)}
     return subprocess.run(
         ["make", "--no-print-directory", *arguments],
         cwd=folder,

@@ -27,8 +27,6 @@ from pipeline.kaggle.ledger import Entry, Ledger
 SETTLE_S = 150.0  # how long to look for a submission whose response was lost
 SETTLE_EVERY_S = 10.0
 POLL_DELAYS_S = (2.0, 3.0, 5.0, 10.0, 15.0)
-UNKNOWN_EVERY_S = 60.0
-LOST_AFTER_S = 1800.0  # Kaggle may show a submission, also its ref, late
 AGAIN_HINT = "`submit --again` or `kernel --submit-again` sends it again (make: AGAIN=1)."
 
 
@@ -123,12 +121,11 @@ def check_before_sending(
 def wait_for_score(session: KaggleSession, ledger: Ledger, slug: str, entry: Entry, *, wait_s: float) -> Entry:
     """Poll until Kaggle has scored the submission or `wait_s` has passed; updates the ledger.
 
-    Raises KaggleError, also if Kaggle does not know the ref; that needs a longer wait, as it may show it late.
+    Raises KaggleError, also if Kaggle does not know the ref by then.
     """
     if entry.status == "complete" or entry.ref is None:
         return entry
     end = Clock.now() + wait_s
-    lost_at = max(end, _time_of(entry) + LOST_AFTER_S)
     delays = chain(POLL_DELAYS_S, repeat(POLL_DELAYS_S[-1]))
     with progress_bar("score") as update:
         while True:
@@ -139,12 +136,12 @@ def wait_for_score(session: KaggleSession, ledger: Ledger, slug: str, entry: Ent
                 entry = ledger.put(entry.updated(status))
                 if status.status == "error":
                     raise _not_scored(slug, entry, status)
-            elif Clock.now() >= lost_at:
+            elif Clock.now() >= end:
                 raise _lost(session, ledger, slug, entry)
-            if entry.status == "complete" or (status is not None and Clock.now() >= end):
+            if entry.status == "complete" or Clock.now() >= end:
                 return entry
             update(0.0, f"ref {entry.ref}: Kaggle {'does not show it yet' if status is None else 'is scoring'}")
-            Clock.sleep(next(delays) if Clock.now() < end else UNKNOWN_EVERY_S)
+            Clock.sleep(next(delays))
 
 
 def _not_scored(slug: str, entry: Entry, status: SubmissionStatus) -> KaggleError:
@@ -155,14 +152,17 @@ def _not_scored(slug: str, entry: Entry, status: SubmissionStatus) -> KaggleErro
 
 
 def _lost(session: KaggleSession, ledger: Ledger, slug: str, entry: Entry) -> KaggleError:
-    """Mark the entry as lost, unless Kaggle's count says that it has it; return the error."""
+    """Mark the entry as lost, unless Kaggle's count says that it has it; return the error.
+
+    It is in doubt all the same: Kaggle may show a submission, also its ref, late.
+    """
     counts = _counts(session, slug, entry)
     what = f"gave the submission the ref {entry.ref} but does not show it"
     if counts is not None and counts[1] > counts[0]:
         hint = f"Its count of today's submissions went from {counts[0]} to {counts[1]}: run the same command later."
         return KaggleError(what, kind="not shown", where=slug, hint=hint)
     ledger.put(replace(entry, status="lost"))
-    hint = "It is marked as lost: the same command looks for it once more, then sends the file again."
+    hint = f"It is marked as lost. Run the same command again later: it asks Kaggle for it once more. {AGAIN_HINT}"
     return KaggleError(what, kind="lost", where=slug, hint=hint)
 
 
@@ -181,7 +181,9 @@ def _already_sent(
     if (entry := _find(session, ledger, submission)) is not None:
         say(f"submit: Kaggle already has this file (ref {entry.ref}); it is not sent again")
         return entry
-    in_doubt, failed = (_with_status(ledger, submission, status) for status in ("sending", "error"))
+    in_doubt, lost, failed = (_with_status(ledger, submission, status) for status in ("sending", "lost", "error"))
+    if lost and not is_again:
+        raise _lost(session, ledger, submission.slug, lost[-1])
     if in_doubt and not is_again:
         raise _in_doubt(session, submission, in_doubt[-1], "an earlier run was interrupted while sending this file")
     return failed[-1] if failed and not is_again else None

@@ -13,7 +13,7 @@ import pytest
 from pipeline.base import files
 from pipeline.config.records import Provenance, RawSource
 from pipeline.kaggle.ledger import Entry, Ledger
-from pipeline.kaggle.upload import LOST_AFTER_S, SETTLE_S, SubmissionFile
+from pipeline.kaggle.upload import SETTLE_S, SubmissionFile
 from tests.conftest import TINY, Toy
 from tests.kaggle.conftest import FakeClock
 from tests.kaggle.late import LATE_CASES, LateCase
@@ -125,15 +125,17 @@ def test_kaggles_count_of_the_day_is_a_witness(
     assert kaggle.names().count("CreateSubmission") == 1
 
 
-def test_a_ref_that_kaggle_does_not_know_is_lost_and_sent_again(
+def test_a_ref_that_kaggle_does_not_know_is_lost_and_sent_again_on_request(
     kaggle: KaggleServer, finished: Toy, clock: FakeClock
 ) -> None:
     kaggle.fault("CreateSubmission", Fault(status=200, body={"message": "Successfully submitted", "ref": 77}))
     assert "gave the submission the ref 77 but does not show it" in submit(finished, code=3)
-    assert clock.slept >= LOST_AFTER_S
     assert (only_entry(finished).ref, only_entry(finished).status) == (77, "lost")
     kaggle.faults.clear()
-    assert "public score" in submit(finished)
+    clock.sleep(100_000.0)
+    assert "sends it again" in submit(finished, code=3)
+    assert kaggle.submissions == []
+    assert "public score" in submit(finished, "--again")
     assert [entry.status for entry in Ledger(finished.workspace.ledger).entries()] == ["lost", "complete"]
     assert len(kaggle.submissions) == 1
 

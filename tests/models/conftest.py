@@ -31,7 +31,7 @@ QUICK: dict[str, dict[str, Any]] = {  # of those that take long
     "xgboost": {"max_rounds": 15, "lr": 0.2},
     "catboost": {"max_rounds": 15, "lr": 0.2},
 }
-EXTRA = {name for name, entry in MODELS.items() if entry.package}
+EXTRA = [name for name, entry in MODELS.items() if entry.package]
 STEPS = FeatureSteps(rare_min_count=2, text_parts=True, key_target_means=1000, ordered_mapping=True)
 
 

@@ -251,7 +251,7 @@ def _numbers(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
             yield name, field
 
 
-@pytest.mark.parametrize("settings", [RunConfig, Part, FeatureSteps, *{e.params for e in MODELS.values()}])
+@pytest.mark.parametrize("settings", [RunConfig, Part, FeatureSteps, *dict.fromkeys(e.params for e in MODELS.values())])
 def test_every_number_of_a_configuration_has_bounds_and_says_what_is_usual(settings: type[BaseModel]) -> None:
     for name, field in _numbers(settings):
         limits = {key for limit in field.metadata for key in ("gt", "ge", "lt", "le") if hasattr(limit, key)}

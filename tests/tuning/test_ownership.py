@@ -122,9 +122,11 @@ def test_a_result_that_comes_first_is_not_lost(shared: Shared) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("owner", [f"{socket.gethostname()}:999999999:a", f"{socket.gethostname()}:{os.getpid()}:a"])
-def test_dead_on_this_host_is_known_at_once_even_when_the_process_id_came_again(shared: Shared, owner: str) -> None:
-    started(shared.process(owner))
+@pytest.mark.parametrize("process_id", [999_999_999, os.getpid()], ids=["gone", "came again"])
+def test_dead_on_this_host_is_known_at_once_even_when_the_process_id_came_again(
+    shared: Shared, process_id: int
+) -> None:
+    started(shared.process(f"{socket.gethostname()}:{process_id}:a"))
     here = shared.process(f"{socket.gethostname()}:{os.getpid()}:b")
     here.reap()
     assert states(here) == ["FAIL", "WAITING"]
