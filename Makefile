@@ -93,10 +93,10 @@ runs: $(SETUP) ## list all runs of the competition, best first
 	@$(PIPELINE) runs $(NAMED)
 
 test: $(SETUP_DEV) ## run all tests
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m pytest -n logical --dist worksteal
 
 test-quick: $(SETUP_DEV) ## run the tests that are not marked slow, in under a minute
-	@$(VENV)/bin/python -m pytest -m "not slow"
+	@$(VENV)/bin/python -m pytest -n logical --dist worksteal -m "not slow"
 
 check: $(SETUP_DEV) ## run ruff and mypy
 	@$(VENV)/bin/ruff check .

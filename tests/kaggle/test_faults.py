@@ -59,6 +59,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the time limits of a minute by short ones."""
     for name in ("READ_TIMEOUT_S", "ANSWER_LIMIT_S", "RATE_WINDOW_S"):
         monkeypatch.setattr(calls, name, TIMEOUT_S)
+    monkeypatch.setattr(calls, "SENT_PER_S", 1e9)
 
 
 def secrets_in(toy: Toy, *texts: str) -> list[str]:
