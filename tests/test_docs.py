@@ -185,7 +185,7 @@ def test_how_tos_work(name: str, copy: Path) -> None:
         ("[a](absent.md)", "no such file"),
         ("[a](README.md#absent)", "no such heading"),
         ("`pipeline/absent.py`", "no such file"),
-        ("`absent` in `pipeline/cli.py`", "does not define absent"),
+        ("`absent` in `pipeline/cli/results.py`", "does not define absent"),
     ],
 )
 def test_a_wrong_link_or_name_is_found(text: str, mistake: str) -> None:

@@ -156,9 +156,10 @@ def test_the_walk_sees_the_house() -> None:
 def copy(tmp_path: Path) -> Path:
     """A house of its own to break, with empty stages and an empty command line."""
     package = tmp_path / "pipeline"
-    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "stages", "cli.py"))
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "stages", "cli"))
     (package / "stages").mkdir()
-    for file in ("stages/__init__.py", "stages/train.py", "stages/tune.py", "cli.py"):
+    (package / "cli").mkdir()
+    for file in ("stages/__init__.py", "stages/train.py", "stages/tune.py", "cli/__init__.py"):
         (package / file).write_text("")
     return package
 
@@ -189,11 +190,15 @@ PLANTED = {
     "from a stage without a place": ("stages/odd.py", "from pipeline.stages import data", "a stage imports"),
     "a module of no floor": ("attic.py", "", "the room 'attic' has no floor"),
     "a package of no floor": ("attic/__init__.py", "", "the room 'attic' has no floor"),
-    "an import of no floor": ("cli.py", "from pipeline import attic", "pipeline.attic, which has no floor"),
+    "an import of no floor": ("cli/prepare.py", "from pipeline import attic", "pipeline.attic, which has no floor"),
     "a circle": ("base/errors.py", "from pipeline.base import files", "modules import each other"),
     "the package itself": ("__init__.py", "from pipeline.config import run", "imports pipeline.config.run"),
     "kaggle": ("kaggle/client/session.py", "import kaggle.api", "kaggle is imported at module level"),
-    "kaggle, guarded": ("cli.py", "try:\n    from kagglesdk import x\nexcept OSError:\n    pass", "at module level"),
+    "kaggle, guarded": (
+        "cli/prepare.py",
+        "try:\n    from kagglesdk import x\nexcept OSError:\n    pass",
+        "at module level",
+    ),
     "torch": ("encoders/texts.py", "def f():\n    from torch import nn", "encoders imports torch"),
 }
 
@@ -210,7 +215,7 @@ def test_the_checker_catches_a_planted_import(copy: Path, file: str, code: str, 
         ("nets/losses.py", "from pipeline.base import errors, seeds\nimport torch"),
         ("stages/tune.py", "from pipeline.models import registry\nfrom pipeline import tuning"),
         ("stages/tune.py", "from pipeline.stages import train\nfrom .data import fetch"),
-        ("cli.py", "from pipeline.stages import train, tune"),
+        ("cli/prepare.py", "from pipeline.stages import train, tune"),
         ("kaggle/client/session.py", "def f():\n    import kaggle"),
         ("kaggle/client/session.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import kaggle"),
         ("config/run.py", "from pipeline.base.seeds import derive_seed"),

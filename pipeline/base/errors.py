@@ -1,4 +1,4 @@
-"""Errors for the user: what is wrong, where, and how to fix it. `pipeline.cli` alone catches PipelineError.
+"""Errors for the user: what is wrong, where, and how to fix it. `pipeline.cli.application` alone catches PipelineError.
 
 Must not know any stage.
 """
