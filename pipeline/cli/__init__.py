@@ -5,8 +5,9 @@ Must not decide anything that a stage decides. A command imports what it needs i
 
 from pipeline.base.interruption import interrupt_on_signals
 from pipeline.base.progress import prepare_streams
-from pipeline.cli import at_kaggle, prepare, results, training  # registers the commands, in the order of `--help`
 from pipeline.cli.application import app
+
+from pipeline.cli import prepare, training, results, at_kaggle  # isort: skip  # the order of `--help`
 
 __all__ = ["app", "at_kaggle", "main", "prepare", "results", "training"]
 
