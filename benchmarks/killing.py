@@ -43,7 +43,7 @@ from optuna.storages.journal import JournalFileBackend
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.cli import main
+from pipeline import cli
 from pipeline.competition.workspace import Workspace
 from pipeline.config.records import Provenance
 from pipeline.kaggle.client import calls
@@ -198,7 +198,7 @@ class Bench:
             if command.may_upload:
                 os.environ["KAGGLE_API_TOKEN"] = TOKEN
             sys.argv = ["pipeline", *args, *competition, "--root", str(root)]
-            main()
+            cli.main()
             code = 0
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else int(error.code is not None)

@@ -23,6 +23,10 @@ def init(
     competition: Annotated[str, typer.Argument(help="The competition's slug or URL, or a folder with its files.")],
     metric: Annotated[str | None, typer.Option(help="Kaggle's metric, e.g. rmsle; the files do not show it.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing spec.")] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Show each guess with its evidence and alternatives."),
+    ] = False,
     root: Root = Path(),
 ) -> None:
     """Draft a competition's spec from its own files.
@@ -32,6 +36,10 @@ def init(
     """
     from pipeline.stages import steps
 
+    if explain:
+        for guess in steps.explain(root, competition, metric=metric, is_overwriting=force):
+            print_result(*guess.lines)
+        return
     print_result(steps.draft(root, competition, metric=metric, is_overwriting=force))
 
 

@@ -7,6 +7,8 @@ import re
 from pipeline.base import files
 from pipeline.base.errors import SpecError
 from pipeline.base.progress import say
+from pipeline.competition.draft.explanation import Guess, checks_of, explained
+from pipeline.competition.draft.files import find_files
 from pipeline.competition.draft.spec_text import draft_spec
 from pipeline.competition.workspace import Workspace
 from pipeline.config.spec import load_spec
@@ -23,7 +25,12 @@ def write_spec(
         text = re.sub(r"(?m)^(kaggle_slug = .*)$", f'\\1\ndataset = "{dataset}"', text, count=1)
     files.write_text(workspace.spec, text)
     say(f"init: wrote {workspace.spec}; read it and correct wrong guesses")
-    if metric is None:
-        guess = load_spec(workspace.spec).metric
-        say(f"init: the files do not show the metric; {guess} is a guess (set it with --metric or in the spec)")
+    for question in checks_of(text):
+        say(f"init: check: {question}")
     return text
+
+
+def explain_spec(workspace: Workspace) -> list[Guess]:
+    """Return the guesses in the spec that are still marked, with their evidence and what else they could have been."""
+    spec = load_spec(workspace.spec)
+    return explained(workspace.spec.read_text(encoding="utf-8"), spec, find_files(workspace.raw))

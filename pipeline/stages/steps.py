@@ -26,6 +26,7 @@ from pipeline.config.run_report import PLAN_FILE, EnsemblePlan
 from pipeline.config.spec import CompetitionSpec, load_spec
 
 if TYPE_CHECKING:
+    from pipeline.competition.draft.explanation import Guess
     from pipeline.models.base import FitContext
     from pipeline.tuning.session import TuneOptions
 
@@ -44,11 +45,28 @@ def draft(root: Path, given: str, *, metric: str | None, is_overwriting: bool) -
     from pipeline.stages.data import fetch_data
     from pipeline.stages.init import write_spec
 
-    is_folder = ("/" in given or os.sep in given or given in (".", "..")) and os.path.isdir(given)
-    workspace = Workspace(root, name_from(Path(given).resolve().name) if is_folder else given)
+    workspace, place = _place_of(root, given)
     with workspace.in_use(), workspace.preparing():
-        fetch_data(workspace, workspace.competition, place=Path(given) if is_folder else None)
+        fetch_data(workspace, workspace.competition, place=place)
         return write_spec(workspace, metric=metric, is_overwriting=is_overwriting)
+
+
+def explain(root: Path, given: str, *, metric: str | None, is_overwriting: bool) -> list[Guess]:
+    """Return the guesses of the spec that `draft` wrote, or writes now, with what else each could have been."""
+    from pipeline.stages.init import explain_spec
+
+    workspace, _ = _place_of(root, given)
+    if is_overwriting or not workspace.spec.exists():
+        draft(root, given, metric=metric, is_overwriting=is_overwriting)
+    return explain_spec(workspace)
+
+
+def _place_of(root: Path, given: str) -> tuple[Workspace, Path | None]:
+    """Return the workspace of a slug, a Kaggle URL or a folder, and the folder with the files if it is one."""
+    is_folder = ("/" in given or os.sep in given or given in (".", "..")) and os.path.isdir(given)
+    if not is_folder:
+        return Workspace(root, given), None
+    return Workspace(root, name_from(Path(given).resolve().name)), Path(given)
 
 
 def with_spec(workspace: Workspace, dataset: str | None = None) -> CompetitionSpec:
