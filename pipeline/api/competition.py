@@ -190,7 +190,7 @@ class Competition:
         """
         choice = choice_of(preset, model, overrides)
         store, folder, _ = steps.tune(self.workspace, choice, self._context(), TuneOptions(n_trials=trials))
-        return files.read_parquet(folder / "trials.parquet").sort_values("cv_score", key=store.spec.scorer.losses)
+        return files.read_parquet(folder / "trials.parquet").sort_values("cv_score", key=store.metric.losses)
 
     @isolated
     def final(

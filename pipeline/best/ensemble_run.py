@@ -63,7 +63,7 @@ def write_ensemble(
     store: FeatureStore, run: RunFolder, members: Sequence[FinishedRun], *, smallest_weight: float, **of_the_race: Any
 ) -> RunReport:
     """Choose the weights and write the run; `of_the_race` are the keys of `EnsembleReport` that are passed on."""
-    metric, target, folds = store.spec.scorer, store.target, store.fold_of_row
+    metric, target, folds = store.metric, store.target, store.fold_of_row
     oofs = {member.name: member.oof for member in members}
     choice = choose_ensemble(oofs, target, folds, metric, smallest=smallest_weight)
     unpruned = choice
@@ -98,7 +98,7 @@ def write_planned(store: FeatureStore, plan: EnsemblePlan, members: Sequence[Fin
 
 def _write(store: FeatureStore, run: RunFolder, chosen: Sequence[FinishedRun], ensemble: EnsembleReport) -> RunReport:
     """Average the members by the weights in `ensemble`, which lists them in the same order, and write the run."""
-    metric, target, folds = store.spec.scorer, store.target, store.fold_of_row
+    metric, target, folds = store.metric, store.target, store.fold_of_row
     weights = [one.weight for one in ensemble.members]
     oof = oof_frame(store.train_rows["id"], folds, target, blend([one.oof for one in chosen], weights, metric))
     test = prediction_frame(store.test_rows["id"], blend([one.test for one in chosen], weights, metric))

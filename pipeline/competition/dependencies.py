@@ -13,19 +13,21 @@ from typing import Any
 from pipeline.base import files
 from pipeline.base.version import VERSION
 from pipeline.competition.manifest import FeatureManifest
+from pipeline.competition.own_metric import code_of
 from pipeline.competition.tables.reading import find_raw
 from pipeline.competition.workspace import Workspace
 from pipeline.config.file_record import FileRecord
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import RunReport
 from pipeline.config.search_space import SpaceEntry
-from pipeline.config.spec import CompetitionSpec
+from pipeline.config.spec import CompetitionSpec, Scoring
 
 # Keys of a spec that the feature tables do not depend on; all others are inputs of them.
-NO_INPUT = {"name", "kaggle_slug", "dataset"}  # of nothing: where the competition is
+NO_INPUT = {"name", "kaggle_slug", "dataset", "kaggle_metric"}  # of nothing: what the competition is at Kaggle
 ONLY_CONTENT = {"files", "feature_function"}  # the content of these files counts, not their names
 RUN_ONLY = {"encoder", "target_transform"}  # of runs
 STUDY_ONLY = {"tune"}  # of studies, through the search space
+FOUND_BY_TRIAL = {"reads", "greater_is_better", "min_prediction"}  # keys of [scoring]; stated ones are of runs
 NOT_OF_FEATURES = NO_INPUT | ONLY_CONTENT | RUN_ONLY | STUDY_ONLY
 OF_RUNS = (*sorted(RUN_ONLY), "task", "metric")
 OF_SUBMISSIONS = ("id", "ids", "target", "submission", "metric")
@@ -55,19 +57,22 @@ def of_features(workspace: Workspace, spec: CompetitionSpec, *, is_sample: bool)
 
 def of_spec(spec: CompetitionSpec) -> Inputs:
     """The part of the spec that `features/` depends on."""
-    return {f"{key} in the spec": value for key, value in spec.model_dump(mode="json", exclude=NOT_OF_FEATURES).items()}
+    exclude: dict[str, Any] = dict.fromkeys(NOT_OF_FEATURES, True) | {"scoring": FOUND_BY_TRIAL}
+    return {f"{key} in the spec": value for key, value in spec.model_dump(mode="json", exclude=exclude).items()}
 
 
 def of_data(
     workspace: Workspace, spec: CompetitionSpec, manifest: FeatureManifest, *, has_feature_function: bool = True
 ) -> Inputs:
     """What all runs of a competition share; also all that preset `best` and a result of tuning depend on."""
-    of_the_spec = spec.model_dump(mode="json", include=set(OF_RUNS))
+    of_the_spec = spec.model_dump(mode="json", include={*OF_RUNS, "scoring"})
+    scoring = {} if spec.scoring == Scoring() else {"scoring in the spec": of_the_spec.pop("scoring")}
     return {
         "the features": manifest.tables,
-        FEATURE_FUNCTION: _file(workspace, spec.feature_function) if has_feature_function else None,
-        "the metric file": _file(workspace, metric_file(spec)),
+        FEATURE_FUNCTION: _code(workspace, spec.feature_function) if has_feature_function else None,
+        "the metric file": _code(workspace, spec.metric_file),
         **{f"{key} in the spec": of_the_spec[key] for key in OF_RUNS},
+        **scoring,
         "the ordered categories in the spec": spec.columns.ordered,
         "the order of the folds": spec.folds.rules.is_chained,
         "the version of the pipeline": VERSION,
@@ -152,13 +157,12 @@ def uses_feature_function(config: RunConfig) -> bool:
     return any(part.features.feature_function for _, part in config.weighted_parts)
 
 
-def metric_file(spec: CompetitionSpec) -> str | None:
-    """The file beside the spec that defines the metric, for a metric given as `file.py:function`."""
-    path, colon, _ = spec.metric.partition(":")
-    return path if colon else None
-
-
 def _file(workspace: Workspace, name: str | None) -> str | None:
     """The hash of a file that the spec names; None if there is none."""
     path = workspace.folder / (name or "")
     return files.sha256_of(path) if path.is_file() else None
+
+
+def _code(workspace: Workspace, name: str | None) -> str | None:
+    """The hash of a Python file that the spec names, and of the files beside it that it imports."""
+    return None if name is None else code_of(workspace.folder / name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
@@ -13,6 +12,7 @@ import pandas as pd
 
 from pipeline.base.errors import DataError
 from pipeline.base.text import TEXT
+from pipeline.base.user_code import load_module, place_of
 from pipeline.competition.tables.reading import listed
 from pipeline.config.types import Role
 
@@ -26,17 +26,14 @@ def apply_feature_function(
 
     New columns of other types than number or bool become text categories. Raises DataError.
     """
-    module_spec = importlib.util.spec_from_file_location("feature_function", path)
-    if module_spec is None or module_spec.loader is None or not path.exists():
+    if not path.is_file():
         raise DataError("the file of the feature function does not exist", where=str(path))
-    module = importlib.util.module_from_spec(module_spec)
     try:
-        module_spec.loader.exec_module(module)
-        made = module.add_features(frame.copy())
+        made = load_module(path).add_features(frame.copy())
     except Exception as error:
         raise DataError(
             f"add_features failed: {type(error).__name__}: {error}",
-            where=str(path),
+            where=place_of(error, path),
             hint="It gets the typed feature columns, without the target, and must return them with columns added.",
         ) from error
     if not isinstance(made, pd.DataFrame) or len(made) != len(frame) or not made.index.equals(frame.index):

@@ -25,6 +25,8 @@ from pipeline.competition import dependencies
 from pipeline.competition.feature_function import apply_feature_function, dependence_on_other_rows
 from pipeline.competition.folds import FoldArray, Split, TrainRows, assign_folds, sample_rows, splits_of
 from pipeline.competition.manifest import FILE_NAMES, FeatureManifest
+from pipeline.competition.metric_trial import known_finding
+from pipeline.competition.own_metric import METRIC_WEIGHT, bound_metric
 from pipeline.competition.problem import Problem
 from pipeline.competition.run_files import files_of
 from pipeline.competition.samples.recognition import holds_sample
@@ -35,6 +37,7 @@ from pipeline.config.run import RunConfig
 from pipeline.config.run_report import RunReport
 from pipeline.config.spec import CompetitionSpec
 from pipeline.config.types import Label, Role
+from pipeline.metrics import Metric
 
 SAMPLE_MARK = "simulated or built-in sample data, not Kaggle's"
 
@@ -65,7 +68,7 @@ class FeatureStore:
 
     @cached_property
     def train_rows(self) -> pd.DataFrame:
-        """Id, targets (numbers or class codes) and, if given, `sample_weight` of the train rows."""
+        """Id, targets (numbers or class codes) of the train rows; their weights and more columns that are scored."""
         return self.sampled(self._all_train_rows)
 
     @cached_property
@@ -152,6 +155,14 @@ class FeatureStore:
         """(rows,) or (rows, targets) numbers, or (rows,) class codes."""
         return self._target_of(self.train_rows)
 
+    @cached_property
+    def metric(self) -> Metric:
+        """The competition's metric of the train rows in use."""
+        return bound_metric(self.spec, self.workspace.folder, self.train_rows, self.classes)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spec", known_finding(self.workspace, self.spec))
+
     def run_feature_function(self, config: RunConfig, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Role]]:
         """The frame and its roles, after the feature function if the competition has one and the run uses it."""
         roles = self.manifest.roles
@@ -190,7 +201,7 @@ class FeatureStore:
             ordered={name: levels for name, levels in self.spec.columns.ordered.items() if name in roles},
             task=self.spec.task,
             n_classes=len(self.classes),
-            metric=self.spec.scorer,
+            metric=self.metric,
             sample_weight=self._row_weights(config),
             features=config.features.of_pixels() if self.spec.encoder.pixels else config.features,
             scope=config.scope or self.spec.encoder.scope,
@@ -200,8 +211,11 @@ class FeatureStore:
         )
 
     def _row_weights(self, config: RunConfig) -> FloatArray | None:
-        """(rows,) the spec's column times the configured weight of the row's class; None if equal."""
-        column = self.train_rows.get("sample_weight")
+        """(rows,) the spec's column times the configured weight of the row's class; None if equal.
+
+        Without a column for the loss, the weights of the metric are the loss's, too.
+        """
+        column = self.train_rows.get("sample_weight", self.train_rows.get(METRIC_WEIGHT))
         weight = None if column is None else column.to_numpy(dtype=np.float64)
         if config.class_weights == "none":
             return weight

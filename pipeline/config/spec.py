@@ -16,6 +16,7 @@ from pipeline.base.names import competition_slug, dataset_slug, file_name
 from pipeline.config.search_space import SpaceEntry
 from pipeline.config.table import Table, bounded, read_toml, validated
 from pipeline.metrics import METRICS, Metric, Task
+from pipeline.metrics.own import Reads, own_metric, own_metric_parts
 
 TargetTransform = Literal["none", "log", "log1p", "standardise"]
 Scope = Literal["train", "train+test"]
@@ -106,6 +107,45 @@ class Folds(Table):
         return FOLD_KINDS[self.kind]
 
 
+class Scoring(Table):
+    """What a metric needs besides its name."""
+
+    weight: str | None = Field(
+        default=None,
+        description="train column with the weight of each row in the metric, and in the loss without "
+        "`columns.sample_weight`",
+    )
+    weights: dict[str, float] = Field(
+        default={}, description="the weight of each value of that column, such as `{true = 5, false = 1}`"
+    )
+    columns: list[str] = Field(
+        default=[], description="train columns that a metric of one's own finds in `solution` besides the targets"
+    )
+    reads: Reads | None = Field(
+        default=None, description="what a metric of one's own reads in `submission`; default: found by trial"
+    )
+    greater_is_better: bool | None = Field(
+        default=None, description="direction of a metric of one's own; default: found by trial"
+    )
+    min_prediction: float | None = Field(
+        default=None, description="smallest value that a metric of one's own accepts, others become it"
+    )
+
+    @field_validator("weights")
+    @classmethod
+    def _weights_are_possible(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, weight in value.items():
+            if weight < 0:
+                raise ValueError(f"the weight of {name!r} is {weight:g}; a weight must be 0 or greater")
+        return value
+
+    @model_validator(mode="after")
+    def _weights_have_a_column(self) -> Scoring:
+        if self.weights and self.weight is None:
+            raise ValueError('weights need the key "weight", the column whose values they are for')
+        return self
+
+
 class Encoder(Table):
     """What encoders may learn from."""
 
@@ -159,7 +199,13 @@ class CompetitionSpec(Table):
     id: str = Field(description="id column of the train, test and sample submission files; see `[ids]`")
     target: list[str] = Field(min_length=1, description="target column, or a list of several")
     task: Task = Field(description="what to predict: numbers, or one of two or several classes")
-    metric: str = Field(description="how Kaggle scores; see [metrics](#metrics)")
+    metric: str = Field(
+        description="how Kaggle scores; see [metrics](#metrics). `file.py:function`: "
+        "[a metric of your own](#a-metric-of-your-own) beside the spec"
+    )
+    kaggle_metric: str | None = Field(
+        default=None, description="Kaggle's name of the metric, if `metric` stands for it under another name"
+    )
     target_transform: TargetTransform = Field(
         default="none", description="transformation of a numeric target for training"
     )
@@ -168,6 +214,7 @@ class CompetitionSpec(Table):
     )
     columns: Columns = Columns()
     folds: Folds = Folds()
+    scoring: Scoring = Scoring()
     encoder: Encoder = Encoder()
     files: Files = Files()
     ids: IdColumns = IdColumns()
@@ -185,13 +232,18 @@ class CompetitionSpec(Table):
     @field_validator("metric")
     @classmethod
     def _metric_is_known(cls, value: str) -> str:
-        if value not in METRICS:
+        if own := own_metric_parts(value):
+            file_name(own[0])
+        elif ":" in value or value.endswith(".py"):
+            raise ValueError(f"{value!r} names no function; write a metric of your own as metric.py:score")
+        elif value not in METRICS:
             raise ValueError(f"unknown metric {value!r}. {did_you_mean(value, METRICS)}")
         return value
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> CompetitionSpec:
-        if self.task not in METRICS[self.metric].tasks:
+        self._check_scoring()
+        if self.metric_file is None and self.task not in METRICS[self.metric].tasks:
             fitting = [name for name, metric in METRICS.items() if self.task in metric.tasks]
             raise ValueError(f"metric {self.metric!r} cannot score a {self.task} task; use one of {', '.join(fitting)}")
         if self.task != "regression" and self.target_transform != "none":
@@ -211,6 +263,28 @@ class CompetitionSpec(Table):
                     raise ValueError(f"columns.{key} names {column!r}, which is a target")
         return self
 
+    def _check_scoring(self) -> None:
+        """Raise ValueError for keys of [scoring] that do not suit the metric."""
+        scoring = self.scoring
+        for key in ("columns", "reads", "greater_is_better", "min_prediction"):
+            if self.metric_file is None and getattr(scoring, key) not in (None, []):
+                raise ValueError(f"scoring.{key} is for a metric of one's own, not for {self.metric!r}")
+        if scoring.reads is not None and (scoring.reads == "value") != (self.task == "regression"):
+            raise ValueError(f'scoring.reads = "{scoring.reads}" does not suit a {self.task} task')
+        if self.metric_file is not None:
+            return
+        metric = METRICS[self.metric]
+        if scoring.weight is not None and not metric.can_weigh:
+            raise ValueError(f"the metric {self.metric!r} cannot weigh rows; remove scoring.weight")
+        if scoring.weight is None and metric.needs_weight:
+            raise ValueError(f"the metric {self.metric!r} needs scoring.weight, the train column with the weights")
+
+    @property
+    def metric_file(self) -> str | None:
+        """The file beside the spec with a metric of one's own."""
+        own = own_metric_parts(self.metric)
+        return own[0] if own else None
+
     @property
     def data_slug(self) -> str:
         """The dataset with the raw files, or else the competition."""
@@ -218,7 +292,15 @@ class CompetitionSpec(Table):
 
     @property
     def scorer(self) -> Metric:
-        """The metric."""
+        """The metric, without its rows."""
+        if self.metric_file is not None:
+            scoring = self.scoring
+            return own_metric(
+                self.metric,
+                reads=scoring.reads or ("value" if self.task == "regression" else "probability"),
+                greater_is_better=bool(scoring.greater_is_better),
+                min_prediction=scoring.min_prediction,
+            )
         return METRICS[self.metric].for_task(self.task)
 
     @property

@@ -7,8 +7,18 @@ from collections.abc import Mapping
 from pipeline.metrics.classes import CLASS_FAMILIES, CLASSES
 from pipeline.metrics.metric import Metric, MetricFamily, Task, score_text
 from pipeline.metrics.numbers import NUMBER_FAMILIES, NUMBERS
+from pipeline.metrics.own import own_metric
 
-__all__ = ["DEFAULT_METRIC", "METRICS", "METRIC_FAMILIES", "Metric", "MetricFamily", "Task", "score_text"]
+__all__ = [
+    "DEFAULT_METRIC",
+    "METRICS",
+    "METRIC_FAMILIES",
+    "Metric",
+    "MetricFamily",
+    "Task",
+    "metric_to_blend",
+    "score_text",
+]
 
 METRIC_FAMILIES: tuple[MetricFamily, ...] = (*NUMBER_FAMILIES, *CLASS_FAMILIES)
 
@@ -25,6 +35,11 @@ class _Metrics(dict[str, Metric]):
 
     def __contains__(self, name: object) -> bool:
         return super().__contains__(name) or any(f.member(name) for f in METRIC_FAMILIES if isinstance(name, str))
+
+
+def metric_to_blend(name: str) -> Metric:
+    """The metric by whose scale predictions are averaged."""
+    return METRICS[name] if name in METRICS else own_metric(name, reads="value")
 
 
 METRICS: Mapping[str, Metric] = _Metrics({metric.name: metric for metric in (*NUMBERS, *CLASSES)})

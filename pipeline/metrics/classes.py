@@ -10,14 +10,14 @@ from functools import partial
 import numpy as np
 
 from pipeline.base.arrays import FloatArray
-from pipeline.metrics.metric import Metric, MetricFamily
+from pipeline.metrics.metric import Metric, MetricFamily, mean_of
 
 LOG_LOSS_MIN_PROBABILITY = 1e-15
 
 
-def log_loss(y_true: FloatArray, probability: FloatArray) -> float:
+def log_loss(y_true: FloatArray, probability: FloatArray, weight: FloatArray | None = None) -> float:
     """Mean negative log probability of the true class; rows are normalised, then clipped to [1e-15, 1]."""
-    return float(np.mean(_surprise(y_true, probability)))
+    return mean_of(_surprise(y_true, probability), weight)
 
 
 def balanced_log_loss(y_true: FloatArray, probability: FloatArray) -> float:
@@ -34,15 +34,15 @@ def _surprise(y_true: FloatArray, probability: FloatArray) -> FloatArray:
     return surprise
 
 
-def brier(y_true: FloatArray, probability: FloatArray) -> float:
+def brier(y_true: FloatArray, probability: FloatArray, weight: FloatArray | None = None) -> float:
     """Mean squared error of the probabilities: 0 to 1 for two classes, 0 to 2 for more.
 
     As scikit-learn's `brier_score_loss` with `scale_by_half="auto"`.
     """
     if probability.shape[1] == 2:
-        return float(np.mean((probability[:, 1] - y_true) ** 2))
+        return mean_of((probability[:, 1] - y_true) ** 2, weight)
     truth = np.eye(probability.shape[1])[y_true.astype(np.int64)]
-    return float(np.mean(((probability - truth) ** 2).sum(axis=1)))
+    return mean_of(((probability - truth) ** 2).sum(axis=1), weight)
 
 
 def ranked_probability(y_true: FloatArray, probability: FloatArray) -> float:
@@ -53,16 +53,16 @@ def ranked_probability(y_true: FloatArray, probability: FloatArray) -> float:
     return float(np.mean((errors**2).sum(axis=1)) / (n_classes - 1))
 
 
-def roc_auc(y_true: FloatArray, probability: FloatArray) -> float:
+def roc_auc(y_true: FloatArray, probability: FloatArray, weight: FloatArray | None = None) -> float:
     """Area under the ROC curve, macro one-vs-rest for more than two classes; undefined if a class is absent."""
     from sklearn.metrics import roc_auc_score
 
     if len(np.unique(y_true)) < probability.shape[1]:
         return float("nan")
     if probability.shape[1] == 2:
-        return float(roc_auc_score(y_true, probability[:, 1]))
+        return float(roc_auc_score(y_true, probability[:, 1], sample_weight=weight))
     rows = probability / probability.sum(axis=1, keepdims=True)
-    return float(roc_auc_score(y_true, rows, multi_class="ovr", average="macro"))
+    return float(roc_auc_score(y_true, rows, multi_class="ovr", average="macro", sample_weight=weight))
 
 
 def partial_auc(y_true: FloatArray, probability: FloatArray) -> float:
@@ -81,7 +81,7 @@ def partial_auc(y_true: FloatArray, probability: FloatArray) -> float:
     return chance + (width - chance) * 2.0 * (standardised - 0.5)
 
 
-def average_precision(y_true: FloatArray, probability: FloatArray) -> float:
+def average_precision(y_true: FloatArray, probability: FloatArray, weight: FloatArray | None = None) -> float:
     """Area under the precision-recall curve as a sum of steps; for more than two classes the mean of one-vs-rest."""
     from sklearn.metrics import average_precision_score
 
@@ -89,7 +89,8 @@ def average_precision(y_true: FloatArray, probability: FloatArray) -> float:
     if len(np.unique(y_true)) < n_classes:
         return float("nan")
     positive = [1] if n_classes == 2 else range(n_classes)
-    return float(np.mean([average_precision_score(y_true == code, probability[:, code]) for code in positive]))
+    scores = [average_precision_score(y_true == code, probability[:, code], sample_weight=weight) for code in positive]
+    return float(np.mean(scores))
 
 
 def kolmogorov_smirnov(y_true: FloatArray, probability: FloatArray) -> float:
@@ -151,14 +152,14 @@ def top_accuracy(y_true: FloatArray, probability: FloatArray, k: float) -> float
     return float(np.mean(_rank_of_true(y_true, probability) <= k))
 
 
-def accuracy(y_true: FloatArray, label: FloatArray) -> float:
+def accuracy(y_true: FloatArray, label: FloatArray, weight: FloatArray | None = None) -> float:
     """Share of correctly classified rows."""
-    return float(np.mean(y_true == label))
+    return mean_of((y_true == label).astype(np.float64), weight)
 
 
-def balanced_accuracy(y_true: FloatArray, label: FloatArray) -> float:
+def balanced_accuracy(y_true: FloatArray, label: FloatArray, weight: FloatArray | None = None) -> float:
     """Mean recall of the classes that occur."""
-    return float(np.mean(_recalls(y_true, label)))
+    return float(np.mean(_recalls(y_true, label, weight)))
 
 
 def geometric_mean(y_true: FloatArray, label: FloatArray) -> float:
@@ -166,39 +167,45 @@ def geometric_mean(y_true: FloatArray, label: FloatArray) -> float:
     return float(np.prod(_recalls(y_true, label)) ** (1.0 / len(np.unique(y_true))))
 
 
-def _recalls(y_true: FloatArray, label: FloatArray) -> list[float]:
-    return [float(np.mean(label[y_true == value] == value)) for value in np.unique(y_true)]
+def _recalls(y_true: FloatArray, label: FloatArray, weight: FloatArray | None = None) -> list[float]:
+    is_right = (label == y_true).astype(np.float64)
+    of_class = [y_true == value for value in np.unique(y_true)]
+    return [mean_of(is_right[rows], None if weight is None else weight[rows]) for rows in of_class]
 
 
-def f_score(y_true: FloatArray, label: FloatArray, average: str = "binary", beta: float = 1.0) -> float:
+def f_score(
+    y_true: FloatArray, label: FloatArray, average: str = "binary", beta: float = 1.0, weight: FloatArray | None = None
+) -> float:
     """F score: (1 + beta²) precision recall / (beta² precision + recall), by scikit-learn's `average`; 0 for 0 / 0."""
     from sklearn.metrics import fbeta_score
 
-    return float(fbeta_score(y_true, label, beta=beta, average=average, zero_division=0.0))
+    return float(fbeta_score(y_true, label, beta=beta, average=average, zero_division=0.0, sample_weight=weight))
 
 
-def precision(y_true: FloatArray, label: FloatArray, average: str = "binary") -> float:
+def precision(
+    y_true: FloatArray, label: FloatArray, average: str = "binary", weight: FloatArray | None = None
+) -> float:
     """Share of rows predicted as a class that belong to it, by scikit-learn's `average`; 0 for 0 / 0."""
     from sklearn.metrics import precision_score
 
-    return float(precision_score(y_true, label, average=average, zero_division=0.0))
+    return float(precision_score(y_true, label, average=average, zero_division=0.0, sample_weight=weight))
 
 
-def recall(y_true: FloatArray, label: FloatArray, average: str = "binary") -> float:
+def recall(y_true: FloatArray, label: FloatArray, average: str = "binary", weight: FloatArray | None = None) -> float:
     """Share of a class's rows that are predicted as it, by scikit-learn's `average`; 0 for 0 / 0."""
     from sklearn.metrics import recall_score
 
-    return float(recall_score(y_true, label, average=average, zero_division=0.0))
+    return float(recall_score(y_true, label, average=average, zero_division=0.0, sample_weight=weight))
 
 
-def jaccard(y_true: FloatArray, label: FloatArray, average: str = "binary") -> float:
+def jaccard(y_true: FloatArray, label: FloatArray, average: str = "binary", weight: FloatArray | None = None) -> float:
     """Rows of a class that are predicted as it, over rows that are either, by scikit-learn's `average`; 0 for 0 / 0."""
     from sklearn.metrics import jaccard_score
 
-    return float(jaccard_score(y_true, label, average=average, zero_division=0.0))
+    return float(jaccard_score(y_true, label, average=average, zero_division=0.0, sample_weight=weight))
 
 
-def kappa(y_true: FloatArray, label: FloatArray, weights: str | None = None) -> float:
+def kappa(y_true: FloatArray, label: FloatArray, weights: str | None = None, weight: FloatArray | None = None) -> float:
     """Cohen's kappa; with "linear" or "quadratic" weights, absent classes count in the distance between classes, too.
 
     1 where truth and labels are one and the same class, for which the formula divides 0 by 0.
@@ -208,14 +215,14 @@ def kappa(y_true: FloatArray, label: FloatArray, weights: str | None = None) -> 
     if len(np.unique(np.concatenate([y_true, label]))) == 1:
         return 1.0
     codes = np.arange(max(y_true.max(), label.max()) + 1)
-    return float(cohen_kappa_score(y_true, label, weights=weights, labels=codes))
+    return float(cohen_kappa_score(y_true, label, weights=weights, labels=codes, sample_weight=weight))
 
 
-def mcc(y_true: FloatArray, label: FloatArray) -> float:
+def mcc(y_true: FloatArray, label: FloatArray, weight: FloatArray | None = None) -> float:
     """Matthews correlation coefficient."""
     from sklearn.metrics import matthews_corrcoef
 
-    return float(matthews_corrcoef(y_true, label))
+    return float(matthews_corrcoef(y_true, label, sample_weight=weight))
 
 
 def _log_loss_of_each(stack: FloatArray, codes: FloatArray) -> FloatArray:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
 
+SHARE_OF_TRUTH = 0.9  # not 1.0, whose complement has no logarithm
 Task = Literal["regression", "binary", "multiclass"]
 Scores = TypeVar("Scores", float, FloatArray)
 
@@ -26,12 +27,27 @@ def score_text(score: float, digits: int = 5) -> str:
     return "-" if np.isnan(score) else f"{score:.{digits}f}"
 
 
+def mean_of(values: FloatArray, weight: FloatArray | None = None) -> float:
+    """The mean of the rows' `values`, weighted if weights are given; NaN without rows or without weight."""
+    if weight is None:
+        return float(np.mean(values)) if len(values) else float("nan")
+    total = float(np.sum(weight))
+    return float(np.dot(values, weight)) / total if total > 0 else float("nan")
+
+
+def nearly_perfect(codes: NDArray[Any], n_classes: int) -> FloatArray:
+    """(n, classes) probabilities of which that of the true class is 0.9."""
+    truth = np.eye(n_classes)[codes.astype(np.int64)]
+    shares: FloatArray = SHARE_OF_TRUTH * truth + (1.0 - SHARE_OF_TRUTH) * (1.0 - truth) / (n_classes - 1)
+    return shares
+
+
 @dataclass(frozen=True)
 class Metric:
     """A competition metric; see `__call__` for what `reads` says about predictions."""
 
     name: str
-    function: Callable[[FloatArray, FloatArray], float]
+    function: Callable[..., float]  # of targets and predictions, and of `rows` by the name of `by_row`
     greater_is_better: bool
     reads: Literal["value", "probability", "label"]
     min_target: float | None = None
@@ -46,6 +62,31 @@ class Metric:
     # candidates (candidates, rows[, classes]) and targets (rows,), both on `scale` -> scores (candidates,)
     of_each: Callable[[FloatArray, FloatArray], FloatArray] | None = None
     of_each_max_classes: int | None = None
+    is_joint: bool = False  # of values: it reads all targets at once; others give the mean over the targets
+    needs_weight: bool = False  # it is defined by weights of rows
+    # of the rows that it scores, in the argument named `by_row`: their weights, or their numbers in the train table
+    rows: NDArray[Any] | None = None
+    by_row: Literal["weight", "rows"] = "weight"
+
+    @property
+    def can_weigh(self) -> bool:
+        """Whether rows can have weights."""
+        function = self.function.func if isinstance(self.function, partial) else self.function
+        return "weight" in inspect.signature(function).parameters
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a call may take long, as that of a function in a user's file."""
+        return self.by_row == "rows"
+
+    @property
+    def weight(self) -> FloatArray | None:
+        """(rows,) the weights of the rows that it scores; None if they weigh the same."""
+        return self.rows if self.by_row == "weight" else None
+
+    def at(self, rows: NDArray[Any]) -> Metric:
+        """This metric of some rows (an index or a mask), if it depends on more of a row than target and prediction."""
+        return self if self.rows is None else replace(self, rows=self.rows[rows])
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -68,8 +109,8 @@ class Metric:
         if task == "regression" or self.reads != "value":
             return self
 
-        def function(y_true: FloatArray, probability: FloatArray) -> float:
-            return self.function(y_true, probability[:, 1])
+        def function(y_true: FloatArray, probability: FloatArray, **by_row: Any) -> float:
+            return self.function(y_true, probability[:, 1], **by_row)
 
         return replace(
             self,
@@ -97,14 +138,21 @@ class Metric:
                 raise ValueError(f"{self.name}: y_true has shape {y_true.shape}, prediction {y_pred.shape}")
             if np.isnan(y_pred).any():
                 return float("nan")
-            if y_true.ndim == 2:
-                return float(np.mean([self.function(y_true[:, j], y_pred[:, j]) for j in range(y_true.shape[1])]))
-            return self.function(y_true, y_pred)
+            if y_true.ndim == 2 and not self.is_joint:
+                return float(np.mean([self._score(y_true[:, j], y_pred[:, j]) for j in range(y_true.shape[1])]))
+            return self._score(y_true, y_pred)
         if y_pred.ndim != 2 or y_true.shape != (len(y_pred),):
             raise ValueError(f"{self.name}: needs probabilities (n, classes), got {y_pred.shape} for {y_true.shape}")
         if np.isnan(y_pred).any():  # argmax would turn it into a label
             return float("nan")
-        return self.function(y_true, y_pred.argmax(axis=1).astype(np.float64) if self.reads == "label" else y_pred)
+        return self._score(y_true, y_pred.argmax(axis=1).astype(np.float64) if self.reads == "label" else y_pred)
+
+    def _score(self, y_true: FloatArray, y_pred: FloatArray) -> float:
+        if self.rows is None:
+            return self.function(y_true, y_pred)
+        if len(self.rows) != len(y_true):
+            raise ValueError(f"{self.name}: is of {len(self.rows)} rows, got {len(y_true)}")
+        return self.function(y_true, y_pred, **{self.by_row: self.rows})
 
     def is_defined(self, target: NDArray[Any], n_classes: int) -> bool:
         """Whether these targets can be scored: r2 needs a spread, roc_auc a row of every class.
@@ -113,7 +161,7 @@ class Metric:
         """
         if len(target) == 0:
             return False
-        perfect = np.eye(n_classes)[target.astype(np.int64)] if n_classes else target
+        perfect = nearly_perfect(target, n_classes) if n_classes else target
         return bool(np.isfinite(self(target, perfect)))
 
     def gain(self, score: Scores, than: Scores) -> Scores:
@@ -134,6 +182,8 @@ class Metric:
 
         It takes predictions and targets on the metric's `scale`.
         """
+        if self.rows is not None:
+            return None
         if self.reads == "value":
             return self.of_each if len(shape) == 2 else None
         is_too_wide = self.of_each_max_classes is not None and shape[2] > self.of_each_max_classes

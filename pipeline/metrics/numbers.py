@@ -10,45 +10,45 @@ from functools import partial
 import numpy as np
 
 from pipeline.base.arrays import FloatArray
-from pipeline.metrics.metric import Metric, MetricFamily
+from pipeline.metrics.metric import Metric, MetricFamily, mean_of
 
 LOG_RMSE_MIN_PREDICTION = 1.0  # keeps log() finite
 SMALLEST_RATE = 1e-6  # predictions of deviances are clamped to it: they divide by the prediction
 
 
-def mse(y_true: FloatArray, y_pred: FloatArray) -> float:
+def mse(y_true: FloatArray, y_pred: FloatArray, weight: FloatArray | None = None) -> float:
     """Mean squared error."""
-    return float(np.mean((y_pred - y_true) ** 2))
+    return mean_of((y_pred - y_true) ** 2, weight)
 
 
-def rmse(y_true: FloatArray, y_pred: FloatArray) -> float:
+def rmse(y_true: FloatArray, y_pred: FloatArray, weight: FloatArray | None = None) -> float:
     """Root mean squared error."""
-    return float(np.sqrt(mse(y_true, y_pred)))
+    return float(np.sqrt(mse(y_true, y_pred, weight)))
 
 
-def log_rmse(y_true: FloatArray, y_pred: FloatArray) -> float:
+def log_rmse(y_true: FloatArray, y_pred: FloatArray, weight: FloatArray | None = None) -> float:
     """Root mean squared error of natural logs, not of log1p (`rmsle`); predictions are clamped to >= 1."""
-    return rmse(np.log(y_true), np.log(np.maximum(y_pred, LOG_RMSE_MIN_PREDICTION)))
+    return rmse(np.log(y_true), np.log(np.maximum(y_pred, LOG_RMSE_MIN_PREDICTION)), weight)
 
 
-def rmsle(y_true: FloatArray, y_pred: FloatArray) -> float:
+def rmsle(y_true: FloatArray, y_pred: FloatArray, weight: FloatArray | None = None) -> float:
     """Root mean squared error of log1p; predictions are clamped to >= 0."""
-    return rmse(np.log1p(y_true), np.log1p(np.maximum(y_pred, 0.0)))
+    return rmse(np.log1p(y_true), np.log1p(np.maximum(y_pred, 0.0)), weight)
 
 
-def msle(y_true: FloatArray, y_pred: FloatArray) -> float:
+def msle(y_true: FloatArray, y_pred: FloatArray, weight: FloatArray | None = None) -> float:
     """Mean squared error of log1p; predictions are clamped to >= 0."""
-    return mse(np.log1p(y_true), np.log1p(np.maximum(y_pred, 0.0)))
+    return mse(np.log1p(y_true), np.log1p(np.maximum(y_pred, 0.0)), weight)
 
 
-def male(y_true: FloatArray, y_pred: FloatArray) -> float:
+def male(y_true: FloatArray, y_pred: FloatArray, weight: FloatArray | None = None) -> float:
     """Mean absolute error of log1p; predictions are clamped to >= 0."""
-    return mae(np.log1p(y_true), np.log1p(np.maximum(y_pred, 0.0)))
+    return mae(np.log1p(y_true), np.log1p(np.maximum(y_pred, 0.0)), weight)
 
 
-def mae(y_true: FloatArray, y_pred: FloatArray) -> float:
+def mae(y_true: FloatArray, y_pred: FloatArray, weight: FloatArray | None = None) -> float:
     """Mean absolute error."""
-    return float(np.mean(np.abs(y_pred - y_true)))
+    return mean_of(np.abs(y_pred - y_true), weight)
 
 
 def median_ae(y_true: FloatArray, y_pred: FloatArray) -> float:
@@ -61,25 +61,34 @@ def max_error(y_true: FloatArray, y_pred: FloatArray) -> float:
     return float(np.max(np.abs(y_pred - y_true)))
 
 
-def mape(y_true: FloatArray, y_pred: FloatArray) -> float:
+def wmae(y_true: FloatArray, y_pred: FloatArray, weight: FloatArray | None = None) -> float:
+    """Weighted mean absolute error: errors by weights, over the sum of the weights.
+
+    So defined for walmart-recruiting-store-sales-forecasting.
+    """
+    return mae(y_true, y_pred, weight)
+
+
+def mape(y_true: FloatArray, y_pred: FloatArray, weight: FloatArray | None = None) -> float:
     """Mean absolute error as a share of the true value; rows with a true value of 0 are left out."""
-    return _mean_of_shares(y_true, np.abs(y_pred - y_true))
+    return _mean_of_shares(y_true, np.abs(y_pred - y_true), weight)
 
 
-def rmspe(y_true: FloatArray, y_pred: FloatArray) -> float:
+def rmspe(y_true: FloatArray, y_pred: FloatArray, weight: FloatArray | None = None) -> float:
     """Root mean squared error as a share of the true value; rows with a true value of 0 are left out.
 
     So defined for rossmann-store-sales.
     """
-    return float(np.sqrt(_mean_of_shares(y_true**2, (y_pred - y_true) ** 2)))
+    return float(np.sqrt(_mean_of_shares(y_true**2, (y_pred - y_true) ** 2, weight)))
 
 
-def _mean_of_shares(whole: FloatArray, part: FloatArray) -> float:
+def _mean_of_shares(whole: FloatArray, part: FloatArray, weight: FloatArray | None) -> float:
     is_scored = whole != 0
-    return float(np.mean(part[is_scored] / np.abs(whole[is_scored]))) if is_scored.any() else float("nan")
+    shares = part[is_scored] / np.abs(whole[is_scored])
+    return mean_of(shares, None if weight is None else weight[is_scored])
 
 
-def smape(y_true: FloatArray, y_pred: FloatArray) -> float:
+def smape(y_true: FloatArray, y_pred: FloatArray, weight: FloatArray | None = None) -> float:
     """Symmetric mean absolute percentage error: 0 to 200; a row counts 0 where truth and prediction are both 0.
 
     The mean of 200 |p - y| / (|y| + |p|), as Kaggle's Playground series defines it.
@@ -87,19 +96,19 @@ def smape(y_true: FloatArray, y_pred: FloatArray) -> float:
     size = np.abs(y_true) + np.abs(y_pred)
     shares = np.zeros_like(size)
     np.divide(2.0 * np.abs(y_pred - y_true), size, out=shares, where=size != 0)
-    return float(100.0 * np.mean(shares))
+    return 100.0 * mean_of(shares, weight)
 
 
-def wmape(y_true: FloatArray, y_pred: FloatArray) -> float:
+def wmape(y_true: FloatArray, y_pred: FloatArray, weight: FloatArray | None = None) -> float:
     """Sum of absolute errors divided by the sum of absolute true values."""
-    total = float(np.sum(np.abs(y_true)))
-    return float(np.sum(np.abs(y_pred - y_true))) / total if total > 0 else float("nan")
+    total = mean_of(np.abs(y_true), weight)
+    return mae(y_true, y_pred, weight) / total if total > 0 else float("nan")
 
 
-def r2(y_true: FloatArray, y_pred: FloatArray) -> float:
+def r2(y_true: FloatArray, y_pred: FloatArray, weight: FloatArray | None = None) -> float:
     """Coefficient of determination: 1 is perfect, 0 is as good as the mean of the targets."""
-    total = float(np.sum((y_true - y_true.mean()) ** 2))
-    return 1.0 - float(np.sum((y_pred - y_true) ** 2)) / total if total > 0 else float("nan")
+    total = mean_of((y_true - mean_of(y_true, weight)) ** 2, weight)
+    return 1.0 - mse(y_true, y_pred, weight) / total if total > 0 else float("nan")
 
 
 def explained_variance(y_true: FloatArray, y_pred: FloatArray) -> float:
@@ -108,10 +117,10 @@ def explained_variance(y_true: FloatArray, y_pred: FloatArray) -> float:
     return 1.0 - float(np.var(y_true - y_pred)) / total if total > 0 else float("nan")
 
 
-def pinball(y_true: FloatArray, y_pred: FloatArray, quantile: float) -> float:
+def pinball(y_true: FloatArray, y_pred: FloatArray, quantile: float, weight: FloatArray | None = None) -> float:
     """Mean pinball (quantile) loss: errors below the truth weigh `quantile`, errors above it 1 - `quantile`."""
     error = y_true - y_pred
-    return float(np.mean(np.maximum(quantile * error, (quantile - 1.0) * error)))
+    return mean_of(np.maximum(quantile * error, (quantile - 1.0) * error), weight)
 
 
 def poisson_deviance(y_true: FloatArray, y_pred: FloatArray) -> float:
@@ -225,6 +234,7 @@ NUMBERS = (
         of_each=_rmse_of_each,
     ),
     Metric("mae", mae, False, "value", reads_binary=True, loss="mae", of_each=_mae_of_each),
+    Metric("wmae", wmae, False, "value", loss="mae", needs_weight=True),
     Metric("median_ae", median_ae, False, "value", loss="mae"),
     Metric("max_error", max_error, False, "value"),
     Metric("mape", mape, False, "value", scale="log1p", min_target=0.0, min_prediction=0.0, loss="mae"),

@@ -81,12 +81,16 @@ def adjust(
     its reliability table is that of the probabilities before any threshold moved them.
     """
     parts = parts_of(fold_of_row, codes)
-    calibrated, _ = cross_fitted(partial(_fit, calibration, None), apply_adjustment, parts, codes, probability)
-    fit = partial(_fit, calibration, metric if has_threshold else None)
-    adjustment = fit(codes, probability)
+
+    def fit(metric: Metric | None, rows: NDArray[np.bool_]) -> Adjustment:
+        return _fit(calibration, None if metric is None else metric.at(rows), codes[rows], probability[rows])
+
+    calibrated, _ = cross_fitted(partial(fit, None), apply_adjustment, parts, probability)
+    with_threshold = partial(fit, metric if has_threshold else None)
+    adjustment = with_threshold(np.ones(len(codes), dtype=bool))
     adjusted, threshold = calibrated, None
     if adjustment.threshold is not None:
-        adjusted, by_part = cross_fitted(fit, apply_adjustment, parts, codes, probability)
+        adjusted, by_part = cross_fitted(with_threshold, apply_adjustment, parts, probability)
         threshold = ThresholdReport(
             value=adjustment.threshold,
             by_part=[one.threshold for one in by_part if one.threshold is not None],

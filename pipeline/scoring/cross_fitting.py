@@ -19,18 +19,17 @@ N_PARTS = 5  # of a single holdout, which has no other folds
 
 
 def cross_fitted(
-    fit: Callable[[NDArray[Any], FloatArray], FittedT],
+    fit: Callable[[NDArray[np.bool_]], FittedT],
     apply: Callable[[FittedT, FloatArray], FloatArray],
     part_of_row: NDArray[np.int64],
-    codes: NDArray[Any],
     probability: FloatArray,
 ) -> tuple[FloatArray, list[FittedT]]:
-    """Each part's rows after what `fit(codes, probability)` learned from all other parts; what was learned, by part."""
+    """Each part's rows after what `fit(rows)` learned from the rows of all other parts; what was learned, by part."""
     changed = np.full_like(probability, np.nan)
     fitted = []
     for part in np.unique(part_of_row):
         is_inside = part_of_row == part
-        fitted.append(fit(codes[~is_inside], probability[~is_inside]))
+        fitted.append(fit(~is_inside))
         changed[is_inside] = apply(fitted[-1], probability[is_inside])
     assert np.isfinite(changed).all(), "a row was left out"
     return changed, fitted

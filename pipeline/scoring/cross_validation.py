@@ -129,7 +129,7 @@ class CVResult:
         found = adjust(
             None if config.calibration == "none" else config.calibration,
             has_threshold(config, task, self.metric),
-            self.metric,
+            self.metric.at(validated),
             self.fold_of_row[validated],
             target[validated].astype(np.int64),
             self._blended[validated],
@@ -221,10 +221,10 @@ def predictions_of(frame: pd.DataFrame, *, is_classification: bool) -> FloatArra
 
 
 def scores_of(frame: pd.DataFrame, metric: Metric) -> tuple[float, list[float]]:
-    """`cv_score` of the whole out-of-fold vector and the `fold_scores` of a stored frame."""
+    """`cv_score` of the whole out-of-fold vector and the `fold_scores` of a stored frame of all train rows."""
     frame = frame[frame["fold"] != NEVER_VALIDATED]
     folds = [frame] + [part for _, part in frame.groupby("fold", sort=True)]
-    whole, *by_fold = [_score(part, metric) for part in folds]
+    whole, *by_fold = [_score(part, metric.at(part.index.to_numpy())) for part in folds]
     return whole, by_fold
 
 

@@ -24,6 +24,7 @@ N_STEPS = 20  # greedy picks: weights are multiples of 1/20, so at most 20 membe
 N_START = 5  # first picks are the best candidates; nested, against none: accuracy .816, .810; log-RMSE .1163, .1161
 N_CANDIDATES = 100  # greedy selection considers the best single candidates only: more would invite overfitting
 N_ONE_BY_ONE = 25  # the same for metrics without a vectorised form
+N_SLOW = 8  # the same for metrics that may be slow, and the number of their greedy picks
 MOST_ROWS = 10_000  # rows that greedy selection is scored on, sampled
 # Strength of the shrinkage of linear weights towards equal ones, in rows of data. Chosen by inner folds instead, it
 # jumps between its bounds where two outliers dominate the score: House Prices .1148 instead of .1139
@@ -69,7 +70,7 @@ def select_greedily(oofs: Oofs, target: FloatArray, fold_of_row: Rows, metric: M
         some = np.flatnonzero(rows)
         if len(some) > MOST_ROWS:
             some = np.sort(np.random.default_rng(0).choice(some, MOST_ROWS, replace=False))
-        counts = _selected(candidates.stack[:, some], candidates.y[some], metric)
+        counts = _selected(candidates.stack[:, some], candidates.y[some], candidates.metric.at(some))
         return counts / np.sum(counts)
 
     return candidates.selection(weights_of)
@@ -86,6 +87,8 @@ def select_linearly(
     candidates = _Candidates.of(oofs, target, fold_of_row, metric)
     stack, folds = candidates.stack, candidates.folds
     errors = stack - _target_on_scale(candidates.y, stack, metric)
+    if candidates.metric.weight is not None:
+        errors *= np.sqrt(candidates.metric.weight).reshape(-1, *[1] * (errors.ndim - 2))
     products = {int(fold): _products(errors[:, folds == fold]) for fold in np.unique(folds)}
 
     def weights_of(rows: NDArray[np.bool_]) -> FloatArray:
@@ -104,14 +107,14 @@ class _Candidates:
     y: FloatArray
     folds: Rows
     is_validated: NDArray[np.bool_]  # (all rows,)
-    metric: Metric
+    metric: Metric  # of these rows
 
     @classmethod
     def of(cls, oofs: Oofs, target: FloatArray, fold_of_row: Rows, metric: Metric) -> _Candidates:
         rows = fold_of_row != NEVER_VALIDATED
         stack = np.stack([_on_scale(oof[rows], metric) for oof in oofs.values()])
         assert np.isfinite(stack).all(), "a validated row has no prediction"
-        return cls(list(oofs), stack, target[rows], fold_of_row[rows], rows, metric)
+        return cls(list(oofs), stack, target[rows], fold_of_row[rows], rows, metric.at(rows))
 
     def selection(self, weights_of: Callable[[NDArray[np.bool_]], FloatArray]) -> Selection:
         """The ensemble with the weights of all rows; nested, every fold with the weights of the other folds' rows."""
@@ -157,7 +160,7 @@ def choose_ensemble(
     singles = nested_prediction_of_singles(best_by_fold(oofs, target, fold_of_row, metric), oofs, fold_of_row)
     validated = fold_of_row != NEVER_VALIDATED
     gain, error = lead(greedy.nested_prediction, linear.nested_prediction, target, fold_of_row, metric)
-    single_score = metric(target[validated], singles[validated])
+    single_score = metric.at(validated)(target[validated], singles[validated])
     scores = {"linear": linear.nested_score, "greedy": greedy.nested_score, "single": single_score}
     return Choice("greedy", greedy, scores) if gain > error else Choice("linear", linear, scores)
 
@@ -202,7 +205,7 @@ def best_by_fold(oofs: Oofs, target: FloatArray, fold_of_row: Rows, metric: Metr
     best = {}
     for fold in np.unique(all_of.folds):
         others = all_of.folds != fold
-        losses = metric.losses(_scores(all_of.stack[:, others], all_of.y[others], metric))
+        losses = metric.losses(_scores(all_of.stack[:, others], all_of.y[others], all_of.metric.at(others)))
         best[int(fold)] = all_of.names[int(np.argmin(losses))]
     return best
 
@@ -220,7 +223,8 @@ def lead(
 ) -> tuple[float, float]:
     """How much better `prediction` is than `other`: mean difference of the fold scores, and its standard error."""
     rows = [fold_of_row == fold for fold in np.unique(fold_of_row) if fold != NEVER_VALIDATED]
-    gains = [metric.gain(metric(target[r], prediction[r]), metric(target[r], other[r])) for r in rows]
+    by_fold = [(metric.at(r), target[r], prediction[r], other[r]) for r in rows]
+    gains = [of_fold.gain(of_fold(y, one), of_fold(y, two)) for of_fold, y, one, two in by_fold]
     error = float(np.std(gains, ddof=1)) / len(gains) ** 0.5 if len(gains) > 1 else float("inf")
     return float(np.mean(gains)), error
 
@@ -228,13 +232,14 @@ def lead(
 def _selected(stack: FloatArray, y: FloatArray, metric: Metric) -> NDArray[np.int64]:
     """How often the best ensemble of all steps picked each candidate of `stack` (candidates, rows, ...)."""
     alone = _scores(stack, y, metric)
-    limit = N_CANDIDATES if metric.vectorised(stack.shape) else N_ONE_BY_ONE
+    limit = N_SLOW if metric.is_slow else N_CANDIDATES if metric.vectorised(stack.shape) else N_ONE_BY_ONE
+    n_steps = N_SLOW if metric.is_slow else N_STEPS
     ranked = np.argsort(metric.losses(alone), kind="stable")[:limit]
     library = stack[ranked]
     total = np.zeros_like(library[0])
     picks: list[int] = []
     best_loss, n_best = np.inf, 1
-    for step in range(N_STEPS):
+    for step in range(n_steps):
         losses = metric.losses(_scores((total + library) / (step + 1), y, metric) if step else alone[ranked])
         pick = step if step < min(N_START, len(library)) else int(np.argmin(losses))
         picks.append(pick)

@@ -17,7 +17,7 @@ from pipeline.config.artifact import Artifact, Record
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import Adjustment
 from pipeline.encoders.table import Encode
-from pipeline.metrics import METRICS
+from pipeline.metrics import metric_to_blend
 from pipeline.models.base import FittedModel
 from pipeline.models.registry import entry_of
 from pipeline.scoring.adjustment import apply_adjustment
@@ -71,7 +71,9 @@ class FittedRun:
 
     def predict(self, features_of: FeaturesOf, encode: Encode) -> FloatArray:
         """(rows,) or (rows, targets) values, or (rows, classes) probabilities."""
-        blended = blend([part.predict(features_of, encode) for part in self.parts], self.weights, METRICS[self.metric])
+        blended = blend(
+            [part.predict(features_of, encode) for part in self.parts], self.weights, metric_to_blend(self.metric)
+        )
         return apply_adjustment(self.adjustment, blended)
 
     def save(self, folder: Path) -> None:

@@ -14,6 +14,7 @@ from pipeline.base.arrays import FloatArray
 from pipeline.metrics import Metric
 
 N_CANDIDATES = 100  # thresholds tried: quantiles of the predicted probabilities
+N_SLOW_CANDIDATES = 20  # the same for a slow metric
 
 
 def best_threshold(metric: Metric, codes: NDArray[Any], probability: FloatArray) -> float:
@@ -23,8 +24,9 @@ def best_threshold(metric: Metric, codes: NDArray[Any], probability: FloatArray)
     """
     positive = np.unique(probability[:, 1])
     between = (positive[1:] + positive[:-1]) / 2.0
-    if len(between) > N_CANDIDATES:
-        between = between[np.linspace(0, len(between) - 1, N_CANDIDATES).astype(np.int64)]
+    most = N_SLOW_CANDIDATES if metric.is_slow else N_CANDIDATES
+    if len(between) > most:
+        between = between[np.linspace(0, len(between) - 1, most).astype(np.int64)]
     between = between[(between > 0.0) & (between < 1.0)]
     best, best_score = 0.5, metric(codes, probability)
     for threshold in sorted(between.tolist(), key=lambda t: abs(t - 0.5)):

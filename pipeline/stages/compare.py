@@ -7,12 +7,18 @@ from scipy.stats import t as student
 
 from pipeline.base.errors import ArtifactError
 from pipeline.competition import dependencies
+from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import Workspace
 from pipeline.config.run_report import RunReport
-from pipeline.metrics import METRICS, score_text
+from pipeline.config.spec import load_spec
+from pipeline.metrics import METRICS, Metric, score_text
 from pipeline.scoring.fold_noise import fold_noise
 
 CONFIDENCE = 0.95
+
+
+def _own_metric(workspace: Workspace) -> Metric:
+    return FeatureStore(workspace, load_spec(workspace.spec)).spec.scorer
 
 
 def compare_runs(workspace: Workspace, first: str, second: str) -> list[str]:
@@ -33,7 +39,8 @@ def compare_runs(workspace: Workspace, first: str, second: str) -> list[str]:
             "the two runs have different folds", where=f"{first}, {second}", hint="Train the older one again."
         )
     a, b = np.array(one.fold_scores), np.array(other.fold_scores)
-    gains = METRICS[one.metric].gain(b, a)
+    metric = METRICS[one.metric] if one.metric in METRICS else _own_metric(workspace)
+    gains = metric.gain(b, a)
     is_pair = np.isfinite(gains)
     n_pairs = int(is_pair.sum())
     if n_pairs < 2:

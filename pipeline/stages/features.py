@@ -14,7 +14,9 @@ from pipeline.competition import dependencies
 from pipeline.competition.fold_checks import check_folds
 from pipeline.competition.folds import NEVER_VALIDATED, FoldArray, TrainRows, assign_folds
 from pipeline.competition.manifest import FILE_NAMES, FeatureFiles, FeatureManifest
-from pipeline.competition.store import SAMPLE_MARK
+from pipeline.competition.metric_trial import tried_metric
+from pipeline.competition.own_metric import METRIC_WEIGHT, SOLUTION, bound_metric
+from pipeline.competition.store import SAMPLE_MARK, FeatureStore
 from pipeline.competition.tables.loading import CompetitionTables, load_tables
 from pipeline.competition.tables.reading import find_raw, is_text, read_table
 from pipeline.competition.workspace import Workspace
@@ -35,18 +37,24 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
     if known is not None:
         reason = dependencies.changed(known.made_of, inputs) or known.files.fault_in(workspace.features)
         if not reason:
+            store = FeatureStore(workspace, spec)
+            tried_metric(workspace, spec, store.train_rows, store.target, store.classes)
             return False
         say(f"features: {reason}; the features are built again")
     tables = load_tables(workspace.raw, spec)
+    train_rows = _train_rows(tables)
     target = tables.target.to_numpy(dtype=np.float64)
     target = target[:, 0] if target.shape[1] == 1 else target
     rows = TrainRows(tables.train_ids, target, tables.classes, tables.fold_columns, workspace.folder)
     fold_of_row = assign_folds(spec.folds, rows)
+    spec = tried_metric(workspace, spec, train_rows, target, tables.classes)
     sample = read_table(find_raw(workspace.raw, spec.files.sample_submission), as_text=spec.text_columns)
     check_form(spec, tables.classes, sample, tables.test_ids, target)
-    notes = [*tables.notes, *check_folds(spec, fold_of_row, target, tables.classes, tables.sample_weight)]
+    metric = bound_metric(spec, workspace.folder, train_rows, tables.classes)
+    weight = tables.metric_weight if tables.sample_weight is None else tables.sample_weight
+    notes = [*tables.notes, *check_folds(spec, fold_of_row, target, tables.classes, weight, metric)]
     workspace.manifest.unlink(missing_ok=True)
-    _write_tables(workspace, tables, sample, fold_of_row)
+    _write_tables(workspace, tables, train_rows, sample, fold_of_row)
     n_folds = int(fold_of_row.max()) + 1
     FeatureManifest(
         competition=workspace.competition,
@@ -82,14 +90,27 @@ def _raw_files(workspace: Workspace, spec: CompetitionSpec) -> dict[str, FileRec
     return {Path(os.path.relpath(path, workspace.raw)).as_posix(): FileRecord.of(path) for path in paths}
 
 
-def _write_tables(
-    workspace: Workspace, tables: CompetitionTables, sample: pd.DataFrame, fold_of_row: FoldArray
-) -> None:
-    train_rows = pd.DataFrame({"id": tables.train_ids})
+def _train_rows(tables: CompetitionTables) -> pd.DataFrame:
+    """Id, targets, weights, and what a metric of one's own reads of the train rows."""
+    rows = pd.DataFrame({"id": tables.train_ids})
     for position in range(tables.target.shape[1]):
-        train_rows[f"target_{position}"] = tables.target.iloc[:, position]
+        rows[f"target_{position}"] = tables.target.iloc[:, position]
     if tables.sample_weight is not None:
-        train_rows["sample_weight"] = tables.sample_weight
+        rows["sample_weight"] = tables.sample_weight
+    if tables.metric_weight is not None:
+        rows[METRIC_WEIGHT] = tables.metric_weight
+    for position, (_, column) in enumerate(tables.scoring_columns.items()):
+        rows[SOLUTION.format(position)] = column
+    return rows
+
+
+def _write_tables(
+    workspace: Workspace,
+    tables: CompetitionTables,
+    train_rows: pd.DataFrame,
+    sample: pd.DataFrame,
+    fold_of_row: FoldArray,
+) -> None:
     frames = {
         "train": tables.train,
         "test": tables.test,

@@ -137,7 +137,7 @@ def _refit(
             )
             predictions.append(fitted.predict(problem.test, [0]))
             fitted.save(part_folder(run.final_model, number, len(parts)))
-    prediction = blend(predictions, [weight for weight, _ in parts], store.spec.scorer)
+    prediction = blend(predictions, [weight for weight, _ in parts], store.metric)
     prediction = apply_adjustment(report.adjustment, prediction)
     files.write_parquet(run.path / "final_test.parquet", prediction_frame(store.test_rows["id"], prediction))
     shutil.rmtree(checkpoints, ignore_errors=True)

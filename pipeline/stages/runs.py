@@ -51,7 +51,7 @@ def list_runs(workspace: Workspace, spec: CompetitionSpec) -> pd.DataFrame:
             }
         )
     frame = pd.DataFrame(rows)
-    return frame if frame.empty else frame.sort_values("cv_score", key=spec.scorer.losses)
+    return frame if frame.empty else frame.sort_values("cv_score", key=store.spec.scorer.losses)
 
 
 def _features(store: FeatureStore, report: RunReport) -> str:

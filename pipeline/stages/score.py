@@ -33,6 +33,8 @@ def score_submission(store: FeatureStore, submission: Path) -> float:
     if recorded is not None and recorded.fault_of(path):
         hint = f"Delete the folder {store.workspace.raw}; the next command makes both again."
         raise DataError("was changed after it was made", where=str(path), hint=hint)
+    if spec.metric_file is not None:
+        raise DataError("scores rows of the train table only, not a submission", where=spec.metric)
     frame, solution = (read_table(file, as_text=spec.text_columns) for file in (submission, path))
     check_submission(spec, store.classes, store.sample_submission, frame)
     provenance = Provenance.read_or_none(submission.with_suffix(".json"), otherwise="the file is scored as it is")

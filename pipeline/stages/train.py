@@ -60,7 +60,7 @@ def _train(
             shutil.rmtree(run.checkpoints, ignore_errors=True)  # of a process that was killed at its very end
             return
         say(f"train: {reason}; {run.name} is trained again")
-    check_configuration(config, store.spec.task, store.spec.scorer)
+    check_configuration(config, store.spec.task, store.metric)
     with hold(store.workspace.runs / "share.lock") if context.share.of > 1 else nullcontext():
         prepare_checkpoints(run, fingerprint)
     n_parts = len(config.weighted_parts)
@@ -72,7 +72,7 @@ def _train(
     context = replace(context, checkpoints=run.checkpoints, on_progress=on_progress)
     found = cross_validate(config, store.problem, store.splits, context, title="train")
     oof = found.oof_frame(store.train_rows["id"])
-    cv_score, fold_scores = scores_of(oof, store.spec.scorer)
+    cv_score, fold_scores = scores_of(oof, store.metric)
     files.write_parquet(run.oof, oof)
     files.write_parquet(run.test, prediction_frame(store.test_rows["id"], found.test_prediction))
     history = _history(found.fitted)

@@ -85,7 +85,7 @@ def _run_trials(tuning: Tuning, n_trials: int, batch_size: int, context: FitCont
 
 
 def _summary(tuning: Tuning) -> str:
-    metric, states = tuning.store.spec.scorer, [trial.state for trial in finished_trials(tuning.study)]
+    metric, states = tuning.store.metric, [trial.state for trial in finished_trials(tuning.study)]
     best = best_trials(tuning.study, metric, 1)
     shown = f"best {metric.name} {best[0].value:.5f} (trial {best[0].number})" if best else "none complete yet"
     n_pruned, n_failed = states.count(TrialState.PRUNED), states.count(TrialState.FAIL)
@@ -98,7 +98,7 @@ def _write(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | None
     `best.json` holds the ensemble if it is clearly better, otherwise the best of `confirmed` or, without any, the best
     trial.
     """
-    study, store, metric = tuning.study, tuning.store, tuning.store.spec.scorer
+    study, store, metric = tuning.study, tuning.store, tuning.store.metric
     path = tuning.folder / "best.json"
     for name, table in zip(TABLES, (trial_table(study, tuning.space), importances(study)), strict=True):
         files.write_parquet(tuning.folder / name, table)

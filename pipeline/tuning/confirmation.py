@@ -48,7 +48,7 @@ class Confirmed:
 def confirm(tuning: Tuning, context: FitContext) -> list[Confirmed]:
     """Score the untuned default and the best trials on folds the study has not seen; [] if there are no other folds."""
     store, base = tuning.store, tuning.base
-    fresh, metric = [splits_of(f, is_chained=False) for f in store.other_folds(N_REPEATS)], store.spec.scorer
+    fresh, metric = [splits_of(f, is_chained=False) for f in store.other_folds(N_REPEATS)], store.metric
     best = best_trials(tuning.study, metric, N_CONFIRMED)
     if not fresh or not best:
         return []
@@ -112,7 +112,7 @@ def confirmed_choice(tuning: Tuning, confirmed: list[Confirmed]) -> tuple[RunCon
 
     Returns it with its score on the study's folds and the record of all scores.
     """
-    metric = tuning.store.spec.scorer
+    metric = tuning.store.metric
     default, *tried = confirmed
     finite = [one for one in confirmed if np.isfinite(one.fresh_mean)] or tried
     chosen = min(finite, key=lambda one: float(metric.losses(one.fresh_mean)))

@@ -47,7 +47,7 @@ def ensemble_of_trials(tuning: Tuning, context: FitContext) -> Ensemble | None:
     Averaging seeds helps by itself, and the final run trains several seeds of a single configuration. For a fair
     comparison the single trials get as many seeds as the ensemble has parts (at most the run's, and `MOST_SEEDS`).
     """
-    store, metric = tuning.store, tuning.store.spec.scorer
+    store, metric = tuning.store, tuning.store.metric
     fold_of_row, target = store.fold_of_row, store.target
     complete = {str(trial.number): trial for trial in best_trials(tuning.study, metric, len(tuning.study.trials))}
     oofs = _stored_oofs(tuning, complete, context)
@@ -65,7 +65,7 @@ def ensemble_of_trials(tuning: Tuning, context: FitContext) -> Ensemble | None:
         selection,
         {name: tuning.config_of(complete[name]) for name in selection.weights},
         n_seeds,
-        metric(target[validated], single[validated]),
+        metric.at(validated)(target[validated], single[validated]),
         *lead(selection.nested_prediction, single, target, fold_of_row, metric),
     )
 
@@ -101,7 +101,7 @@ def _with_seeds(
 
 def comparison(tuning: Tuning, ensemble: Ensemble) -> EnsembleComparison:
     """Choose the ensemble if its lead exceeds the standard error, since every part costs a training; say why."""
-    metric, selection = tuning.store.spec.scorer, ensemble.selection
+    metric, selection = tuning.store.metric, ensemble.selection
     is_better = len(selection.weights) > 1 and ensemble.lead > ensemble.lead_error
     say(
         f"tune: nested {metric.name}: ensemble of {len(selection.weights)} trials {selection.nested_score:.5f} "

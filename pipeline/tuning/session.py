@@ -121,7 +121,7 @@ def open_tuning(
     check_space(base, space)
     other_metric = metric.name if metric is not None and metric.name != store.spec.metric else None
     made_of = dependencies.of_study(store.workspace.competition, base.model, store.inputs(base), space, other_metric)
-    metric = metric or store.spec.scorer
+    metric = metric or store.metric
     place = storage or folder / "study.log"
     study, backend = open_study(
         place,

@@ -20,6 +20,7 @@ from pipeline.competition.tables.reading import as_written, first_true, inferred
 from pipeline.competition.tables.typed import MIN_NUMBER_SHARE
 from pipeline.config.spec import TargetTransform
 from pipeline.metrics import DEFAULT_METRIC, METRICS, Task
+from pipeline.metrics.own import own_metric_parts
 
 MAX_CLASSES = 20  # whole numbers with more distinct values than this are quantities
 ROWS_PER_CLASS = 20  # ... and so are those with fewer rows per value than this
@@ -46,15 +47,18 @@ class Prediction:
 
 def guess_prediction(files: DraftFiles, metric: str | None) -> Prediction:
     """Guess target, task, metric and transform. Raises DataError, or SpecError for a `metric` that does not fit."""
-    if metric is not None and metric not in METRICS:
+    is_own = metric is not None and own_metric_parts(metric) is not None
+    if metric is not None and not is_own and metric not in METRICS:
         raise SpecError(f"unknown metric {metric!r}", where="--metric", hint=did_you_mean(metric, METRICS))
     evidence: dict[str, str] = {}
     target, columns, classes, evidence["target"] = _guess_targets(files)
-    task, evidence["task"] = _guess_task(files, target, is_one_per_class=bool(classes), metric=metric)
+    task, evidence["task"] = _guess_task(
+        files, target, is_one_per_class=bool(classes), metric=None if is_own else metric
+    )
     is_metric_given = metric is not None
     if metric is None:
         metric, evidence["metric"] = _guess_metric(files, task, target, columns, is_one_per_class=bool(classes))
-    elif task not in METRICS[metric].tasks:
+    elif not is_own and task not in METRICS[metric].tasks:
         fitting = ", ".join(name for name, m in METRICS.items() if task in m.tasks)
         raise SpecError(
             f"{metric!r} cannot score a {task} task ({evidence['task']})", where="--metric", hint=f"One of {fitting}."
@@ -205,7 +209,7 @@ def _is_probability_wanted(files: DraftFiles, target: str, column: str) -> bool:
 
 def guess_transform(values: FloatArray, metric: str, *, is_metric_given: bool) -> tuple[TargetTransform, str]:
     """The transform of a regression target (rows, targets), and the evidence for it."""
-    if METRICS[metric].scale != "none":
+    if metric in METRICS and METRICS[metric].scale != "none":
         return METRICS[metric].scale, f"matches the metric {metric}"
     if is_metric_given:
         return "standardise", f"{metric} scores plain differences"

@@ -25,7 +25,7 @@ from pipeline.competition.tables.reading import (
     numbers_of,
     whole_numbers,
 )
-from pipeline.config.spec import CompetitionSpec
+from pipeline.config.spec import CompetitionSpec, Scoring
 from pipeline.config.types import Label
 
 CLASS_MARKERS = MISSING_MARKERS - {"None"}  # in a class column `None` is a class more often than a missing value
@@ -50,6 +50,8 @@ def columns_of_spec(spec: CompetitionSpec) -> list[tuple[str, str]]:
     for key in ("categories", "ordered", "dates", "texts", "drop", "na_is_category"):
         named += [(f"columns.{key}", column) for column in getattr(columns, key)]
     named += [("columns.sample_weight", columns.sample_weight)] if columns.sample_weight else []
+    named += [("scoring.weight", spec.scoring.weight)] if spec.scoring.weight else []
+    named += [("scoring.columns", column) for column in spec.scoring.columns]
     for key in ("group", "time", "column"):
         named += [(f"folds.{key}", getattr(folds, key))] if getattr(folds, key) else []
     return named
@@ -158,18 +160,40 @@ def class_labels(series: pd.Series) -> list[Label]:
     return list(texts)
 
 
-def sample_weight_of(raw: RawTable, name: str) -> FloatArray:
+def metric_weight_of(raw: RawTable, scoring: Scoring) -> FloatArray:
+    """The weights of the train rows in the metric: by the column's values, or the numbers that it holds.
+
+    Raises DataError for a value without a weight.
+    """
+    name = str(scoring.weight)
+    if not scoring.weights:
+        return sample_weight_of(raw, name, "metric weight")
+    texts = as_written(raw.column(name))
+    known = dict(scoring.weights)
+    by_case = {value.lower(): weight for value, weight in known.items()}
+    for value in texts.dropna().unique():  # TOML writes true what files write True or TRUE
+        if value not in known and value.lower() in by_case and value.lower() in ("true", "false"):
+            known[value] = by_case[value.lower()]
+    weights: FloatArray = np.asarray(texts.map(known), dtype=np.float64)
+    if (row := first_true(np.isnan(weights))) is not None:
+        value = "a missing value" if pd.isna(texts.iloc[row]) else repr(texts.iloc[row])
+        hint = f"scoring.weights has: {listed(scoring.weights)}."
+        raise DataError(f"{value} has no weight in scoring.weights", where=raw.where(name, row), hint=hint)
+    if not weights.any():
+        raise DataError("every metric weight is 0", where=raw.where(name))
+    return weights
+
+
+def sample_weight_of(raw: RawTable, name: str, what: str = "sample weight") -> FloatArray:
     """The weights of the train rows. Raises DataError unless all are numbers >= 0 and some are above 0."""
     series = raw.column(name)
     weights = numbers_of(series)
     if (row := first_true(~((weights >= 0) & (weights <= LARGEST)))) is not None:
         value = series.iloc[row]
-        what = "is missing" if pd.isna(value) else f"is {value}"
-        raise DataError(
-            f"the sample weight {what}; it must be a number from 0 to {LARGEST:g}", where=raw.where(name, row)
-        )
+        fault = "is missing" if pd.isna(value) else f"is {value}"
+        raise DataError(f"the {what} {fault}; it must be a number from 0 to {LARGEST:g}", where=raw.where(name, row))
     if not weights.any():
-        raise DataError("every sample weight is 0", where=raw.where(name))
+        raise DataError(f"every {what} is 0", where=raw.where(name))
     return weights
 
 

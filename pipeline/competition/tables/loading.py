@@ -19,6 +19,7 @@ from pipeline.competition.tables.checks import (
     class_target,
     columns_of_spec,
     ids_of,
+    metric_weight_of,
     regression_target,
     sample_weight_of,
     with_same_type,
@@ -43,6 +44,8 @@ class CompetitionTables:
     target: pd.DataFrame  # one column per target: float64 values, or int64 class codes
     classes: list[Label]  # labels in code order; [] for regression
     sample_weight: FloatArray | None
+    metric_weight: FloatArray | None
+    scoring_columns: pd.DataFrame  # the train columns that [scoring] names for a metric of one's own; may be none
     fold_columns: pd.DataFrame  # the train columns that [folds] names; may be none
     roles: dict[str, Role]  # of every feature column
     left_out: dict[str, str]  # raw column -> why no model sees it
@@ -91,6 +94,11 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
         target=target,
         classes=classes,
         sample_weight=sample_weight_of(train, spec.columns.sample_weight) if spec.columns.sample_weight else None,
+        metric_weight=metric_weight_of(train, spec.scoring) if spec.scoring.weight else None,
+        scoring_columns=pd.DataFrame(
+            {name: inferred(train.column(name)) for name in spec.scoring.columns},
+            index=pd.RangeIndex(len(train.frame)),
+        ),
         fold_columns=_fold_columns(train, spec),
         roles={feature: recipe.role for recipe in recipes for feature in recipe.features},
         left_out=left_out,

@@ -20,6 +20,7 @@ from typing import Any
 
 from pipeline.base import files
 from pipeline.base.errors import SpecError
+from pipeline.base.user_code import files_of
 from pipeline.competition.workspace import Workspace
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import PLAN_FILE, EnsemblePlan
@@ -208,8 +209,7 @@ def _archive(
         contents |= {f"project/{path}": content for path, content in _installed(name).items()}
     home = f"work/data/{workspace.competition}"
     contents[f"{home}/{workspace.spec.name}"] = workspace.spec.read_bytes()
-    for name in filter(None, (spec.feature_function, spec.folds.file)):
-        inside = _inside(workspace, name)
+    for inside in _files_of_spec(workspace, spec):
         contents[f"{home}/{inside}"] = (workspace.folder / inside).read_bytes()
     preset, settings = _preset_file(trained)
     contents[f"work/{preset}"] = json.dumps(settings, sort_keys=True).encode()
@@ -218,6 +218,14 @@ def _archive(
         for name, content in sorted(contents.items()):
             archive.writestr(zipfile.ZipInfo(name, TIMESTAMP), content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
+
+
+def _files_of_spec(workspace: Workspace, spec: CompetitionSpec) -> list[str]:
+    """The files that the spec names, and those beside them that its Python files import."""
+    names = filter(None, (spec.feature_function, spec.metric_file, spec.folds.file))
+    inside = {name: (workspace.folder / _inside(workspace, name)).resolve() for name in names}
+    paths = [path for one in inside.values() for path in (files_of(one) if one.suffix == ".py" else [one])]
+    return [path.relative_to(workspace.folder.resolve()).as_posix() for path in paths]
 
 
 def _installed(name: str) -> dict[str, bytes]:

@@ -296,7 +296,7 @@ def _score(problem: Problem, members: Sequence[tuple[StoredNetworks[Any], int]])
 
     def score(position: int, rows: NDArray[np.int64], output: NDArray[np.float32]) -> float:
         stored, split = members[position]
-        return problem.metric(problem.target[rows], stored.prediction(stored.averageable(output, split)))
+        return problem.metric.at(rows)(problem.target[rows], stored.prediction(stored.averageable(output, split)))
 
     return one_by_one(score)
 
