@@ -201,7 +201,7 @@ class CompetitionSpec(Table):
     task: Task = Field(description="what to predict: numbers, or one of two or several classes")
     metric: str = Field(
         description="how Kaggle scores; see [metrics](#metrics). `file.py:function`: "
-        "[a metric of your own](#a-metric-of-your-own) beside the spec"
+        "[a metric of your own](spec.md#a-metric-of-your-own) beside the spec"
     )
     kaggle_metric: str | None = Field(
         default=None, description="Kaggle's name of the metric, if `metric` stands for it under another name"
