@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from pipeline.base.text import TEXT
 from pipeline.config.run import RunConfig
 from pipeline.config.types import Role
+from pipeline.encoders.terms import holds_sentences
 from pipeline.metrics import Task
 from pipeline.models.entry import Cost
 from pipeline.models.registry import MODELS
@@ -53,7 +53,6 @@ FOR_WIDE: Wanted = (
     ("extra_trees", 1, ""), ("mlp", 4, ""), ("svm", 1, ""),
 )  # fmt: skip
 FOR_TEXTS = ("text_linear", 1, "")  # first: no other model reads the words of a sentence
-FEWEST_WORDS = 4.0  # of a column's mean text, if it holds sentences
 QUICK = "quick"  # the boosting variant for tables too large for the time given
 QUICK_COLUMNS = 200  # columns that a tree of the quick variant samples
 
@@ -108,8 +107,7 @@ def is_boosting_installed() -> bool:
 
 def has_free_texts(frame: pd.DataFrame, roles: Mapping[str, Role]) -> bool:
     """Whether a column of texts holds sentences."""
-    texts = [frame[name].dropna().astype(TEXT) for name, role in roles.items() if role == "text"]
-    return any(len(text) > 0 and text.str.count(r"\S+").mean() >= FEWEST_WORDS for text in texts)
+    return any(holds_sentences(frame[name]) for name, role in roles.items() if role == "text")
 
 
 def candidates_for(size: Size, *, with_boosting: bool) -> list[Candidate]:

@@ -60,6 +60,13 @@ class FeatureSteps(Table):
     )
     category_counts: bool = Field(default=False, description="add the number of fit rows with the same level")
     text_parts: bool = Field(default=False, description="split `columns.texts` into parts, words, numbers and keys")
+    text_components: int = bounded(
+        0,
+        ge=0,
+        le=500,
+        usual="0 to 50",
+        description="add this many components of the TF-IDF of each column of sentences, and of all together",
+    )
     key_target_means: int = bounded(
         0,
         ge=0,

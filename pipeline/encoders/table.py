@@ -20,6 +20,7 @@ from pipeline.config.run import FeatureSteps
 from pipeline.config.types import Role
 from pipeline.encoders.columns import CategoryColumn, Fitted, LevelCounts, NumberColumn, TargetMeans, on_one_scale
 from pipeline.encoders.encoded import Encoded, View
+from pipeline.encoders.text_components import TextComponents, fit_text_components
 from pipeline.encoders.texts import Part, TextColumn, fit_text
 
 LARGEST = float(np.finfo(np.float32).max)  # derived numbers, as those in texts, and scaled ones may exceed it
@@ -36,6 +37,7 @@ class TableEncoder(Fitted):
     categories: list[CategoryColumn] = Field(default=[])
     target_means: list[TargetMeans] = Field(default=[])
     texts: list[TextColumn] = Field(default=[])
+    components: list[TextComponents] = Field(default=[])
     counts: list[LevelCounts] = Field(default=[])
     counts_every_row: bool = False  # the counts include the rows to predict (scope train+test)
 
@@ -44,7 +46,7 @@ class TableEncoder(Fitted):
         made: dict[str, Part] = {counts.column: "number" for counts in self.counts}
         for text in self.texts:
             made |= text.roles
-        return made
+        return made | {name: "number" for group in self.components for name in group.names}
 
     def expanded(self, frame: pd.DataFrame, *, are_fit_rows: bool = False) -> pd.DataFrame:
         """Add the features of texts and the counts of levels."""
@@ -52,11 +54,13 @@ class TableEncoder(Fitted):
 
     def with_texts(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Add the features of texts."""
-        if not self.texts:
+        if not self.texts and not self.components:
             return frame
         made: dict[str, Any] = {}
         for text in self.texts:
             made |= text.expand(_column(frame, text.name))
+        for group in self.components:
+            made |= group.read(pd.DataFrame({name: _column(frame, name) for name in group.columns}))
         return pd.concat([frame, pd.DataFrame(made, index=frame.index)], axis=1)
 
     def with_counts(self, wide: pd.DataFrame, *, are_fit_rows: bool) -> pd.DataFrame:
@@ -101,7 +105,7 @@ class TableEncoder(Fitted):
         is_more = any(n.is_log1p or n.has_indicator or n.levels is not None or n.centre != 0.0 for n in self.numbers)
         if self.scaling != "pixels" or len(units) != 1 or is_more:
             return None
-        if self.categories or self.target_means or self.texts or self.counts:
+        if self.categories or self.target_means or self.texts or self.components or self.counts:
             return None
         table = np.empty((len(frame), len(self.numbers)), dtype=np.uint8)
         for position, number in enumerate(self.numbers):
@@ -116,6 +120,7 @@ class TableEncoder(Fitted):
     def column_names(self) -> list[str]:
         """The names of the encoded columns, in order."""
         read = {column.name for column in (*self.texts, *self.numbers, *self.categories, *self.counts)}
+        read |= {name for group in self.components for name in group.columns}
         return self.transform(pd.DataFrame(columns=sorted(read - self.made_roles().keys()), dtype=TEXT)).names
 
     def scaled(self, number: NumberColumn, values: FloatArray) -> NDArray[np.float32]:
@@ -190,8 +195,14 @@ def _fit_expansion(
     view: View, steps: FeatureSteps, roles: Mapping[str, Role], frame: pd.DataFrame, has_every_row: bool
 ) -> tuple[TableEncoder, pd.DataFrame]:
     """An encoder that knows texts and counts, but no columns yet; the frame with the columns they add."""
-    texts = [fit_text(name, frame[name]) for name, role in roles.items() if role == "text" and steps.text_parts]
-    encoder = TableEncoder(view=view, scaling=steps.scaling, texts=texts, counts_every_row=has_every_row)
+    names = [name for name, role in roles.items() if role == "text"]
+    encoder = TableEncoder(
+        view=view,
+        scaling=steps.scaling,
+        texts=[fit_text(name, frame[name]) for name in names if steps.text_parts],
+        components=fit_text_components(names, frame, steps.text_components),
+        counts_every_row=has_every_row,
+    )
     wide = encoder.with_texts(frame)
     counted = [name for name, role in encoder.made_roles().items() if role == "key"]
     if steps.category_counts:

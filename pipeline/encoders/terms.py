@@ -20,6 +20,7 @@ WORD_OR_SIGN = r"(?u)\w+|[^\w\s]"  # signs carry style and emphasis
 FEWEST_CHARACTERS = 2  # of a character n-gram
 MOST_CHARACTERS = 30_000_000  # in all texts; more would take gigabytes as character n-grams
 LEAST_ROWS = 2  # of a term; a term of one row says nothing about another
+FEWEST_WORDS = 5.0  # of a column's mean text, if it holds sentences
 
 Kind = Literal["words", "characters"]
 
@@ -53,19 +54,30 @@ class TermWeights:
         from sklearn.preprocessing import normalize
 
         some = sparse.csr_matrix(counts[:, self.chosen], dtype=np.float32)
-        if not len(self.chosen):
+        if not some.nnz:
             return some
         some.data = (1.0 + np.log(some.data)) * self.idf[some.indices]
         return sparse.csr_matrix(normalize(some, copy=False))
 
 
-def find_terms(frame: pd.DataFrame, columns: Sequence[str], *, words: int, characters: int) -> list[Vocabulary]:
+def holds_sentences(column: pd.Series) -> bool:
+    """Whether a column of texts holds sentences, rather than names or codes."""
+    text = column.dropna().astype(TEXT)
+    return len(text) > 0 and bool(text.str.count(r"\S+").mean() >= FEWEST_WORDS)
+
+
+def find_terms(
+    frame: pd.DataFrame, columns: Sequence[str], *, words: int, characters: int, is_joined: bool = False
+) -> list[Vocabulary]:
     """The vocabularies of the text columns: terms of up to `words` words or `characters` characters.
+
+    Words are found in each column by itself, or in all of them `is_joined`; characters in all of them.
 
     A term occurs in at least two rows. What the fit rows of a fold do not have is left out by `weigh_terms`: this only
     saves cutting the same texts once for each fold.
     """
-    found = [_vocabulary("words", (name,), words, frame) for name in columns]
+    groups = [tuple(columns)] if is_joined else [(name,) for name in columns]
+    found = [_vocabulary("words", group, words, frame) for group in groups]
     n_characters = sum(int(frame[name].str.len().sum()) for name in columns)
     if characters >= FEWEST_CHARACTERS and n_characters <= MOST_CHARACTERS:
         found.append(_vocabulary("characters", tuple(columns), characters, frame))

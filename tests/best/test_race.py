@@ -346,7 +346,7 @@ def test_the_command_line_takes_minutes_and_refuses_a_model(bench: Bench) -> Non
 
 
 def test_sentences_are_told_from_names_and_codes() -> None:
-    frame = pd.DataFrame({"said": ["it rains again today", None], "name": ["Ms. Anna Berg", "Otto"]}, dtype="str")
+    frame = pd.DataFrame({"said": ["it rains again today, too", None], "name": ["Ms. Anna Berg", "Otto"]}, dtype="str")
     assert has_free_texts(frame, {"said": "text", "name": "text"})
     assert not has_free_texts(frame, {"said": "category", "name": "text"})
 
