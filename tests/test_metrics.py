@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sk
 
 from pipeline.metrics import DEFAULT_METRIC, METRIC_FAMILIES, METRICS
+from pipeline.metrics.kaggle_names import MEANINGS, contradicts, metrics_of_kaggle
 
 VALUE = [name for name, metric in METRICS.items() if metric.reads == "value"]
 CLASS = [name for name, metric in METRICS.items() if metric.reads != "value"]
@@ -55,6 +56,7 @@ OTHER_VALUE: dict[str, Callable[[Any, Any], float]] = {
     "male": lambda y, p: sk.mean_absolute_error(np.log1p(y), np.log1p(p)),
     "log_rmse": lambda y, p: sk.root_mean_squared_error(np.log(y), np.log(p)),
     "mae": sk.mean_absolute_error,
+    "wmae": sk.mean_absolute_error,
     "median_ae": sk.median_absolute_error,
     "max_error": sk.max_error,
     "mape": sk.mean_absolute_percentage_error,
@@ -353,3 +355,69 @@ def test_f1_is_that_of_the_second_class_and_only_for_two() -> None:
     assert METRICS["f1"](codes, np.eye(2)[label]) == pytest.approx(0.5)
     assert METRICS["f1"].tasks == ("binary",)
     assert METRICS["f1"](codes, np.eye(2)[[0] * 5]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("Categorization Accuracy", "accuracy"),
+        ("Root Mean Squared Logarithmic Error", "rmsle"),
+        ("Roc Auc Score", "roc_auc"),
+        ("Mean Columnwise Root Mean Squared Error", "rmse"),
+        ("Mean Columnwise AUC (MCAUC)", "roc_auc"),
+        ("Multi-class Log Loss", "log_loss"),
+        ("MulticlassLossOld", "log_loss"),
+        ("F-Score (Macro)", "f1_macro"),
+        ("F1 Score", "f1"),
+        ("Symmetric Mean Absolute Percentage Error (SMAPE)", "smape"),
+        ("MAP@{K}", "map_at_K"),
+        ("Mean Average Precision @ 5", "map_at_5"),
+        ("Quadratic Weighted Kappa", "quadratic_kappa"),
+    ],
+)
+def test_kaggles_names_are_known(name: str, ours: str) -> None:
+    assert metrics_of_kaggle(name)[0] == ours
+
+
+def test_every_meaning_of_kaggles_names_is_a_metric() -> None:
+    assert {one for meanings in MEANINGS.values() for one in meanings} <= set(METRICS)
+
+
+def test_only_a_known_other_name_contradicts() -> None:
+    assert contradicts("rmse", "Mean Absolute Error")
+    assert not contradicts("log_rmse", "RMSLE")
+    assert not contradicts("map_at_3", "MAP@{K}")
+    assert contradicts("map_at_3", "MAP@5")
+    assert not contradicts("rmse", "Bespoke Metric of the Host")
+
+
+WEIGHTED: dict[str, Callable[..., float]] = {
+    "mae": sk.mean_absolute_error,
+    "mse": sk.mean_squared_error,
+    "rmse": sk.root_mean_squared_error,
+    "rmsle": sk.root_mean_squared_log_error,
+    "mape": sk.mean_absolute_percentage_error,
+    "r2": sk.r2_score,
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_weights_count_as_repeated_rows_and_as_in_scikit_learn(name: str) -> None:
+    generator = np.random.default_rng(0)
+    y, p, weight = generator.uniform(1, 9, 30), generator.uniform(1, 9, 30), generator.integers(0, 4, 30)
+    metric = METRICS[name]
+    found = metric.function(y, p, weight=weight.astype(float))
+    assert found == pytest.approx(metric(np.repeat(y, weight), np.repeat(p, weight)))
+    assert found == pytest.approx(WEIGHTED[name](y, p, sample_weight=weight))
+
+
+@pytest.mark.parametrize("name", [name for name in METRICS if METRICS[name].can_weigh])
+def test_equal_weights_change_nothing(name: str) -> None:
+    generator = np.random.default_rng(1)
+    metric = METRICS[name]
+    if metric.reads == "value":
+        y, p = generator.uniform(1, 9, 30), generator.uniform(1, 9, 30)
+    else:
+        y, p = _probabilities(30, 2, 0)
+        p = p.argmax(axis=1) if metric.reads == "label" else p
+    assert metric.function(y, p, weight=np.full(30, 2.0)) == pytest.approx(metric.function(y, p))

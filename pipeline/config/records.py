@@ -27,6 +27,7 @@ class RawSource(Artifact):
     is_sample: bool
     fetched_at: str  # ISO, UTC
     files: dict[str, FileRecord]  # name in the folder -> its content; also SOLUTION, if there is one
+    kaggle_metric: str = ""  # Kaggle's name of the evaluation metric, if Kaggle was asked
 
     @property
     def raw_files(self) -> dict[str, FileRecord]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import chain, repeat
 from pathlib import Path
 
-from pipeline.base.errors import KaggleError
+from pipeline.base.errors import KaggleError, SpecError
 from pipeline.base.locks import hold
 from pipeline.base.progress import progress_bar, say
 from pipeline.config.records import NotebookVersion
@@ -23,6 +23,7 @@ from pipeline.kaggle.client.responses import Competition, SubmissionStatus
 from pipeline.kaggle.client.session import KaggleSession
 from pipeline.kaggle.client.urls import COMPETITION_URL, SETTINGS_URL
 from pipeline.kaggle.ledger import Entry, Ledger
+from pipeline.metrics.kaggle_names import contradicts, metrics_of_kaggle
 
 SETTLE_S = 150.0  # how long to look for a submission whose response was lost
 SETTLE_EVERY_S = 10.0
@@ -55,6 +56,7 @@ class SubmissionFile:
     metric: str
     cv_score: float
     notebook: NotebookVersion | None = None
+    kaggle_metric: str | None = None  # Kaggle's name that the spec gives its metric
 
     def entry(self) -> Entry:
         """Return its ledger entry before it is sent."""
@@ -84,16 +86,25 @@ def send_once(
                 submission.slug,
                 is_notebook=submission.notebook is not None,
                 may_use_last_slot=may_use_last_slot,
+                metric=submission.metric,
+                kaggle_metric=submission.kaggle_metric,
             )
             entry = _send(session, ledger, submission, n_today)
     return wait_for_score(session, ledger, submission.slug, entry, wait_s=wait_s)
 
 
 def check_before_sending(
-    session: KaggleSession, slug: str, *, is_notebook: bool, may_use_last_slot: bool
+    session: KaggleSession,
+    slug: str,
+    *,
+    is_notebook: bool,
+    may_use_last_slot: bool,
+    metric: str,
+    kaggle_metric: str | None,
 ) -> int | None:
-    """Raise KaggleError for everything Kaggle would refuse, before anything is sent.
+    """Raise KaggleError for everything Kaggle would refuse, SpecError for another metric, before anything is sent.
 
+    `kaggle_metric` is Kaggle's name for `metric` by the spec.
     Returns how many submissions Kaggle counts today, None if it does not say.
     """
     competition = session.competition(slug)
@@ -105,6 +116,7 @@ def check_before_sending(
         raise rules_not_accepted(slug)
     if competition.is_closed:
         raise KaggleError("takes no submissions", kind="closed", where=slug, hint=COMPETITION_URL.format(slug=slug))
+    _check_metric(competition, slug, metric, kaggle_metric)
     if competition.deadline is not None and competition.deadline.timestamp() < Clock.now():
         say(f"submit: the deadline was {competition.deadline:%Y-%m-%d %H:%M} UTC; this is a late submission")
     n_today, n_left = _slots(session, competition, slug)
@@ -116,6 +128,17 @@ def check_before_sending(
         raise KaggleError(what, kind="last slot", where=slug, hint=hint)
     say("submit: Kaggle reports no daily limit" if n_left is None else f"submit: {n_left} submissions left today")
     return n_today
+
+
+def _check_metric(competition: Competition, slug: str, metric: str, known_as: str | None) -> None:
+    if not contradicts(metric, competition.metric) or known_as == competition.metric:
+        return
+    wanted = " or ".join(metrics_of_kaggle(competition.metric))
+    raise SpecError(
+        f"Kaggle scores by {competition.metric!r} ({wanted}), the spec by {metric!r}",
+        where=slug,
+        hint=f'Correct `metric` in the spec, or set kaggle_metric = "{competition.metric}" if it is right as it is.',
+    )
 
 
 def wait_for_score(session: KaggleSession, ledger: Ledger, slug: str, entry: Entry, *, wait_s: float) -> Entry:

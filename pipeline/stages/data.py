@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.base import files
-from pipeline.base.errors import DataError, did_you_mean
+from pipeline.base.errors import DataError, KaggleError, did_you_mean
 from pipeline.base.progress import say
 from pipeline.competition import idx_images
 from pipeline.competition.samples import NOT_ON_KAGGLE, SAMPLES, make_sample
@@ -105,7 +105,8 @@ def fetch_files(workspace: Workspace, slug: str, names: Sequence[str]) -> None:
             _add_file(workspace, session, slug, name, n_bytes)
     except OSError as error:
         raise files.write_error(workspace.raw, error) from error
-    write_source(workspace, f"Kaggle: {slug}" if source is None else source.source)
+    metric = _metric_at_kaggle(session, slug) if source is None else source.kaggle_metric
+    write_source(workspace, f"Kaggle: {slug}" if source is None else source.source, metric)
     forget_downloads(_parts(workspace))
 
 
@@ -169,13 +170,16 @@ def _raw_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name.endswith(RAW_SUFFIXES))
 
 
-def _fill(workspace: Workspace, write: Callable[[Path], None], source: str) -> None:
-    """Write a temporary folder beside `raw/` and rename it, so that `raw/` is complete or absent."""
+def _fill(workspace: Workspace, write: Callable[[Path], str | None], source: str) -> None:
+    """Write a temporary folder beside `raw/` and rename it, so that `raw/` is complete or absent.
+
+    `write` returns Kaggle's name of the metric, if it asked.
+    """
     try:
         workspace.folder.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".raw.", suffix=".partial", dir=workspace.folder))
         try:
-            write(partial)
+            metric = write(partial)
             partial.chmod(0o755)
             shutil.rmtree(workspace.raw, ignore_errors=True)
             partial.replace(workspace.raw)
@@ -183,7 +187,7 @@ def _fill(workspace: Workspace, write: Callable[[Path], None], source: str) -> N
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise files.write_error(workspace.raw, error) from error
-    write_source(workspace, source)
+    write_source(workspace, source, metric or "")
 
 
 def _copy(place: Path, folder: Path) -> None:
@@ -214,8 +218,11 @@ def _unpack_tables(place: Path, folder: Path) -> None:
                     path.replace(folder / path.name)
 
 
-def _download(workspace: Workspace, slug: str, folder: Path) -> None:
-    """Download and extract Kaggle's files; convert images to tables; strip a single enclosing folder."""
+def _download(workspace: Workspace, slug: str, folder: Path) -> str:
+    """Download and extract Kaggle's files; convert images to tables; strip a single enclosing folder.
+
+    Returns Kaggle's name of the evaluation metric, "" if it is not known.
+    """
     session = KaggleSession.connect()
     with tempfile.TemporaryDirectory(prefix=".files.", suffix=".partial", dir=workspace.folder) as temporary:
         fetched = Path(temporary)
@@ -225,11 +232,26 @@ def _download(workspace: Workspace, slug: str, folder: Path) -> None:
             fetched = inside[0]
         if idx_images.find_idx(fetched):
             _copy(fetched, folder)
-            return
+            return _metric_at_kaggle(session, slug)
         if not _raw_files(fetched):
             raise DataError(f"Kaggle has no file ending in {', '.join(RAW_SUFFIXES)}", where=slug)
         for path in fetched.iterdir():
             path.replace(folder / path.name)
+    return _metric_at_kaggle(session, slug)
+
+
+def _metric_at_kaggle(session: KaggleSession, slug: str) -> str:
+    """Return the display name of the competition's metric; "" for a dataset, or if Kaggle does not tell."""
+    if "/" in slug:
+        return ""
+    try:
+        metric = session.competition(slug).metric
+    except KaggleError as error:
+        say(f"data: Kaggle did not tell the evaluation metric: {error.what}")
+        return ""
+    if metric:
+        say(f"data: Kaggle's evaluation metric is {metric!r}")
+    return metric
 
 
 def _write_sample(workspace: Workspace, folder: Path) -> None:
@@ -246,14 +268,19 @@ def _write_kaggle_csv(path: Path, frame: pd.DataFrame) -> None:
     files.write_csv(path, frame.astype(object).where(frame.notna(), "NA"))
 
 
-def write_source(workspace: Workspace, source: str) -> RawSource:
-    """Record where the raw files came from, whether they are a built-in sample, and their sizes and hashes."""
+def write_source(workspace: Workspace, source: str, kaggle_metric: str = "") -> RawSource:
+    """Record where the raw files came from, whether they are a built-in sample, and their sizes and hashes.
+
+    `kaggle_metric` is Kaggle's name of the evaluation metric.
+    """
     fetched_at = datetime.now(UTC).isoformat(timespec="seconds")
     recorded = {path.name: FileRecord.of(path) for path in _raw_files(workspace.raw)}
     if workspace.solution.exists():
         recorded[SOLUTION] = FileRecord.of(workspace.solution)
     is_sample = holds_sample(workspace.raw)
-    record = RawSource(source=source, is_sample=is_sample, fetched_at=fetched_at, files=recorded)
+    record = RawSource(
+        source=source, is_sample=is_sample, fetched_at=fetched_at, files=recorded, kaggle_metric=kaggle_metric
+    )
     record.write(workspace.source)
     return record
 

@@ -24,6 +24,7 @@ from pipeline.config.file_record import FileRecord
 from pipeline.config.records import RawSource
 from pipeline.config.spec import CompetitionSpec
 from pipeline.kaggle.submission import check_form
+from pipeline.metrics.kaggle_names import contradicts, metrics_of_kaggle
 
 
 def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
@@ -52,7 +53,11 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
     check_form(spec, tables.classes, sample, tables.test_ids, target)
     metric = bound_metric(spec, workspace.folder, train_rows, tables.classes)
     weight = tables.metric_weight if tables.sample_weight is None else tables.sample_weight
-    notes = [*tables.notes, *check_folds(spec, fold_of_row, target, tables.classes, weight, metric)]
+    notes = [
+        *_contradiction(spec, source),
+        *tables.notes,
+        *check_folds(spec, fold_of_row, target, tables.classes, weight, metric),
+    ]
     workspace.manifest.unlink(missing_ok=True)
     _write_tables(workspace, tables, train_rows, sample, fold_of_row)
     n_folds = int(fold_of_row.max()) + 1
@@ -82,6 +87,14 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
     counts = f"{len(tables.train)} train rows, {len(tables.test)} test rows, {len(tables.roles)} columns"
     say(f"features: {counts}, {n_folds} folds ({spec.folds.kind})")
     return True
+
+
+def _contradiction(spec: CompetitionSpec, source: RawSource) -> list[str]:
+    """What `submit` will refuse: a metric that is not Kaggle's."""
+    name = source.kaggle_metric
+    if not contradicts(spec.metric, name) or spec.kaggle_metric == name:
+        return []
+    return [f"the metric is {spec.metric}, but Kaggle scores by {name!r} ({' or '.join(metrics_of_kaggle(name))})"]
 
 
 def _raw_files(workspace: Workspace, spec: CompetitionSpec) -> dict[str, FileRecord]:

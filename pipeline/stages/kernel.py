@@ -157,7 +157,14 @@ def _pushed(session: KaggleSession, store: FeatureStore, bundle: Bundle, options
     def check() -> None:
         if options.is_upload_wanted:
             last = options.may_use_last_slot
-            check_before_sending(session, slug, is_notebook=competition.is_code_only, may_use_last_slot=last)
+            check_before_sending(
+                session,
+                slug,
+                is_notebook=competition.is_code_only,
+                may_use_last_slot=last,
+                metric=store.spec.metric,
+                kaggle_metric=store.spec.kaggle_metric,
+            )
         if bundle.metadata["enable_gpu"]:
             _check_quota(session, options.how.timeout_h)
 

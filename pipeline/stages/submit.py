@@ -57,6 +57,7 @@ def submit(
         metric=provenance.metric,
         cv_score=provenance.cv_score,
         notebook=notebook,
+        kaggle_metric=store.spec.kaggle_metric,
     )
     ledger = Ledger(store.workspace.ledger)
     entry = ledger.find(outgoing.sha256)

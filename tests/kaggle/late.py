@@ -48,7 +48,7 @@ class LateCase:
         path = folder / f"late-{number}.csv"
         path.write_text(f"id,price\n1,{number}\n")
         content = path.read_bytes()
-        submission = SubmissionFile("toy", path, hashlib.sha256(content).hexdigest(), f"late-{number}", "rmse", 0.1)
+        submission = SubmissionFile("toy", path, hashlib.sha256(content).hexdigest(), f"late-{number}", "rmsle", 0.1)
         server.record_delay_s, server.show_delay_s = self.record_delay_s, self.show_delay_s
         session, ledger = KaggleSession.connect(), Ledger(folder / "ledger.csv")
         from pipeline.kaggle.client.calls import Clock

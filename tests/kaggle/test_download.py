@@ -263,3 +263,13 @@ download_files(KaggleSession.connect(), "toy", Path({str(place)!r}) / "files", p
 def test_a_dataset_that_does_not_exist_is_named(place: Path) -> None:
     with pytest.raises(KaggleError, match="found no 'ada/misspelled'"):
         download(place, "ada/misspelled")
+
+
+@pytest.mark.usefixtures("kaggle")
+def test_kaggles_metric_is_recorded_and_drafted(empty: Toy) -> None:
+    assert empty.run("data").exit_code == 0
+    assert RawSource.read(empty.workspace.source).kaggle_metric == "RMSLE"
+    text = empty.workspace.spec.read_text()
+    assert '# Kaggle\'s evaluation metric: RMSLE\nmetric = "rmsle"\n' in text
+    empty.edit_spec('metric = "rmsle"', 'metric = "mae"')
+    assert "the metric is mae, but Kaggle scores by 'RMSLE' (rmsle or log_rmse)" in empty.run("features").output

@@ -411,3 +411,14 @@ def test_a_ledger_of_an_earlier_version_is_read_and_gets_the_new_columns(
     Ledger(path).put(replace(old, ref=3, status="complete", public_score=0.25))
     assert "adds the columns n_today, note, submitted_by" in capsys.readouterr().err
     assert [(entry.ref, entry.cv_score) for entry in Ledger(path).entries()] == [(3, 0.5)]
+
+
+def test_another_metric_than_kaggles_is_not_uploaded_unless_the_spec_says_that_it_is_known(
+    kaggle: KaggleServer, finished: Toy
+) -> None:
+    kaggle.competition["evaluationMetric"] = "Mean Absolute Error"
+    said = submit(finished, code=2)
+    assert "Kaggle scores by 'Mean Absolute Error' (mae), the spec by 'log_rmse'" in said
+    assert "StartSubmissionUpload" not in kaggle.names()
+    finished.edit_spec('metric = "log_rmse"', 'metric = "log_rmse"\nkaggle_metric = "Mean Absolute Error"')
+    assert "public score 0.12345" in submit(finished)

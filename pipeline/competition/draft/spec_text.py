@@ -22,13 +22,14 @@ USUAL_FOLDS = 5
 MAX_LINE = 110  # a longer list gets one item per line
 
 
-def draft_spec(raw: Path, name: str, *, metric: str | None = None) -> str:
+def draft_spec(raw: Path, name: str, *, metric: str | None = None, kaggle_metric: str = "") -> str:
     """The text of a spec for the raw files in `raw`; each guess is marked and followed by its evidence.
 
+    Without a `metric`, it is the one that Kaggle calls `kaggle_metric`, or else a guess.
     Raises DataError if the files cannot be told apart, SpecError for a `metric` that does not fit.
     """
     files = find_files(raw)
-    prediction = guess_prediction(files, metric)
+    prediction = guess_prediction(files, metric, kaggle_metric)
     roles = guess_roles(files, prediction.target)
     lines = [
         f"# Drafted from the files of {name} by `python -m pipeline init {name}`.",
@@ -83,6 +84,7 @@ def _head(name: str, files: DraftFiles, prediction: Prediction) -> list[str]:
         *_line("id", files.id, files.ids.evidence),
         *_line("target", target, evidence["target"]),
         *_line("task", prediction.task, evidence["task"]),
+        *([_comment(prediction.metric_source)] if prediction.metric_source else []),
         *_line("metric", prediction.metric, evidence.get("metric")),
     ]
     if prediction.task == "regression":

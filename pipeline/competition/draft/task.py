@@ -20,6 +20,7 @@ from pipeline.competition.tables.reading import as_written, first_true, inferred
 from pipeline.competition.tables.typed import MIN_NUMBER_SHARE
 from pipeline.config.spec import TargetTransform
 from pipeline.metrics import DEFAULT_METRIC, METRICS, Task
+from pipeline.metrics.kaggle_names import metrics_of_kaggle
 from pipeline.metrics.own import own_metric_parts
 
 MAX_CLASSES = 20  # whole numbers with more distinct values than this are quantities
@@ -43,21 +44,32 @@ class Prediction:
     other_train_only: list[str]  # columns that only train has, targets excepted
     largest_class_size: int | None  # in rows; None for regression
     evidence: dict[str, str]
+    metric_source: str = ""  # where the metric comes from, if it is known
 
 
-def guess_prediction(files: DraftFiles, metric: str | None) -> Prediction:
-    """Guess target, task, metric and transform. Raises DataError, or SpecError for a `metric` that does not fit."""
+def guess_prediction(files: DraftFiles, metric: str | None, kaggle_metric: str = "") -> Prediction:
+    """Guess target, task, metric and transform. Raises DataError, or SpecError for a `metric` that does not fit.
+
+    `kaggle_metric` is Kaggle's name of the metric, which counts if no `metric` is given.
+    """
     is_own = metric is not None and own_metric_parts(metric) is not None
     if metric is not None and not is_own and metric not in METRICS:
         raise SpecError(f"unknown metric {metric!r}", where="--metric", hint=did_you_mean(metric, METRICS))
     evidence: dict[str, str] = {}
     target, columns, classes, evidence["target"] = _guess_targets(files)
     task, evidence["task"] = _guess_task(
-        files, target, is_one_per_class=bool(classes), metric=None if is_own else metric
+        files, target, is_one_per_class=bool(classes), metric=None if is_own else metric or _first_of(kaggle_metric)
     )
+    source = ""
+    if metric is None and (metric := _first_of(kaggle_metric, task)):
+        source = f"Kaggle's evaluation metric: {kaggle_metric}"
+        is_weighted = METRICS[metrics_of_kaggle(kaggle_metric)[0]].needs_weight
+        source += f" ({metrics_of_kaggle(kaggle_metric)[0]}, with the weights in [scoring])" if is_weighted else ""
     is_metric_given = metric is not None
     if metric is None:
         metric, evidence["metric"] = _guess_metric(files, task, target, columns, is_one_per_class=bool(classes))
+        if kaggle_metric:
+            evidence["metric"] = f"Kaggle's metric is {kaggle_metric!r}, a name not known here; {evidence['metric']}"
     elif not is_own and task not in METRICS[metric].tasks:
         fitting = ", ".join(name for name, m in METRICS.items() if task in m.tasks)
         raise SpecError(
@@ -71,7 +83,13 @@ def guess_prediction(files: DraftFiles, metric: str | None) -> Prediction:
     else:
         largest = int(files.train.column(target[0], markers=CLASS_MARKERS).value_counts().max())
     others = [c for c in files.train_only_columns if c not in target]
-    return Prediction(target, columns, classes, task, metric, transform, others, largest, evidence)
+    return Prediction(target, columns, classes, task, metric, transform, others, largest, evidence, source)
+
+
+def _first_of(kaggle_metric: str, task: Task | None = None) -> str | None:
+    """The usual meaning of Kaggle's name, for the task; not a metric with weights, which only a person knows."""
+    known = (name for name in metrics_of_kaggle(kaggle_metric) if name in METRICS and not METRICS[name].needs_weight)
+    return next((name for name in known if task is None or task in METRICS[name].tasks), None)
 
 
 def _guess_targets(files: DraftFiles) -> tuple[list[str], list[str], list[str], str]:
