@@ -3,6 +3,7 @@
     python benchmarks/kaggle_faults.py              # every fault in every operation, late records, 200 downloads of
                                                     # 50 MB, 100 submissions; some minutes
     python benchmarks/kaggle_faults.py --quick      # the same with fewer cases
+    python benchmarks/kaggle_faults.py --only matrix --operation storage --operation submit
 
 The waits between retries are skipped. The exit code is 1 if any case ends badly.
 """
@@ -24,7 +25,7 @@ import threading
 import time
 import traceback
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +40,9 @@ from pipeline.kaggle.client.session import KaggleSession
 from pipeline.kaggle.ledger import Ledger
 from pipeline.kaggle.notebook.run import State
 from pipeline.kaggle.upload import SubmissionFile, send_once
-from tests.conftest import SPEC, TINY, Toy, toy_tables
-from tests.kaggle.conftest import SAME_RUN, FakeClock, offer_toy, run_notebooks
-from tests.kaggle.faults import FAULTS, OPERATIONS, TIMEOUT_S, TRANSIENT
+from tests.conftest import SPEC, Toy, toy_tables
+from tests.kaggle.conftest import FakeClock, offer_toy, run_notebooks
+from tests.kaggle.faults import FAULTS, OPERATIONS, TIMEOUT_S, TRANSIENT, Operation
 from tests.kaggle.late import LATE_CASES, Killed
 from tests.kaggle.server import SECRETS, TOKEN, Fault, KaggleServer, zip_of
 
@@ -206,7 +207,10 @@ def late_records(is_quick: bool) -> int:
     with fake_kaggle() as (server, clock), tempfile.TemporaryDirectory() as folder:
         server.daily_limit, server.now = 10**6, clock.now
         for number, case in enumerate(cases):
-            found += (bad := case.run(server, Path(folder), number))
+            if number % 50 == 0:  # long lists take long to read
+                server.submissions.clear()
+                place = Path(tempfile.mkdtemp(dir=folder))
+            found += (bad := case.run(server, place, number))
             if bad.total():
                 print(f"{case}: {dict(bad)}")
     print(
@@ -216,7 +220,7 @@ def late_records(is_quick: bool) -> int:
     return found.total()
 
 
-def matrix(names: list[str]) -> int:
+def matrix(names: Sequence[str], operations: Sequence[str]) -> int:
     """Run every operation with every fault, then without: a table of what the user reads, and what went wrong."""
     print("| fault | operation | exit | then | sent | on disk | what the user reads |")
     print("|---|---|---|---|---|---|---|")
@@ -227,20 +231,21 @@ def matrix(names: list[str]) -> int:
         trained = trained_toy(Path(folder) / "trained")
         offer_toy(server)
         run_notebooks(server, trained)
-        for name, (operation, one) in itertools.product(names, OPERATIONS.items()):
-            n_cases += 1
+        for name, operation in itertools.product(names, operations):
+            one, n_cases = OPERATIONS[operation], n_cases + 1
             toy = Toy(Workspace(Path(folder) / f"case-{n_cases}", "toy"))
             if one.command != "data":
                 shutil.copytree(trained.workspace.root, toy.workspace.root)
             for content in (server.faults, server.submissions, server.late, server.kernels):
                 content.clear()
+            one.set_up(server)
             server.fault(one.endpoint, FAULTS[name]())
             set_limits(TIMEOUT_S if name in ("stalled", "drip") else 30.0)
-            code, output = run_command(toy, one.command)
+            code, output = run_command(toy, one)
             sent, left = len(server.submissions), on_disk(toy)
             server.faults.clear()
             set_limits(30.0)
-            code_after, output_after = run_command(toy, one.command)
+            code_after, output_after = run_command(toy, one)
             found = what_is_wrong(server, toy, one.command, output + output_after)
             found["hangs"] += (code is None) + (code_after is None)
             found["tracebacks"] += (output + output_after).count("Traceback")
@@ -249,7 +254,7 @@ def matrix(names: list[str]) -> int:
             print(f"| {' | '.join(map(str, row))} |", *(f"<-- {kind}" for kind in KINDS if found[kind]), flush=True)
             shutil.rmtree(toy.workspace.root, ignore_errors=True)
     print(
-        f"{n_cases} cases of {len(names)} faults x {len(OPERATIONS)} operations in {time.monotonic() - started:.0f} s: "
+        f"{n_cases} cases of {len(names)} faults x {len(operations)} operations in {time.monotonic() - started:.0f} s: "
         + ", ".join(f"{kind} {wrong[kind]}" for kind in KINDS)
     )
     return wrong.total()
@@ -273,12 +278,11 @@ def set_limits(seconds: float) -> None:
     calls.READ_TIMEOUT_S = calls.ANSWER_LIMIT_S = calls.RATE_WINDOW_S = seconds
 
 
-def run_command(toy: Toy, command: str) -> tuple[int | None, str]:
-    """Run a command; return its exit code, None if it hangs, and all that it printed, tracebacks included."""
+def run_command(toy: Toy, operation: Operation) -> tuple[int | None, str]:
+    """Run the operation; return its exit code, None if it hangs, and all that it printed, tracebacks included."""
     results = []
     thread = threading.Thread(
-        target=lambda: results.append(toy.run(command, *{"submit": TINY, "kernel": SAME_RUN}.get(command, []))),
-        daemon=True,
+        target=lambda: results.append(toy.run(operation.command, *operation.options)), daemon=True
     )
     thread.start()
     thread.join(HANG_S)
@@ -329,12 +333,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=["matrix", "downloads", "submits", "late"])
+    parser.add_argument("--operation", choices=list(OPERATIONS), action="append", help="of the matrix; repeatable")
     options = parser.parse_args()
     n_bad = 0
     with tempfile.TemporaryDirectory() as home:
         os.environ["HOME"] = home
         if options.only in (None, "matrix"):
-            n_bad += matrix(sorted(TRANSIENT) if options.quick else list(FAULTS))
+            n_bad += matrix(sorted(TRANSIENT) if options.quick else list(FAULTS), options.operation or list(OPERATIONS))
         with contextlib.redirect_stderr(io.StringIO()):
             calls_say_nothing()
             if options.only in (None, "downloads"):

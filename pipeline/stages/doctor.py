@@ -13,7 +13,7 @@ from pipeline.competition.workspace import Workspace
 from pipeline.config.spec import load_spec
 from pipeline.kaggle.client.credentials import credential_warnings, found_credentials
 from pipeline.kaggle.client.session import KaggleSession, client_version
-from pipeline.kaggle.client.urls import RULES_URL, SETTINGS_URL
+from pipeline.kaggle.client.urls import SETTINGS_URL, rules_url
 
 Mark = Literal["ok", "note", "warning", "problem"]
 PACKAGES = ("torch", "pandas", "scikit-learn", "optuna", "pyarrow", "numpy")
@@ -89,7 +89,7 @@ def _competition(session: KaggleSession, slug: str) -> Iterator[Diagnosis]:
     if competition.has_entered:
         yield Diagnosis("ok", f"{slug}: the rules are accepted")
     else:
-        rules = RULES_URL.format(slug=slug)
+        rules = rules_url(slug)
         yield Diagnosis(
             "problem", f"{slug}: the rules have not been accepted; accept them once in the browser: {rules}"
         )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from tests.kaggle.server import SIGNATURE, TOKEN, Fault, page, status
+from tests.conftest import TINY
+from tests.kaggle.conftest import SAME_RUN
+from tests.kaggle.server import REFRESH_TOKEN, SIGNATURE, TOKEN, USER, Fault, KaggleServer, page, status
 
 RULES = "You must accept this competition's rules before you'll be able to download files."
 ALLOWANCE = "Submission not allowed: Your team has used its submission allowance (5 of 5). This resets at midnight UTC."
@@ -66,30 +71,61 @@ TRANSIENT = {
 
 @dataclass(frozen=True)
 class Operation:
-    """A command and the endpoint of its main request."""
+    """A command with its options, the endpoint of its main request, and what must be so before."""
 
     command: str
     endpoint: str
     is_retried: bool = True
+    options: tuple[str, ...] = ()
+    is_code_only: bool = False  # the competition accepts notebooks only
+    is_oauth: bool = False  # the user is logged in by OAuth, with an access token that has expired
 
+    def set_up(self, server: KaggleServer) -> None:
+        """Set the kind of the competition, and the credentials in the environment and below HOME."""
+        server.competition["isKernelsSubmissionsOnly"] = self.is_code_only
+        login = Path.home() / ".kaggle" / "credentials.json"
+        login.unlink(missing_ok=True)
+        os.environ["KAGGLE_API_TOKEN"] = TOKEN
+        if self.is_oauth:
+            del os.environ["KAGGLE_API_TOKEN"]
+            login.parent.mkdir(parents=True, exist_ok=True)
+            tokens = {"refresh_token": REFRESH_TOKEN, "access_token": "expired"}
+            record = {**tokens, "access_token_expiration": "2020-01-01T00:00:00+00:00", "username": USER}
+            login.write_text(json.dumps(record))
+
+
+def _submit(endpoint: str, *, is_retried: bool = True) -> Operation:
+    return Operation("submit", endpoint, is_retried, tuple(TINY))
+
+
+def _kernel(endpoint: str, *, is_retried: bool = True, is_code_only: bool = False) -> Operation:
+    return Operation("kernel", endpoint, is_retried, tuple(SAME_RUN), is_code_only)
+
+
+DATASET = ("--dataset", "ada/toy-data")
 
 OPERATIONS = {
     "login": Operation("data", "IntrospectToken"),
+    "token refresh": Operation("data", "GenerateAccessToken", is_oauth=True),
     "list": Operation("data", "ListDataFiles"),
     "download": Operation("data", "DownloadDataFiles"),
     "storage": Operation("data", "storage"),
-    "submissions": Operation("submit", "ListSubmissions"),
-    "limits": Operation("submit", "GetSubmissionLimits"),
-    "preflight": Operation("submit", "GetCompetition"),
-    "upload start": Operation("submit", "StartSubmissionUpload"),
-    "upload": Operation("submit", "upload"),
-    "submit": Operation("submit", "CreateSubmission", is_retried=False),
-    "score": Operation("submit", "GetSubmission"),
+    "dataset list": Operation("data", "ListDatasetFiles", options=DATASET),
+    "dataset download": Operation("data", "DownloadDataset", options=DATASET),
+    "submissions": _submit("ListSubmissions"),
+    "limits": _submit("GetSubmissionLimits"),
+    "preflight": _submit("GetCompetition"),
+    "upload start": _submit("StartSubmissionUpload"),
+    "upload": _submit("upload"),
+    "submit": _submit("CreateSubmission", is_retried=False),
+    "score": _submit("GetSubmission"),
     "leaderboard": Operation("leaderboard", "GetLeaderboard"),
-    "kernel search": Operation("kernel", "GetKernel"),
-    "kernel push": Operation("kernel", "SaveKernel", is_retried=False),
-    "kernel": Operation("kernel", "GetKernelSessionStatus"),
-    "kernel output": Operation("kernel", "ListKernelSessionOutput"),
+    "kernel search": _kernel("GetKernel"),
+    "GPU quota": _kernel("GetAcceleratorQuotaStatistics"),
+    "kernel push": _kernel("SaveKernel", is_retried=False),
+    "kernel": _kernel("GetKernelSessionStatus"),
+    "kernel output": _kernel("ListKernelSessionOutput"),
+    "code submission": _kernel("CreateCodeSubmission", is_retried=False, is_code_only=True),
 }
 
 # A part of the message, by fault.

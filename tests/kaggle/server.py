@@ -25,8 +25,9 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 TOKEN, USER, KEY = "KGAT_secret-of-the-tests", "ada", "0123456789abcdef-secret"
+REFRESH_TOKEN = "refresh-secret-of-the-tests"  # of an OAuth login
 SIGNATURE = "c2lnbmF0dXJlIG9mIHRoZSB0ZXN0cw"
-SECRETS = (TOKEN, KEY, SIGNATURE, base64.b64encode(f"{USER}:{KEY}".encode()).decode())
+SECRETS = (TOKEN, KEY, REFRESH_TOKEN, SIGNATURE, base64.b64encode(f"{USER}:{KEY}".encode()).decode())
 API = "competitions.CompetitionApiService"
 DRIP_S = 0.02
 MAINTENANCE_PAGE = b"<html><head><title>Kaggle</title></head><body>We'll be back soon</body></html>"
@@ -212,6 +213,12 @@ class KaggleServer:
         is_known = self.token_is_active and body.get("token") == TOKEN
         return {"active": True, "username": USER} if is_known else {"active": False}
 
+    def GenerateAccessToken(self, body: dict[str, Any]) -> Any:
+        """Return a new access token for the refresh token of an OAuth login."""
+        if body.get("refreshToken") != REFRESH_TOKEN:
+            return 401, {"code": 401, "message": "Unauthorized access"}
+        return {"token": TOKEN, "expiresIn": 43200, "userName": USER}
+
     def GetCompetition(self, body: dict[str, Any]) -> Any:
         """Return the competition and the user's standing in it."""
         return self._known(body) or self.competition
@@ -273,6 +280,15 @@ class KaggleServer:
         }
 
     def CreateSubmission(self, body: dict[str, Any]) -> Any:
+        """Accept an uploaded file as a submission."""
+        return self._submitted(body, self.blobs.get(body["blobFileTokens"], b""))
+
+    def CreateCodeSubmission(self, body: dict[str, Any]) -> Any:
+        """Accept a file of a notebook version's output as a submission."""
+        versions = self.kernels[f"{body['kernelOwner']}/{body['kernelSlug']}"]["versions"]
+        return self._submitted(body, versions[body["kernelVersion"] - 1]["output"][body["fileName"]])
+
+    def _submitted(self, body: dict[str, Any], content: bytes) -> Any:
         """Accept a submission, which uses a slot."""
         if unknown := self._known(body):
             return unknown
@@ -287,7 +303,7 @@ class KaggleServer:
             {
                 "ref": ref,
                 "description": body.get("submissionDescription", ""),
-                "content": self.blobs.get(body["blobFileTokens"], b""),
+                "content": content,
                 "date": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
                 "recorded_at": now + self.record_delay_s,
                 "shown_at": now + self.record_delay_s + self.show_delay_s,
@@ -372,10 +388,6 @@ class KaggleServer:
         ]
         items, token = self._page(files, body)
         return {"files": items, "log": json.dumps(self.kernel_log), "nextPageToken": token}
-
-    def CreateCodeSubmission(self, body: dict[str, Any]) -> Any:
-        """Accept a notebook's output as a submission, which uses a slot."""
-        return self.CreateSubmission({**body, "blobFileTokens": ""})
 
     def GetAcceleratorQuotaStatistics(self, _: dict[str, Any]) -> Any:
         """Return the GPU hours used and allowed this week."""
@@ -506,7 +518,7 @@ def _handler_of(kaggle: KaggleServer) -> type[http.server.BaseHTTPRequestHandler
             if fault is None or fault.is_after or (not fault.status and not fault.drops):
                 with kaggle.lock:
                     kaggle.arrive()
-                    response = self._refusal() if name != "IntrospectToken" else None
+                    response = None if name in ("IntrospectToken", "GenerateAccessToken") else self._refusal()
                     response = response or getattr(kaggle, name)(body)
                 code, content = response if isinstance(response, tuple) else (200, response)
             else:

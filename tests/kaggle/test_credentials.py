@@ -13,7 +13,8 @@ from pipeline.base.errors import KaggleError
 from pipeline.kaggle.client.credentials import credential_warnings, find_credentials, found_credentials
 from pipeline.kaggle.client.session import KaggleSession
 from tests.conftest import Toy
-from tests.kaggle.server import KEY, TOKEN, USER, KaggleServer
+from tests.kaggle.faults import DATASET, OPERATIONS
+from tests.kaggle.server import KEY, TOKEN, USER, KaggleServer, status
 
 Write = Callable[..., Path]
 
@@ -254,3 +255,23 @@ def test_a_home_that_cannot_be_read_ends_no_command(toy: Toy, monkeypatch: pytes
 
     monkeypatch.setattr(Path, "is_dir", refuse)
     assert toy.run("train", "--help").exit_code == 0
+
+
+def test_a_login_that_kaggle_refuses_is_kept(kaggle: KaggleServer, finished: Toy) -> None:
+    OPERATIONS["token refresh"].set_up(kaggle)
+    login = Path.home() / ".kaggle" / "credentials.json"
+    before = login.read_bytes()
+    kaggle.fault("GenerateAccessToken", status(401, "Unauthorized access"))
+    result = finished.run("leaderboard")
+    assert result.exit_code == 3
+    assert f"accepts none of the credentials found: {login}" in result.output
+    assert login.read_bytes() == before
+
+
+@pytest.mark.parametrize(("code", "words"), [(403, "is private"), (404, "https://www.kaggle.com/datasets/<owner>/")])
+def test_an_error_about_a_dataset_names_datasets(kaggle: KaggleServer, empty: Toy, code: int, words: str) -> None:
+    kaggle.fault("ListDatasetFiles", status(code, "denied"))
+    result = empty.run("data", *DATASET)
+    assert result.exit_code == 3
+    assert words in result.output
+    assert "/competitions/" not in result.output

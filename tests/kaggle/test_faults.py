@@ -10,9 +10,9 @@ import pytest
 from pipeline.kaggle.client import calls
 from pipeline.kaggle.ledger import Ledger
 from pipeline.kaggle.notebook.run import POLL_DELAYS_S
-from tests.conftest import TINY, Toy
-from tests.kaggle.conftest import SAME_RUN, FakeClock, run_notebooks
-from tests.kaggle.faults import CASES, FAULTS, NOT_UNDERSTOOD, OPERATIONS, TIMEOUT_S, TRANSIENT, WORDS
+from tests.conftest import Toy
+from tests.kaggle.conftest import FakeClock, run_notebooks
+from tests.kaggle.faults import CASES, FAULTS, NOT_UNDERSTOOD, OPERATIONS, TIMEOUT_S, TRANSIENT, WORDS, Operation
 from tests.kaggle.server import SECRETS, KaggleServer
 
 # Faults without effect: a redirect has no body to lose; the storage's response to an upload is not read; a submission
@@ -24,9 +24,12 @@ HARMLESS = {
     ("404", "score"),
     *((name, "submit") for name in ("truncated body", "lost answer", "stalled", "drip", *NOT_UNDERSTOOD)),
     *((name, "kernel push") for name in ("drip", *NOT_UNDERSTOOD)),
+    *((name, "GPU quota") for name in FAULTS),
+    *((name, "code submission") for name in ("drip", *NOT_UNDERSTOOD)),
 }
 OTHER_WORDS = {
     ("403 rules", "login"): "accepts none of the credentials",
+    ("401", "token refresh"): "log in again with `kaggle auth login`",
     **{(name, "storage"): "not an archive" for name in NOT_UNDERSTOOD},
     ("drip", "storage"): "the same command resumes the download",
     ("500", "submit"): "not known yet",
@@ -46,7 +49,6 @@ IN_DOUBT = {
     *((name, "submit") for name in ("500", "503", "maintenance page, 503", "maintenance page, 200", "dropped")),
 }
 SENDING = {"submit", "kernel"}
-OPTIONS = {"submit": TINY, "kernel": SAME_RUN}
 READS = [
     (name, operation)
     for operation, one in OPERATIONS.items()
@@ -69,9 +71,9 @@ def secrets_in(toy: Toy, *texts: str) -> list[str]:
     return [secret for secret in SECRETS if any(secret.encode() in one for one in (*shown, *written))]
 
 
-def run(toy: Toy, command: str, *more: str) -> tuple[int, str, str]:
-    """Run a command; return its exit code, stdout and stderr."""
-    result = toy.run(command, *OPTIONS.get(command, ()), *more)
+def run(toy: Toy, operation: Operation, *more: str) -> tuple[int, str, str]:
+    """Run an operation's command; return its exit code, stdout and stderr."""
+    result = toy.run(operation.command, *operation.options, *more)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout, result.stderr
@@ -82,13 +84,15 @@ def run(toy: Toy, command: str, *more: str) -> tuple[int, str, str]:
 def test_a_fault_is_explained_and_the_same_command_succeeds_afterwards(
     kaggle: KaggleServer, empty: Toy, finished: Toy, monkeypatch: pytest.MonkeyPatch, name: str, operation: str
 ) -> None:
-    command, endpoint = OPERATIONS[operation].command, OPERATIONS[operation].endpoint
+    one = OPERATIONS[operation]
+    command, endpoint = one.command, one.endpoint
+    one.set_up(kaggle)
     toy = empty if command == "data" else finished
     run_notebooks(kaggle, finished)
     if name in ("stalled", "drip"):
         hurry(monkeypatch)
     kaggle.fault(endpoint, FAULTS[name]())
-    code, out, err = run(toy, command)
+    code, out, err = run(toy, one)
     assert not secrets_in(toy, out, err)
     if (name, operation) in HARMLESS:
         assert code == 0, err
@@ -103,12 +107,12 @@ def test_a_fault_is_explained_and_the_same_command_succeeds_afterwards(
     kaggle.faults.clear()
     for limit in ("READ_TIMEOUT_S", "ANSWER_LIMIT_S", "RATE_WINDOW_S"):
         monkeypatch.setattr(calls, limit, 30.0)
-    code, out, err = run(toy, command)
+    code, out, err = run(toy, one)
     if (name, operation) in IN_DOUBT:  # it did not arrive, but only the user can know
         assert code == 3
         assert "--again" in err
         assert (kaggle.kernels, kaggle.submissions) == ({}, [])
-        code, out, err = run(toy, command, "--again")
+        code, out, err = run(toy, one, "--again")
     assert code == 0, err
     if command == "kernel":
         assert [len(one["versions"]) for one in kaggle.kernels.values()] == [1]
@@ -142,15 +146,16 @@ def test_a_read_is_retried_after_a_transient_fault(
 ) -> None:
     if name in ("stalled", "drip"):
         hurry(monkeypatch)
-    kaggle.fault(OPERATIONS[operation].endpoint, FAULTS[name](times=2))
-    command = OPERATIONS[operation].command
+    one = OPERATIONS[operation]
+    command = one.command
+    one.set_up(kaggle)
+    kaggle.fault(one.endpoint, FAULTS[name](times=2))
     run_notebooks(kaggle, finished)
-    code, _, err = run(empty if command == "data" else finished, command)
+    code, _, err = run(empty if command == "data" else finished, one)
     assert code == 0, err
     assert len(kaggle.submissions) == (command in SENDING)
-    if (name, operation) not in HARMLESS:
-        assert "trying again in" in err
-        assert 0 < clock.slept <= 2 * calls.MAX_WAIT_S + sum((2.0, 3.0)) + sum(POLL_DELAYS_S[:2])
+    assert "trying again in" in err
+    assert 0 < clock.slept <= 2 * calls.MAX_WAIT_S + sum((2.0, 3.0)) + sum(POLL_DELAYS_S[:2])
 
 
 @pytest.mark.slow
@@ -161,11 +166,12 @@ def test_a_write_is_never_retried(
 ) -> None:
     if name in ("stalled", "drip"):
         hurry(monkeypatch)
-    endpoint = OPERATIONS[operation].endpoint
-    kaggle.fault(endpoint, FAULTS[name](times=1))
+    one = OPERATIONS[operation]
+    one.set_up(kaggle)
+    kaggle.fault(one.endpoint, FAULTS[name](times=1))
     run_notebooks(kaggle, finished)
-    run(finished, OPERATIONS[operation].command)
-    assert kaggle.names().count(endpoint) == 1
+    run(finished, one)
+    assert kaggle.names().count(one.endpoint) == 1
 
 
 @pytest.mark.parametrize(
@@ -182,7 +188,7 @@ def test_no_network_and_a_dead_proxy_have_different_messages(
         monkeypatch.setenv(variable, kaggle.url)
         monkeypatch.setenv("no_proxy", "")
     kaggle.stop_listening()
-    code, _, err = run(empty, "data")
+    code, _, err = run(empty, OPERATIONS["list"])
     assert code == 3
     assert words in err
 
@@ -200,8 +206,7 @@ def test_every_request_has_timeouts(kaggle: KaggleServer, empty: Toy, monkeypatc
 
     monkeypatch.setattr(HTTPAdapter, "send", watched)
     kaggle.fault("storage", FAULTS["truncated body"](times=1))
-    assert run(empty, "data")[0] == 0
-    assert run(empty, "submit")[0] == 0
-    assert run(empty, "leaderboard")[0] == 0
+    for operation in ("list", "submit", "leaderboard"):
+        assert run(empty, OPERATIONS[operation])[0] == 0
     assert len(seen) == len(kaggle.requests)
     assert {timeout for _, timeout in seen} == {(calls.CONNECT_TIMEOUT_S, calls.READ_TIMEOUT_S)}

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.base.errors import KaggleError
 from pipeline.base.redaction import redact
 from pipeline.kaggle.client.credentials import credential_warnings, find_credentials, found_credentials
-from pipeline.kaggle.client.urls import COMPETITION_URL, RULES_URL, SETTINGS_URL
+from pipeline.kaggle.client.urls import SETTINGS_URL, page_url, rules_url
 
 SLOW = "slow"
 TRANSIENT = {  # worth a retry
@@ -26,7 +26,7 @@ LIMIT_REACHED = "allowance|daily limit|submission limit|maximum number of submis
 STATUS_URL = "https://status.kaggle.com"
 NETWORK_HINT = "Check the network. Set a proxy with https_proxy, your own certificate with REQUESTS_CA_BUNDLE."
 DOCTOR_HINT = "`python -m pipeline doctor` shows which credentials are used."
-NEW_TOKEN_HINT = f"Create a new token at {SETTINGS_URL}; {DOCTOR_HINT}"
+NEW_TOKEN_HINT = f"Create a new token at {SETTINGS_URL}, or log in again with `kaggle auth login`; {DOCTOR_HINT}"
 HINTS = {  # for the kinds that determine what to do
     EXPIRED: "Run the same command again; it asks for a new address.",
     "bad response": "Try again later; if it keeps happening, try a newer client: `pip install -U kaggle`.",
@@ -93,8 +93,8 @@ def explain_status(
         return KaggleError(what, kind="unauthorized", hint=warnings + NEW_TOKEN_HINT)
     if status == 403:
         return _forbidden(action, slug, message, quote)
-    if status == 404:
-        hint = f"Check the spelling against the URL: {COMPETITION_URL.format(slug='<slug>')}"
+    if status == 404 and slug:
+        hint = f"Check the spelling against the URL: {page_url('<owner>/<name>' if '/' in slug else '<slug>')}"
         return KaggleError(f"found no {slug!r} when {action} (404).{quote}", kind="not found", hint=hint)
     if status == 429:
         return _error(f"received too many requests (429) when {action}.{quote}", "rate limit", response)
@@ -133,7 +133,7 @@ def reworded(error: KaggleError, *, what: str = "", hint: str) -> KaggleError:
 
 def rules_not_accepted(slug: str, *, prefix: str = "", suffix: str = "") -> KaggleError:
     """Return the error for a competition whose rules the user has not accepted."""
-    hint = f"Accept them once in the browser: {RULES_URL.format(slug=slug)}"
+    hint = f"Accept them once in the browser: {rules_url(slug)}"
     return KaggleError(f"{prefix}the rules have not been accepted{suffix}", kind="rules", where=slug, hint=hint)
 
 
@@ -185,7 +185,7 @@ def _connection_problem(error: BaseException) -> tuple[str, str] | None:
 
 def _forbidden(action: str, slug: str, message: str, quote: str) -> KaggleError:
     lower = message.lower()
-    rules = RULES_URL.format(slug=slug)
+    rules = rules_url(slug)
     if "rules" in lower:
         return rules_not_accepted(slug, prefix=f"{action}: ", suffix=f" (403).{quote}")
     if "phone" in lower or "verif" in lower:
@@ -195,10 +195,15 @@ def _forbidden(action: str, slug: str, message: str, quote: str) -> KaggleError:
         what, kind, hint = "the competition is closed", "closed", _competition_hint(slug)
     else:
         what, kind = "permission denied", "forbidden"
-        hint = (
-            f"Possible reasons: the rules have not been accepted ({rules}); {slug!r} is misspelled; "
-            f"the phone is not verified ({SETTINGS_URL}); the competition is closed to new entrants."
-        )
+        reasons = f"the phone is not verified ({SETTINGS_URL})"
+        if "/" in slug:
+            reasons = f"the dataset is private; {slug!r} is misspelled; {reasons}"
+        elif slug:
+            reasons = (
+                f"the rules have not been accepted ({rules}); {slug!r} is misspelled; {reasons}; "
+                "the competition is closed to new entrants"
+            )
+        hint = f"Possible reasons: {reasons}."
     return KaggleError(f"{action}: {what} (403).{quote}", kind=kind, where=slug, hint=hint)
 
 
@@ -208,7 +213,7 @@ def _web_page(action: str, response: Any) -> KaggleError:
 
 
 def _competition_hint(slug: str) -> str:
-    return f"See {COMPETITION_URL.format(slug=slug)}"
+    return f"See {page_url(slug)}" if slug else DOCTOR_HINT
 
 
 def _message_of(response: Any) -> str:

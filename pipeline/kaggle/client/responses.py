@@ -133,7 +133,7 @@ _Object = dict[str, Any]
 ANSWERS: dict[str, Any] = {  # endpoint -> keys that its answer must have; the SDK takes a missing one for 0 or []
     "CreateCodeSubmission": {"ref": PositiveInt},
     "CreateSubmission": {"ref": PositiveInt},
-    "GenerateAccessToken": {"token": str},
+    "GenerateAccessToken": {"token": str, "expiresIn": PositiveInt},
     "GetCompetition": {"userHasEntered": bool},
     "GetDataset": {"ref": str},
     "GetDatasetStatus": {"status": str},

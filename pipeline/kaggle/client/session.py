@@ -302,6 +302,7 @@ def _import_client() -> Any:
     try:
         with calls.guarded(is_offline=True):
             from kaggle.api.kaggle_api_extended import KaggleApi
+            from kagglesdk.kaggle_creds import KaggleCredentials
     except ImportError as error:
         what, hint = f"the package `{error.name}` is not installed", "Run `make setup` or `pip install kaggle six`."
         raise KaggleError(what, kind="not installed", hint=hint) from error
@@ -309,6 +310,7 @@ def _import_client() -> Any:
         what = f"the client cannot create its folder: {error.strerror}: {error.filename}"
         hint = "HOME, or the folder named by KAGGLE_CONFIG_DIR, must be writable."
         raise KaggleError(what, kind="not installed", hint=hint) from error
+    KaggleCredentials.delete = lambda *_: None  # the client would remove the user's login when it is refused once
     return KaggleApi
 
 
