@@ -6,7 +6,7 @@
 A chain of one to three kills hits a command amid its work: SIGKILL, SIGTERM, SIGHUP, SIGINT, a disk that is full from
 that moment on, a closed terminal, a closed pipe. Then the same command runs to its end. It must end well and leave the
 same files as without the kills, each submission sent to the fake Kaggle once, and nothing unfinished. Of `tune` the
-trials must be as many and none running; preset best, whose plan depends on the clock, must end with a valid submission.
+trials must be the same and none running. Preset best, whose plan follows the clock, must end with a valid submission.
 An ended command must not print a traceback. The commands run in forks of this process, which has imported the packages
 already.
 """
@@ -50,6 +50,7 @@ from pipeline.kaggle.client import calls
 from pipeline.kaggle.ledger import Ledger
 from pipeline.stages import best, check, final, kernel, leaderboard, predict, submit, train, tune  # noqa: F401
 from pipeline.stages.repeat import repeat_run  # noqa: F401
+from pipeline.tuning.ownership import ordinals
 from pipeline.tuning.study import finished_trials
 from tests.conftest import SPEC, TINY, toy_tables
 from tests.kaggle.conftest import FakeClock, offer_toy
@@ -69,14 +70,26 @@ class Command:
     state: str  # "files", "features" or "run"
     same: tuple[str, ...]  # patterns of files whose bytes must be equal
     may_upload: bool = False
+    facts: Callable[[Path], str] = lambda _: ""  # must be equal, too
     look: Callable[[Path], str] = lambda _: ""  # a fault in what it left
     weight: int = 3
 
 
-def _tuned(root: Path) -> str:
+def _study(root: Path) -> optuna.Study:
     storage = JournalStorage(JournalFileBackend(str(Workspace(root, NAME).tuning("mlp") / "study.log")))
     (summary,) = optuna.get_all_study_summaries(storage)
-    study = optuna.load_study(study_name=summary.study_name, storage=storage)
+    return optuna.load_study(study_name=summary.study_name, storage=storage)
+
+
+def _trials(root: Path) -> str:
+    """What is proposed and found, by the numbers without kills."""
+    study = _study(root)
+    number_of = ordinals(study)
+    return str(sorted((number_of[one.number], one.params, one.value) for one in finished_trials(study)))
+
+
+def _tuned(root: Path) -> str:
+    study = _study(root)
     finished, n_open = len(finished_trials(study)), sum(not trial.state.is_finished() for trial in study.trials)
     return "" if (finished, n_open) == (N_TRIALS, 0) else f"{finished} trials are finished, {n_open} open"
 
@@ -101,6 +114,7 @@ COMMANDS = {
     "tune": Command(
         ("tune", *NETWORK, "--trials", str(N_TRIALS), "--batch", "2", "--pruner", "none"),
         *("features", FEATURES),
+        facts=_trials,
         look=_tuned,
         weight=5,
     ),
@@ -217,7 +231,8 @@ class Bench:
         root = self.folder / "work"
         found = {path for pattern in command.same for path in root.glob(pattern) if path.is_file()}
         found = {path for path in found if ".locks" not in path.parts}
-        return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(found)}
+        left = {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(found)}
+        return left | ({"facts": facts} if (facts := command.facts(root)) else {})
 
     def fault(self, command: Command, reference: dict[str, str]) -> str:
         """What is wrong after the last run; "" if it is as without kills."""

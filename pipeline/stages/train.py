@@ -67,6 +67,8 @@ def _train(
     shown = f", an ensemble of {n_parts} configurations" if n_parts > 1 else ""
     where = describe_device(context.device)
     say(f"train: {run.name} on {where}, {len(store.splits)} folds x {config.seeds} seeds{shown}")
+    if context.device.type != "cpu":
+        say("train: another run gives the same bits on a CPU; here networks, xgboost and catboost agree to rounding")
     started = time.monotonic()
     on_progress = None if on_share is None else lambda share, _: on_share(share)
     context = replace(context, checkpoints=run.checkpoints, on_progress=on_progress)

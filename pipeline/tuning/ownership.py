@@ -6,12 +6,13 @@ Knows Optuna's storages; knows nothing of training. Heartbeats are study attribu
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,8 @@ from pipeline.base import files
 from pipeline.base.locks import is_alive
 
 OWNER, KILLED = "owner", "killed"  # user attributes of trials
+PROPOSED = "proposed"  # user attribute of trials: every value is known
+ORDINAL = "ordinal"  # user attribute of a trial that repeats a killed one
 SEAL = "seal"  # user attribute of complete trials: a hash of their parameters and value
 BEAT = "beat:"  # prefix of the study attributes that hold owners' last heartbeats, in seconds since 1970
 BEAT_EVERY_S = 10.0
@@ -68,6 +71,10 @@ class Ownership:
         """Mark the trial as trained by this process."""
         trial.set_user_attr(OWNER, self.owner)
 
+    def note_proposed(self, trial: Trial) -> None:
+        """Mark the trial's values as whole: if it is killed, they are proposed again."""
+        trial.set_user_attr(PROPOSED, True)
+
     def give_back(self, trials: Sequence[Trial]) -> None:
         """Return unfinished trials to the study, for other processes or a later call."""
         running = {t.number: t for t in self._running()}
@@ -110,11 +117,41 @@ class Ownership:
             self.study.tell(trial.number, state=TrialState.FAIL)
         except (ValueError, UpdateFinishedTrialError):
             return
-        if trial.params:
-            self.study.enqueue_trial(trial.params)
+        values = trial.params if trial.user_attrs.get(PROPOSED) else trial.system_attrs.get("fixed_params", {})
+        self.study.enqueue_trial(values, user_attrs={ORDINAL: ordinals(self.study)[trial.number]})
 
     def _running(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+
+def ordinals(study: optuna.Study) -> dict[int, int]:
+    """Return the numbers that the trials would have, had none been killed: what repeats a killed one has that one's."""
+    found: dict[int, int] = {}
+    n_repeats = 0
+    for trial in study.get_trials(deepcopy=False):
+        is_repeat = ORDINAL in trial.user_attrs
+        n_repeats += is_repeat
+        found[trial.number] = int(trial.user_attrs[ORDINAL]) if is_repeat else trial.number - n_repeats
+    return found
+
+
+def without_killed(study: optuna.Study) -> optuna.Study:
+    """Return the study as it would be, had no trial been killed: without those, the others with their ordinals."""
+
+    number_of = ordinals(study)
+
+    def get_trials(
+        deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        found = study._get_trials(deepcopy=deepcopy, states=states, use_cache=use_cache)
+        trials = [copy.copy(trial) for trial in found if not trial.user_attrs.get(KILLED)]
+        for trial in trials:
+            trial.number = number_of[trial.number]
+        return sorted(trials, key=lambda trial: trial.number)
+
+    seen = copy.copy(study)
+    seen.get_trials = seen._get_trials = get_trials  # type: ignore[method-assign]
+    return seen
 
 
 def tell_if_mine(study: optuna.Study, trial: Trial, **told: Any) -> None:

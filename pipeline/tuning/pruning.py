@@ -1,4 +1,7 @@
-"""Pruning by a signed-rank test on fold scores. Knows Optuna's studies; knows nothing of what trains."""
+"""Pruning by successive halving without killed trials, and by a signed-rank test on fold scores.
+
+Knows Optuna's studies; knows nothing of what trains.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,19 @@ from optuna.trial import FrozenTrial, Trial
 from scipy.stats import wilcoxon
 
 from pipeline.base.arrays import FloatArray
+from pipeline.tuning.ownership import without_killed
 
 CHECKPOINTS = "checkpoints"  # user attribute of trials: epoch -> fold scores
 LEAST_FOLDS = 4  # with fewer, even a trial that loses every fold has a large p
 LARGEST_P = 0.1  # default of Optuna's WilcoxonPruner; losing all of 5 folds gives p = 1/32, all of 4 gives 1/16
+
+
+class HalvingPruner(optuna.pruners.SuccessiveHalvingPruner):
+    """Successive halving in which a killed trial does not compete, since the one that repeats it does."""
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Decide by the trial's last value."""
+        return super().prune(without_killed(study), trial)
 
 
 class WilcoxonFoldPruner(optuna.pruners.BasePruner):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,7 +22,6 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.base.errors import ArtifactError, PipelineError, SpecError, did_you_mean
-from pipeline.base.seeds import derive_seed
 from pipeline.config.run import RunConfig, set_value
 from pipeline.config.search_space import SpaceEntry
 from pipeline.config.table import validated
@@ -31,7 +29,8 @@ from pipeline.metrics import Metric
 from pipeline.models.run_configuration import resolved
 from pipeline.tuning.journal import Journal
 from pipeline.tuning.ownership import KILLED, check_seals
-from pipeline.tuning.pruning import WilcoxonFoldPruner
+from pipeline.tuning.pruning import HalvingPruner, WilcoxonFoldPruner
+from pipeline.tuning.sampling import SeededSampler
 
 NOT_TUNED = {"preset", "description", "model", "parts", "params", "final", "final_reason"}  # fields of a run
 REASON = "reason"  # user attribute of trials: why it failed or was not trained
@@ -55,7 +54,7 @@ SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
 }
 PRUNERS: dict[str, Callable[[int], optuna.pruners.BasePruner]] = {
-    "halving": lambda epochs: optuna.pruners.SuccessiveHalvingPruner(min_resource=max(1, epochs // RUNGS)),
+    "halving": lambda epochs: HalvingPruner(min_resource=max(1, epochs // RUNGS)),
     "hyperband": lambda epochs: optuna.pruners.HyperbandPruner(
         min_resource=max(1, epochs // RUNGS), max_resource=epochs
     ),
@@ -129,17 +128,13 @@ def open_study(
     if pruner not in PRUNERS:
         raise SpecError(f"unknown pruner {pruner!r}", hint=did_you_mean(pruner, PRUNERS))
     with storage_errors(storage, OSError, ImportError, ValueError, KeyError, AssertionError):
-        return _opened(storage, name, metric, SAMPLERS[sampler], PRUNERS[pruner](epochs), seed, dict(made_of or {}))
+        study, backend = _opened(storage, name, metric, dict(made_of or {}))
+    study.sampler, study.pruner = SeededSampler(quiet_optuna()(SAMPLERS[sampler]), seed), PRUNERS[pruner](epochs)
+    return study, backend
 
 
 def _opened(
-    storage: str | Path,
-    name: str,
-    metric: Metric,
-    sampler: Callable[[int], optuna.samplers.BaseSampler],
-    pruner: optuna.pruners.BasePruner,
-    seed: int,
-    made_of: dict[str, Any],
+    storage: str | Path, name: str, metric: Metric, made_of: dict[str, Any]
 ) -> tuple[optuna.Study, BaseStorage]:
     if isinstance(storage, Path):
         storage.parent.mkdir(parents=True, exist_ok=True)
@@ -150,12 +145,9 @@ def _opened(
     try:
         study = optuna.create_study(storage=backend, study_name=name, direction=direction)
         study.set_user_attr(MADE_OF, made_of)
-        own_seed = seed
-    except DuplicatedStudyError:  # its creator uses the random numbers of `seed`: this process needs others
+    except DuplicatedStudyError:
         study = optuna.load_study(study_name=name, storage=backend)
         check_seals(study)
-        own_seed = derive_seed(seed, uuid.uuid4().hex) % 2**32
-    study.sampler, study.pruner = sampler(own_seed), pruner
     return study, backend
 
 

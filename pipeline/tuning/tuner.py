@@ -76,9 +76,10 @@ class Tuner:
                     raise Stopped
                 self.ownership.reap()
                 running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-                n_left = n_trials - len(finished_trials(self.study)) - len(running)
-                if n_left > 0:
-                    self._run_batch(min(batch_size, n_left))
+                n_asked = len(finished_trials(self.study)) + len(running)
+                if n_asked < n_trials:
+                    n_rest = batch_size - n_asked % batch_size  # of a batch that a kill cut short
+                    self._run_batch(min(n_rest, n_trials - n_asked))
                     if not go_on():
                         return
                 elif self.ownership.has_silent_others():
@@ -95,13 +96,19 @@ class Tuner:
             for _ in range(n_trials):
                 trials.append(self.study.ask())
                 self.ownership.take(trials[-1])
-            configs = [with_values(self.base, suggest(trial, self.space)) for trial in trials]
+            configs = [self._proposed(trial) for trial in trials]
             new = [number for number, trial in enumerate(trials) if not self._is_known(trial)]
             train = self._train_packed if entry_of(self.base.model).is_network else self._train_one_by_one
             train([trials[number] for number in new], [configs[number] for number in new])
         except BaseException:
             self.ownership.give_back(trials)
             raise
+
+    def _proposed(self, trial: Trial) -> RunConfig:
+        """Return the configuration with the values that the study proposes for the trial."""
+        values = suggest(trial, self.space)
+        self.ownership.note_proposed(trial)
+        return with_values(self.base, values)
 
     def _is_known(self, trial: Trial) -> bool:
         """Tell the result of a complete trial with the same values, if there is one, instead of training again."""

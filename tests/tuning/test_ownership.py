@@ -11,7 +11,16 @@ import optuna
 import pytest
 
 from pipeline.metrics import METRICS
-from pipeline.tuning.ownership import BEAT_EVERY_S, GRACE_S, KILLED, OWNER, OWNERLESS_GRACE_S, Ownership, tell_if_mine
+from pipeline.tuning.ownership import (
+    BEAT_EVERY_S,
+    GRACE_S,
+    KILLED,
+    OWNER,
+    OWNERLESS_GRACE_S,
+    Ownership,
+    ordinals,
+    tell_if_mine,
+)
 from pipeline.tuning.study import finished_trials, open_study
 
 
@@ -50,6 +59,7 @@ def started(process: Ownership, x: float = 0.5) -> optuna.Trial:
     trial = process.study.ask()
     process.take(trial)
     trial.suggest_float("x", 0, 1)
+    process.note_proposed(trial)
     return trial
 
 
@@ -146,7 +156,29 @@ def test_a_trial_whose_process_died_before_it_said_so_is_given_back(shared: Shar
     assert here.has_silent_others()
     shared.clock.now += OWNERLESS_GRACE_S + 1
     here.reap()
-    assert states(here) == ["FAIL"]  # it had no values yet: nothing to ask for again
+    assert states(here) == ["FAIL", "WAITING"]
+
+
+def test_values_that_were_not_proposed_to_the_end_are_proposed_anew(shared: Shared) -> None:
+    there, here = shared.process("there:7:a"), shared.process("here:8:b")
+    there.study.enqueue_trial({"x": 0.5})
+    trial = there.study.ask()
+    there.take(trial)
+    y = trial.suggest_float("y", 0, 1)  # `x` is not asked for yet
+    shared.clock.now += GRACE_S + 1
+    here.reap()
+    again = here.study.ask()
+    assert (again.suggest_float("x", 0, 1), again.suggest_float("y", 0, 1)) == (0.5, y)
+
+
+def test_a_trial_that_repeats_a_killed_one_has_its_ordinal(shared: Shared) -> None:
+    there, here = shared.process("there:7:a"), shared.process("here:8:b")
+    for x in (0.1, 0.2):
+        started(there, x)
+    shared.clock.now += GRACE_S + 1
+    here.reap()
+    started(here, 0.3)
+    assert list(ordinals(here.study).values()) == [0, 1, 0, 1, 2]
 
 
 def test_the_heart_beats_while_something_runs(shared: Shared) -> None:
