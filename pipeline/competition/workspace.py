@@ -93,11 +93,6 @@ class RunFolder:
         """Let one process at a time work on the run."""
         return locks.hold(self.path.parents[1] / locks.LOCKS / f"{self.name}.lock")
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether the run has its report."""
-        return self.report.exists()
-
 
 def part_folder(folder: Path, number: int, n_parts: int) -> Path:
     """The folder of part `number` of a run: `folder` itself when the run has only one part."""

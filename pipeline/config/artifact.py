@@ -17,12 +17,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Va
 from pipeline.base import files
 from pipeline.base.errors import ArtifactError, NewerFormatError
 from pipeline.base.progress import say
+from pipeline.config.table import shown_value
 
 ArtifactT = TypeVar("ArtifactT", bound="Artifact")
 
 CHECKSUM = "checksum"  # key of the file, not of the object; files without it are not compared
 MAX_MISTAKES = 3  # listed in an error message
-MAX_SHOWN = 60  # characters of a wrong value
 
 # A score or a difference of scores, which may be undefined. JSON has no NaN: the file holds null, the object NaN.
 Score = Annotated[
@@ -152,7 +152,7 @@ def describe_mistake(error: Any) -> str:
         return f"missing key {key!r}"
     if error["type"] == "extra_forbidden":
         return f"unknown key {key!r}"
-    return f"{key}: {error['msg']} (it is {_shown(error['input'])})"
+    return f"{key}: {error['msg']} (it is {shown_value(error['input'])})"
 
 
 def _differences(raw: Any, kept: Any, key: str = "") -> list[str]:
@@ -169,9 +169,4 @@ def _differences(raw: Any, kept: Any, key: str = "") -> list[str]:
     if isinstance(raw, list) and isinstance(kept, list) and len(raw) == len(kept):
         pairs = enumerate(zip(raw, kept, strict=True))
         return [one for number, (old, new) in pairs for one in _differences(old, new, f"{key}.{number}")]
-    return [f"{key}: {_shown(raw)} is not a valid value"]
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+    return [f"{key}: {shown_value(raw)} is not a valid value"]

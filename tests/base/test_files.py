@@ -208,13 +208,8 @@ def test_sha256_is_of_the_bytes(tmp_path: Path) -> None:
     assert files.sha256_of_json({"a": 1}) != files.sha256_of_json({"a": 2})
 
 
-def test_a_run_without_its_report_is_unfinished(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path, "titanic")
-    run = workspace.run("seed-mlp-0")
-    files.write_parquet(run.oof, FRAME)
-    assert not run.is_finished
-    files.write_json(run.report, {})
-    assert run.is_finished
+def test_a_run_has_a_folder_of_its_name(tmp_path: Path) -> None:
+    run = Workspace(tmp_path, "titanic").run("seed-mlp-0")
     assert (run.name, run.report) == ("seed-mlp-0", tmp_path / "data/titanic/runs/seed-mlp-0/report.json")
 
 

@@ -166,7 +166,7 @@ main()
     killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert killed.returncode == 9, killed.stderr
     assert list(run.checkpoints.glob("*.safetensors"))
-    assert not run.is_finished
+    assert not run.report.exists()
     result = toy.submit("--set", "dropout=0.3")
     assert "resuming the unfinished" in result.stderr
     assert toy.submission().read_bytes() == expected
