@@ -155,7 +155,7 @@ def submits(n_cases: int, seed: int) -> int:
             path = Path(folder) / f"{case}.csv"
             path.write_text(f"id,price\n{case},{rng.random()}\n")
             submission = SubmissionFile(
-                "toy", path, hashlib.sha256(path.read_bytes()).hexdigest(), f"run-{case}", "rmse", 0.1
+                "toy", path, hashlib.sha256(path.read_bytes()).hexdigest(), f"run-{case}", "rmsle", 0.1
             )
             for _ in range(rng.randint(1, 3)):
                 server.faults.clear()

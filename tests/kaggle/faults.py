@@ -110,6 +110,7 @@ OPERATIONS = {
     "list": Operation("data", "ListDataFiles"),
     "download": Operation("data", "DownloadDataFiles"),
     "storage": Operation("data", "storage"),
+    "metric": Operation("data", "GetCompetition"),
     "dataset list": Operation("data", "ListDatasetFiles", options=DATASET),
     "dataset download": Operation("data", "DownloadDataset", options=DATASET),
     "submissions": _submit("ListSubmissions"),
