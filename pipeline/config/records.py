@@ -5,6 +5,7 @@ Must not know how any of them is made.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pipeline.config.artifact import Artifact, Record, Score
@@ -12,6 +13,7 @@ from pipeline.config.file_record import FileRecord
 from pipeline.config.run import FinalStrategy, RunConfig
 
 SOLUTION = "../solution/solution.csv"  # relative to `raw/`
+KAGGLE_FACTS = "kaggle.json"  # in `raw/`
 
 
 class RawSource(Artifact):
@@ -27,12 +29,27 @@ class RawSource(Artifact):
     is_sample: bool
     fetched_at: str  # ISO, UTC
     files: dict[str, FileRecord]  # name in the folder -> its content; also SOLUTION, if there is one
-    kaggle_metric: str = ""  # Kaggle's name of the evaluation metric, if Kaggle was asked
 
     @property
     def raw_files(self) -> dict[str, FileRecord]:
         """The files in the folder."""
         return {name: file for name, file in self.files.items() if name != SOLUTION}
+
+
+class KaggleFacts(Artifact):
+    """`raw/kaggle.json`: what Kaggle told of the competition when the files were downloaded."""
+
+    WHAT: ClassVar[str] = "a record of what Kaggle told"
+    REMEDY: ClassVar[str] = "Delete it."
+
+    format: Literal[1] = 1
+    metric: str  # display name of the evaluation metric
+
+
+def metric_at_kaggle(raw: Path) -> str:
+    """Kaggle's name of the evaluation metric, "" if it is not known; `raw` is the folder of the raw files."""
+    facts = KaggleFacts.read_or_none(raw / KAGGLE_FACTS, otherwise="Kaggle's metric counts as unknown")
+    return "" if facts is None else facts.metric
 
 
 class NotebookVersion(Record):

@@ -22,7 +22,7 @@ from pipeline.competition.samples import NOT_ON_KAGGLE, SAMPLES, make_sample
 from pipeline.competition.samples.recognition import MARK_FILE, MARK_TEXT, holds_sample
 from pipeline.competition.workspace import Workspace
 from pipeline.config.file_record import FileRecord
-from pipeline.config.records import SOLUTION, RawSource
+from pipeline.config.records import KAGGLE_FACTS, SOLUTION, KaggleFacts, RawSource
 from pipeline.kaggle.client.credentials import find_credentials
 from pipeline.kaggle.client.download import download_file, download_files, forget_downloads
 from pipeline.kaggle.client.extraction import extract
@@ -103,10 +103,11 @@ def fetch_files(workspace: Workspace, slug: str, names: Sequence[str]) -> None:
         workspace.raw.mkdir(parents=True, exist_ok=True)
         for name, n_bytes in wanted.items():
             _add_file(workspace, session, slug, name, n_bytes)
+        if source is None:
+            _note_metric(session, slug, workspace.raw)
     except OSError as error:
         raise files.write_error(workspace.raw, error) from error
-    metric = _metric_at_kaggle(session, slug) if source is None else source.kaggle_metric
-    write_source(workspace, f"Kaggle: {slug}" if source is None else source.source, metric)
+    write_source(workspace, f"Kaggle: {slug}" if source is None else source.source)
     forget_downloads(_parts(workspace))
 
 
@@ -170,16 +171,13 @@ def _raw_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name.endswith(RAW_SUFFIXES))
 
 
-def _fill(workspace: Workspace, write: Callable[[Path], str | None], source: str) -> None:
-    """Write a temporary folder beside `raw/` and rename it, so that `raw/` is complete or absent.
-
-    `write` returns Kaggle's name of the metric, if it asked.
-    """
+def _fill(workspace: Workspace, write: Callable[[Path], None], source: str) -> None:
+    """Write a temporary folder beside `raw/` and rename it, so that `raw/` is complete or absent."""
     try:
         workspace.folder.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".raw.", suffix=".partial", dir=workspace.folder))
         try:
-            metric = write(partial)
+            write(partial)
             partial.chmod(0o755)
             shutil.rmtree(workspace.raw, ignore_errors=True)
             partial.replace(workspace.raw)
@@ -187,7 +185,7 @@ def _fill(workspace: Workspace, write: Callable[[Path], str | None], source: str
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise files.write_error(workspace.raw, error) from error
-    write_source(workspace, source, metric or "")
+    write_source(workspace, source)
 
 
 def _copy(place: Path, folder: Path) -> None:
@@ -218,11 +216,8 @@ def _unpack_tables(place: Path, folder: Path) -> None:
                     path.replace(folder / path.name)
 
 
-def _download(workspace: Workspace, slug: str, folder: Path) -> str:
-    """Download and extract Kaggle's files; convert images to tables; strip a single enclosing folder.
-
-    Returns Kaggle's name of the evaluation metric, "" if it is not known.
-    """
+def _download(workspace: Workspace, slug: str, folder: Path) -> None:
+    """Download and extract Kaggle's files; convert images to tables; strip a single enclosing folder."""
     session = KaggleSession.connect()
     with tempfile.TemporaryDirectory(prefix=".files.", suffix=".partial", dir=workspace.folder) as temporary:
         fetched = Path(temporary)
@@ -232,26 +227,27 @@ def _download(workspace: Workspace, slug: str, folder: Path) -> str:
             fetched = inside[0]
         if idx_images.find_idx(fetched):
             _copy(fetched, folder)
-            return _metric_at_kaggle(session, slug)
+            _note_metric(session, slug, folder)
+            return
         if not _raw_files(fetched):
             raise DataError(f"Kaggle has no file ending in {', '.join(RAW_SUFFIXES)}", where=slug)
         for path in fetched.iterdir():
             path.replace(folder / path.name)
-    return _metric_at_kaggle(session, slug)
+    _note_metric(session, slug, folder)
 
 
-def _metric_at_kaggle(session: KaggleSession, slug: str) -> str:
-    """Return the display name of the competition's metric; "" for a dataset, or if Kaggle does not tell."""
+def _note_metric(session: KaggleSession, slug: str, folder: Path) -> None:
+    """Record the display name of the competition's metric; nothing for a dataset, or if Kaggle does not tell."""
     if "/" in slug:
-        return ""
+        return
     try:
         metric = session.competition(slug).metric
     except KaggleError as error:
         say(f"data: Kaggle did not tell the evaluation metric: {error.what}")
-        return ""
+        return
     if metric:
         say(f"data: Kaggle's evaluation metric is {metric!r}")
-    return metric
+        KaggleFacts(metric=metric).write(folder / KAGGLE_FACTS)
 
 
 def _write_sample(workspace: Workspace, folder: Path) -> None:
@@ -268,19 +264,14 @@ def _write_kaggle_csv(path: Path, frame: pd.DataFrame) -> None:
     files.write_csv(path, frame.astype(object).where(frame.notna(), "NA"))
 
 
-def write_source(workspace: Workspace, source: str, kaggle_metric: str = "") -> RawSource:
-    """Record where the raw files came from, whether they are a built-in sample, and their sizes and hashes.
-
-    `kaggle_metric` is Kaggle's name of the evaluation metric.
-    """
+def write_source(workspace: Workspace, source: str) -> RawSource:
+    """Record where the raw files came from, whether they are a built-in sample, and their sizes and hashes."""
     fetched_at = datetime.now(UTC).isoformat(timespec="seconds")
     recorded = {path.name: FileRecord.of(path) for path in _raw_files(workspace.raw)}
     if workspace.solution.exists():
         recorded[SOLUTION] = FileRecord.of(workspace.solution)
     is_sample = holds_sample(workspace.raw)
-    record = RawSource(
-        source=source, is_sample=is_sample, fetched_at=fetched_at, files=recorded, kaggle_metric=kaggle_metric
-    )
+    record = RawSource(source=source, is_sample=is_sample, fetched_at=fetched_at, files=recorded)
     record.write(workspace.source)
     return record
 

@@ -21,7 +21,7 @@ from pipeline.competition.tables.loading import CompetitionTables, load_tables
 from pipeline.competition.tables.reading import find_raw, is_text, read_table
 from pipeline.competition.workspace import Workspace
 from pipeline.config.file_record import FileRecord
-from pipeline.config.records import RawSource
+from pipeline.config.records import RawSource, metric_at_kaggle
 from pipeline.config.spec import CompetitionSpec
 from pipeline.kaggle.submission import check_form
 from pipeline.metrics.kaggle_names import contradicts, metrics_of_kaggle
@@ -54,7 +54,7 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
     metric = bound_metric(spec, workspace.folder, train_rows, tables.classes)
     weight = tables.metric_weight if tables.sample_weight is None else tables.sample_weight
     notes = [
-        *_contradiction(spec, source),
+        *_contradiction(spec, workspace.raw),
         *tables.notes,
         *check_folds(spec, fold_of_row, target, tables.classes, weight, metric),
     ]
@@ -89,9 +89,9 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
     return True
 
 
-def _contradiction(spec: CompetitionSpec, source: RawSource) -> list[str]:
+def _contradiction(spec: CompetitionSpec, raw: Path) -> list[str]:
     """What `submit` will refuse: a metric that is not Kaggle's."""
-    name = source.kaggle_metric
+    name = metric_at_kaggle(raw)
     if not contradicts(spec.metric, name) or spec.kaggle_metric == name:
         return []
     return [f"the metric is {spec.metric}, but Kaggle scores by {name!r} ({' or '.join(metrics_of_kaggle(name))})"]

@@ -11,7 +11,7 @@ from pipeline.competition.draft.explanation import Guess, checks_of, explained
 from pipeline.competition.draft.files import find_files
 from pipeline.competition.draft.spec_text import draft_spec
 from pipeline.competition.workspace import Workspace
-from pipeline.config.records import RawSource
+from pipeline.config.records import metric_at_kaggle
 from pipeline.config.spec import load_spec
 
 
@@ -21,8 +21,7 @@ def write_spec(
     """Draft the spec from the raw files in the workspace and return its text. Raises SpecError, DataError."""
     if workspace.spec.exists() and not is_overwriting:
         raise SpecError("already exists", where=str(workspace.spec), hint="--force overwrites it.")
-    source = RawSource.read_or_none(workspace.source, otherwise="Kaggle's metric is not known")
-    kaggle_metric = "" if source is None else source.kaggle_metric
+    kaggle_metric = metric_at_kaggle(workspace.raw)
     text = draft_spec(workspace.raw, workspace.competition, metric=metric, kaggle_metric=kaggle_metric)
     if dataset is not None:
         text = re.sub(r"(?m)^(kaggle_slug = .*)$", f'\\1\ndataset = "{dataset}"', text, count=1)

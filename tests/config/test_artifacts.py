@@ -20,6 +20,7 @@ from pipeline.config.records import (
     Confirmation,
     EnsembleComparison,
     FoldsSeen,
+    KaggleFacts,
     NotebookVersion,
     Provenance,
     RawSource,
@@ -183,6 +184,7 @@ ARTIFACTS: list[Artifact] = [
         is_sample=False,
         written_at="2026-01-01T00:00:00+00:00",
     ),
+    KaggleFacts(metric="RMSLE"),
     RawSource(source="Kaggle: toy", is_sample=False, fetched_at="2026-01-01", files={"train.csv": FILE}),
     PROVENANCE,
     FeatureManifest(

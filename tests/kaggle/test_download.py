@@ -16,7 +16,7 @@ from pipeline.base import files
 from pipeline.base.errors import KaggleError
 from pipeline.cli import app
 from pipeline.competition.workspace import Workspace
-from pipeline.config.records import RawSource
+from pipeline.config.records import RawSource, metric_at_kaggle
 from pipeline.kaggle.client.download import download_files
 from pipeline.kaggle.client.session import KaggleSession
 from tests.conftest import Toy
@@ -268,7 +268,7 @@ def test_a_dataset_that_does_not_exist_is_named(place: Path) -> None:
 @pytest.mark.usefixtures("kaggle")
 def test_kaggles_metric_is_recorded_and_drafted(empty: Toy) -> None:
     assert empty.run("data").exit_code == 0
-    assert RawSource.read(empty.workspace.source).kaggle_metric == "RMSLE"
+    assert metric_at_kaggle(empty.workspace.raw) == "RMSLE"
     text = empty.workspace.spec.read_text()
     assert '# Kaggle\'s evaluation metric: RMSLE\nmetric = "rmsle"\n' in text
     empty.edit_spec('metric = "rmsle"', 'metric = "mae"')

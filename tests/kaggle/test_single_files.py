@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.base.errors import DataError
 from pipeline.competition.workspace import Workspace
-from pipeline.config.records import RawSource
+from pipeline.config.records import KAGGLE_FACTS, RawSource
 from pipeline.kaggle.client import download, extraction
 from pipeline.stages import data
 from tests.conftest import TINY, Toy
@@ -20,7 +20,8 @@ Usage = namedtuple("Usage", "total used free")
 
 
 def raw_of(toy: Toy) -> list[str]:
-    return sorted(str(p.relative_to(toy.workspace.raw)) for p in toy.workspace.raw.rglob("*") if p.is_file())
+    found = (str(p.relative_to(toy.workspace.raw)) for p in toy.workspace.raw.rglob("*") if p.is_file())
+    return sorted(name for name in found if name != KAGGLE_FACTS)
 
 
 def leftovers(toy: Toy) -> list[str]:
