@@ -69,8 +69,13 @@ class Columns(Table):
 
     categories: list[str] = Field(default=[], description="numeric columns that hold codes of categories")
     ordered: dict[str, list[str]] = Field(default={}, description="ordered categories: column = levels, lowest first")
-    dates: list[str] = Field(default=[], description="dates; become year, month, day, weekday, hour, elapsed days")
+    dates: list[str] = Field(
+        default=[], description="dates; become year, month, day, weekday, hour, minute, second, elapsed days"
+    )
     texts: list[str] = Field(default=[], description="free text, names, compound codes; models see only parts")
+    missing: dict[str, list[str]] = Field(
+        default={}, description='texts or numbers that mark a missing cell: column = ["-999"]'
+    )
     drop: list[str] = Field(default=[], description="columns to leave out")
     na_is_category: list[str] = Field(default=[], description="columns in which the text NA is a value")
     sample_weight: str | None = Field(default=None, description="train column with the weight of each row in the loss")
@@ -257,7 +262,7 @@ class CompetitionSpec(Table):
         if self.submission.writes in ("label", "labels") and self.submission.classes:
             raise ValueError(f'writes = "{self.submission.writes}" fills one column; remove submission.classes')
         taken = {self.id, *self.target}
-        for key in ("categories", "dates", "texts", "drop", "na_is_category"):
+        for key in ("categories", "dates", "texts", "missing", "drop", "na_is_category"):
             for column in getattr(self.columns, key):
                 if column in taken and column != self.id:
                     raise ValueError(f"columns.{key} names {column!r}, which is a target")

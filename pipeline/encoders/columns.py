@@ -5,6 +5,8 @@ Knows one column's fit rows; must not know folds, files or models.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import cast
 
 import numpy as np
@@ -18,6 +20,7 @@ from pipeline.config.run import FeatureSteps
 from pipeline.encoders.encoded import FIRST_LEVEL_CODE, MISSING_CODE, UNSEEN_CODE, View
 
 RARE = "(rare)"
+MADE = ("_missing", "_target_", ".", "=")  # what follows a column's name in the names of columns made from it
 PRIOR_ROWS = 10.0  # weight, in rows, of the overall mean that target means of levels are shrunk towards
 
 
@@ -31,6 +34,12 @@ class FittedColumn(Fitted):
     """What was learned from one column."""
 
     name: str
+    stem: str | None = None  # what the names of columns made from it begin with, if not its name; see `stems_of`
+
+    @property
+    def prefix(self) -> str:
+        """What the names of columns made from it begin with."""
+        return self.name if self.stem is None else self.stem
 
 
 class NumberColumn(FittedColumn):
@@ -40,6 +49,7 @@ class NumberColumn(FittedColumn):
     is_log1p: bool = False
     centre: float
     scale: float
+    offset: float = 0.0  # subtracted from unscaled numbers that float32 would make equal
     has_indicator: bool = False
 
     def raw(self, frame: pd.DataFrame) -> FloatArray:
@@ -53,9 +63,11 @@ class NumberColumn(FittedColumn):
         return cast(FloatArray, np.sign(values) * np.log1p(np.abs(values))) if self.is_log1p else values
 
     @classmethod
-    def fit(cls, name: str, levels: list[str] | None, steps: FeatureSteps, frame: pd.DataFrame) -> NumberColumn:
+    def fit(
+        cls, name: str, levels: list[str] | None, steps: FeatureSteps, frame: pd.DataFrame, stem: str | None = None
+    ) -> NumberColumn:
         """Learn from the fit rows; `levels`: those of an ordered column, lowest first."""
-        column = cls(name=name, levels=levels, centre=0.0, scale=1.0)
+        column = cls(name=name, stem=stem, levels=levels, centre=0.0, scale=1.0)
         values = column.raw(frame)
         if steps.log1p_skewed is not None and levels is None:
             skew = cast(float, pd.Series(values, dtype=np.float64).skew())
@@ -66,6 +78,8 @@ class NumberColumn(FittedColumn):
         if steps.scaling == "pixels":  # `on_one_scale` scales them
             return column.model_copy(update={"has_indicator": has_indicator})
         known = pd.Series(values[~np.isnan(values)])
+        if steps.scaling == "none":
+            column = column.model_copy(update={"offset": _offset_of(values[~np.isnan(values)])})
         centre = float(known.mean()) if len(known) else 0.0
         is_constant = bool(known.nunique() < 2)  # rounding can make the deviation of equal numbers positive
         scale = 0.0 if is_constant else float(known.std())
@@ -92,13 +106,16 @@ class CategoryColumn(FittedColumn):
         return codes
 
     @classmethod
-    def fit(cls, name: str, view: View, steps: FeatureSteps, frame: pd.DataFrame) -> CategoryColumn:
+    def fit(
+        cls, name: str, view: View, steps: FeatureSteps, frame: pd.DataFrame, stem: str | None = None
+    ) -> CategoryColumn:
         """Learn the levels of the fit rows."""
         most = steps.max_levels if view == "onehot" else len(frame)
         counts = frame[name].value_counts().sort_index().sort_values(ascending=False, kind="stable")
         kept = [str(level) for level in counts.index[counts >= max(steps.rare_min_count, 1)][:most]]
         pools_rare = steps.rare_min_count > 0 or len(counts) > most
-        return cls(name=name, vocabulary=sorted(kept) + [RARE] * pools_rare, pools_rare=pools_rare)
+        kept = [level for level in kept if not (pools_rare and level == RARE)]  # a level of this name is pooled, too
+        return cls(name=name, stem=stem, vocabulary=sorted(kept) + [RARE] * pools_rare, pools_rare=pools_rare)
 
 
 class TargetMeans(FittedColumn):
@@ -110,7 +127,7 @@ class TargetMeans(FittedColumn):
     @property
     def columns(self) -> list[str]:
         """The names of the encoded columns."""
-        return [f"{self.name}_target_{output}" for output in range(len(self.prior))]
+        return [f"{self.prefix}_target_{output}" for output in range(len(self.prior))]
 
     def read(self, column: pd.Series) -> FloatArray:
         """(rows, outputs) means; the prior for missing and unseen levels."""
@@ -119,14 +136,14 @@ class TargetMeans(FittedColumn):
         return by_row
 
     @classmethod
-    def fit(cls, name: str, levels: pd.Series, target: FloatArray) -> TargetMeans:
+    def fit(cls, name: str, levels: pd.Series, target: FloatArray, stem: str | None = None) -> TargetMeans:
         """Learn from (rows,) levels and (rows, outputs) target."""
         prior = target.mean(axis=0)
         table = pd.DataFrame(target).groupby(levels.to_numpy(dtype=object), dropna=True)
         sums, counts = table.sum(), table.size().to_numpy()[:, None]
         means = (sums.to_numpy() + PRIOR_ROWS * prior) / (counts + PRIOR_ROWS)
         by_level = {str(level): row for level, row in zip(sums.index, means.tolist(), strict=True)}
-        return cls(name=name, prior=prior.tolist(), means=by_level)
+        return cls(name=name, stem=stem, prior=prior.tolist(), means=by_level)
 
 
 class LevelCounts(FittedColumn):
@@ -137,7 +154,7 @@ class LevelCounts(FittedColumn):
     @property
     def column(self) -> str:
         """The name of the encoded column."""
-        return f"{self.name.removesuffix('.key')}.count"
+        return f"{self.prefix.removesuffix('.key')}.count"
 
     def read(self, column: pd.Series, *, is_counted: bool) -> FloatArray:
         """(rows,) counts of each row's level, the row itself included; NaN for missing.
@@ -149,10 +166,36 @@ class LevelCounts(FittedColumn):
         return np.where(column.isna().to_numpy(), np.nan, found)
 
     @classmethod
-    def fit(cls, name: str, column: pd.Series) -> LevelCounts:
+    def fit(cls, name: str, column: pd.Series, stem: str | None = None) -> LevelCounts:
         """Count the levels of the fit rows."""
         levels = column.value_counts().sort_index()
-        return cls(name=name, counts={str(level): int(count) for level, count in levels.items()})
+        return cls(name=name, stem=stem, counts={str(level): int(count) for level, count in levels.items()})
+
+
+def stems_of(names: Iterable[str]) -> dict[str, str]:
+    """Columns -> what the names of columns made from them begin with, if it cannot be their own name.
+
+    With columns `a` and `a_missing`, the indicator of `a` is called `a'_missing`.
+    """
+    known = set(names)
+    begun = {name[: found.start()] for name in known for found in re.finditer("|".join(map(re.escape, MADE)), name)}
+    stems: dict[str, str] = {}
+    for name in sorted(known & begun):
+        stem = name
+        while stem in begun or stem in known or stem in stems.values():
+            stem += "'"
+        stems[name] = stem
+    return stems
+
+
+def _offset_of(values: FloatArray) -> float:
+    """What to subtract so that numbers far from 0, such as seconds since 1970, stay distinct in float32; usually 0."""
+    if not len(values) or np.abs(values).max() <= 2.0 * np.ptp(values):
+        return 0.0
+    rounded = values.astype(np.float32)
+    if (rounded == values).all() or len(np.unique(rounded)) == len(np.unique(values)):
+        return 0.0
+    return float(np.floor(np.median(values)))
 
 
 def on_one_scale(numbers: list[NumberColumn], frame: pd.DataFrame) -> list[NumberColumn]:

@@ -5,7 +5,7 @@ Knows arrays; must not know how they were encoded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from typing import Literal
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 View = Literal["onehot", "ordinal"]
 
+MISSING = "nan"
 MISSING_CODE, UNSEEN_CODE, FIRST_LEVEL_CODE = 0, 1, 2
 
 
@@ -32,6 +33,7 @@ class Encoded:
     n_numbers: int  # dense columns that precede the categories in `values`; the others follow them
     codes: NDArray[np.int32]
     vocabularies: dict[str, list[str]]  # category -> levels, in the order of `codes`
+    prefixes: dict[str, str] = field(default_factory=dict)  # category -> what its columns' names begin with
 
     @property
     def cardinality(self) -> dict[str, int]:
@@ -43,7 +45,11 @@ class Encoded:
     @property
     def onehot_names(self) -> list[list[str]]:
         """The one-hot columns of each category: its levels, then the one for missing."""
-        return [[f"{name}={level}" for level in (*levels, "nan")] for name, levels in self.vocabularies.items()]
+        names = []
+        for name, levels in self.vocabularies.items():
+            prefix = self.prefixes.get(name, name)
+            names.append([f"{prefix}={level}" for level in (*map(_as_level, levels), MISSING)])
+        return names
 
     @cached_property
     def names(self) -> list[str]:
@@ -73,3 +79,8 @@ class Encoded:
     def rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Some rows of `values`, in its memory order."""
         return self.values[rows] if self.view == "ordinal" else np.take(self.values.T, rows, axis=1).T
+
+
+def _as_level(level: str) -> str:
+    """The level in a column's name, which must differ from that of missing cells."""
+    return f"{level}'" if level.rstrip("'") == MISSING else level

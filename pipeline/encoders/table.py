@@ -18,7 +18,15 @@ from pipeline.base.errors import DataError, did_you_mean
 from pipeline.base.text import TEXT
 from pipeline.config.run import FeatureSteps
 from pipeline.config.types import Role
-from pipeline.encoders.columns import CategoryColumn, Fitted, LevelCounts, NumberColumn, TargetMeans, on_one_scale
+from pipeline.encoders.columns import (
+    CategoryColumn,
+    Fitted,
+    LevelCounts,
+    NumberColumn,
+    TargetMeans,
+    on_one_scale,
+    stems_of,
+)
 from pipeline.encoders.encoded import Encoded, View
 from pipeline.encoders.text_components import TextComponents, fit_text_components
 from pipeline.encoders.texts import Part, TextColumn, fit_text
@@ -84,7 +92,7 @@ class TableEncoder(Fitted):
             names.append(number.name)
             if number.has_indicator:
                 blocks.append(np.isnan(values).astype(np.float32))
-                names.append(f"{number.name}_missing")
+                names.append(f"{number.prefix}_missing")
         n_numbers = len(names)
         for means in self.target_means:
             blocks.append(means.read(frame[means.name]).astype(np.float32))
@@ -94,7 +102,8 @@ class TableEncoder(Fitted):
         for position, category in enumerate(self.categories):
             codes[:, position] = category.read(frame)
         vocabularies = {category.name: category.vocabulary for category in self.categories}
-        return Encoded(self.view, dense, names, n_numbers, codes, vocabularies)
+        prefixes = {category.name: category.prefix for category in self.categories}
+        return Encoded(self.view, dense, names, n_numbers, codes, vocabularies, prefixes)
 
     def transform_to_bytes(self, frame: pd.DataFrame) -> tuple[NDArray[np.uint8], float] | None:
         """Bytes and their unit, whose product is what `transform` returns.
@@ -126,7 +135,7 @@ class TableEncoder(Fitted):
     def scaled(self, number: NumberColumn, values: FloatArray) -> NDArray[np.float32]:
         """The encoded form of a column's raw numbers."""
         if self.scaling == "none":
-            return np.clip(values, -LARGEST, LARGEST).astype(np.float32)
+            return np.clip(values - number.offset, -LARGEST, LARGEST).astype(np.float32)
         scaled = (values - number.centre) / number.scale
         if self.scaling == "robust":
             scaled = scaled / np.sqrt(1.0 + (scaled / SMOOTH_CLIP_AT) ** 2)
@@ -165,7 +174,8 @@ def fit_encoder(
 
     `target` is (rows, outputs): numbers, or class indicators. `has_every_row`: `frame` holds all train and test rows.
     """
-    encoder, wide = _fit_expansion(view, steps, roles, frame, has_every_row)
+    stems = stems_of(roles)
+    encoder, wide = _fit_expansion(view, steps, roles, stems, frame, has_every_row)
     if target_frame is not None:
         target_frame = wide if target_frame is frame else encoder.expanded(target_frame, are_fit_rows=True)
     numbers, categories, target_means = [], [], []
@@ -174,40 +184,45 @@ def fit_encoder(
             continue
         if role == "key":
             if target_frame is not None and target is not None and len(target) <= steps.key_target_means:
-                target_means.append(TargetMeans.fit(name, target_frame[name], target))
+                target_means.append(TargetMeans.fit(name, target_frame[name], target, stems.get(name)))
             continue
         levels = ordered.get(name) if role == "ordered" and steps.ordered_mapping else None
         if role == "number" or levels is not None or (steps.codes_as_numbers and _is_code(wide[name])):
-            numbers.append(NumberColumn.fit(name, levels, steps, wide))
+            numbers.append(NumberColumn.fit(name, levels, steps, wide, stems.get(name)))
             continue
-        category = CategoryColumn.fit(name, view, steps, wide)
+        category = CategoryColumn.fit(name, view, steps, wide, stems.get(name))
         categories.append(category)
         if steps.target_encoding is not None and len(category.vocabulary) >= steps.target_encoding:
             assert target_frame is not None
             assert target is not None
-            target_means.append(TargetMeans.fit(name, target_frame[name], target))
+            target_means.append(TargetMeans.fit(name, target_frame[name], target, stems.get(name)))
     if steps.scaling == "pixels":
         numbers = on_one_scale(numbers, wide)
     return encoder.model_copy(update={"numbers": numbers, "categories": categories, "target_means": target_means})
 
 
 def _fit_expansion(
-    view: View, steps: FeatureSteps, roles: Mapping[str, Role], frame: pd.DataFrame, has_every_row: bool
+    view: View,
+    steps: FeatureSteps,
+    roles: Mapping[str, Role],
+    stems: Mapping[str, str],
+    frame: pd.DataFrame,
+    has_every_row: bool,
 ) -> tuple[TableEncoder, pd.DataFrame]:
     """An encoder that knows texts and counts, but no columns yet; the frame with the columns they add."""
     names = [name for name, role in roles.items() if role == "text"]
     encoder = TableEncoder(
         view=view,
         scaling=steps.scaling,
-        texts=[fit_text(name, frame[name]) for name in names if steps.text_parts],
-        components=fit_text_components(names, frame, steps.text_components),
+        texts=[fit_text(name, frame[name], stems.get(name)) for name in names if steps.text_parts],
+        components=fit_text_components(names, frame, steps.text_components, stems),
         counts_every_row=has_every_row,
     )
     wide = encoder.with_texts(frame)
     counted = [name for name, role in encoder.made_roles().items() if role == "key"]
     if steps.category_counts:
         counted += [name for name, role in roles.items() if role == "category"]
-    counts = [LevelCounts.fit(name, wide[name]) for name in counted]
+    counts = [LevelCounts.fit(name, wide[name], stems.get(name)) for name in counted]
     encoder = encoder.model_copy(update={"counts": counts})
     return encoder, encoder.with_counts(wide, are_fit_rows=True)
 
@@ -244,7 +259,7 @@ def correct_fit_rows(
         columns = [names.index(name) for name in means.columns]
         levels = own[means.name]
         for inside, outside in splitter.split(fit_rows):
-            part = TargetMeans.fit(means.name, levels.iloc[inside], target[fit_rows[inside]])
+            part = TargetMeans.fit(means.name, levels.iloc[inside], target[fit_rows[inside]], means.stem)
             dense[np.ix_(fit_rows[outside], columns)] = part.read(levels.iloc[outside])
 
 

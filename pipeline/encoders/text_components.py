@@ -5,7 +5,8 @@ Knows text columns and fit rows; must not know targets. Latent semantic analysis
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ class TextComponents(Fitted):
     """The components of the TF-IDF of one column of sentences, or of several columns joined."""
 
     columns: list[str]
+    stem: str  # what the names of the components begin with
     terms: list[str]
     idf: list[float]
     loadings: list[list[float]]  # (terms, components)
@@ -33,7 +35,7 @@ class TextComponents(Fitted):
     def names(self) -> list[str]:
         """The names of the components."""
         n_components = len(self.loadings[0]) if self.loadings else 0
-        return [f"{'+'.join(self.columns)}.component.{number}" for number in range(n_components)]
+        return [f"{self.stem}.component.{number}" for number in range(n_components)]
 
     def read(self, frame: pd.DataFrame) -> dict[str, FloatArray]:
         """Each row's components by name; 0 for a text without known terms."""
@@ -45,24 +47,36 @@ class TextComponents(Fitted):
         return dict(zip(self.names, values.T.astype(np.float64), strict=True))
 
     @classmethod
-    def fit(cls, columns: Sequence[str], frame: pd.DataFrame, n_components: int) -> TextComponents:
+    def fit(
+        cls, columns: Sequence[str], frame: pd.DataFrame, n_components: int, stem: str | None = None
+    ) -> TextComponents:
         """Learn terms and components from the fit rows."""
         (vocabulary,) = find_terms(frame, columns, words=LONGEST, characters=0, is_joined=True)
         counts = vocabulary.count(frame)
         weights = weigh_terms(counts, most=MOST_TERMS)
         return cls(
             columns=list(columns),
+            stem="+".join(columns) if stem is None else stem,
             terms=[vocabulary.terms[position] for position in weights.chosen],
             idf=weights.idf.tolist(),
             loadings=_loadings(weights.weighted(counts), n_components).tolist(),
         )
 
 
-def fit_text_components(names: Sequence[str], frame: pd.DataFrame, n_components: int) -> list[TextComponents]:
-    """Learn the components of each column of sentences in `names`, and of all joined if there are several."""
+def fit_text_components(
+    names: Sequence[str], frame: pd.DataFrame, n_components: int, stems: Mapping[str, str] = MappingProxyType({})
+) -> list[TextComponents]:
+    """Learn the components of each column of sentences in `names`, and of all joined if there are several.
+
+    `stems`: what the names of a column's components begin with, if not its name.
+    """
     sentences = [name for name in names if n_components and holds_sentences(frame[name])]
     groups = [[name] for name in sentences] + ([sentences] if len(sentences) > 1 else [])
-    return [TextComponents.fit(group, frame, n_components) for group in groups]
+    joined = ["+".join(stems.get(name, name) for name in group) for group in groups]
+    return [
+        TextComponents.fit(group, frame, n_components, stem if len(group) == 1 or stem not in frame else f"{stem}'")
+        for group, stem in zip(groups, joined, strict=True)
+    ]
 
 
 def _loadings(weighted: sparse.csr_matrix, n_components: int) -> NDArray[np.float64]:

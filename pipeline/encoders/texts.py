@@ -47,17 +47,17 @@ class TextColumn(FittedColumn):
         """Feature -> how it is used. A key has many levels and becomes only counts and target means."""
         if self.delimiter is not None:
             return {
-                f"{self.name}.{number}{'.key' if part == 'key' else ''}": part
+                f"{self.prefix}.{number}{'.key' if part == 'key' else ''}": part
                 for number, parts in enumerate(self.parts)
                 for part in parts
             }
-        made: dict[str, Part] = {f"{self.name}.length": "number"}
+        made: dict[str, Part] = {f"{self.prefix}.length": "number"}
         if self.is_code:
-            made |= {f"{self.name}.letters": "category", f"{self.name}.number": "number"}
+            made |= {f"{self.prefix}.letters": "category", f"{self.prefix}.number": "number"}
         else:
-            made[f"{self.name}.n_words"] = "number"
-        made |= {f"{self.name}.has.{word}": "number" for word in self.words}
-        return made | {f"{self.name}.{key}.key": "key" for key in self.keys}
+            made[f"{self.prefix}.n_words"] = "number"
+        made |= {f"{self.prefix}.has.{word}": "number" for word in self.words}
+        return made | {f"{self.prefix}.{key}.key": "key" for key in self.keys}
 
     def expand(self, column: pd.Series) -> dict[str, pd.Series | FloatArray]:
         """Each row's features, from its own text: numbers, or `str` with missing values."""
@@ -76,28 +76,28 @@ class TextColumn(FittedColumn):
             pieces = pieces.reindex(columns=range(len(self.parts))).astype(TEXT)
             made: dict[str, pd.Series | FloatArray] = {}
             for name, part in self.roles.items():
-                piece = pieces[int(name.removeprefix(f"{self.name}.").removesuffix(".key"))]
+                piece = pieces[int(name.removeprefix(f"{self.prefix}.").removesuffix(".key"))]
                 made[name] = _numbers(piece) if part == "number" else piece
             return made
-        made = {f"{self.name}.length": _numbers(text.str.len())}
+        made = {f"{self.prefix}.length": _numbers(text.str.len())}
         if self.is_code:
-            made[f"{self.name}.letters"] = _letters(text)
-            made[f"{self.name}.number"] = _numbers(text.str.extract(r"(\d+)\D*$", expand=False))
+            made[f"{self.prefix}.letters"] = _letters(text)
+            made[f"{self.prefix}.number"] = _numbers(text.str.extract(r"(\d+)\D*$", expand=False))
         else:
-            made[f"{self.name}.n_words"] = _numbers(text.str.count(r"\S+"))
+            made[f"{self.prefix}.n_words"] = _numbers(text.str.count(r"\S+"))
         found = [frozenset(WORD.findall(value)) if isinstance(value, str) else None for value in text.tolist()]
         for word in self.words:
-            made[f"{self.name}.has.{word}"] = np.array([np.nan if f is None else float(word in f) for f in found])
+            made[f"{self.prefix}.has.{word}"] = np.array([np.nan if f is None else float(word in f) for f in found])
         for key in self.keys:
-            made[f"{self.name}.{key}.key"] = _key(text, key)
+            made[f"{self.prefix}.{key}.key"] = _key(text, key)
         return made
 
 
-def fit_text(name: str, column: pd.Series) -> TextColumn:
+def fit_text(name: str, column: pd.Series, stem: str | None = None) -> TextColumn:
     """Learn the structure of a column's texts from the fit rows."""
     known = column.dropna().astype(TEXT)
     if known.empty:
-        return TextColumn(name=name)
+        return TextColumn(name=name, stem=stem)
     for delimiter in DELIMITERS:
         n_parts = known.str.count(re.escape(delimiter)) + 1
         usual = int(n_parts.mode().iloc[0])
@@ -105,10 +105,11 @@ def fit_text(name: str, column: pd.Series) -> TextColumn:
             pieces = known[n_parts == usual].str.split(delimiter, regex=False, expand=True)
             parts = [_uses(pieces[number]) for number in range(usual)]
             if any(parts):
-                return TextColumn(name=name, delimiter=delimiter, parts=parts)
+                return TextColumn(name=name, stem=stem, delimiter=delimiter, parts=parts)
     is_code = bool(known.str.contains(r"\d").mean() >= FEWEST_NUMBERS)
     keys = [key for key in (("whole",) if is_code else ("whole", "first", "last")) if _is_shared(_key(known, key))]
-    return TextColumn(name=name, is_code=is_code, words=[] if is_code else _frequent_words(known), keys=keys)
+    words = [] if is_code else _frequent_words(known)
+    return TextColumn(name=name, stem=stem, is_code=is_code, words=words, keys=keys)
 
 
 def _uses(piece: pd.Series) -> list[Part]:

@@ -14,14 +14,16 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.base.progress import say
 from pipeline.competition import dependencies
+from pipeline.competition.far_markers import far_marker
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.structure import disjoint_keys, time_order
+from pipeline.competition.tables.typed import part_of
 from pipeline.config.run_report import DataCheck, Finding, Trust
 from pipeline.encoders.target import transform_target
 from pipeline.scoring import leaks
 
 FEW_ROWS, FEW_COLUMNS = 2_000, 50  # sampled from each table by a run, in about a second; `check` uses more
-ELAPSED = "_elapsed_days"  # the part of a date that orders it
+ORDERED_BY = "elapsed_days"  # the part of a date that orders it
 FEW_PARTS, FEW_ROUNDS = 2, 25  # folds and boosting rounds of that quick check
 
 OnProgress = Callable[[float, str], None]
@@ -77,7 +79,7 @@ def _looked(store: FeatureStore, n_rows: int, n_columns: int, on_progress: OnPro
     n_parts, n_rounds = (FEW_PARTS, FEW_ROUNDS) if n_rows <= FEW_ROWS else (leaks.N_PARTS, leaks.N_ROUNDS)
     with threadpool_limits(1, user_api="openmp"):  # faster than more threads for so little work
         shift = leaks.shift_of(train, test, seed=0, n_parts=min(n_parts, 3), n_rounds=n_rounds)
-        findings = [_of_duplicates(repeated), _of_shift(shift), *_of_structure(store)]
+        findings = [_of_duplicates(repeated), _of_shift(shift), *_of_structure(store), *_of_far_markers(store)]
         findings += _of_order(store, rows, target, n_parts)
         findings.append(_of_columns(train, target, len(store.classes), n_parts, on_progress))
     return Trust(
@@ -117,17 +119,30 @@ def _of_structure(store: FeatureStore) -> list[Finding]:
     """Whether the folds divide the train rows as Kaggle divided test from train."""
     folds, findings = store.spec.folds, []
     is_own = folds.kind in ("file", "column")  # the user divided the rows
+    dates = [recipe for recipe in store.manifest.recipes if recipe.kind == "date"]
+    date_of = {name: date.source for date in dates for name in date.features if part_of(name) == ORDERED_BY}
     for name, role in store.manifest.roles.items():
         train, test = store.train[name], store.test[name]
         if role in ("category", "text") and (keys := disjoint_keys(train, test)) is not None:
             text = f"test has none of the {keys.n_train} values of {name!r} in train, but {keys.n_test} new ones"
             advice = f'; folds that share its values are optimistic: [folds] kind = "group", group = "{name}"'
             findings.append(_finding(text, advice, needs_look=folds.group is None and not is_own))
-        elif name.endswith(ELAPSED) and (order := time_order(train, test)) is not None and order.is_forecast:
-            date = name.removesuffix(ELAPSED)
+        elif (
+            name in date_of and part_of(name) == ORDERED_BY and (order := time_order(train, test)) and order.is_forecast
+        ):
+            date = date_of[name]
             text = f"{order.later:.0%} of the test rows are later than all train rows in {date!r}"
             advice = f'; folds that mix times are optimistic: [folds] kind = "time", time = "{date}"'
             findings.append(_finding(text, advice, needs_look=folds.time is None and not is_own))
+    return findings
+
+
+def _of_far_markers(store: FeatureStore) -> list[Finding]:
+    """Numbers such as -999 that may stand for missing cells."""
+    findings = []
+    for name, role in store.manifest.roles.items():
+        if role == "number" and (marker := far_marker(store.train[name].to_numpy())) is not None:
+            findings.append(Finding("look", f"{name}: {marker.told}; if it marks missing cells: {marker.key(name)}"))
     return findings
 
 

@@ -587,3 +587,57 @@ def test_encoders_of_one_state_encode_a_table_once(monkeypatch: pytest.MonkeyPat
     np.testing.assert_array_equal(encode(encoder, other).values, encoder.transform(other).values)
     monkeypatch.setattr(TableEncoder, "transform", None)
     assert encode(again, frame) is first
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+def test_columns_made_from_a_column_never_have_the_name_of_another() -> None:
+    taken = ["key_target_0", "key_missing", "key=a", "key.count", "name.length", "name.n_words", "x_missing"]
+    frame = pd.DataFrame({name: np.linspace(0.0, 1.0, 60) for name in taken})
+    frame["x"] = np.where(np.arange(60) % 7 == 0, np.nan, 1.0 * np.arange(60))
+    frame["key"] = pd.Series([f"{'abc'[row % 3]}" for row in range(60)], dtype="str")
+    frame["name"] = pd.Series([f"Ann {row} Smith" for row in range(60)], dtype="str")
+    roles: dict[str, Role] = {**dict.fromkeys([*taken, "x"], "number"), "key": "category", "name": "text"}
+    steps = FeatureSteps(target_encoding=2, category_counts=True, missing_indicators=True, rare_min_count=0)
+    for view in ("onehot", "ordinal"):
+        target = np.arange(60.0)[:, None]
+        encoder = fit_encoder(view, steps, roles, {}, frame, target_frame=frame, target=target)
+        encoded = encoder.transform(frame)
+        assert len(set(encoded.names)) == len(encoded.names)
+        for name in taken:  # each is still itself
+            values = encoded.dense[:, encoded.dense_names.index(name)]
+            assert np.corrcoef(values, frame[name])[0, 1] == pytest.approx(1.0)
+
+
+def test_a_name_lets_no_target_mean_past_its_fold() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"key_target_0": rng.normal(size=200)})
+    frame["key"] = pd.Series([f"k{row % 100}" for row in range(200)], dtype="str")
+    roles: dict[str, Role] = {"key_target_0": "number", "key": "category"}
+    target, rows = rng.normal(size=(200, 1)), np.arange(200)
+    steps = FeatureSteps(target_encoding=2, rare_min_count=0)
+    encoder = fit_encoder("onehot", steps, roles, {}, frame, target_frame=frame, target=target)
+    encoded = encoder.transform(frame)
+    number = encoded.dense[:, encoded.dense_names.index("key_target_0")].copy()
+    correct_fit_rows(encoder, encoded.dense, encoded.dense_names, frame, rows, target, seed=0)
+    (means,) = encoder.target_means
+    corrected = encoded.dense[:, encoded.dense_names.index(means.columns[0])]
+    np.testing.assert_array_equal(encoded.dense[:, encoded.dense_names.index("key_target_0")], number)
+    assert abs(np.corrcoef(corrected, target[:, 0])[0, 1]) < 0.3
+
+
+def test_levels_called_like_the_encoders_own() -> None:
+    frame = pd.DataFrame({"k": pd.Series(["(rare)", "nan", "nan'", "a", "a", "b", None], dtype="str")})
+    for steps in (FeatureSteps(rare_min_count=0), FeatureSteps(rare_min_count=2)):
+        encoded = fit_encoder("onehot", steps, {"k": "category"}, {}, frame).transform(frame)
+        assert len(set(encoded.names)) == len(encoded.names)
+        assert (encoded.values.sum(axis=1) == 1.0).all()
+
+
+def test_numbers_far_from_zero_stay_distinct_in_float32() -> None:
+    seconds = pd.DataFrame({"t": 1.7e9 + np.arange(0.0, 240.0), "x": np.linspace(0.1, 9.7, 240)})
+    roles: dict[str, Role] = {"t": "number", "x": "number"}
+    dense = fit_encoder("ordinal", FeatureSteps(scaling="none"), roles, {}, seconds).transform(seconds).dense
+    np.testing.assert_array_equal(np.diff(dense[:, 0]), 1.0)
+    np.testing.assert_array_equal(dense[:, 1], seconds["x"].to_numpy(dtype=np.float32))  # others stay as they are

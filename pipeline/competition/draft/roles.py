@@ -14,9 +14,14 @@ import pandas as pd
 from pipeline.base.text import TEXT
 from pipeline.competition.draft.files import DraftFiles
 from pipeline.competition.draft.scales import ordered_levels
+from pipeline.competition.far_markers import far_marker
 from pipeline.competition.structure import Keys, TimeOrder, disjoint_keys, time_order
+from pipeline.competition.tables.dates import date_format_of, number_format_of, parse_dates
+from pipeline.competition.tables.deciding import decide_recipe
+from pipeline.competition.tables.markers import are_markers
 from pipeline.competition.tables.reading import MISSING_MARKERS, as_written, is_text, numbers_of
-from pipeline.competition.tables.typed import FLAG_WORDS, MIN_NUMBER_SHARE, date_format_of, parse_dates
+from pipeline.competition.tables.typed import ColumnRecipe
+from pipeline.config.spec import Columns
 
 MAX_CODES = 25
 CODE_WORDS = (
@@ -31,6 +36,11 @@ KEY_WORDS = ("id", "code")  # keys of other tables: categories even if there are
 NAME_SHARE = 0.5  # a text column with more distinct values than this share of its rows holds names
 MIN_NAMES = 50
 MIN_DATE_SHARE = 0.99
+MIN_DATE_DIGITS, MAX_DATE_LENGTH = 3, 40
+DATE_WORDS = (
+    "date", "dates", "day", "time", "datetime", "timestamp", "ts", "epoch", "unix", "utc", "at", "on", "created",
+    "updated", "month", "yearmonth", "ym", "ymd", "yyyymm", "yyyymmdd", "period", "dt", "since",
+)  # fmt: skip
 PIXEL = re.compile(r"(?i).*pi?x(el)?s?\D*\d+(\D+\d+)?|\d+x\d+")
 MAX_PIXEL_VALUE = 255
 MIN_SERIES = 20  # this many columns pixel_0, pixel_1, ... are one measurement; they are not inspected one by one
@@ -58,25 +68,41 @@ def guess_roles(files: DraftFiles, target: list[str]) -> Roles:
     stems = pd.Series([re.sub(r"\d+$", "", name) for name in features if re.search(r"\d$", name)], dtype=TEXT)
     counts = stems.value_counts()
     series = set(counts[counts >= MIN_SERIES].index)
+    tables = [files.train, files.test]
     for name in [files.id, *features]:
         if re.sub(r"\d+$", "", name) in series:
             continue
-        parts = [files.train.column(name), files.test.column(name)]
-        if not any(is_text(part) for part in parts):
-            if name != files.id:
-                _guess_code(name, parts, roles)
-                _guess_key(name, parts, roles)
-            continue
-        texts = pd.concat([as_written(part) for part in parts], ignore_index=True).dropna()
         if name == files.id:
-            prefix = None if _guess_date(name, texts, files, roles) else first_parts(texts)
-            if prefix is not None and prefix.nunique() > MIN_NAMES:
-                roles.texts[name] = f"compound ids: {prefix.nunique()} distinct first parts in {len(texts)} ids"
-        elif len(texts):
-            _guess_text(name, parts, texts, files, roles)
-        if name != files.id:
-            _guess_key(name, parts, roles)
+            _guess_id(name, files, roles)
+            continue
+        recipe, notes = decide_recipe(name, tables, Columns())
+        parts = [recipe.cells(table) for table in tables]
+        if not _guess_date(name, parts, files, roles):
+            if recipe.kind == "number":
+                _guess_code(name, parts, roles)
+                marker = far_marker(np.concatenate([recipe.notation.read(part) for part in parts]))
+                roles.remarks += [] if marker is None else [f"{name!r}: {marker.told}; if missing: {marker.key(name)}"]
+            elif recipe.kind == "category" and parts[0].notna().any():
+                _guess_text(name, parts, files, roles)
+            if name not in roles.texts:  # texts are read as they are
+                roles.remarks += [f"guessed: {note}" for note in notes]
+        _guess_key(name, recipe, parts, roles)
     return roles
+
+
+def _guess_id(name: str, files: DraftFiles, roles: Roles) -> None:
+    """The id is a feature, too, if it is a date or compound."""
+    parts = [files.train.column(name), files.test.column(name)]
+    if not any(is_text(part) for part in parts) or _guess_date(name, parts, files, roles):
+        return
+    texts = _texts(parts)
+    prefix = first_parts(texts)
+    if prefix is not None and prefix.nunique() > MIN_NAMES:
+        roles.texts[name] = f"compound ids: {prefix.nunique()} distinct first parts in {len(texts)} ids"
+
+
+def _texts(parts: list[pd.Series]) -> pd.Series:
+    return pd.concat([as_written(part) for part in parts], ignore_index=True).dropna()
 
 
 def _guess_pixels(features: list[str], files: DraftFiles) -> str | None:
@@ -85,21 +111,16 @@ def _guess_pixels(features: list[str], files: DraftFiles) -> str | None:
         return None
     highest = 0.0
     for part in (file.column(name) for file in (files.train, files.test) for name in features):
-        if is_text(part) or part.isna().any() or part.min() < 0:
+        values = numbers_of(part)
+        if np.isnan(values).any() or (values != np.round(values)).any() or values.min() < 0:
             return None
-        highest = max(highest, float(part.max()))
+        highest = max(highest, float(values.max()))
     return f"{len(features)} pixels with values from 0 to {highest:g}" if highest <= MAX_PIXEL_VALUE else None
 
 
-def _guess_text(name: str, parts: list[pd.Series], texts: pd.Series, files: DraftFiles, roles: Roles) -> None:
-    is_number = ~np.isnan(numbers_of(texts))
-    if is_number.mean() >= MIN_NUMBER_SHARE:
-        if not _guess_date(name, texts, files, roles):
-            _guess_code(name, parts, roles)
-        return
-    if texts.isin(list(FLAG_WORDS)).all() or _guess_date(name, texts, files, roles):
-        return
+def _guess_text(name: str, parts: list[pd.Series], files: DraftFiles, roles: Roles) -> None:
     _guess_na(name, files, roles)
+    texts = _texts(parts)
     values = sorted(texts.unique())
     levels = ordered_levels(values)
     if levels:
@@ -141,37 +162,46 @@ def _guess_na(name: str, files: DraftFiles, roles: Roles) -> None:
         )
 
 
-def _guess_date(name: str, texts: pd.Series, files: DraftFiles, roles: Roles) -> bool:
-    if (~np.isnan(numbers_of(texts))).any():
-        is_compact = bool(texts.str.match(r"^(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])$").all())
-        if not is_compact or "date" not in name.lower():
-            return False
-    elif date_format_of([texts.head(1000)])[1] < MIN_DATE_SHARE:  # saves reading the whole column
+def _guess_date(name: str, parts: list[pd.Series], files: DraftFiles, roles: Roles) -> bool:
+    known = [part[~are_markers(part, of_dates=True)] if is_text(part) else part for part in parts]
+    first = next((text for part in known for text in as_written(part.dropna().head(1))), None)
+    if first is None:
         return False
-    date_format, share = date_format_of([texts])
+    if all(not is_text(part) or not np.isnan(numbers_of(part.dropna().head(10))).any() for part in known):
+        is_called_date = any(word in DATE_WORDS or word.endswith(("date", "time", "stamp")) for word in _words(name))
+        formats = [number_format_of(known)] if is_called_date else []
+    else:
+        is_likely = sum(sign.isdigit() for sign in first) >= MIN_DATE_DIGITS and len(first) <= MAX_DATE_LENGTH
+        few = [part.dropna().head(1000) for part in known]  # saves reading the whole column
+        date_format, share = date_format_of(few) if is_likely else ("", 0.0)
+        formats = [date_format] if share >= MIN_DATE_SHARE else []
+    if not any(formats):
+        return False
+    recipe, notes = decide_recipe(name, [files.train, files.test], Columns(dates=[name]))
+    train, test = (parse_dates(part, recipe.date_format) for part in parts)
+    n_known = sum(int(part.notna().sum()) for part in known)
+    share = float(train.notna().sum() + test.notna().sum()) / max(n_known, 1)
     if share < MIN_DATE_SHARE:
         return False
-    roles.dates[name] = f"{share:.0%} of the texts are dates, such as {texts.iloc[0]!r}"
-    train, test = (parse_dates(table.column(name), date_format).dropna() for table in (files.train, files.test))
-    order = time_order(train, test)
+    why = "; ".join(note.removeprefix(f"{name}: ") for note in notes)
+    roles.dates[name] = why or f"{share:.0%} of the texts are dates, such as {first!r}"
+    order = time_order(train.dropna(), test.dropna())
     if order is not None:
         roles.times[name] = order
     return True
 
 
-def _guess_key(name: str, parts: list[pd.Series], roles: Roles) -> None:
+def _guess_key(name: str, recipe: ColumnRecipe, parts: list[pd.Series], roles: Roles) -> None:
     """A key by its values; of numbers also by its name, as measurements and times may have no value in common, too."""
     if name in roles.dates:
         return
-    numbers = [pd.Series(numbers_of(part)) for part in parts]
-    if all(
-        number.notna().sum() >= MIN_NUMBER_SHARE * part.notna().sum()
-        for number, part in zip(numbers, parts, strict=True)
-    ):
+    if recipe.kind == "number":
         words = _words(name)
+        if not recipe.notation.is_plain:
+            return
         if not words or (words[-1] not in KEY_WORDS and not set(words) & set(GROUP_WORDS)):
             return
-        parts = numbers
+        parts = [pd.Series(numbers_of(part)) for part in parts]
     keys = disjoint_keys(*parts)
     if keys is not None:
         roles.keys[name] = keys

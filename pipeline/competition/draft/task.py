@@ -15,9 +15,9 @@ from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError, did_you_mean
 from pipeline.competition.draft.files import DraftFiles
 from pipeline.competition.tables.checks import CLASS_MARKERS, class_labels
+from pipeline.competition.tables.deciding import MIN_NUMBER_SHARE
 from pipeline.competition.tables.ranked_labels import label_reader
 from pipeline.competition.tables.reading import as_written, first_true, inferred, listed, numbers_of
-from pipeline.competition.tables.typed import MIN_NUMBER_SHARE
 from pipeline.config.spec import TargetTransform
 from pipeline.metrics import DEFAULT_METRIC, METRICS, Task
 from pipeline.metrics.kaggle_names import metrics_of_kaggle

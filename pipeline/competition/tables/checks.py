@@ -47,7 +47,7 @@ def columns_of_spec(spec: CompetitionSpec) -> list[tuple[str, str]]:
     """Each (key, column) of the spec that the train file must have."""
     columns, folds = spec.columns, spec.folds
     named = [("id", spec.id), *(("target", target) for target in spec.target)]
-    for key in ("categories", "ordered", "dates", "texts", "drop", "na_is_category"):
+    for key in ("categories", "ordered", "dates", "texts", "missing", "drop", "na_is_category"):
         named += [(f"columns.{key}", column) for column in getattr(columns, key)]
     named += [("columns.sample_weight", columns.sample_weight)] if columns.sample_weight else []
     named += [("scoring.weight", spec.scoring.weight)] if spec.scoring.weight else []

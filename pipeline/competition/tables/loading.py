@@ -24,9 +24,11 @@ from pipeline.competition.tables.checks import (
     sample_weight_of,
     with_same_type,
 )
+from pipeline.competition.tables.dates import date_format_of, parse_dates
+from pipeline.competition.tables.deciding import decide_recipe
 from pipeline.competition.tables.ids import new_rows_with_ids, with_ids
 from pipeline.competition.tables.reading import RawTable, find_raw, inferred, numbers_of, read_raw
-from pipeline.competition.tables.typed import ColumnRecipe, date_format_of, decide_recipe, parse_dates, type_new_rows
+from pipeline.competition.tables.typed import ColumnRecipe, type_new_rows
 from pipeline.config.spec import CompetitionSpec, IdColumns
 from pipeline.config.types import Label, Role
 
@@ -73,13 +75,14 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
     else:
         target, classes = class_target(train, spec)
     sources, left_out = _feature_sources(train, test, spec)
-    recipes = [decide_recipe(name, [train, test], spec.columns) for name in sources]
+    decided = [decide_recipe(name, [train, test], spec.columns) for name in sources]
+    recipes = [recipe for recipe, _ in decided]
     train_features = type_new_rows(train, recipes)
     constant = [name for name in train_features if _is_constant(train_features[name])]
     recipes = [replace(recipe, features=[f for f in recipe.features if f not in constant]) for recipe in recipes]
     for recipe in recipes:
         if not recipe.features:
-            is_missing = train.column(recipe.source, markers=recipe.markers).isna().all()
+            is_missing = recipe.cells(train).isna().all()
             left_out[recipe.source] = "all values are missing" if is_missing else "same value in every train row"
     recipes = [recipe for recipe in recipes if recipe.features]
     train_features = train_features.drop(columns=constant)
@@ -106,6 +109,7 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
         notes=[
             *(note for table in (train, test, sample) for note in table.notes),
             *_notes_of_ids(train_ids, spec.id),
+            *(note for recipe, notes in decided if recipe.source not in left_out for note in notes),
             *_notes_of(train_features, recipes),
         ],
     )
@@ -118,7 +122,7 @@ def new_rows(
     raw = new_rows_with_ids(raw, id_column, id_columns or IdColumns())
     check_columns(raw, [("id", id_column)])
     (ids,) = with_same_type([ids_of(raw, id_column)])
-    return ids.rename(id_column), type_new_rows(raw, recipes)
+    return ids.rename(id_column), type_new_rows(raw, recipes, has_other_levels=True)
 
 
 def _feature_sources(train: RawTable, test: RawTable, spec: CompetitionSpec) -> tuple[list[str], dict[str, str]]:
@@ -176,9 +180,6 @@ def _notes_of_ids(ids: pd.Series, name: str) -> list[str]:
 def _notes_of(features: pd.DataFrame, recipes: list[ColumnRecipe]) -> list[str]:
     notes = []
     for recipe in recipes:
-        if recipe.kind == "date" and recipe.date_format.startswith(("%m/%d", "%d/%m")):
-            first = "month" if recipe.date_format.startswith("%m") else "day"
-            notes.append(f"{recipe.source}: dates were read with the {first} first ({recipe.date_format})")
         if recipe.kind == "category":
             values = features[recipe.features[0]].dropna()
             n_values = values.nunique()

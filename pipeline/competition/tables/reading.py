@@ -30,7 +30,7 @@ MISSING_MARKERS = frozenset({  # the texts that pandas.read_csv reads as missing
     "", "NA", "N/A", "n/a", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>", "#N/A", "#N/A N/A", "#NA",
     "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN",
 })  # fmt: skip
-NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf|infinity))$"
 WHOLE_NUMBER = r"^(0|-?[1-9]\d{0,17})$"  # what str(int) writes and int64 holds
 LARGEST = 1e37  # of a number in the data: models compute in float32, which ends at 3.4e38
 TOO_LARGE = f"beyond {LARGEST:g}, the largest number that models can compute with"

@@ -1,20 +1,24 @@
 """Raw columns -> typed feature columns, by one recipe per column, which also types new rows.
 
-Must not know: targets, ids, or what is learned from the values.
+Must not know: targets, ids, how a recipe is decided, or what is learned from the values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, did_you_mean
 from pipeline.base.text import TEXT
+from pipeline.competition.tables.dates import DATE_PARTS, date_parts, parse_dates
+from pipeline.competition.tables.markers import are_markers
+from pipeline.competition.tables.notations import PLAIN, Notation
 from pipeline.competition.tables.reading import (
     LARGEST,
     MISSING_MARKERS,
@@ -25,21 +29,11 @@ from pipeline.competition.tables.reading import (
     is_text,
     numbers_of,
 )
-from pipeline.config.spec import Columns
 from pipeline.config.types import Role
 
 Kind = Literal["number", "flag", "category", "code", "ordered", "date", "text"]
 
-MIN_NUMBER_SHARE = 0.95  # a column with at least this share of numbers is numeric; other texts in it are mistakes
 FLAG_WORDS = {"True": 1.0, "TRUE": 1.0, "true": 1.0, "False": 0.0, "FALSE": 0.0, "false": 0.0}
-DATE_PARTS = ("year", "month", "day", "weekday", "hour", "elapsed_days")
-DATE_FORMATS = (  # tried in this order: ISO, then month before day, as in most of Kaggle's files
-    ["ISO8601"]
-    + [f"{date}{time}" for date in ("%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d") for time in ("", " %H:%M", " %H:%M:%S")]
-    + ["%m/%d/%y", "%d.%m.%Y", "%d-%m-%Y", "%d-%b-%Y", "%d-%b-%y", "%d%b%Y", "%b %d, %Y", "%B %d, %Y", "%d %B %Y"]
-    + ["%m/%d/%Y %I:%M:%S %p", "%a %b %d %H:%M:%S %Y"]
-)
-EPOCH = pd.Timestamp("1970-01-01")
 
 
 @dataclass(frozen=True)
@@ -55,6 +49,9 @@ class ColumnRecipe:
     levels: list[str] = field(default_factory=list)
     date_format: str = ""
     na_is_category: bool = False
+    missing: list[str] = field(default_factory=list)  # more texts or numbers that mark a missing cell
+    notation: Notation = PLAIN  # of a number
+    is_stripped: bool = False  # blanks around the levels of a category are left out
 
     @property
     def role(self) -> Role:
@@ -67,26 +64,29 @@ class ColumnRecipe:
         """The texts that mark a missing value in this column."""
         return frozenset([""]) if self.na_is_category else MISSING_MARKERS
 
+    def cells(self, raw: RawTable) -> pd.Series:
+        """The raw column, with NaN for missing cells."""
+        series = raw.column(self.source, markers=self.markers)
+        if is_text(series) and self.is_stripped:
+            series = series.str.strip()
+            series = series.mask(series.isin(self.markers))
+        if not self.missing:
+            return series
+        if is_text(series):
+            return series.mask(series.str.strip().isin([text.strip() for text in self.missing]))
+        return series.mask(series.isin(self.missing_numbers))
 
-def decide_recipe(name: str, tables: list[RawTable], columns: Columns) -> ColumnRecipe:
-    """The recipe of one column: set by the spec, or else inferred from its values in all `tables`."""
-    keeps_na = name in columns.na_is_category
-    if name in columns.dates:
-        features = [f"{name}_{part}" for part in DATE_PARTS]
-        return ColumnRecipe(name, "date", features, date_format=date_format_of([t.column(name) for t in tables])[0])
-    if name in columns.texts:
-        return ColumnRecipe(name, "text", [name], na_is_category=keeps_na)
-    if name in columns.ordered:
-        return ColumnRecipe(name, "ordered", [name], levels=list(columns.ordered[name]), na_is_category=keeps_na)
-    if name in columns.categories:
-        return ColumnRecipe(name, "code", [name], na_is_category=keeps_na)
-    kind: Kind = "category" if keeps_na else _kind_by_values([table.column(name) for table in tables])
-    return ColumnRecipe(name, kind, [name], na_is_category=keeps_na)
+    @property
+    def missing_numbers(self) -> FloatArray:
+        """The numbers among `missing`."""
+        numbers = numbers_of(pd.Series(self.missing, dtype=TEXT))
+        return numbers[~np.isnan(numbers)]
 
 
-def type_new_rows(raw: RawTable, recipes: Iterable[ColumnRecipe]) -> pd.DataFrame:
+def type_new_rows(raw: RawTable, recipes: Iterable[ColumnRecipe], *, has_other_levels: bool = False) -> pd.DataFrame:
     """The rows of `raw`, in order, as typed features: float64 numbers, `str` categories, NaN for missing.
 
+    `has_other_levels`: an ordered category may have levels that the spec does not know, which models read as unseen.
     Raises DataError for a missing column or a value that does not fit its column's type.
     """
     typed: dict[str, FloatArray | pd.Series] = {}
@@ -97,47 +97,15 @@ def type_new_rows(raw: RawTable, recipes: Iterable[ColumnRecipe]) -> pd.DataFram
                 where=raw.where(),
                 hint=did_you_mean(recipe.source, raw.frame.columns),
             )
-        for name, values in _apply(recipe, raw).items():
+        for name, values in _apply(recipe, raw, has_other_levels=has_other_levels).items():
             if name in typed:
                 raise DataError(f"two features would be named {name!r}", where=raw.where(recipe.source))
             typed[name] = values
     return pd.DataFrame(typed, index=pd.RangeIndex(len(raw.frame)))
 
 
-def parse_dates(text: pd.Series, date_format: str) -> pd.Series:
-    """Text as times without a zone, converted to UTC if it names one; NaT if missing or not in that format."""
-    times = pd.to_datetime(as_written(text), format=date_format, errors="coerce", utc=True)
-    return cast(pd.Series, times.dt.tz_localize(None))
-
-
-def date_format_of(texts: list[pd.Series]) -> tuple[str, float]:
-    """The first format that parses the most values, and the share it parses."""
-    best, best_share = DATE_FORMATS[0], 0.0
-    n_values = sum(int(text.notna().sum()) for text in texts)
-    for date_format in DATE_FORMATS:
-        n_read = sum(int(parse_dates(text, date_format).notna().sum()) for text in texts)
-        if n_read / max(n_values, 1) > best_share:
-            best, best_share = date_format, n_read / n_values
-        if best_share == 1.0:
-            break
-    return best, best_share
-
-
-def _kind_by_values(parts: list[pd.Series]) -> Kind:
-    """Number, flag or category; texts among numbers are reported when the column is typed."""
-    n_present = sum(int(part.notna().sum()) for part in parts)
-    if not any(is_text(part) for part in parts) or n_present == 0:
-        return "number"
-    numbers = np.concatenate([numbers_of(part) for part in parts])
-    n_numbers = int((~np.isnan(numbers)).sum())
-    n_flags = sum(int(part.isin(list(FLAG_WORDS)).sum()) for part in parts if is_text(part))
-    if n_flags and n_flags + n_numbers == n_present and np.isin(numbers[~np.isnan(numbers)], (0.0, 1.0)).all():
-        return "flag"
-    return "number" if n_numbers >= MIN_NUMBER_SHARE * n_present else "category"
-
-
-def _apply(recipe: ColumnRecipe, raw: RawTable) -> dict[str, FloatArray | pd.Series]:
-    series = raw.column(recipe.source, markers=recipe.markers)
+def _apply(recipe: ColumnRecipe, raw: RawTable, *, has_other_levels: bool) -> dict[str, FloatArray | pd.Series]:
+    series = recipe.cells(raw)
     if recipe.kind == "date":
         return _dates(recipe, raw, series)
     if recipe.kind in ("number", "flag"):
@@ -145,14 +113,17 @@ def _apply(recipe: ColumnRecipe, raw: RawTable) -> dict[str, FloatArray | pd.Ser
     text = as_written(series).astype(TEXT)
     if recipe.kind in ("code", "ordered"):
         text = _without_zero_fraction(text)
-    if recipe.kind == "ordered":
+    if recipe.kind == "ordered" and not has_other_levels:
         _refuse_unknown_levels(recipe, raw, text)
     return {recipe.features[0]: text}
 
 
 def _numbers(recipe: ColumnRecipe, raw: RawTable, series: pd.Series) -> FloatArray:
-    numbers = numbers_of(series)
+    numbers = recipe.notation.read(series)
     present = series.notna().to_numpy()
+    if recipe.missing:
+        is_missing = np.isin(numbers, recipe.missing_numbers)
+        numbers, present = np.where(is_missing, np.nan, numbers), present & ~is_missing
     if recipe.kind == "flag" and is_text(series):
         flags = series.map(FLAG_WORDS).to_numpy(dtype=np.float64)
         numbers = np.where(np.isnan(flags), numbers, flags)
@@ -160,42 +131,52 @@ def _numbers(recipe: ColumnRecipe, raw: RawTable, series: pd.Series) -> FloatArr
         wrong, expected = present & ~np.isin(numbers, (0.0, 1.0)), "True or False"
     else:
         wrong, expected = present & ~(np.abs(numbers) <= LARGEST), "a finite number"
+    wrong = _without_markers(recipe, series, wrong)
     if (row := first_true(wrong)) is not None:
         more = f" ({int(wrong.sum())} such values)" if wrong.sum() > 1 else ""
+        listed = f"[columns.missing] {recipe.source!r} = [{str(series.iloc[row])!r}] in the spec reads it as missing"
         if recipe.kind == "number" and np.isfinite(numbers[row]):
             raise DataError(
                 f"{_shown(series.iloc[row])} is {TOO_LARGE}{more}",
                 where=raw.where(recipe.source, row),
-                hint=f"Correct the value, leave the cell empty, or list {recipe.source!r} in columns.drop of the spec.",
+                hint=f"Correct the value, leave the cell empty, or list {recipe.source!r} in columns.drop; {listed}.",
             )
         raise DataError(
             f"{_shown(series.iloc[row])} is not {expected}, unlike most of the column{more}",
             where=raw.where(recipe.source, row),
-            hint=f"Correct the value. If {recipe.source!r} is a category, list it in columns.categories of the spec.",
+            hint=f"Correct the value; {listed}. If {recipe.source!r} is a category, list it in columns.categories.",
         )
     return numbers
 
 
 def _dates(recipe: ColumnRecipe, raw: RawTable, series: pd.Series) -> dict[str, FloatArray | pd.Series]:
     times = parse_dates(series, recipe.date_format)
-    wrong = (times.isna() & series.notna()).to_numpy()
+    wrong = _without_markers(recipe, series, (times.isna() & series.notna()).to_numpy())
     if (row := first_true(wrong)) is not None:
-        example = next((str(v) for v in series[~wrong].dropna().head(1)), "2011-01-31 23:00:00")
+        example = next((str(v) for v in series[times.notna()].head(1)), "2011-01-31 23:00:00")
         raise DataError(
             f"{_shown(series.iloc[row])} is not a date like {example!r}",
             where=raw.where(recipe.source, row),
             hint=f"Correct the value, or remove {recipe.source!r} from columns.dates in the spec.",
         )
-    parts = {
-        "year": times.dt.year,
-        "month": times.dt.month,
-        "day": times.dt.day,
-        "weekday": times.dt.day_of_week,
-        "hour": times.dt.hour,
-        "elapsed_days": (times - EPOCH) / pd.Timedelta(days=1),
-    }
-    named = {f"{recipe.source}_{part}": values.to_numpy(dtype=np.float64) for part, values in parts.items()}
-    return {name: values for name, values in named.items() if name in recipe.features}
+    parts = date_parts(times)
+    return {name: parts[part_of(name)] for name in recipe.features}
+
+
+def part_of(feature: str) -> str:
+    """Which of DATE_PARTS a feature of a date is."""
+    return next(part for part in DATE_PARTS if feature.endswith(f"_{part}"))
+
+
+def _without_markers(recipe: ColumnRecipe, series: pd.Series, wrong: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The wrong cells that do not stand for a missing one."""
+    if not wrong.any() or not is_text(series):
+        return wrong
+    rows = np.flatnonzero(wrong)
+    is_marker = are_markers(series.iloc[rows], of_dates=recipe.kind == "date").to_numpy(dtype=np.bool_)
+    wrong = wrong.copy()
+    wrong[rows[is_marker]] = False
+    return wrong
 
 
 def _without_zero_fraction(text: pd.Series) -> pd.Series:
