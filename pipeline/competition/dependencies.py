@@ -66,6 +66,8 @@ def of_data(
 ) -> Inputs:
     """What all runs of a competition share; also all that preset `best` and a result of tuning depend on."""
     of_the_spec = spec.model_dump(mode="json", include={*OF_RUNS, "scoring"})
+    folds = spec.folds
+    window = {"the window of the folds": [folds.gap, folds.max_train]} if folds.gap or folds.max_train else {}
     scoring = {} if spec.scoring == Scoring() else {"scoring in the spec": of_the_spec.pop("scoring")}
     return {
         "the features": manifest.tables,
@@ -73,6 +75,7 @@ def of_data(
         "the metric file": _code(workspace, spec.metric_file),
         **{f"{key} in the spec": of_the_spec[key] for key in OF_RUNS},
         **scoring,
+        **window,
         "the ordered categories in the spec": spec.columns.ordered,
         "the order of the folds": spec.folds.rules.is_chained,
         "the version of the pipeline": VERSION,

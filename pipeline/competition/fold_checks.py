@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError
-from pipeline.competition.folds import NEVER_VALIDATED, FoldArray, splits_of
+from pipeline.competition.folds import NEVER_VALIDATED, FoldArray, splits_of, window_of
 from pipeline.config.spec import CompetitionSpec
 from pipeline.metrics import Metric
 
@@ -25,14 +25,22 @@ def check_folds(
     classes: Sequence[object],
     weight: FloatArray | None,
     metric: Metric,
+    moments: FloatArray | None = None,
 ) -> list[str]:
     """Raise DataError if a fold cannot be fitted, or no row scored; return notes on folds without a score of their own.
 
     `target` is (rows,) or (rows, targets) numbers, or (rows,) class codes; `weight` that of the loss, `metric` is of
-    these rows.
+    these rows, `moments` their times if folds follow time.
     """
     where, notes = f"[folds] of {spec.name}", []
-    for fold, split in enumerate(splits_of(fold_of_row, is_chained=spec.folds.rules.is_chained)):
+    window = window_of(spec.folds, moments)
+    for fold, split in enumerate(splits_of(fold_of_row, is_chained=spec.folds.rules.is_chained, window=window)):
+        if not len(split.train_rows):
+            raise DataError(
+                f"no row is left to train fold {fold}",
+                where=where,
+                hint="Use a smaller gap, a greater max_train, or fewer folds.",
+            )
         if weight is not None and not weight[split.train_rows].any():
             raise DataError(
                 f"every sample weight is 0 in the rows that train fold {fold}",

@@ -25,6 +25,7 @@ FoldArray = NDArray[np.int64]
 Rows = NDArray[np.int64]
 
 MIN_ROWS_PER_FOLD = 20  # in a sample of the rows
+MOMENT = "moment"  # column of the stored train rows: the time that [folds] names
 NEVER_VALIDATED = -1  # rows before the first validation block of forward chaining, or outside a holdout
 SPLITTERS: dict[FoldKind, str] = {  # of scikit-learn
     "shuffled": "KFold",
@@ -40,6 +41,22 @@ class Split:
 
     train_rows: Rows
     valid_rows: Rows
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which of the earlier rows a fold trains on."""
+
+    moments: FloatArray  # (rows,) as `moments_of` gives them
+    gap: float
+    max_train: float | None  # None: all before the gap
+
+    def trains(self, valid_rows: Rows) -> NDArray[np.bool_]:
+        """(rows,) whether a row may train the fold that these rows validate."""
+        end = self.moments[valid_rows].min() - self.gap
+        begin = -np.inf if self.max_train is None else end - self.max_train
+        is_train: NDArray[np.bool_] = (self.moments < end) & (self.moments >= begin)
+        return is_train
 
 
 @dataclass(frozen=True)
@@ -65,13 +82,44 @@ def assign_folds(folds: Folds, rows: TrainRows) -> FoldArray:
     return fold_of_row.astype(np.int64)
 
 
-def splits_of(fold_of_row: FoldArray, *, is_chained: bool) -> list[Split]:
-    """The split of each fold. With `is_chained` a fold trains only on earlier folds and on rows without a fold."""
-    rows = np.arange(len(fold_of_row))
-    return [
-        Split(rows[fold_of_row < fold] if is_chained else rows[fold_of_row != fold], rows[fold_of_row == fold])
-        for fold in range(int(fold_of_row.max()) + 1)
-    ]
+def splits_of(fold_of_row: FoldArray, *, is_chained: bool, window: Window | None = None) -> list[Split]:
+    """The split of each fold. With `is_chained` a fold trains only on earlier folds and on rows without a fold.
+
+    A `window` leaves some of them out.
+    """
+    splits = []
+    for fold in range(int(fold_of_row.max()) + 1):
+        is_train, valid_rows = (
+            fold_of_row < fold if is_chained else fold_of_row != fold,
+            np.flatnonzero(fold_of_row == fold),
+        )
+        if window is not None and len(valid_rows):
+            is_train &= window.trains(valid_rows)
+        splits.append(Split(np.flatnonzero(is_train), valid_rows))
+    return splits
+
+
+def window_of(folds: Folds, moments: FloatArray | None) -> Window | None:
+    """The window of [folds], for the times of the rows; None if a fold trains on all earlier rows."""
+    if moments is None or not (folds.gap or folds.max_train):
+        return None
+    return Window(moments, folds.gap, folds.max_train)
+
+
+def moments_of(times: pd.Series) -> FloatArray:
+    """(rows,) days since 1970 of dates, numbers as they are. Raises DataError for a missing time."""
+    where = f"column {times.name!r}"
+    _check_none_is_missing(times, "time")
+    if pd.api.types.is_numeric_dtype(times):
+        return times.to_numpy(dtype=np.float64)
+    dates = pd.to_datetime(times, errors="coerce")
+    if (row := first_true(dates.isna())) is not None:
+        raise DataError(
+            f"{str(times.iloc[row])!r} is not a time, or not in the format of the first row",
+            where=f"{where}, row {row + 1}",
+            hint="Write all times in one format, such as 2024-12-31 23:59:59.",
+        )
+    return np.asarray((dates - pd.Timestamp(0)) / pd.Timedelta(days=1), dtype=np.float64)
 
 
 def sample_rows(fold_of_row: FoldArray, target: FloatArray, n_rows: int, seed: int) -> Rows:
@@ -186,15 +234,9 @@ def _holdout(folds: Folds, rows: TrainRows) -> FoldArray:
 def _forward_chaining(folds: Folds, rows: TrainRows) -> FoldArray:
     """k + 1 blocks in time order: block 0 only trains, block i + 1 is fold i. Equal times share a block."""
     times, n_folds = rows.columns[str(folds.time)], folds.number
-    where = f"column {times.name!r}"
-    _check_none_is_missing(times, "time")
-    moments = times if pd.api.types.is_numeric_dtype(times) else pd.to_datetime(times, errors="coerce")
-    if (row := first_true(moments.isna())) is not None:
-        raise DataError(
-            f"{str(times.iloc[row])!r} is not a time, or not in the format of the first row",
-            where=f"{where}, row {row + 1}",
-            hint="Write all times in one format, such as 2024-12-31 23:59:59.",
-        )
+    where, moments = f"column {times.name!r}", moments_of(times)
+    if folds.length is not None:
+        return _of_length(moments, folds.length, n_folds)
     codes, uniques = pd.factorize(moments, sort=True)
     _check_enough(len(uniques), n_folds + 1, n_folds, "distinct times", where=where)
     rows_up_to = np.cumsum(np.bincount(codes))
@@ -203,6 +245,21 @@ def _forward_chaining(folds: Folds, rows: TrainRows) -> FoldArray:
     if len(np.unique(block_of_row)) < n_folds + 1:
         raise DataError(f"too many rows have the same time for {n_folds} folds", where=where, hint="Use fewer folds.")
     return block_of_row.astype(np.int64) - 1
+
+
+def _of_length(moments: FloatArray, length: float, n_folds: int) -> FoldArray:
+    """Folds of one length in time, the last of which ends with the last row; rows before them only train."""
+    numbers = n_folds - 1 - np.floor((moments.max() - moments) / length)
+    fold_of_row: FoldArray = np.maximum(numbers, NEVER_VALIDATED).astype(np.int64)
+    empty = set(range(NEVER_VALIDATED, n_folds)) - set(np.unique(fold_of_row).tolist())
+    if empty:
+        lacking = "row before the folds to train on" if NEVER_VALIDATED in empty else f"row in fold {min(empty)}"
+        raise DataError(
+            f"{n_folds} folds of {length:g} leave no {lacking}; the rows cover {np.ptp(moments):g}",
+            where="[folds] length",
+            hint="Use fewer or shorter folds.",
+        )
+    return fold_of_row
 
 
 def _from_column(folds: Folds, rows: TrainRows) -> FoldArray:

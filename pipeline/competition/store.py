@@ -23,7 +23,16 @@ from pipeline.base.errors import SpecError, did_you_mean
 from pipeline.base.progress import say
 from pipeline.competition import dependencies
 from pipeline.competition.feature_function import apply_feature_function, dependence_on_other_rows
-from pipeline.competition.folds import FoldArray, Split, TrainRows, assign_folds, sample_rows, splits_of
+from pipeline.competition.folds import (
+    MOMENT,
+    FoldArray,
+    Split,
+    TrainRows,
+    assign_folds,
+    sample_rows,
+    splits_of,
+    window_of,
+)
 from pipeline.competition.manifest import FILE_NAMES, FeatureManifest
 from pipeline.competition.metric_trial import known_finding
 from pipeline.competition.own_metric import METRIC_WEIGHT, bound_metric
@@ -120,7 +129,9 @@ class FeatureStore:
     @property
     def splits(self) -> list[Split]:
         """Train and valid rows of every fold."""
-        return splits_of(self.fold_of_row, is_chained=self.spec.folds.rules.is_chained)
+        moments = self.train_rows.get(MOMENT)
+        window = window_of(self.spec.folds, None if moments is None else moments.to_numpy(dtype=np.float64))
+        return splits_of(self.fold_of_row, is_chained=self.spec.folds.rules.is_chained, window=window)
 
     def other_folds(self, number: int) -> list[FoldArray]:
         """`fold_of_row` for `number` other seeds, of the same kind (shuffled if the spec's folds are contiguous).

@@ -37,6 +37,8 @@ class TimeOrder:
 
     later: float  # share of the test rows after the last train row
     overlap: str  # the stretch both have, "" for none
+    span: float = 0.0  # of the train rows: days of dates, or the unit of numbers
+    horizon: float = 0.0  # from the last train row to the last test row; below 0 if that is earlier
 
     @property
     def is_forecast(self) -> bool:
@@ -51,7 +53,12 @@ def time_order(train: pd.Series, test: pd.Series) -> TimeOrder | None:
         return None
     begin, end = max(known.min(), asked.min()), min(known.max(), asked.max())
     overlap = f"{_short(begin)} to {_short(end)}" if begin <= end else ""
-    return TimeOrder(float((asked > known.max()).mean()), overlap)
+    span, horizon = known.max() - known.min(), asked.max() - known.max()
+    return TimeOrder(float((asked > known.max()).mean()), overlap, _in_days(span), _in_days(horizon))
+
+
+def _in_days(difference: object) -> float:
+    return difference / pd.Timedelta(days=1) if isinstance(difference, pd.Timedelta) else float(difference)  # type: ignore[arg-type]
 
 
 def _short(value: object) -> str:

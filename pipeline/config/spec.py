@@ -92,6 +92,25 @@ class Folds(Table):
     )
     group: str | None = Field(default=None, description="column of group kinds: rows with equal values share a fold")
     time: str | None = Field(default=None, description="column of kind `time`: models train on earlier rows")
+    length: float | None = bounded(
+        None,
+        gt=0.0,
+        usual="the time from the last train row to the last test row",
+        description="kind `time`: what each fold validates, in days (or the unit of a column of numbers), the last up "
+        "to the last row; default: equal numbers of rows",
+    )
+    gap: float = bounded(
+        0.0,
+        ge=0.0,
+        usual="0 to 30",
+        description="kind `time`: days (or units) before a fold's valid rows that it leaves out of training",
+    )
+    max_train: float | None = bounded(
+        None,
+        gt=0.0,
+        usual="a year or more",
+        description="kind `time`: days (or units) before the gap that a fold trains on; default: all",
+    )
     column: str | None = Field(default=None, description="train column of kind `column`: the fold of each row")
     file: str | None = Field(default=None, description="CSV of kind `file`, beside the spec: the id column and `fold`")
     share: float = bounded(
@@ -104,6 +123,9 @@ class Folds(Table):
     def _has_the_key_its_kind_needs(self) -> Folds:
         if self.rules.needs and getattr(self, self.rules.needs) is None:
             raise ValueError(f'kind = "{self.kind}" needs the key {self.rules.needs!r}')
+        for key in ("length", "gap", "max_train"):
+            if getattr(self, key) and self.kind != "time":
+                raise ValueError(f'the key {key!r} is for kind = "time", not for "{self.kind}"')
         return self
 
     @property

@@ -12,7 +12,7 @@ from pipeline.base import files
 from pipeline.base.progress import say
 from pipeline.competition import dependencies
 from pipeline.competition.fold_checks import check_folds
-from pipeline.competition.folds import NEVER_VALIDATED, FoldArray, TrainRows, assign_folds
+from pipeline.competition.folds import MOMENT, NEVER_VALIDATED, FoldArray, TrainRows, assign_folds, moments_of
 from pipeline.competition.manifest import FILE_NAMES, FeatureFiles, FeatureManifest
 from pipeline.competition.metric_trial import tried_metric
 from pipeline.competition.own_metric import METRIC_WEIGHT, SOLUTION, bound_metric
@@ -48,6 +48,9 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
     target = target[:, 0] if target.shape[1] == 1 else target
     rows = TrainRows(tables.train_ids, target, tables.classes, tables.fold_columns, workspace.folder)
     fold_of_row = assign_folds(spec.folds, rows)
+    moments = None if spec.folds.time is None else moments_of(tables.fold_columns[spec.folds.time])
+    if moments is not None:
+        train_rows[MOMENT] = moments
     spec = tried_metric(workspace, spec, train_rows, target, tables.classes)
     sample = read_table(find_raw(workspace.raw, spec.files.sample_submission), as_text=spec.text_columns)
     check_form(spec, tables.classes, sample, tables.test_ids, target)
@@ -56,7 +59,7 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
     notes = [
         *_contradiction(spec, workspace.raw),
         *tables.notes,
-        *check_folds(spec, fold_of_row, target, tables.classes, weight, metric),
+        *check_folds(spec, fold_of_row, target, tables.classes, weight, metric, moments),
     ]
     workspace.manifest.unlink(missing_ok=True)
     _write_tables(workspace, tables, train_rows, sample, fold_of_row)

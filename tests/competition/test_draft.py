@@ -465,6 +465,19 @@ def test_time_folds_where_most_of_test_is_later(tmp_path: Path, begin: str, kind
     assert ("both have rows from 2020-07-10 to" in text) == (kind == "time")
 
 
+@pytest.mark.parametrize(
+    ("n_days", "drafted_folds"), [(20, (5, 20.0)), (60, (2, 60.0)), (90, (5, None)), (1, (5, 1.0))]
+)
+def test_time_folds_are_as_long_as_the_forecast(
+    tmp_path: Path, n_days: int, drafted_folds: tuple[int, float | None]
+) -> None:
+    days = pd.date_range("2020-01-01", periods=N).astype(str)
+    later = pd.date_range("2020-01-01", periods=N + n_days)[-1:].repeat(N_TEST).astype(str)
+    files = table_files({"y": PRICES}, {"y": ZEROS}, train={"day": list(days)}, test={"day": list(later)})
+    _, spec = drafted(write(tmp_path, **files))
+    assert (spec.folds.number, spec.folds.length) == drafted_folds
+
+
 def test_a_rare_class_does_not_limit_the_folds(tmp_path: Path) -> None:
     labels = ["a"] * (N - 3) + ["b"] * 3
     _, spec, _ = drafted_and_loaded(write(tmp_path, **table_files({"y": labels}, {"y": ["a"] * N_TEST})))

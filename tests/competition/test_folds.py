@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.base.errors import DataError, SpecError
-from pipeline.competition.folds import NEVER_VALIDATED, TrainRows, assign_folds, sample_rows, splits_of
+from pipeline.competition.folds import NEVER_VALIDATED, TrainRows, assign_folds, sample_rows, splits_of, window_of
 from pipeline.config.spec import Folds
 
 HERE = Path("nowhere")
@@ -172,6 +172,27 @@ def test_times_are_moments_not_words() -> None:
     np.testing.assert_array_equal(assign(Folds(kind="time", number=2, time="t"), 3, t=[9, 100, 10]), [-1, 1, 0])
 
 
+def test_time_folds_of_one_length_end_with_the_last_row() -> None:
+    days = pd.Series(pd.date_range("2024-01-01", periods=10))
+    folds = Folds(kind="time", number=2, time="t", length=3)
+    np.testing.assert_array_equal(assign(folds, 10, t=days), [-1] * 4 + [0] * 3 + [1] * 3)
+
+
+def test_a_gap_and_a_window_limit_what_a_fold_trains_on() -> None:
+    days = np.array([0.0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    folds = Folds(kind="time", number=2, time="t", length=2, gap=1, max_train=3)
+    fold_of_row = assign(folds, 10, t=days)
+    splits = splits_of(fold_of_row, is_chained=True, window=window_of(folds, days))
+    assert [split.train_rows.tolist() for split in splits] == [[2, 3, 4], [4, 5, 6]]
+    assert [split.valid_rows.tolist() for split in splits] == [[6, 7], [8, 9]]
+    assert window_of(Folds(kind="time", time="t"), days) is None
+
+
+def test_keys_of_time_folds_are_refused_elsewhere() -> None:
+    with pytest.raises(ValueError, match="'gap' is for kind = \"time\""):
+        Folds(kind="shuffled", gap=2)
+
+
 # --- folds made by others
 
 
@@ -260,6 +281,12 @@ REFUSED: dict[str, tuple[Folds, int, dict[str, Any], list[str]]] = {
         6,
         {"t": [1, 1, 2, 2, 3, 3]},
         ["3 distinct times are too few for 3 folds", "column 't'"],
+    ),
+    "folds longer than the data": (
+        Folds(kind="time", number=3, time="t", length=2),
+        6,
+        {"t": range(6)},
+        ["3 folds of 2 leave no row before the folds", "fewer or shorter folds"],
     ),
     "a crowded time": (
         Folds(kind="time", number=2, time="t"),

@@ -6,6 +6,7 @@ Must not know: how anything was guessed.
 from __future__ import annotations
 
 import json
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -13,12 +14,14 @@ from pathlib import Path
 from pipeline.competition.draft.files import DraftFiles, find_files
 from pipeline.competition.draft.roles import Roles, first_parts, guess_roles
 from pipeline.competition.draft.task import Prediction, guess_prediction
+from pipeline.competition.structure import TimeOrder
 from pipeline.competition.tables.reading import as_written
 from pipeline.config.spec import CompetitionSpec
 from pipeline.config.table import validated
 
 KAGGLE_SLUGS = {"house-prices": "house-prices-advanced-regression-techniques"}
 USUAL_FOLDS = 5
+MIN_FOLDS = 2
 MAX_LINE = 110  # a longer list gets one item per line
 
 
@@ -129,8 +132,13 @@ def _folds(files: DraftFiles, prediction: Prediction, roles: Roles) -> list[str]
         number, why_number = roles.keys[key].n_train, f"there are {roles.keys[key].n_train} groups"
     lines = ["[folds]", *_line("kind", kind, why)]
     lines += _line("group" if "group" in kind else "time", key) if key else []
-    lines += [] if number == USUAL_FOLDS else [_comment(f"guessed: {why_number}")]
-    lines += [f"number = {max(number, 2)}"]
+    if kind == "time" and (blocks := _forecast_folds(roles.times[key])) is not None:
+        number, horizon = blocks
+        length = [_comment(f"guessed: {files.test.path.name} ends {horizon} days after train"), f"length = {horizon}"]
+        lines += [*length, f"number = {number}"]
+    else:
+        lines += [] if number == USUAL_FOLDS else [_comment(f"guessed: {why_number}")]
+        lines += [f"number = {max(number, 2)}"]
     ids = as_written(files.train.column(files.id, markers=("",)))
     prefix = first_parts(ids)
     if prefix is not None:
@@ -140,6 +148,17 @@ def _folds(files: DraftFiles, prediction: Prediction, roles: Roles) -> list[str]
             '# kind = "file" and file = "folds.csv", a CSV beside this file with the id column and `fold`.',
         ]
     return [*lines, ""]
+
+
+def _forecast_folds(order: TimeOrder) -> tuple[int, int] | None:
+    """The number of time folds and their days, as many as test needs to be forecast; None where train is too short.
+
+    The first fold trains on twice that time if it can.
+    """
+    horizon = math.ceil(order.horizon)
+    if horizon < 1 or (n_whole := int(order.span // horizon)) <= MIN_FOLDS:
+        return None
+    return min(USUAL_FOLDS, max(MIN_FOLDS, n_whole - 2)), horizon
 
 
 def _fold_kind(files: DraftFiles, prediction: Prediction, roles: Roles) -> tuple[str, str, str]:
