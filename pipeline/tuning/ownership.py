@@ -124,6 +124,11 @@ class Ownership:
         return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
+def was_killed(trial: FrozenTrial) -> bool:
+    """Return whether the trial was given back; it is not if its result came first."""
+    return trial.state == TrialState.FAIL and bool(trial.user_attrs.get(KILLED))
+
+
 def ordinals(study: optuna.Study) -> dict[int, int]:
     """Return the numbers that the trials would have, had none been killed: what repeats a killed one has that one's."""
     found: dict[int, int] = {}
@@ -138,13 +143,12 @@ def ordinals(study: optuna.Study) -> dict[int, int]:
 def without_killed(study: optuna.Study) -> optuna.Study:
     """Return the study as it would be, had no trial been killed: without those, the others with their ordinals."""
 
-    number_of = ordinals(study)
-
     def get_trials(
         deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
         found = study._get_trials(deepcopy=deepcopy, states=states, use_cache=use_cache)
-        trials = [copy.copy(trial) for trial in found if not trial.user_attrs.get(KILLED)]
+        number_of = ordinals(study)  # read after the trials, which another process may add to
+        trials = [copy.copy(trial) for trial in found if not was_killed(trial)]
         for trial in trials:
             trial.number = number_of[trial.number]
         return sorted(trials, key=lambda trial: trial.number)

@@ -28,7 +28,7 @@ from pipeline.config.table import validated
 from pipeline.metrics import Metric
 from pipeline.models.run_configuration import resolved
 from pipeline.tuning.journal import Journal
-from pipeline.tuning.ownership import KILLED, check_seals
+from pipeline.tuning.ownership import check_seals, was_killed
 from pipeline.tuning.pruning import HalvingPruner, WilcoxonFoldPruner
 from pipeline.tuning.sampling import SeededSampler
 
@@ -231,11 +231,7 @@ def default_values(base: RunConfig, space: Mapping[str, SpaceEntry]) -> dict[str
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Return the complete, pruned and failed trials, without those of killed processes."""
     states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-    return [
-        trial
-        for trial in study.get_trials(deepcopy=False, states=states)
-        if trial.state != TrialState.FAIL or not trial.user_attrs.get(KILLED)
-    ]
+    return [trial for trial in study.get_trials(deepcopy=False, states=states) if not was_killed(trial)]
 
 
 def best_trials(study: optuna.Study, metric: Metric, n_best: int) -> list[FrozenTrial]:
