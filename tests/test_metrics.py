@@ -421,3 +421,16 @@ def test_equal_weights_change_nothing(name: str) -> None:
         y, p = _probabilities(30, 2, 0)
         p = p.argmax(axis=1) if metric.reads == "label" else p
     assert metric.function(y, p, weight=np.full(30, 2.0)) == pytest.approx(metric.function(y, p))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", METRICS)
+def test_odd_folds_have_a_score_or_none_but_never_an_error(name: str) -> None:
+    """No row, one row, one class, a constant target: a number or NaN."""
+    metric, generator = METRICS[name], np.random.default_rng(0)
+    for codes in ([], [1], [0, 0, 0], [1, 1, 1]):
+        y = np.array(codes, dtype=float) + (metric.reads == "value")
+        p = generator.uniform(1, 9, len(y)) if metric.reads == "value" else generator.dirichlet([1, 1], len(y))
+        score = metric(y, p)
+        assert isinstance(score, float)
+        assert math.isfinite(score) or not metric.is_defined(y, 0 if metric.reads == "value" else 2)

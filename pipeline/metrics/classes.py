@@ -219,9 +219,11 @@ def kappa(y_true: FloatArray, label: FloatArray, weights: str | None = None, wei
 
 
 def mcc(y_true: FloatArray, label: FloatArray, weight: FloatArray | None = None) -> float:
-    """Matthews correlation coefficient."""
+    """Matthews correlation coefficient; 0 where truth and labels are one and the same class."""
     from sklearn.metrics import matthews_corrcoef
 
+    if len(np.unique(np.concatenate([y_true, label]))) == 1:
+        return 0.0
     return float(matthews_corrcoef(y_true, label, sample_weight=weight))
 
 

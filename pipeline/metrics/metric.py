@@ -128,11 +128,13 @@ class Metric:
     def __call__(self, target: NDArray[Any], prediction: NDArray[Any]) -> float:
         """Score values of shape (n,) or (n, targets), or class probabilities (n, classes).
 
-        Several regression targets give the mean of their scores; a NaN in the prediction gives NaN. Raises ValueError
-        for shapes that do not match: (n, 1) and (n,) would broadcast to (n, n) and still give a number.
+        Several regression targets give the mean of their scores; no row, or a NaN in the prediction, gives NaN. Raises
+        ValueError for shapes that do not match: (n, 1) and (n,) would broadcast to (n, n) and still give a number.
         """
         y_true: FloatArray = np.asarray(target, dtype=np.float64)
         y_pred: FloatArray = np.asarray(prediction, dtype=np.float64)
+        if not len(y_true):
+            return float("nan")
         if self.reads == "value":
             if y_true.shape != y_pred.shape:
                 raise ValueError(f"{self.name}: y_true has shape {y_true.shape}, prediction {y_pred.shape}")

@@ -275,3 +275,18 @@ def test_a_changed_raw_file_may_be_accepted(toy: Toy) -> None:
     assert f"or {toy.workspace.source} to accept the change" in result.stderr
     toy.workspace.source.unlink()
     assert toy.run("features").exit_code == 0
+
+
+def test_an_ordered_level_that_only_new_rows_have_is_predicted_by_every_model(toy: Toy, tmp_path: Path) -> None:
+    toy.workspace.spec.write_text(
+        toy.workspace.spec.read_text() + '\n[columns.ordered]\ntown = ["north", "east", "south"]\n'
+    )
+    rows = pd.read_csv(toy.workspace.raw / "test.csv")
+    rows.assign(town="west").to_csv(tmp_path / "new.csv", index=False)
+    for model in ("ridge", "mlp", "histogram_boosting"):
+        options = TINY if model == "mlp" else []
+        assert toy.run("submit", "-m", model, "--no-upload", *options).exit_code == 0
+    for run in sorted(path.name for path in toy.workspace.runs.iterdir()):
+        result = toy.run("predict", run, str(tmp_path / "new.csv"))
+        assert result.exit_code == 0, result.output
+        assert pd.read_csv(tmp_path / f"new-{run}.csv")["price"].between(1.0, 1e9).all()

@@ -27,6 +27,11 @@ MAX_CLASSES = 20  # whole numbers with more distinct values than this are quanti
 ROWS_PER_CLASS = 20  # ... and so are those with fewer rows per value than this
 MIN_CLASS_ROWS = 5  # ... or fewer rows of one value than this
 STRONG_SKEW = 1.0
+USUAL_METRICS: dict[Task, tuple[str, ...]] = {  # alternatives to name where the metric is a guess
+    "regression": ("rmsle", "mae", "mape", "smape", "rmspe", "r2"),
+    "binary": ("roc_auc", "log_loss", "f1", "average_precision", "mcc"),
+    "multiclass": ("log_loss", "f1_macro", "balanced_accuracy", "quadratic_kappa", "map_at_3"),
+}
 SIMILAR = 0.6  # names at least this similar may mean the same
 MIN_PART_LENGTH = 3  # letters of a name that count when it is part of another
 
@@ -198,7 +203,8 @@ def _is_sample_fractional(files: DraftFiles) -> bool:
 def _guess_metric(
     files: DraftFiles, task: Task, target: list[str], columns: list[str], *, is_one_per_class: bool
 ) -> tuple[str, str]:
-    how = "not in the files: see Evaluation on the competition's page; set it here or by `init --metric NAME`"
+    how = "not in the files: see Evaluation on the competition's page; set it here or by `init --metric NAME`, "
+    how += f"such as {', '.join(USUAL_METRICS[task])}"
     if is_one_per_class:
         return "log_loss", f"one probability per class; {how}"
     n_labels = 0 if task == "regression" else _n_ranked_labels(files, target[0], (columns or target)[0])
