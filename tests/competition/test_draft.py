@@ -6,6 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -574,3 +575,22 @@ def test_fashion_mnist(tmp_path: Path) -> None:
     assert "784 pixels with values from 0 to 255" in text
     assert spec.columns == type(spec.columns)()
     assert loaded.classes == list(range(10))
+
+
+def test_a_table_of_codes_alone_is_one_of_categories(tmp_path: Path) -> None:
+    codes = rng().choice(np.arange(1000, 90_000), 60, replace=False)
+    names = ["RESOURCE", "MGR_ID", "ROLE_TITLE"]
+    draws = {name: rng().choice(codes, 20 * N) for name in names}
+    target = np.arange(20 * N) % 2
+    test = {name: values[:N_TEST] for name, values in draws.items()}
+    files: dict[str, Any] = {
+        "train": {"id": ids(20 * N), **draws, "ACTION": target},
+        "test": {"id": ids(N_TEST, 20 * N), **test},
+        "sample_submission": {"id": ids(N_TEST, 20 * N), "ACTION": [0] * N_TEST},
+    }
+    text, spec = drafted(write(tmp_path, **files))
+    assert sorted(spec.columns.categories) == sorted(names)
+    assert "so are all 3 features, of which 'MGR_ID' is called a code" in text
+    files["train"] |= {"size": rng().normal(size=20 * N)}  # beside a measurement the others may be some, too
+    files["test"] |= {"size": rng().normal(size=N_TEST)}
+    assert drafted(write(tmp_path, **files))[1].columns.categories == ["MGR_ID"]

@@ -33,6 +33,8 @@ GROUP_WORDS = (
     "well", "site", "station", "store", "shop", "device", "sensor", "machine", "engine", "household", "family",
 )  # fmt: skip
 KEY_WORDS = ("id", "code")  # keys of other tables: categories even if there are many
+MIN_CODED = 3  # features, if all are codes
+MIN_GAP, MIN_REPEATS = 20, 10  # distance between the values of a code on average; rows of each
 NAME_SHARE = 0.5  # a text column with more distinct values than this share of its rows holds names
 MIN_NAMES = 50
 MIN_DATE_SHARE = 0.99
@@ -87,7 +89,30 @@ def guess_roles(files: DraftFiles, target: list[str]) -> Roles:
             if name not in roles.texts:  # texts are read as they are
                 roles.remarks += [f"guessed: {note}" for note in notes]
         _guess_key(name, recipe, parts, roles)
+    roles.categories |= _all_codes(features, files, roles)
     return roles
+
+
+def _all_codes(features: list[str], files: DraftFiles, roles: Roles) -> dict[str, str]:
+    """Codes that only the whole table shows: each feature is a sparse, often repeated number, and one is called a code.
+
+    A single column of such numbers may be a quantity, such as an area in pixels.
+    """
+    called = [name for name in features if {*_words(name)[-1:]} & {*KEY_WORDS, *CODE_WORDS}]
+    if len(features) < MIN_CODED or not called:
+        return {}
+    found: dict[str, str] = {}
+    for name in features:
+        numbers = np.concatenate([numbers_of(table.column(name)) for table in (files.train, files.test)])
+        if np.isnan(numbers).any() or (numbers != np.round(numbers)).any():
+            return {}
+        values = np.unique(numbers)
+        span = values[-1] - values[0] + 1
+        if not MIN_NAMES < len(values) <= min(span / MIN_GAP, len(numbers) / MIN_REPEATS):
+            return {}
+        found[name] = f"{len(values)} distinct whole numbers, {span / len(values):.0f} apart on average"
+    why = f"; so are all {len(features)} features, of which {called[0]!r} is called a code"
+    return {name: evidence + why for name, evidence in found.items() if name not in roles.categories}
 
 
 def _guess_id(name: str, files: DraftFiles, roles: Roles) -> None:
