@@ -39,8 +39,8 @@ Hashes = dict[str, str]  # input -> hash
 
 
 def raw_paths(workspace: Workspace, spec: CompetitionSpec) -> dict[str, Path]:
-    """The raw files that are read, by their key in [files]. Raises DataError if one is missing."""
-    return {key: find_raw(workspace.raw, name) for key, name in spec.files.model_dump().items()}
+    """The raw files that are read, by what they are. Raises DataError if one is missing."""
+    return {key: find_raw(workspace.raw, name) for key, name in spec.raw_names.items()}
 
 
 def of_features(workspace: Workspace, spec: CompetitionSpec, *, is_sample: bool) -> Inputs:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
 from pipeline.competition.samples.splitting import with_id
-from pipeline.competition.tables.reading import DAMAGED, read_bytes
+from pipeline.competition.tables.formats import DAMAGED, read_bytes
 
 IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049  # http://yann.lecun.com/exdb/mnist: unsigned bytes with 3 and 1 dimensions
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"

@@ -20,6 +20,8 @@ from pipeline.metrics.own import Reads, own_metric, own_metric_parts
 
 TargetTransform = Literal["none", "log", "log1p", "standardise"]
 Scope = Literal["train", "train+test"]
+MissingTarget = Literal["drop", "refuse"]
+Aggregate = Literal["count", "mean", "std", "min", "max", "last", "nunique"]
 Written = Literal["value", "probability", "label", "labels"]
 FoldKind = Literal[
     "contiguous", "shuffled", "stratified", "group", "stratified_group", "time", "column", "file", "holdout"
@@ -181,13 +183,52 @@ class Encoder(Table):
 
 
 class Files(Table):
-    """Names of the raw files. A `.csv` is also found as `.csv.gz` or `.parquet`."""
+    """Names of the raw files. Each is also found in other formats: `.csv`, `.tsv`, `.jsonl`, `.parquet`, `.csv.zip`."""
 
     train: str = Field(default="train.csv", description="rows with the target")
-    test: str = Field(default="test.csv", description="rows to predict")
+    test: str = Field(
+        default="test.csv", description="rows to predict; the same name as `train` if one file has both, see `[split]`"
+    )
     sample_submission: str = Field(default="sample_submission.csv", description="the format to submit: ids and columns")
+    labels: str | None = Field(
+        default=None, description="the targets of the train rows, if they are apart: joined by the id, or row by row"
+    )
 
     _files_can_exist = field_validator("*")(_file_name)
+
+
+class Split(Table):
+    """Which rows of a file that has train and test rows are test."""
+
+    column: str | None = Field(
+        default=None, description="column that says which rows are test; default: those without a target"
+    )
+    test: list[str] = Field(default=["test"], min_length=1, description="its values in test rows; the others are train")
+
+
+class JoinedTable(Table):
+    """A further file, joined onto train and test by columns that they share: `[[tables]]`."""
+
+    file: str = Field(description="name of the file")
+    by: list[str] = Field(min_length=1, description="key: a column, or a list of several, that all three files have")
+    name: str = Field(default="", description="prefix of the new columns, `name.column`; default: the file's name")
+    columns: list[str] = Field(default=[], description="columns to join; default: all but the key")
+    aggregates: list[Aggregate] = Field(
+        default=list(get_args(Aggregate)),
+        description="for several rows a key: `count` is of rows; `last` and `nunique` are also for texts",
+    )
+
+    _file_can_exist = field_validator("file")(_file_name)
+
+    @field_validator("by", mode="before")
+    @classmethod
+    def _one_column_is_a_list_of_one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @property
+    def prefix(self) -> str:
+        """The name before the dot of each new column."""
+        return self.name or self.file.partition(".")[0]
 
 
 class IdColumns(Table):
@@ -236,6 +277,9 @@ class CompetitionSpec(Table):
     target_transform: TargetTransform = Field(
         default="none", description="transformation of a numeric target for training"
     )
+    missing_target: MissingTarget = Field(
+        default="drop", description="train rows without a target are left out, or the file is refused"
+    )
     feature_function: str | None = Field(
         default=None, description="Python file beside the spec with `add_features(frame) -> frame`"
     )
@@ -244,6 +288,8 @@ class CompetitionSpec(Table):
     scoring: Scoring = Scoring()
     encoder: Encoder = Encoder()
     files: Files = Files()
+    split: Split = Split()
+    tables: list[JoinedTable] = Field(default=[], description="further files, joined by keys; see `[[tables]]`")
     ids: IdColumns = IdColumns()
     submission: SubmissionFormat = SubmissionFormat()
     tune: dict[str, dict[str, SpaceEntry]] = Field(default={}, description="changes of the models' search spaces")
@@ -283,6 +329,13 @@ class CompetitionSpec(Table):
             raise ValueError(f'submission.writes = "{self.submission.writes}" is for classes, not for a regression')
         if self.submission.writes in ("label", "labels") and self.submission.classes:
             raise ValueError(f'writes = "{self.submission.writes}" fills one column; remove submission.classes')
+        if self.split.column is not None and not self.is_one_file:
+            raise ValueError(
+                "split.column is for one file of train and test rows: give files.test the name of files.train"
+            )
+        prefixes = [table.prefix for table in self.tables]
+        if repeated := sorted({name for name in prefixes if prefixes.count(name) > 1}):
+            raise ValueError(f"two [[tables]] are called {repeated[0]!r}: give one another `name`")
         taken = {self.id, *self.target}
         for key in ("categories", "dates", "texts", "missing", "drop", "na_is_category"):
             for column in getattr(self.columns, key):
@@ -316,6 +369,17 @@ class CompetitionSpec(Table):
     def data_slug(self) -> str:
         """The dataset with the raw files, or else the competition."""
         return self.dataset or self.kaggle_slug
+
+    @property
+    def raw_names(self) -> dict[str, str]:
+        """The names of all raw files that are read, by what they are."""
+        named = {key: name for key, name in self.files.model_dump().items() if name is not None}
+        return named | {f"{table.prefix} table": table.file for table in self.tables}
+
+    @property
+    def is_one_file(self) -> bool:
+        """Whether train and test rows are in one file."""
+        return self.files.train == self.files.test
 
     @property
     def scorer(self) -> Metric:

@@ -20,6 +20,7 @@ from pipeline.base.progress import say
 from pipeline.competition import idx_images
 from pipeline.competition.samples import NOT_ON_KAGGLE, SAMPLES, make_sample
 from pipeline.competition.samples.recognition import MARK_FILE, MARK_TEXT, holds_sample
+from pipeline.competition.tables.formats import KINDS, ZIP, is_table
 from pipeline.competition.workspace import Workspace
 from pipeline.config.file_record import FileRecord
 from pipeline.config.records import KAGGLE_FACTS, SOLUTION, KaggleFacts, RawSource
@@ -31,7 +32,7 @@ from pipeline.kaggle.client.session import MOST_LISTED, KaggleSession
 from pipeline.kaggle.client.urls import SETTINGS_URL, data_url
 
 DATA_DIR_VARIABLE = "PIPELINE_DATA_DIR"
-RAW_SUFFIXES = (".csv", ".csv.gz", ".parquet", ".txt", ".md")
+NOTES = ".md"  # kept among the tables
 
 
 def fetch_data(workspace: Workspace, slug: str, *, place: Path | None = None) -> None:
@@ -168,7 +169,7 @@ def _local_place(competition: str, slug: str) -> Path | None:
 def _raw_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.name.endswith(RAW_SUFFIXES))
+    return sorted(path for path in folder.iterdir() if is_table(path) or path.suffix == NOTES)
 
 
 def _fill(workspace: Workspace, write: Callable[[Path], None], source: str) -> None:
@@ -198,16 +199,17 @@ def _copy(place: Path, folder: Path) -> None:
             files.write_csv(folder.parent / "solution" / "solution.csv", solution)
         return
     for path in _raw_files(place):
-        shutil.copyfile(path, folder / path.name)
+        if path.suffix.lower() != ZIP:
+            shutil.copyfile(path, folder / path.name)
     _unpack_tables(place, folder)
     if not _raw_files(folder):
-        raise DataError(f"contains no file ending in {', '.join(RAW_SUFFIXES)}", where=str(place))
+        raise DataError(f"contains no table ({KINDS})", where=str(place))
 
 
 def _unpack_tables(place: Path, folder: Path) -> None:
     """Extract zips of single tables, which lie beside other files, or the one zip of all files."""
     zips = sorted(place.glob("*.zip"))
-    tables = [path for path in zips if path.name.removesuffix(".zip").endswith(RAW_SUFFIXES)]
+    tables = [path for path in zips if is_table(path)]
     for archive in tables or (zips if len(zips) == 1 and not _raw_files(folder) else []):
         with tempfile.TemporaryDirectory(prefix=".files.", suffix=".partial", dir=folder.parent) as temporary:
             extract(archive, Path(temporary), name=str(archive))
@@ -230,7 +232,7 @@ def _download(workspace: Workspace, slug: str, folder: Path) -> None:
             _note_metric(session, slug, folder)
             return
         if not _raw_files(fetched):
-            raise DataError(f"Kaggle has no file ending in {', '.join(RAW_SUFFIXES)}", where=slug)
+            raise DataError(f"Kaggle has no table ({KINDS})", where=slug)
         for path in fetched.iterdir():
             path.replace(folder / path.name)
     _note_metric(session, slug, folder)

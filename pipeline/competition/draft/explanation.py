@@ -32,6 +32,8 @@ CHECKS = {  # key -> question for a person, the most doubtful first
     "folds.kind": "Do {value} folds split train as Kaggle split it from test? ({evidence})",
     "columns.drop": "Is nothing dropped that could help? {value}: {evidence}.",
     "columns.categories": "Are the numbers in {value} only names? ({evidence})",
+    "tables.by": "Do further tables join by the right keys, {value}? ({evidence})",
+    "files.labels": "Are the targets in {value}? ({evidence})",
     "columns.texts": "Are {value} free texts, of which models see only parts? ({evidence})",
     "columns.dates": "Are the dates in {value} known when a prediction is made? ({evidence})",
     "target_transform": "Is the target best learned by {value}? ({evidence})",
@@ -77,7 +79,7 @@ def guesses_of(text: str) -> list[Guess]:
     section = evidence = listed = ""
     for line in text.splitlines():
         if header := re.fullmatch(r"\[(.+)\]", line):
-            section = f"{header[1]}."
+            section = f"{header[1].strip('[]')}."
         elif line.startswith(f"# {GUESSED}"):
             evidence = line.removeprefix(f"# {GUESSED}")
         elif item := re.fullmatch(rf" +(.+),  # {GUESSED}(.*)", line):

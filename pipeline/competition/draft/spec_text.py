@@ -44,8 +44,7 @@ def draft_spec(raw: Path, name: str, *, metric: str | None = None, kaggle_metric
         *_folds(files, prediction, roles),
     ]
     lines += _ids(files)
-    if files.names:
-        lines += ["[files]", *(f"{key} = {_quoted(file)}" for key, file in files.names.items()), ""]
+    lines += _files(files)
     if prediction.submission_columns:
         lines += ["[submission]", *_line("columns", prediction.submission_columns)]
         lines += _line("classes", prediction.submission_classes) if prediction.submission_classes else []
@@ -86,6 +85,7 @@ def _head(name: str, files: DraftFiles, prediction: Prediction) -> list[str]:
         *_line("kaggle_slug", KAGGLE_SLUGS.get(name, name)),
         *_line("id", files.id, files.ids.evidence),
         *_line("target", target, evidence["target"]),
+        *(_line("missing_target", "drop", prediction.missing) if prediction.missing else []),
         *_line("task", prediction.task, evidence["task"]),
         *([_comment(prediction.metric_source)] if prediction.metric_source else []),
         *_line("metric", prediction.metric, evidence.get("metric")),
@@ -93,6 +93,20 @@ def _head(name: str, files: DraftFiles, prediction: Prediction) -> list[str]:
     if prediction.task == "regression":
         lines += _line("target_transform", prediction.target_transform, evidence["target_transform"])
     return [*lines, ""]
+
+
+def _files(files: DraftFiles) -> list[str]:
+    lines = ["[files]"] if files.names else []
+    for key, name in files.names.items():
+        lines += _line(key, name, files.evidence.get(key))
+    lines += [""] if files.names else []
+    if files.split.column is not None:
+        lines += ["[split]", *_line("column", files.split.column), *_line("test", files.split.test), ""]
+    for table, evidence in files.tables.joined:
+        by: str | list[str] = table.by[0] if len(table.by) == 1 else table.by
+        lines += ["[[tables]]", *_line("file", table.file), *_line("by", by, evidence), ""]
+    remarks = [_comment(remark) for remark in files.tables.remarks]
+    return [*lines, *remarks, ""] if remarks else lines
 
 
 def _ids(files: DraftFiles) -> list[str]:

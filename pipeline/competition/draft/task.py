@@ -14,10 +14,11 @@ import pandas as pd
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError, did_you_mean
 from pipeline.competition.draft.files import DraftFiles
-from pipeline.competition.tables.checks import CLASS_MARKERS, class_labels
+from pipeline.competition.tables.assembly import is_without_target
+from pipeline.competition.tables.checks import class_labels
 from pipeline.competition.tables.deciding import MIN_NUMBER_SHARE
 from pipeline.competition.tables.ranked_labels import label_reader
-from pipeline.competition.tables.reading import as_written, first_true, inferred, listed, numbers_of
+from pipeline.competition.tables.reading import MISSING_MARKERS, as_written, first_true, inferred, listed, numbers_of
 from pipeline.config.spec import TargetTransform
 from pipeline.metrics import DEFAULT_METRIC, METRICS, Task
 from pipeline.metrics.kaggle_names import metrics_of_kaggle
@@ -50,6 +51,7 @@ class Prediction:
     largest_class_size: int | None  # in rows; None for regression
     evidence: dict[str, str]
     metric_source: str = ""  # where the metric comes from, if it is known
+    missing: str = ""  # evidence of rows without a target
 
 
 def guess_prediction(files: DraftFiles, metric: str | None, kaggle_metric: str = "") -> Prediction:
@@ -86,15 +88,24 @@ def guess_prediction(files: DraftFiles, metric: str | None, kaggle_metric: str =
         values = np.column_stack([numbers_of(files.train.column(name)) for name in target])
         transform, evidence["target_transform"] = guess_transform(values, metric, is_metric_given=is_metric_given)
     else:
-        largest = int(files.train.column(target[0], markers=CLASS_MARKERS).value_counts().max())
+        largest = int(files.train.column(target[0], markers=files.markers_of(target[0])).value_counts().max())
     others = [c for c in files.train_only_columns if c not in target]
-    return Prediction(target, columns, classes, task, metric, transform, others, largest, evidence, source)
+    missing = _rows_without_target(files, target, is_class=task != "regression")
+    return Prediction(target, columns, classes, task, metric, transform, others, largest, evidence, source, missing)
 
 
 def _first_of(kaggle_metric: str, task: Task | None = None) -> str | None:
     """The usual meaning of Kaggle's name, for the task; not a metric with weights, which only a person knows."""
     known = (name for name in metrics_of_kaggle(kaggle_metric) if name in METRICS and not METRICS[name].needs_weight)
     return next((name for name in known if task is None or task in METRICS[name].tasks), None)
+
+
+def _rows_without_target(files: DraftFiles, target: list[str], *, is_class: bool) -> str:
+    """How many train rows lack a target, "" if none does."""
+    train = files.train
+    markers = {name: files.markers_of(name) if is_class else MISSING_MARKERS for name in target}
+    n_lacking = int(is_without_target(train, target, markers).sum())
+    return f"{n_lacking} of {len(train.frame)} rows of {train.path.name} lack a target" if n_lacking else ""
 
 
 def _guess_targets(files: DraftFiles) -> tuple[list[str], list[str], list[str], str]:
@@ -123,7 +134,7 @@ def _guess_targets(files: DraftFiles) -> tuple[list[str], list[str], list[str], 
             target, why = candidates[-1], f"the last column that is not in {test_name}; taken for"
         return [target], predicted, [], f"{why} {predicted[0]!r} in {sample_name}"
     for target in by_similarity:
-        labels = [str(label) for label in class_labels(train.column(target, markers=CLASS_MARKERS))]
+        labels = [str(label) for label in class_labels(train.column(target, markers=files.markers_of(target)))]
         classes = _class_of_each(predicted, labels)
         if classes:
             return [target], predicted, classes, f"{sample_name} has one column for each of its {len(classes)} classes"
@@ -158,7 +169,7 @@ def _guess_task(
 ) -> tuple[Task, str]:
     if len(target) > 1:
         return "regression", f"{len(target)} targets"
-    series = files.train.column(target[0], markers=CLASS_MARKERS)
+    series = files.train.column(target[0], markers=files.markers_of(target[0]))
     _refuse_text_among_numbers(files, target[0], series)
     values = inferred(series.dropna())
     n_values, n_rows = int(values.nunique()), len(values)
@@ -217,7 +228,7 @@ def _guess_metric(
 
 def _n_ranked_labels(files: DraftFiles, target: str, column: str) -> int:
     """The most classes in a cell of the sample submission; 0 if a cell has other content."""
-    read = label_reader(class_labels(files.train.column(target, markers=CLASS_MARKERS)))
+    read = label_reader(class_labels(files.train.column(target, markers=files.markers_of(target))))
     lengths = [len(read(cell) or ()) for cell in as_written(files.sample.column(column).dropna()).unique()]
     return max(lengths) if lengths and min(lengths) > 0 else 0
 
@@ -226,7 +237,7 @@ def _is_probability_wanted(files: DraftFiles, target: str, column: str) -> bool:
     predicted = files.sample.column(column)
     if _is_sample_fractional(files):
         return True
-    labels = {str(label) for label in class_labels(files.train.column(target, markers=CLASS_MARKERS))}
+    labels = {str(label) for label in class_labels(files.train.column(target, markers=files.markers_of(target)))}
     is_number = bool(np.isfinite(numbers_of(predicted)).all())
     return is_number and not set(as_written(predicted.dropna())) <= labels
 

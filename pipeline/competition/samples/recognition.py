@@ -5,8 +5,6 @@ Knows files and tables; must not know specs or the record of raw files.
 
 from __future__ import annotations
 
-import csv
-import gzip
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,8 +13,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from pipeline.base.errors import DataError
 from pipeline.base.text import TEXT
 from pipeline.competition.samples import make_sample
+from pipeline.competition.tables.formats import PARQUET, is_table
+from pipeline.competition.tables.reading import read_header, read_raw
 
 MARK_FILE = "SAMPLE_DATA.md"  # written among the raw files, so that they cannot be without it for a moment
 MARK_TEXT = """\
@@ -34,7 +35,6 @@ BLOCKS: dict[str, tuple[str, list[list[str]]]] = {
     "spiral": ("id", [["x1"], ["x2"]]),
 }
 N_ROWS = 300  # compared, from the start of a file
-MAX_LINE = 1 << 20  # bytes of a header
 LEAST_SHARE = 0.5  # of equal rows in a block; other data shares rows by chance only
 
 
@@ -47,15 +47,15 @@ def holds_sample(folder: Path) -> bool:
 
 def _tables(folder: Path) -> Iterator[Path]:
     if folder.is_dir():
-        yield from (path for path in sorted(folder.iterdir()) if path.name.endswith((".csv", ".csv.gz", ".parquet")))
+        yield from (path for path in sorted(folder.iterdir()) if is_table(path))
 
 
 def _is_sample_table(path: Path) -> bool:
     try:
-        names = set(_header(path))
+        names = set(read_header(path))
         candidates = [name for name, (key, _) in BLOCKS.items() if key in names and _blocks_in(names, name)]
         return any(_shares_rows(_first_rows(path), name) for name in candidates)
-    except (OSError, EOFError, ValueError, csv.Error):  # what reads the table for its content reports these
+    except (OSError, ValueError, DataError):  # what reads the table for its content reports these
         return False
 
 
@@ -63,18 +63,11 @@ def _blocks_in(names: set[str], sample: str) -> list[list[str]]:
     return [block for block in BLOCKS[sample][1] if names.issuperset(block)]
 
 
-def _header(path: Path) -> list[str]:
-    if path.suffix == ".parquet":
-        return list(pq.read_schema(path).names)
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-        return next(csv.reader([file.readline(MAX_LINE).decode("utf-8-sig")]), [])
-
-
 def _first_rows(path: Path) -> pd.DataFrame:
-    if path.suffix == ".parquet":
+    if path.suffix == PARQUET:
         batches = islice(pq.ParquetFile(path).iter_batches(N_ROWS), 1)
         return pd.DataFrame(pd.concat(batch.to_pandas() for batch in batches))
-    return pd.read_csv(path, nrows=N_ROWS, dtype=TEXT, keep_default_na=False, encoding="utf-8-sig")
+    return read_raw(path).frame.head(N_ROWS)
 
 
 def _shares_rows(frame: pd.DataFrame, name: str) -> bool:

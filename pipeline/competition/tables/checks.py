@@ -21,6 +21,7 @@ from pipeline.competition.tables.reading import (
     RawTable,
     as_written,
     first_true,
+    is_text,
     listed,
     numbers_of,
     whole_numbers,
@@ -78,6 +79,19 @@ def with_same_type(parts: list[pd.Series]) -> list[pd.Series]:
     return parts if any(part is None for part in whole) else [part for part in whole if part is not None]
 
 
+def markers_of_target(sample: RawTable, spec: CompetitionSpec) -> frozenset[str]:
+    """The texts that mark a missing target. A text that the sample submission has as a label is one."""
+    if spec.task == "regression":
+        return MISSING_MARKERS
+    return class_markers(sample, spec.prediction_columns)
+
+
+def class_markers(sample: RawTable, columns: Iterable[str]) -> frozenset[str]:
+    """The texts that mark a missing class, such as NA where the sample submission does not predict NA."""
+    texts = [sample.frame[name] for name in columns if name in sample.frame.columns and is_text(sample.frame[name])]
+    return CLASS_MARKERS.difference(*(column.unique() for column in texts)) | {""}
+
+
 def regression_target(raw: RawTable, spec: CompetitionSpec) -> pd.DataFrame:
     """The targets as float64. Raises DataError that names the first row with an unusable value."""
     numbers = {}
@@ -103,7 +117,7 @@ def _refuse_missing(raw: RawTable, name: str, series: pd.Series) -> None:
         raise DataError(
             f"the target is missing (in {int(series.isna().sum())} rows)",
             where=raw.where(name, row),
-            hint="Every train row needs a target: fill it in, or remove the row.",
+            hint='Fill it in, or leave such rows out: missing_target = "drop" in the spec.',
         )
 
 
@@ -123,10 +137,12 @@ def _refuse_outside_domain(raw: RawTable, name: str, values: FloatArray, spec: C
             )
 
 
-def class_target(raw: RawTable, spec: CompetitionSpec) -> tuple[pd.DataFrame, list[Label]]:
+def class_target(
+    raw: RawTable, spec: CompetitionSpec, markers: frozenset[str] = CLASS_MARKERS
+) -> tuple[pd.DataFrame, list[Label]]:
     """Return int64 class codes and the sorted class labels. Raises DataError, SpecError."""
     name = spec.target[0]
-    series = raw.column(name, markers=CLASS_MARKERS)
+    series = raw.column(name, markers=markers)
     _refuse_missing(raw, name, series)
     labels = class_labels(series)
     if len(labels) == 1:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError
+from pipeline.competition.tables.assembly import is_without_target, read_tables, respelled
 from pipeline.competition.tables.checks import (
     check_columns,
     check_sample_submission,
@@ -20,14 +21,16 @@ from pipeline.competition.tables.checks import (
     columns_of_spec,
     ids_of,
     metric_weight_of,
+    markers_of_target,
     regression_target,
     sample_weight_of,
     with_same_type,
 )
 from pipeline.competition.tables.dates import date_format_of, parse_dates
 from pipeline.competition.tables.deciding import decide_recipe
-from pipeline.competition.tables.ids import new_rows_with_ids, with_ids
-from pipeline.competition.tables.reading import RawTable, find_raw, inferred, numbers_of, read_raw
+from pipeline.competition.tables.ids import new_rows_with_ids
+from pipeline.competition.tables.reading import RawTable, first_true, inferred, numbers_of
+from pipeline.competition.tables.spelling import spelling_of
 from pipeline.competition.tables.typed import ColumnRecipe, type_new_rows
 from pipeline.config.spec import CompetitionSpec, IdColumns
 from pipeline.config.types import Label, Role
@@ -57,11 +60,10 @@ class CompetitionTables:
 
 def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
     """Read, check and type the files of `spec` in the folder `raw`. Raises DataError, SpecError."""
-    train, test, sample = (
-        read_raw(find_raw(raw, name)) for name in (spec.files.train, spec.files.test, spec.files.sample_submission)
-    )
-    train, test, sample = with_ids(train, test, sample, spec.id, spec.ids)
+    read = read_tables(raw, spec)
+    train, test, sample = read.train, read.test, read.sample
     check_columns(train, columns_of_spec(spec))
+    train, notes = _with_targets(train, sample, spec)
     check_columns(test, [("id", spec.id)])
     if spec.folds.rules.has_number and len(train.frame) < spec.folds.number:
         raise DataError(f"{len(train.frame)} rows are too few for {spec.folds.number} folds", where=train.where())
@@ -73,7 +75,7 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
     if spec.task == "regression":
         target, classes = regression_target(train, spec), list[Label]()
     else:
-        target, classes = class_target(train, spec)
+        target, classes = class_target(train, spec, markers_of_target(sample, spec))
     sources, left_out = _feature_sources(train, test, spec)
     decided = [decide_recipe(name, [train, test], spec.columns) for name in sources]
     recipes = [recipe for recipe, _ in decided]
@@ -107,7 +109,8 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
         left_out=left_out,
         recipes=recipes,
         notes=[
-            *(note for table in (train, test, sample) for note in table.notes),
+            *read.notes,
+            *notes,
             *_notes_of_ids(train_ids, spec.id),
             *(note for recipe, notes in decided if recipe.source not in left_out for note in notes),
             *_notes_of(train_features, recipes),
@@ -123,6 +126,27 @@ def new_rows(
     check_columns(raw, [("id", id_column)])
     (ids,) = with_same_type([ids_of(raw, id_column)])
     return ids.rename(id_column), type_new_rows(raw, recipes, has_other_levels=True)
+
+
+def _with_targets(train: RawTable, sample: RawTable, spec: CompetitionSpec) -> tuple[RawTable, list[str]]:
+    """Train without the rows that lack a target, its labels spelled as in the sample; notes. Raises DataError."""
+    notes = []
+    if spec.writes == "label" and len(spec.target) == len(spec.prediction_columns) == 1:
+        spelling = spelling_of(train, spec.target[0], sample, spec.prediction_columns[0])
+        if spelling:
+            train = respelled(train, spec.target[0], spelling)
+            pairs = ", ".join(f"{label!r} as {other!r}" for label, other in list(spelling.items())[:5])
+            notes.append(f"labels are written as in {sample.path.name}: {pairs}")
+    markers = {name: markers_of_target(sample, spec) for name in spec.target}
+    is_lacking = is_without_target(train, spec.target, markers)
+    if spec.missing_target == "refuse" or not is_lacking.any():
+        return train, notes
+    if is_lacking.all():
+        raise DataError("every row lacks a target", where=train.where(spec.target[0]))
+    row = train.row_number(first_true(is_lacking) or 0)
+    n_rows = f"{int(is_lacking.sum())} of {len(train.frame)} rows of {train.path.name} lack a target"
+    notes.append(f"{n_rows} and are left out (the first is row {row})")
+    return train.taken(~is_lacking), notes
 
 
 def _feature_sources(train: RawTable, test: RawTable, spec: CompetitionSpec) -> tuple[list[str], dict[str, str]]:

@@ -5,12 +5,8 @@ Must not know: the spec, or what a column means.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import zlib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +14,30 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, did_you_mean
 from pipeline.base.text import TEXT
+from pipeline.competition.tables.formats import (
+    JSON_LINES,
+    PARQUET,
+    SEPARATOR_OF,
+    alternatives,
+    format_of,
+    read_bytes,
+)
+from pipeline.competition.tables.text_tables import (
+    SEPARATORS,
+    UTF_16,
+    delimited,
+    header_of,
+    json_lines,
+    refuse_duplicates,
+    separator_of,
+    utf8,
+)
 
 MISSING_MARKERS = frozenset({  # the texts that pandas.read_csv reads as missing
     "", "NA", "N/A", "n/a", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>", "#N/A", "#N/A N/A", "#NA",
@@ -34,16 +47,7 @@ NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf|infinity))$"
 WHOLE_NUMBER = r"^(0|-?[1-9]\d{0,17})$"  # what str(int) writes and int64 holds
 LARGEST = 1e37  # of a number in the data: models compute in float32, which ends at 3.4e38
 TOO_LARGE = f"beyond {LARGEST:g}, the largest number that models can compute with"
-DELIMITERS = {";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
-CSV_BLOCK = 1 << 24  # bytes; a single row must fit
-DAMAGED = "The file may be incomplete: download it again."
-NOT_CSV = (  # lower-case first bytes, what they show, what to do
-    ((b"<!doctype", b"<html", b"<?xml"), "is a web page, not a CSV", "Log in to Kaggle and download it again."),
-    (b"pk\x03\x04", "is a zip archive", "Unpack it."),
-    (b"par1", "is a parquet file", "Rename it to end in .parquet."),
-    (b"\x1f\x8b", "is a gzip file", "Rename it to end in .csv.gz."),
-    ((b"\xff\xfe", b"\xfe\xff"), "is UTF-16 text", "Save it as UTF-8."),
-)
+HEADER_BYTES = 1 << 20  # in which a header lies
 
 
 @dataclass(frozen=True)
@@ -53,17 +57,27 @@ class RawTable:
     path: Path
     frame: pd.DataFrame
     notes: list[str] = field(default_factory=list)
+    row_numbers: NDArray[np.int64] | None = None  # in the file, from 0, if some rows were left out
+
+    def taken(self, is_kept: NDArray[np.bool_]) -> RawTable:
+        """The rows of which `is_kept` is true; messages go on naming the rows of the file."""
+        numbers = np.arange(len(self.frame)) if self.row_numbers is None else self.row_numbers
+        return replace(self, frame=self.frame[is_kept].reset_index(drop=True), row_numbers=numbers[is_kept])
 
     def column(self, name: str, *, markers: Collection[str] = MISSING_MARKERS) -> pd.Series:
         """The column, with NaN for the texts in `markers`."""
         series: pd.Series = self.frame[name]
         return series.mask(series.isin(markers)) if is_text(series) else series
 
+    def row_number(self, index: int) -> int:
+        """The number of a row in the file, counted from 1; `index` counts the table's rows from 0."""
+        return (index if self.row_numbers is None else int(self.row_numbers[index])) + 1
+
     def where(self, column: str | None = None, index: int | None = None) -> str:
         """`file, column, row` for an error message; `index` counts data rows from 0, the message from 1."""
         parts = [str(self.path)]
         parts += [] if column is None else [f"column {column!r}"]
-        parts += [] if index is None else [f"row {index + 1}"]
+        parts += [] if index is None else [f"row {self.row_number(index)}"]
         return ", ".join(parts)
 
 
@@ -85,9 +99,8 @@ def is_text(series: pd.Series) -> bool:
 
 
 def find_raw(folder: Path, name: str) -> Path:
-    """Find the file `name` in `folder`, or the same table as `.csv.gz` or `.parquet`. Raises DataError."""
-    stem = name.removesuffix(".gz").removesuffix(".csv").removesuffix(".parquet")
-    for candidate in (name, f"{name}.gz", f"{stem}.parquet", f"{stem}.csv", f"{stem}.csv.gz"):
+    """Find the file `name` in `folder`, or the same table in another format. Raises DataError."""
+    for candidate in alternatives(name):
         if (folder / candidate).is_file():
             return folder / candidate
     found = sorted(p.name for p in folder.iterdir() if p.is_file()) if folder.is_dir() else []
@@ -96,10 +109,11 @@ def find_raw(folder: Path, name: str) -> Path:
 
 
 def read_raw(path: Path) -> RawTable:
-    """Read a `.csv`, `.csv.gz` or `.parquet` file without inferring types. Raises DataError."""
+    """Read a file of any format without inferring types. Raises DataError."""
     if not path.is_file():
         raise DataError("does not exist", where=str(path))
-    return _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    kind = format_of(path)
+    return _read_parquet(path) if kind == PARQUET else _read_text(path, kind)
 
 
 def read_table(path: Path, *, as_text: Collection[str] = ()) -> pd.DataFrame:
@@ -163,119 +177,53 @@ def as_written(series: pd.Series) -> pd.Series:
     return series.astype(TEXT).mask(series.isna())
 
 
-def _read_csv(path: Path) -> RawTable:
-    data, notes = _utf8_bytes(path)
-    header = _header(data, path)
-    names = [str(position) for position in range(len(header))]
-    ragged: list[Any] = []
-
-    def refuse(row: Any) -> str:
-        ragged.append(row)
-        return "error"
-
-    try:
-        table = pacsv.read_csv(
-            pa.BufferReader(data),
-            read_options=pacsv.ReadOptions(
-                use_threads=False, column_names=names, skip_rows_after_names=1, block_size=CSV_BLOCK
-            ),
-            parse_options=pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
-            convert_options=pacsv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.large_string()), strings_can_be_null=False
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        if ragged:
-            row = ragged[0]
-            raise DataError(
-                f"row {row.number - 1} has {row.actual_columns} fields, the header has {row.expected_columns}",
-                where=str(path),
-                hint=f"The row is {row.text[:80]!r}. Text that contains a comma needs double quotes.",
-            ) from None
-        raise DataError(f"cannot be read as CSV: {error}", where=str(path)) from None
-    frame: pd.DataFrame = table.to_pandas(types_mapper=lambda _: TEXT)
-    frame.columns = pd.Index(header)
-    if len(frame) and "\n" in str(frame.iloc[-1, -1]) and not data.rstrip().endswith(b'"'):
-        raise DataError(f"row {len(frame)} opens a double quote that is never closed", where=str(path))
-    return RawTable(path, frame, notes)
+def _read_text(path: Path, kind: str) -> RawTable:
+    data, notes = utf8(read_bytes(path), path.name, str(path))
+    if kind in JSON_LINES:
+        return RawTable(path, json_lines(data, str(path)), notes)
+    separator = separator_of(data, SEPARATOR_OF[kind])
+    if separator != ",":
+        notes.append(f"{path.name}: the cells are separated by {SEPARATORS[separator]}")
+    raw = RawTable(path, delimited(data, separator, str(path)), notes)
+    is_blank = _blank_rows(raw.frame)
+    if not is_blank.any():
+        return raw
+    notes.append(f"{path.name}: {int(is_blank.sum())} rows have only empty cells; they are left out")
+    return raw.taken(~is_blank)
 
 
-def read_bytes(path: Path) -> bytes:
-    """The bytes of a file, decompressed if its name ends in `.gz`. Raises DataError."""
-    data = path.read_bytes()
-    if path.suffix != ".gz":
-        return data
-    try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"is not a complete gzip file: {error}", where=str(path), hint=DAMAGED) from None
+def _blank_rows(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """The rows in which every cell is empty: of each column only rows are looked at whose cells before are empty."""
+    is_blank = (frame.iloc[:, 0] == "").to_numpy(dtype=np.bool_, copy=True)
+    rows = np.flatnonzero(is_blank)
+    for position in range(1, frame.shape[1]):
+        if not len(rows):
+            break
+        is_empty = (frame.iloc[rows, position] == "").to_numpy(dtype=np.bool_)
+        is_blank[rows[~is_empty]] = False
+        rows = rows[is_empty]
+    return is_blank
 
 
-def _utf8_bytes(path: Path) -> tuple[bytes, list[str]]:
-    """The file's text as UTF-8 without BOM, with a line end at its end; notes for the user."""
-    data = read_bytes(path)
-    start = data[:512].lstrip().lower()
-    if not start and not data.strip():
-        raise DataError("the file is empty", where=str(path), hint=DAMAGED)
-    for magic, what, hint in NOT_CSV:
-        if start.startswith(magic):
-            raise DataError(what, where=str(path), hint=hint)
-    if b"\0" in data:
-        raise DataError("is not a CSV: it contains binary data", where=str(path))
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    notes = []
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        encoding = "cp1252"
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            encoding = "latin-1"  # reads any bytes
-            text = data.decode(encoding)
-        data = text.encode("utf-8")
-        notes.append(f"{path.name} is not UTF-8 (line {line}); it was read as {encoding}")
-    return (data if data.endswith((b"\n", b"\r")) else data + b"\n"), notes
-
-
-def _header(data: bytes, path: Path) -> list[str]:
-    """The column names, exactly as written."""
-    try:
-        header = next(csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="")))
-    except csv.Error as error:
-        raise DataError(f"the header cannot be read: {error}", where=str(path)) from None
-    if not header:
-        raise DataError("the first line is blank; it must name the columns", where=str(path))
-    for delimiter, what in DELIMITERS.items():
-        if len(header) == 1 and delimiter in header[0]:
-            raise DataError(
-                f"the fields are separated by {what} ({delimiter!r}), not by a comma",
-                where=str(path),
-                hint=f"Convert it: pandas.read_csv(path, sep={delimiter!r}).to_csv(path, index=False).",
-            )
-    _refuse_duplicates(header, path)
-    return header
-
-
-def _refuse_duplicates(header: list[str], path: Path) -> None:
-    seen: dict[str, int] = {}
-    for position, name in enumerate(header, start=1):
-        if name in seen:
-            raise DataError(
-                f"two columns are called {name!r}: number {seen[name]} and number {position}",
-                where=str(path),
-                hint="Rename or remove one of them.",
-            )
-        seen[name] = position
+def read_header(path: Path) -> list[str]:
+    """The names of a table's columns, without reading the rest of it. Raises DataError."""
+    kind = format_of(path)
+    if kind == PARQUET:
+        return list(read_raw(path).frame.columns) if path.suffix != PARQUET else list(pq.read_schema(path).names)
+    head = read_bytes(path, HEADER_BYTES)
+    head = read_bytes(path) if head[:2] in UTF_16 else head[: head.rfind(b"\n") + 1] or head  # not half a character
+    data, _ = utf8(head, path.name, str(path))
+    if kind in JSON_LINES:
+        return list(json_lines(data[: data.find(b"\n") + 1], str(path)).columns)
+    return header_of(data, separator_of(data, SEPARATOR_OF[kind]), str(path))
 
 
 def _read_parquet(path: Path) -> RawTable:
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path if path.suffix.lower() == PARQUET else pa.BufferReader(read_bytes(path)))
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"cannot be read as parquet: {error}", where=str(path)) from None
-    _refuse_duplicates(table.column_names, path)
+    refuse_duplicates(table.column_names, str(path))
     columns = {name: _from_arrow(table.column(name), name, path) for name in table.column_names}
     return RawTable(path, pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows)))
 

@@ -21,6 +21,7 @@ from typing import Any
 from pipeline.base import files
 from pipeline.base.errors import SpecError
 from pipeline.base.user_code import files_of
+from pipeline.competition.tables.formats import alternatives
 from pipeline.competition.workspace import Workspace
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import PLAN_FILE, EnsemblePlan
@@ -106,8 +107,7 @@ def make_bundle(
         "slug": spec.data_slug,
         "run": run,
         "preset": _preset_file(trained)[0],
-        "train": spec.files.train,
-        "test": spec.files.test,
+        "files": {name: alternatives(name) for key, name in spec.raw_names.items() if key != "sample_submission"},
         "processes": n_processes,
         "requirements": requirements_of(packages),
         "internet": options.has_internet,

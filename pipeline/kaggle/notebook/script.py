@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -71,12 +71,12 @@ def find_files(inputs: Path, facts: dict[str, Any]) -> Path:
     if not best:
         seen = ", ".join(sorted(path.name for path in inputs.iterdir())) if inputs.is_dir() else "no such folder"
         raise SystemExit(
-            f"no folder below {inputs} contains {facts['train']} and {facts['test']} (found: {seen or 'nothing'}). "
+            f"no folder below {inputs} contains {' and '.join(facts['files'])} (found: {seen or 'nothing'}). "
             f"Add the input {facts['slug']} to the notebook; you must have accepted its rules."
         )
     if len(best) > 1 and not named:
         raise SystemExit(
-            f"several folders contain {facts['train']} and {facts['test']}: {', '.join(map(str, best))}. "
+            f"several folders contain {' and '.join(facts['files'])}: {', '.join(map(str, best))}. "
             f"Remove the inputs other than {facts['slug']}."
         )
     return best[0]
@@ -91,16 +91,10 @@ def walk(top: Path) -> Iterator[Path]:
 
 
 def holds_files(folder: Path, facts: dict[str, Any]) -> bool:
-    """Return whether `folder` contains the train and test files, or images."""
+    """Return whether `folder` contains all raw files under one of their names, or images."""
     if any((folder / f"{IMAGES}{end}").is_file() for end in ("", ".gz")):
         return True
-    return all(any((folder / name).is_file() for name in names_of(facts[key])) for key in ("train", "test"))
-
-
-def names_of(name: str) -> Iterable[str]:
-    """Return the names under which a raw file may exist."""
-    stem = name.removesuffix(".gz").removesuffix(".csv").removesuffix(".parquet")
-    return (name, f"{name}.gz", f"{stem}.parquet", f"{stem}.csv", f"{stem}.csv.gz")
+    return all(any((folder / name).is_file() for name in names) for names in facts["files"].values())
 
 
 def gpu_names() -> list[str]:
