@@ -12,8 +12,10 @@ from pipeline.base.progress import say
 from pipeline.competition import dependencies
 from pipeline.competition.run_files import check_models, how_to_repeat
 from pipeline.competition.store import FeatureStore
+from pipeline.competition.tables.ids import new_rows_with_ids
+from pipeline.competition.tables.joining import join_new_rows
 from pipeline.competition.tables.loading import new_rows
-from pipeline.competition.tables.reading import RawTable, read_raw
+from pipeline.competition.tables.reading import RawTable, find_raw, read_raw
 from pipeline.competition.workspace import RunFolder, Workspace, part_folder
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import RunReport
@@ -41,9 +43,7 @@ def predict_rows(store: FeatureStore, run_name: str, rows: RawTable) -> pd.DataF
     if reason := dependencies.changed_in_spec(store.manifest.made_of, store.spec):
         hint = "Build them with `python -m pipeline features`, and train the run again."
         raise ArtifactError(f"{reason} after the features were built", where=str(store.workspace.features), hint=hint)
-    ids, features = new_rows(rows, store.spec.id, store.manifest.recipes, store.spec.ids)
-    for note in rows.notes:
-        say(f"predict: {note}")
+    ids, features = new_rows(_assembled(store, rows), store.spec.id, store.manifest.recipes)
 
     made: dict[bool, pd.DataFrame] = {}  # the feature function runs once for all parts that use it
 
@@ -56,6 +56,22 @@ def predict_rows(store: FeatureStore, run_name: str, rows: RawTable) -> pd.DataF
     names = [name for name in store.sample_submission.columns if name != store.spec.sample_id]
     empty = pd.DataFrame({store.spec.sample_id: ids.to_numpy()} | dict.fromkeys(names))
     return make_submission(store.spec, store.classes, empty, ids, prediction)
+
+
+def _assembled(store: FeatureStore, rows: RawTable) -> RawTable:
+    """The rows with their ids, and the columns of further tables, which must be those of the features."""
+    spec, raw = store.spec, store.workspace.raw
+    for table in spec.tables:
+        path = find_raw(raw, table.file)
+        record = store.manifest.raw_files.get(path.name)
+        if record is None or record.fault_of(path):
+            hint = "Build them with `python -m pipeline features`, and train the run again."
+            raise ArtifactError("this table was changed after the features were built", where=str(path), hint=hint)
+    notes = list(rows.notes)
+    rows, said = join_new_rows(raw, spec.tables, new_rows_with_ids(rows, spec.id, spec.ids))
+    for note in notes + said:
+        say(f"predict: {note}")
+    return rows
 
 
 def load_run(store: FeatureStore, run: RunFolder, *, is_member: bool = False) -> FittedRun:

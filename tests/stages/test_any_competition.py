@@ -112,6 +112,36 @@ def test_ids_that_only_the_sample_has_and_new_rows_without_ids(tmp_path: Path) -
     np.testing.assert_allclose(new["price"], submission["price"])
 
 
+def test_further_tables_are_joined_onto_new_rows_and_are_inputs(tmp_path: Path) -> None:
+    train, test = toy_tables()
+    for frame in (train, test):
+        frame["town"] = frame["id"] % 5
+    folder = tmp_path / "towns"
+    write(folder, train, test, test[["id"]].assign(price=0.0))
+    towns = pd.DataFrame({"town": range(5), "wealth": [1, 5, 2, 9, 3], "region": list("abbaa")})
+    towns.to_csv(folder / "towns.csv", index=False)
+    visits = pd.DataFrame({"id": [*train["id"], *train["id"][:20], *test["id"], *test["id"]]}).assign(spent=lambda f: f["id"] % 7)
+    visits.to_csv(folder / "visits.tsv", sep="\t", index=False)
+    toy = initialised(tmp_path, folder, "--metric", "rmse")
+    assert [table.file for table in load_spec(toy.workspace.spec).tables] == ["towns.csv", "visits.tsv"]
+    toy.submit()
+    assert {"towns.wealth", "towns.region", "visits.count", "visits.spent.mean"} <= set(toy.store().manifest.dtypes)
+    submission = pd.read_csv(toy.submission())
+    output = tmp_path / "new.csv"
+    result = toy.run("predict", toy.only_run().name, str(folder / "test.csv"), "--output", str(output))
+    assert result.exit_code == 0, result.output
+    np.testing.assert_allclose(pd.read_csv(output)["price"], submission["price"])
+    test.assign(town=7).to_csv(tmp_path / "other.csv", index=False)
+    result = toy.run("predict", toy.only_run().name, str(tmp_path / "other.csv"), "--output", str(output))
+    assert f"predict: {len(test)} of {len(test)} rows of other.csv have no row in towns.csv" in result.stderr
+    towns.assign(wealth=0.5).to_csv(toy.workspace.raw / "towns.csv", index=False)
+    result = toy.run("predict", toy.only_run().name, str(folder / "test.csv"), "--output", str(output))
+    assert result.exit_code == 2
+    assert "this table was changed after the features were built" in result.stderr
+    toy.workspace.source.unlink()
+    assert "the towns table file changed" in toy.run("features").stderr
+
+
 def test_the_most_probable_labels_in_one_cell(tmp_path: Path) -> None:
     """What Kaggle scores as MAP@3; the held-back solution scores the file as the metric scores the probabilities."""
     train, test = toy_tables(90)

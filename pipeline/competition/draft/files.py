@@ -142,7 +142,8 @@ def _folder(raw: Path) -> _Folder:
     paths = sorted(path for path in raw.iterdir() if path.is_file()) if raw.is_dir() else []
     found = [(known, path.name) for path in paths if (known := table_name(path.name)) is not None and is_table(path)]
     found.sort(key=lambda item: item[0].rank, reverse=True)
-    return _Folder(raw, [path.name for path in paths], {known.stem: name for known, name in found})
+    name_of_stem = {known.stem: name for known, name in found}  # the one of the lowest rank comes last
+    return _Folder(raw, [path.name for path in paths], dict(sorted(name_of_stem.items())))
 
 
 def _is_text(name: str) -> bool:

@@ -43,6 +43,8 @@ def find_ids(train: RawTable, test: RawTable, sample: RawTable) -> FoundIds:
             what = "the same values in" if of_sample == of_test else f"{of_test!r} of {test_name} has the values of"
             where = f"{sample_name} and {test_name}" if of_sample == of_test else f"{of_sample!r} in {sample_name}"
             return _with_train(train, test, name, named, f"{what} {where}")
+    if (part := _partial(test, sample)) is not None:
+        return _with_train(train, test, *part)
     name = str(sample.frame.columns[0])
     ids = _ids(sample, name)
     if ids.is_unique and ids.notna().all():
@@ -55,6 +57,21 @@ def find_ids(train: RawTable, test: RawTable, sample: RawTable) -> FoundIds:
             why += f": they are the {len(ids)} rows of {test_name} in order"
             return _with_train(train, test, name, {"test": ""}, why)
     raise DataError(f"no column holds the ids of {test_name}", where=sample.where(), hint=_why_none(test, sample))
+
+
+def _partial(test: RawTable, sample: RawTable) -> tuple[str, dict[str, str | list[str]], str] | None:
+    """The id if the sample asks for some test rows only: its first column, called alike in test, where it is unique."""
+    of_sample = str(sample.frame.columns[0])
+    of_test = next((str(name) for name in test.frame.columns if str(name).lower() == of_sample.lower()), None)
+    if of_test is None:
+        return None
+    asked, known = _ids(sample, of_sample), _ids(test, of_test)
+    if not (asked.is_unique and known.is_unique and asked.notna().all() and known.notna().all()):
+        return None
+    if not asked.isin(known).all():
+        return None
+    named: dict[str, str | list[str]] = {} if of_sample == of_test else {"sample_submission": of_sample}
+    return of_test, named, f"{len(asked)} of the {len(known)} values in {test.path.name} are in {sample.path.name}"
 
 
 def _pairs(test: RawTable, sample: RawTable) -> Iterator[tuple[str, str]]:

@@ -213,8 +213,8 @@ def sample_weight_of(raw: RawTable, name: str, what: str = "sample weight") -> F
     return weights
 
 
-def check_sample_submission(sample: RawTable, test: RawTable, test_ids: pd.Series, spec: CompetitionSpec) -> None:
-    """Raise DataError unless the sample has the spec's columns and the ids of the test rows."""
+def check_sample_submission(sample: RawTable, test: RawTable, test_ids: pd.Series, spec: CompetitionSpec) -> list[str]:
+    """Raise DataError unless the sample has the spec's columns and ids of test rows; note if not of all of them."""
     check_columns(sample, [("id", spec.id)])
     found = [column for column in sample.frame.columns if column != spec.id]
     expected = spec.prediction_columns
@@ -226,22 +226,22 @@ def check_sample_submission(sample: RawTable, test: RawTable, test_ids: pd.Serie
             hint=f"Set their {kind} in the spec: [submission] columns = [...].",
         )
     sample_ids = ids_of(sample, spec.id)
-    parts = [f"{len(sample_ids)} ids for {len(test_ids)} test rows"]
-    for ids, others, what in (
-        (sample_ids, test_ids, f"not in {test.path.name}"),
-        (test_ids, sample_ids, f"of {test.path.name} missing"),
-    ):
-        is_unknown = _not_among(ids, others)
-        if (row := first_true(is_unknown)) is not None:
-            parts.append(f"{int(is_unknown.sum())} {what} (the first is {ids.iloc[row]!r}, row {row + 1})")
-    if len(parts) > 1:
+    n_rows = f"{len(sample_ids)} ids for {len(test_ids)} test rows"
+    is_unknown = _not_among(sample_ids, test_ids)
+    if (row := first_true(is_unknown)) is not None:
         is_form = _are_equal_numbers(sample_ids, test_ids)
         hint = "They are equal as numbers but written differently: write them alike in both files."
+        first = f"(the first is {sample_ids.iloc[row]!r}, row {sample.row_number(row)})"
         raise DataError(
-            "; ".join(parts),
+            f"{n_rows}; {int(is_unknown.sum())} not in {test.path.name} {first}",
             where=sample.where(spec.id),
             hint=hint if is_form else "Are the files of the same competition?",
         )
+    is_unasked = _not_among(test_ids, sample_ids)
+    if (row := first_true(is_unasked)) is None:
+        return []
+    first = f"(the first is {test_ids.iloc[row]!r}, row {test.row_number(row)})"
+    return [f"{sample.path.name} has {n_rows}: {int(is_unasked.sum())} {first} are not asked for"]
 
 
 def _are_equal_numbers(ids: pd.Series, others: pd.Series) -> bool:

@@ -28,11 +28,10 @@ from pipeline.competition.tables.checks import (
 )
 from pipeline.competition.tables.dates import date_format_of, parse_dates
 from pipeline.competition.tables.deciding import decide_recipe
-from pipeline.competition.tables.ids import new_rows_with_ids
 from pipeline.competition.tables.reading import RawTable, first_true, inferred, numbers_of
 from pipeline.competition.tables.spelling import spelling_of
 from pipeline.competition.tables.typed import ColumnRecipe, type_new_rows
-from pipeline.config.spec import CompetitionSpec, IdColumns
+from pipeline.config.spec import CompetitionSpec
 from pipeline.config.types import Label, Role
 
 MAX_CATEGORIES = 100  # a column with more distinct texts than this, most of them seen once, probably holds names
@@ -70,7 +69,7 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
     if len(test.frame) == 0:
         raise DataError("has no rows", where=test.where())
     train_id_text, test_id_text = ids_of(train, spec.id, are_unique=False), ids_of(test, spec.id)
-    check_sample_submission(sample, test, test_id_text, spec)
+    notes += check_sample_submission(sample, test, test_id_text, spec)
     train_ids, test_ids = with_same_type([train_id_text, test_id_text])
     if spec.task == "regression":
         target, classes = regression_target(train, spec), list[Label]()
@@ -118,11 +117,8 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
     )
 
 
-def new_rows(
-    raw: RawTable, id_column: str, recipes: list[ColumnRecipe], id_columns: IdColumns | None = None
-) -> tuple[pd.Series, pd.DataFrame]:
+def new_rows(raw: RawTable, id_column: str, recipes: list[ColumnRecipe]) -> tuple[pd.Series, pd.DataFrame]:
     """Return ids and features of other rows, typed like the competition's own. Raises DataError."""
-    raw = new_rows_with_ids(raw, id_column, id_columns or IdColumns())
     check_columns(raw, [("id", id_column)])
     (ids,) = with_same_type([ids_of(raw, id_column)])
     return ids.rename(id_column), type_new_rows(raw, recipes, has_other_levels=True)
