@@ -120,7 +120,9 @@ def test_further_tables_are_joined_onto_new_rows_and_are_inputs(tmp_path: Path) 
     write(folder, train, test, test[["id"]].assign(price=0.0))
     towns = pd.DataFrame({"town": range(5), "wealth": [1, 5, 2, 9, 3], "region": list("abbaa")})
     towns.to_csv(folder / "towns.csv", index=False)
-    visits = pd.DataFrame({"id": [*train["id"], *train["id"][:20], *test["id"], *test["id"]]}).assign(spent=lambda f: f["id"] % 7)
+    visits = pd.DataFrame({"id": [*train["id"], *train["id"][:20], *test["id"], *test["id"]]}).assign(
+        spent=lambda f: f["id"] % 7
+    )
     visits.to_csv(folder / "visits.tsv", sep="\t", index=False)
     toy = initialised(tmp_path, folder, "--metric", "rmse")
     assert [table.file for table in load_spec(toy.workspace.spec).tables] == ["towns.csv", "visits.tsv"]
