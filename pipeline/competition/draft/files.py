@@ -16,10 +16,10 @@ from pipeline.competition.draft.ids import FoundIds, find_ids
 from pipeline.competition.draft.joins import FoundTables, guess_tables
 from pipeline.competition.tables.assembly import divided, with_labels
 from pipeline.competition.tables.checks import CLASS_MARKERS, class_markers
+from pipeline.competition.tables.deciding import MIN_NUMBER_SHARE
 from pipeline.competition.tables.formats import is_table, table_name
 from pipeline.competition.tables.ids import with_ids
 from pipeline.competition.tables.reading import RawTable, as_written, numbers_of, read_header, read_raw
-from pipeline.competition.tables.deciding import MIN_NUMBER_SHARE
 from pipeline.config.spec import Split
 
 NAMES = {  # file -> stems that settle it, and a pattern of candidates

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError, did_you_mean
+from pipeline.competition.tables.deciding import MIN_NUMBER_SHARE
 from pipeline.competition.tables.reading import (
     RawTable,
     as_written,
@@ -25,7 +26,6 @@ from pipeline.competition.tables.reading import (
     numbers_of,
     read_raw,
 )
-from pipeline.competition.tables.deciding import MIN_NUMBER_SHARE
 from pipeline.config.spec import JoinedTable
 
 Codes = NDArray[np.int64]
