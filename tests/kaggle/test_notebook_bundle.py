@@ -105,6 +105,15 @@ def facts_of(toy: Toy) -> dict[str, object]:
     return found
 
 
+METRIC = """
+from helper import POWER
+
+
+def score(solution, submission, row_id_column_name):
+    return ((solution["price"] - submission["price"]).abs() ** POWER).mean()
+"""
+
+
 @pytest.mark.slow
 def test_the_script_writes_the_same_submission_as_here(toy: Toy, kaggle: Kaggle) -> None:
     (toy.workspace.folder / "feature_function.py").write_text(FEATURES)
@@ -112,6 +121,9 @@ def test_the_script_writes_the_same_submission_as_here(toy: Toy, kaggle: Kaggle)
     (toy.workspace.folder / "folds.csv").write_text(folds)
     toy.edit_spec('kind = "shuffled"\nnumber = 4', 'kind = "file"\nfile = "folds.csv"')
     toy.edit_spec('id = "id"', 'id = "id"\nfeature_function = "feature_function.py"')
+    toy.edit_spec('metric = "log_rmse"', 'metric = "metric.py:score"')
+    (toy.workspace.folder / "metric.py").write_text(METRIC)
+    (toy.workspace.folder / "helper.py").write_text("POWER = 2\n")
     toy.submit("--set", "dropout=0.2")
     given = kaggle.add(toy)
     (kaggle.given / "elsewhere").mkdir()
