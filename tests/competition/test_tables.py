@@ -419,11 +419,12 @@ def test_parquet_tables_load_like_csv(tmp_path: Path) -> None:
     pd.testing.assert_series_equal(tables.test_ids, csv_tables.test_ids)
 
 
-def test_parquet_columns_that_are_no_values_are_refused(tmp_path: Path) -> None:
-    pd.DataFrame({"a": [[1], [2]]}).to_parquet(tmp_path / "t.parquet")
-    with pytest.raises(DataError) as error:
-        read_raw(tmp_path / "t.parquet")
-    refused(error, "t.parquet", "column 'a'", "list")
+def test_parquet_columns_that_are_no_values_are_left_out_and_said(tmp_path: Path) -> None:
+    pd.DataFrame({"a": [[1], [2]], "b": [b"x", b"y"], "c": [1, 2]}).to_parquet(tmp_path / "t.parquet")
+    raw = read_raw(tmp_path / "t.parquet")
+    assert list(raw.frame) == ["c"]
+    assert "t.parquet: 'a' is left out: list<element: int64> is neither number, text nor date" in raw.notes
+    assert len(raw.notes) == 2
 
 
 def test_byte_order_mark_line_ends_and_quotes(tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ def guess_tables(
             if reason := _reason_against(header, shared, test, id_column, predicted):
                 found.remarks.append(f"{path.name} is not joined: {reason}")
                 continue
-            table, done, why = _best(name, read_raw(path), shared, onto, id_column)
+            other = read_raw(path)
+            table, done, why = _best(name, other, [c for c in shared if c in other.frame], onto, id_column)
         except DataError as error:
             found.remarks.append(f"{path.name} is not joined: {error.what}")
             continue

@@ -224,12 +224,20 @@ def _read_parquet(path: Path) -> RawTable:
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"cannot be read as parquet: {error}", where=str(path)) from None
     refuse_duplicates(table.column_names, str(path))
-    columns = {name: _from_arrow(table.column(name), name, path) for name in table.column_names}
-    return RawTable(path, pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows)))
+    columns, notes = {}, []
+    for name in table.column_names:
+        column = _from_arrow(table.column(name))
+        if column is None:
+            notes.append(
+                f"{path.name}: {name!r} is left out: {table.column(name).type} is neither number, text nor date"
+            )
+        else:
+            columns[name] = column
+    return RawTable(path, pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows)), notes)
 
 
-def _from_arrow(values: Any, name: str, path: Path) -> pd.Series:
-    """Numbers stay numbers (float64 if some are missing); booleans, times and categories become text."""
+def _from_arrow(values: Any) -> pd.Series | None:
+    """Numbers stay numbers (float64 if some are missing); booleans, times and categories become text; else None."""
     kind = values.type
     if pa.types.is_dictionary(kind):
         values = values.cast(kind.value_type)
@@ -246,4 +254,4 @@ def _from_arrow(values: Any, name: str, path: Path) -> pd.Series:
         series = values.cast(pa.timestamp("us")).to_pandas() if pa.types.is_date(kind) else values.to_pandas()
         text: pd.Series = series.astype(TEXT).mask(series.isna())
         return text
-    raise DataError(f"has the type {kind}; expected numbers, text or dates", where=f"{path}, column {name!r}")
+    return None
