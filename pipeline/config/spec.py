@@ -175,6 +175,25 @@ class Scoring(Table):
         return self
 
 
+class SeriesTime(Table):
+    """Time series in the table, such as sales of stores by day: adds calendar and history of each row's series."""
+
+    date: str = Field(description="column with the time of each row")
+    key: list[str] = Field(default=[], description="columns that name a row's series; default: all rows are one")
+    horizon: float = bounded(
+        ...,
+        gt=0,
+        usual="the time from the last train row to the last test row",
+        description="how long before a row the targets of its series are known, in days (or the unit of a column of "
+        "numbers)",
+    )
+
+    @field_validator("key", mode="before")
+    @classmethod
+    def _one_column_is_a_list_of_one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
 class Encoder(Table):
     """What encoders may learn from."""
 
@@ -285,6 +304,7 @@ class CompetitionSpec(Table):
     )
     columns: Columns = Columns()
     folds: Folds = Folds()
+    time: SeriesTime | None = None
     scoring: Scoring = Scoring()
     encoder: Encoder = Encoder()
     files: Files = Files()
@@ -336,6 +356,7 @@ class CompetitionSpec(Table):
         prefixes = [table.prefix for table in self.tables]
         if repeated := sorted({name for name in prefixes if prefixes.count(name) > 1}):
             raise ValueError(f"two [[tables]] are called {repeated[0]!r}: give one another `name`")
+        self._check_time()
         taken = {self.id, *self.target}
         for key in ("categories", "dates", "texts", "missing", "drop", "na_is_category"):
             for column in getattr(self.columns, key):
@@ -364,6 +385,21 @@ class CompetitionSpec(Table):
         """The file beside the spec with a metric of one's own."""
         own = own_metric_parts(self.metric)
         return own[0] if own else None
+
+    def _check_time(self) -> None:
+        """Raise ValueError if the history of [time] could show a fold the targets that it validates."""
+        time, folds = self.time, self.folds
+        if time is None:
+            return
+        if self.task != "regression":
+            raise ValueError("[time] is for a regression")
+        if folds.kind != "time" or folds.time != time.date:
+            raise ValueError(f'[time] needs [folds] kind = "time" and time = "{time.date}"')
+        if folds.length is None or folds.length + folds.gap > time.horizon:
+            raise ValueError(
+                f"[time] needs [folds] length, with the gap, of at most the horizon {time.horizon:g}: rows of a longer "
+                "fold would know targets that it validates"
+            )
 
     @property
     def data_slug(self) -> str:

@@ -12,9 +12,10 @@ from pipeline.base.progress import say
 from pipeline.competition import dependencies
 from pipeline.competition.run_files import check_models, how_to_repeat
 from pipeline.competition.store import FeatureStore
+from pipeline.competition.tables.checks import check_columns, columns_of_time
 from pipeline.competition.tables.ids import new_rows_with_ids
 from pipeline.competition.tables.joining import join_new_rows
-from pipeline.competition.tables.loading import new_rows
+from pipeline.competition.tables.loading import new_rows, time_columns_of, with_columns
 from pipeline.competition.tables.reading import RawTable, find_raw, read_raw
 from pipeline.competition.workspace import RunFolder, Workspace, part_folder
 from pipeline.config.run import RunConfig
@@ -44,6 +45,11 @@ def predict_rows(store: FeatureStore, run_name: str, rows: RawTable) -> pd.DataF
         hint = "Build them with `python -m pipeline features`, and train the run again."
         raise ArtifactError(f"{reason} after the features were built", where=str(store.workspace.features), hint=hint)
     ids, features = new_rows(_assembled(store, rows), store.spec.id, store.manifest.recipes)
+    if store.spec.time is not None:
+        check_columns(rows, columns_of_time(store.spec))
+        features = with_columns(features, time_columns_of(store.workspace.raw, store.spec).read(rows))
+    for note in rows.notes:
+        say(f"predict: {note}")
 
     made: dict[bool, pd.DataFrame] = {}  # the feature function runs once for all parts that use it
 

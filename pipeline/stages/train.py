@@ -26,6 +26,7 @@ from pipeline.models.base import EpochScores, FitContext, FittedModel
 from pipeline.nets.devices import describe_device
 from pipeline.scoring.cross_validation import check_configuration, cross_validate, prediction_frame, scores_of
 from pipeline.scoring.data_check import known_trust
+from pipeline.scoring.series_baselines import series_baselines
 
 HISTORY_COLUMNS = [field.name for field in fields(EpochScores)]
 
@@ -99,6 +100,9 @@ def _train(
     report.write(run.report)
     shutil.rmtree(run.checkpoints, ignore_errors=True)
     _say_scores(report)
+    if baselines := series_baselines(store):
+        shown = ", ".join(f"{name} {report.metric} {score_text(score)}" for name, score in baselines.items())
+        say(f"train: baselines in these folds: {shown}")
 
 
 def _say_scores(report: RunReport) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.competition.draft.files import DraftFiles, find_files
 from pipeline.competition.draft.roles import Roles, first_parts, guess_roles
+from pipeline.competition.draft.series import find_series
 from pipeline.competition.draft.task import Prediction, guess_prediction
 from pipeline.competition.structure import TimeOrder
 from pipeline.competition.tables.reading import as_written
@@ -149,7 +150,7 @@ def _folds(files: DraftFiles, prediction: Prediction, roles: Roles) -> list[str]
     if kind == "time" and (blocks := _forecast_folds(roles.times[key])) is not None:
         number, horizon = blocks
         length = [_comment(f"guessed: {files.test.path.name} ends {horizon} days after train"), f"length = {horizon}"]
-        lines += [*length, f"number = {number}"]
+        lines += [*length, f"number = {number}", *_time(files, prediction, key)]
     else:
         lines += [] if number == USUAL_FOLDS else [_comment(f"guessed: {why_number}")]
         lines += [f"number = {max(number, 2)}"]
@@ -162,6 +163,14 @@ def _folds(files: DraftFiles, prediction: Prediction, roles: Roles) -> list[str]
             '# kind = "file" and file = "folds.csv", a CSV beside this file with the id column and `fold`.',
         ]
     return [*lines, ""]
+
+
+def _time(files: DraftFiles, prediction: Prediction, date: str) -> list[str]:
+    series = find_series(files, date, files.shared_columns) if prediction.task == "regression" else None
+    if series is None:
+        return []
+    lines = ["", "[time]", *_line("date", series.date), *_line("key", series.key, series.evidence)]
+    return [*lines, f"horizon = {math.ceil(series.horizon)}"]
 
 
 def _forecast_folds(order: TimeOrder) -> tuple[int, int] | None:

@@ -55,7 +55,12 @@ def columns_of_spec(spec: CompetitionSpec) -> list[tuple[str, str]]:
     named += [("scoring.columns", column) for column in spec.scoring.columns]
     for key in ("group", "time", "column"):
         named += [(f"folds.{key}", getattr(folds, key))] if getattr(folds, key) else []
-    return named
+    return named + columns_of_time(spec)
+
+
+def columns_of_time(spec: CompetitionSpec) -> list[tuple[str, str]]:
+    """Each (key, column) of [time], which all rows must have."""
+    return [] if spec.time is None else [("time.date", spec.time.date), *(("time.key", name) for name in spec.time.key)]
 
 
 def ids_of(raw: RawTable, name: str, *, are_unique: bool = True) -> pd.Series:

@@ -19,6 +19,7 @@ from pipeline.competition.tables.checks import (
     check_sample_submission,
     class_target,
     columns_of_spec,
+    columns_of_time,
     ids_of,
     markers_of_target,
     metric_weight_of,
@@ -28,8 +29,9 @@ from pipeline.competition.tables.checks import (
 )
 from pipeline.competition.tables.dates import date_format_of, parse_dates
 from pipeline.competition.tables.deciding import decide_recipe
-from pipeline.competition.tables.reading import RawTable, first_true, inferred, numbers_of
+from pipeline.competition.tables.reading import RawTable, first_true, inferred, listed, numbers_of
 from pipeline.competition.tables.spelling import spelling_of
+from pipeline.competition.tables.time_columns import TimeColumns
 from pipeline.competition.tables.typed import ColumnRecipe, type_new_rows
 from pipeline.config.spec import CompetitionSpec
 from pipeline.config.types import Label, Role
@@ -63,7 +65,7 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
     train, test, sample = read.train, read.test, read.sample
     check_columns(train, columns_of_spec(spec))
     train, notes = _with_targets(train, sample, spec)
-    check_columns(test, [("id", spec.id)])
+    check_columns(test, [("id", spec.id), *columns_of_time(spec)])
     if spec.folds.rules.has_number and len(train.frame) < spec.folds.number:
         raise DataError(f"{len(train.frame)} rows are too few for {spec.folds.number} folds", where=train.where())
     if len(test.frame) == 0:
@@ -86,13 +88,21 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
             is_missing = recipe.cells(train).isna().all()
             left_out[recipe.source] = "all values are missing" if is_missing else "same value in every train row"
     recipes = [recipe for recipe in recipes if recipe.features]
-    train_features = train_features.drop(columns=constant)
-    if not recipes:
+    train_features, test_features = train_features.drop(columns=constant), type_new_rows(test, recipes)
+    roles: dict[str, Role] = {feature: recipe.role for recipe in recipes for feature in recipe.features}
+    if spec.time is not None:
+        time_columns = TimeColumns.fit(spec.time, train, test, target)
+        of_train = time_columns.read(train)
+        of_train = of_train[[name for name in of_train if not _is_constant(of_train[name])]]
+        train_features = with_columns(train_features, of_train)
+        test_features = with_columns(test_features, time_columns.read(test)[of_train.columns])
+        roles |= dict.fromkeys(map(str, of_train.columns), "number")
+    if not roles:
         reasons = "; ".join(f"{name!r}: {reason}" for name, reason in [*left_out.items()][:10])
         raise DataError("no column is left to learn from", where=train.where(), hint=f"Left out: {reasons or 'none'}.")
     return CompetitionTables(
         train=train_features,
-        test=type_new_rows(test, recipes),
+        test=test_features,
         train_ids=train_ids.rename(spec.id),
         test_ids=test_ids.rename(spec.id),
         target=target,
@@ -104,7 +114,7 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
             index=pd.RangeIndex(len(train.frame)),
         ),
         fold_columns=_fold_columns(train, spec),
-        roles={feature: recipe.role for recipe in recipes for feature in recipe.features},
+        roles=roles,
         left_out=left_out,
         recipes=recipes,
         notes=[
@@ -143,6 +153,22 @@ def _with_targets(train: RawTable, sample: RawTable, spec: CompetitionSpec) -> t
     n_rows = f"{int(is_lacking.sum())} of {len(train.frame)} rows of {train.path.name} lack a target"
     notes.append(f"{n_rows} and are left out (the first is row {row})")
     return train.taken(~is_lacking), notes
+
+
+def time_columns_of(raw: Path, spec: CompetitionSpec) -> TimeColumns:
+    """The history of the competition's series, for other rows. Raises DataError."""
+    assert spec.time is not None
+    read = read_tables(raw, spec)
+    train, _ = _with_targets(read.train, read.sample, spec)
+    return TimeColumns.fit(spec.time, train, read.test, regression_target(train, spec))
+
+
+def with_columns(frame: pd.DataFrame, added: pd.DataFrame) -> pd.DataFrame:
+    """Both side by side. Raises DataError if they have a name in common."""
+    if both := [str(name) for name in added if name in frame]:
+        hint = "Rename the column of the file, or remove [time] from the spec."
+        raise DataError(f"{listed(both)}: [time] adds columns that are there already", where="[time]", hint=hint)
+    return pd.concat([frame, added], axis=1)
 
 
 def _feature_sources(train: RawTable, test: RawTable, spec: CompetitionSpec) -> tuple[list[str], dict[str, str]]:

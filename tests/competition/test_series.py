@@ -1,0 +1,187 @@
+"""Laws of [time]: a row knows nothing of its series nearer than the horizon, whoever asks; what it knows is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner, Result
+
+from pipeline.base.errors import PipelineError
+from pipeline.cli import app
+from pipeline.competition.series import SeriesHistory
+from pipeline.config.spec import load_spec
+
+HORIZON = 7.0
+DAYS = 500
+
+
+def run_command(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def known(times: np.ndarray, keys: pd.Series, target: np.ndarray, horizon: float = HORIZON) -> pd.DataFrame:
+    history = SeriesHistory.fit(times, keys, target[:, None], horizon)
+    return history.columns(times, keys, ["sold"])
+
+
+def random_series(seed: int, n_series: int = 3, n_days: int = 120) -> tuple[np.ndarray, pd.Series, np.ndarray]:
+    """Some rows of some series, in any order."""
+    rng = np.random.default_rng(seed)
+    cells = rng.permutation(n_series * n_days)[: int(0.8 * n_series * n_days)]
+    keys = pd.Series([f"s{cell // n_days}" for cell in cells], dtype="str")
+    return 18_000.0 + cells % n_days, keys, rng.normal(10.0, 1.0, len(cells))
+
+
+@given(st.integers(0, 10_000), st.sampled_from([1.0, 7.0, 40.0]))
+@settings(max_examples=20, deadline=None)
+def test_no_column_knows_a_target_nearer_than_the_horizon(seed: int, horizon: float) -> None:
+    times, keys, target = random_series(seed)
+    before = known(times, keys, target, horizon)
+    row = seed % len(times)
+    changed = target + np.where(times > times[row] - horizon, 1e6, 0.0)
+    pd.testing.assert_series_equal(known(times, keys, changed, horizon).iloc[row], before.iloc[row])
+
+
+def test_a_planted_future_is_found_in_no_column() -> None:
+    rng = np.random.default_rng(0)
+    times, keys = np.arange(DAYS, dtype=np.float64), pd.Series(["a"] * DAYS, dtype="str")
+    target = rng.normal(size=DAYS)  # each day is new: the past says nothing of it
+    columns = known(times, keys, target)[60:]
+    assert columns.corrwith(pd.Series(target)[60:]).abs().max() < 0.25
+    plain = pd.Series(target).rolling(7).mean()  # what a careless mean would carry
+    assert abs(plain[60:].corr(pd.Series(target)[60:])) > 0.3
+
+
+def test_the_columns_are_what_their_names_say() -> None:
+    times, keys, target = random_series(5, n_days=400)
+    columns = known(times, keys, target)
+    frame = pd.DataFrame({"time": times, "key": keys, "sold": target})
+    for row in np.random.default_rng(0).permutation(len(frame))[:60]:
+        own = frame[(frame["key"] == keys[row]) & (frame["time"] <= times[row] - HORIZON)].sort_values("time")
+        last_week = own[own["time"] > times[row] - HORIZON - 7]
+        weekday = own[((times[row] - own["time"]) % 7 == 0) & (own["time"] >= times[row] - 8 * 7)]
+        year = own[own["time"] == times[row] - 364]
+        expected = {
+            "last": own["sold"].iloc[-1] if len(own) else np.nan,
+            "mean": own["sold"].mean(),
+            "mean_7": last_week["sold"].mean(),
+            "weekday_mean": weekday["sold"].mean(),
+            "year_ago": year["sold"].mean(),
+            "n_known": float(len(own)),
+        }
+        for name, value in expected.items():
+            np.testing.assert_allclose(columns[f"sold.{name}"].iloc[row], value, atol=1e-9, err_msg=name)
+
+
+def test_other_rows_and_other_series_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    times, keys, target = random_series(1)
+    whole = known(times, keys, target)
+    history = SeriesHistory.fit(times, keys, target[:, None], HORIZON)
+    pd.testing.assert_frame_equal(history.columns(times[:1], keys[:1], ["sold"]), whole.iloc[:1])
+    monkeypatch.setattr("pipeline.competition.series.CHUNK", 100)  # one series at a time
+    pd.testing.assert_frame_equal(known(times, keys, target), whole)
+    stranger = history.columns(times[:1], pd.Series(["new"], dtype="str"), ["sold"])
+    assert stranger.isna().all(axis=None)
+
+
+def test_weekly_rows_have_weekly_steps() -> None:
+    times, keys = 7.0 * np.arange(150), pd.Series(["a"] * 150, dtype="str")
+    columns = known(times, keys, np.arange(150.0), horizon=28.0)
+    assert columns["sold.last"].iloc[60] == 56.0
+    assert columns["sold.year_ago"].iloc[60] == 8.0
+    assert columns["sold.mean_28"].iloc[60] == np.mean([53.0, 54.0, 55.0, 56.0])
+    assert "sold.weekday_mean" not in columns
+
+
+SPEC = """
+name = "toy"
+kaggle_slug = "toy"
+id = "id"
+target = "sold"
+task = "regression"
+metric = "rmse"
+
+[columns]
+dates = ["day"]
+
+[folds]
+kind = "time"
+time = "day"
+length = 14
+number = 3
+
+[time]
+date = "day"
+key = ["store", "item"]
+horizon = 14
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Six series of 200 days, the last 14 of which are test."""
+    rng = np.random.default_rng(0)
+    days = pd.date_range("2022-01-01", periods=200)
+    frame = pd.DataFrame(
+        [(d, s, i) for d in days for s in ("n", "s") for i in (1, 2, 3)], columns=["day", "store", "item"]
+    )
+    level = frame["item"] * 20.0 + (frame["store"] == "s") * 7.0 + 5.0 * (frame["day"].dt.day_of_week == 5)
+    frame["sold"] = (level + rng.normal(size=len(frame))).round(3)
+    frame.insert(0, "id", range(len(frame)))
+    frame["day"] = frame["day"].dt.strftime("%Y-%m-%d")
+    raw = tmp_path / "data" / "toy" / "raw"
+    raw.mkdir(parents=True)
+    n_test = 14 * 6
+    frame[:-n_test].to_csv(raw / "train.csv", index=False)
+    frame[-n_test:].drop(columns="sold").to_csv(raw / "test.csv", index=False)
+    frame[-n_test:][["id"]].assign(sold=0.0).to_csv(raw / "sample_submission.csv", index=False)
+    (tmp_path / "data" / "toy" / "competition.toml").write_text(SPEC)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_history_helps_and_new_rows_get_the_columns_of_test(root: Path) -> None:
+    submitted = run_command("submit", "-c", "toy", "-m", "ridge", "--no-upload", "--root", str(root))
+    assert submitted.exit_code == 0, submitted.output
+    assert "baselines in these folds: last rmse" in submitted.output
+    (path,) = (root / "submissions" / "toy").glob("*.csv")
+    run = path.stem
+    predicted = run_command(
+        "predict", run, str(root / "data/toy/raw/test.csv"), "-o", str(root / "p.csv"), "-c", "toy", "--root", str(root)
+    )
+    assert predicted.exit_code == 0, predicted.output
+    ours, again = pd.read_csv(path), pd.read_csv(root / "p.csv")
+    np.testing.assert_allclose(ours["sold"], again["sold"], rtol=1e-5)
+    truth = 20.0 * pd.read_csv(root / "data/toy/raw/test.csv")["item"]
+    assert np.abs(ours["sold"] - truth - 3.5).mean() < 6.0
+
+
+def test_init_drafts_the_series(root: Path) -> None:
+    drafted = run_command("init", "toy", "--force", "--root", str(root))
+    assert drafted.exit_code == 0, drafted.output
+    spec = load_spec(root / "data" / "toy" / "competition.toml")
+    assert spec.time is not None
+    assert (spec.time.date, spec.time.key, spec.time.horizon) == ("day", ["store", "item"], 14)
+    assert (spec.folds.kind, spec.folds.length) == ("time", 14)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("length = 14", "length = 15", "of at most the horizon 14"),
+        ("length = 14", "gap = 3\nlength = 14", "of at most the horizon 14"),
+        ('kind = "time"', 'kind = "shuffled"', "is for kind"),
+        ('key = ["store", "item"]', 'key = ["shop"]', "no column 'shop'"),
+    ],
+)
+def test_what_could_leak_or_lacks_is_refused(root: Path, old: str, new: str, message: str) -> None:
+    path = root / "data" / "toy" / "competition.toml"
+    path.write_text(path.read_text().replace(old, new))
+    refused = run_command("features", "-c", "toy", "--root", str(root))
+    assert refused.exit_code == PipelineError.exit_code
+    assert message in refused.output
