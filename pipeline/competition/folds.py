@@ -64,7 +64,7 @@ class TrainRows:
     """All that the folds may depend on."""
 
     ids: pd.Series
-    target: FloatArray  # (rows,) or (rows, targets) numbers, or (rows,) class codes
+    target: FloatArray  # (rows,) or (rows, targets) numbers or class codes
     classes: Sequence[object]  # class labels in code order; [] for regression
     columns: pd.DataFrame  # the columns that [folds] names
     folder: Path  # that of the spec
@@ -172,20 +172,35 @@ def _shuffled_groups(groups: NDArray[Any], seed: int) -> NDArray[np.intp]:
 
 
 def _strata(folds: Folds, rows: TrainRows) -> FloatArray:
-    """(rows,) class codes, or quantile bins of the first target."""
-    values = _first(rows.target)
+    """(rows,) class codes or combinations of them, or quantile bins of the first target of numbers."""
     if not rows.classes:
+        values = _first(rows.target)
         ranks = pd.Series(values).rank(method="first").to_numpy() - 1
         n_bins = max(1, min(folds.bins, len(values) // folds.number))
         return np.floor(ranks * n_bins / len(values))
+    values = rows.target if rows.target.ndim == 1 else combinations(rows.target, folds.number)
     most = int(np.bincount(values.astype(np.int64)).max())
     if most < folds.number:
         raise DataError(
-            f"no class has more than {most} rows, fewer than the {folds.number} folds",
+            f"no {'class' if rows.target.ndim == 1 else 'combination of classes'} has more than {most} rows, fewer "
+            f"than the {folds.number} folds",
             where="[folds] number",
             hint=f'Use at most {max(most, 2)} folds, or [folds] kind = "shuffled".',
         )
     return values
+
+
+def combinations(target: FloatArray, fewest: int) -> FloatArray:
+    """(rows,) the combination of 0s and 1s in each row of `target` (rows, targets), numbered.
+
+    One with fewer than `fewest` rows counts as the rarest of its 1s, so that rare ones are divided evenly, too.
+    """
+    _, codes, counts = np.unique(target, axis=0, return_inverse=True, return_counts=True)
+    by_rarity = np.argsort(target.sum(axis=0), kind="stable")
+    rarest = by_rarity[target[:, by_rarity].argmax(axis=1)]
+    codes = codes.reshape(-1)
+    strata = np.where(counts[codes] < fewest, len(counts) + rarest, codes)
+    return np.unique(strata, return_inverse=True)[1].astype(np.float64)
 
 
 def _first(target: FloatArray) -> FloatArray:
@@ -210,10 +225,10 @@ def _contiguous(folds: Folds, rows: TrainRows) -> FoldArray:
 
 
 def _holdout(folds: Folds, rows: TrainRows) -> FoldArray:
-    """0 for the rows that validate, stratified by class; -1 for those that train."""
+    """0 for the rows that validate, stratified by the class of a single target; -1 for those that train."""
     from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 
-    n_rows, n_classes = len(rows.target), len(rows.classes)
+    n_rows, n_classes = len(rows.target), len(rows.classes) if rows.target.ndim == 1 else 0
     n_valid = round(folds.share * n_rows)
     if not 0 < n_valid < n_rows:
         raise DataError(f"a share of {folds.share:g} is {n_valid} of {n_rows} rows", where="[folds] share")

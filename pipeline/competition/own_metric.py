@@ -81,13 +81,15 @@ class OwnScore:
             return False
 
     def _content(self, values: FloatArray, *, is_true: bool) -> dict[str, Any]:
-        """The prediction columns; `values` are numbers, class codes, or probabilities (rows, classes)."""
-        if self.reads == "value":
+        """The prediction columns; `values` are numbers, class codes, or probabilities (rows, classes or targets)."""
+        is_by_target = len(self.columns) > 1 and not self.class_of_column
+        if self.reads == "value" or (self.reads == "probability" and is_by_target):
             by_column = values[:, None] if values.ndim == 1 else values
             return {name: by_column[:, j] for j, name in enumerate(self.columns)}
         if self.reads == "label":
             labels = pd.Series(self.classes, dtype=object).infer_objects()
-            return {self.columns[0]: labels.iloc[values.astype(np.int64)].to_numpy()}
+            codes = values.reshape(len(values), -1).astype(np.int64)
+            return {name: labels.iloc[codes[:, j]].to_numpy() for j, name in enumerate(self.columns)}
         if not self.class_of_column:
             return {self.columns[0]: values.astype(np.int64) if is_true else values[:, 1]}
         by_class = np.eye(len(self.classes), dtype=np.int64)[values.astype(np.int64)] if is_true else values

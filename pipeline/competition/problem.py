@@ -24,11 +24,11 @@ class Problem:
 
     train: pd.DataFrame
     test: pd.DataFrame
-    target: FloatArray  # (rows,) or (rows, targets) numbers, or (rows,) class codes
+    target: FloatArray  # (rows,) or (rows, targets) numbers or class codes; the latter 0 and 1 of several targets
     roles: dict[str, Role]
     ordered: dict[str, list[str]]
     task: Task
-    n_classes: int  # 0 for regression
+    n_classes: int  # of each target; 0 for regression
     metric: Metric
     sample_weight: FloatArray | None  # (rows,) the spec's column times the configured weight of the row's class
     features: FeatureSteps
@@ -36,6 +36,12 @@ class Problem:
     target_transform: TargetTransform
     left_out: Sequence[str] = ()  # raw columns that are not features, such as constant ones
     balances_classes: bool = False  # all classes have the same total weight in the train rows of a fit
+
+    @property
+    def prediction_shape(self) -> tuple[int, ...]:
+        """(rows,) or (rows, targets) values, (rows, classes) probabilities, or the second class's (rows, targets)."""
+        is_by_class = self.n_classes > 0 and self.target.ndim == 1
+        return (len(self.target), self.n_classes) if is_by_class else self.target.shape
 
     def weights_of(self, split: Split) -> FloatArray | None:
         """(rows,) weights in the loss of a fit on the split's train rows; None if equal.

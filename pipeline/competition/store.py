@@ -163,7 +163,7 @@ class FeatureStore:
 
     @property
     def target(self) -> FloatArray:
-        """(rows,) or (rows, targets) numbers, or (rows,) class codes."""
+        """(rows,) or (rows, targets) numbers or class codes."""
         return self._target_of(self.train_rows)
 
     @cached_property
@@ -233,6 +233,9 @@ class FeatureStore:
         where = f"preset {config.preset}, class_weights"
         if self.spec.task == "regression":
             raise SpecError("a regression has no classes", where=where, hint='Remove it, or set it to "none".')
+        if len(self.spec.target) > 1:
+            hint = 'Remove it, or set it to "none".'
+            raise SpecError("class weights are for one target; there are several", where=where, hint=hint)
         if config.class_weights == "balanced":  # computed in each fit, from its train rows
             return weight
         by_class = given_class_weights(config.class_weights, self.classes, where=where)

@@ -35,7 +35,9 @@ class Adjustment(Record):
     """What is applied to probabilities of new rows, fitted on all out-of-fold predictions."""
 
     calibrator: Calibrator | None = None
-    threshold: float | None = None
+    threshold: float | None = None  # of two classes
+    cut_points: list[float] | None = None  # of more, ordered ones: between neighbours, in expected class numbers
+    by_target: list[Adjustment] = Field(default=[])  # of several targets; the other fields are empty then
 
 
 class ProbabilityQuality(Record):
@@ -57,10 +59,13 @@ class ReliabilityBin(Record):
 
 
 class ThresholdReport(Record):
-    """The decision threshold, and the scores with 0.5 and with cross-fitted thresholds."""
+    """The decision threshold, and the scores without and with cross-fitted ones.
 
-    value: float
-    by_part: list[float]
+    A value is a threshold, the cut points of ordered classes, or the thresholds of several targets.
+    """
+
+    value: float | list[float]
+    by_part: list[float | list[float]]
     score_at_half: Score
     score_cross_fitted: Score
 

@@ -284,7 +284,9 @@ class CompetitionSpec(Table):
     kaggle_slug: str = Field(description="last part of the competition's address: kaggle.com/competitions/SLUG")
     dataset: str | None = Field(default=None, description="Kaggle dataset OWNER/NAME that has the files instead")
     id: str = Field(description="id column of the train, test and sample submission files; see `[ids]`")
-    target: list[str] = Field(min_length=1, description="target column, or a list of several")
+    target: list[str] = Field(
+        min_length=1, description="target column, or a list of several, over which the metric is averaged"
+    )
     task: Task = Field(description="what to predict: numbers, or one of two or several classes")
     metric: str = Field(
         description="how Kaggle scores; see [metrics](#metrics). `file.py:function`: "
@@ -341,8 +343,8 @@ class CompetitionSpec(Table):
             raise ValueError(f"metric {self.metric!r} cannot score a {self.task} task; use one of {', '.join(fitting)}")
         if self.task != "regression" and self.target_transform != "none":
             raise ValueError('target_transform is for regression only; remove it or set it to "none"')
-        if self.task != "regression" and len(self.target) > 1:
-            raise ValueError("several targets are supported for regression only")
+        if len(self.target) > 1 and self.task != "regression":
+            self._check_several_targets_of_classes()
         if self.submission.writes == "labels" and self.scorer.n_labels is None:
             raise ValueError(f'submission.writes = "labels" needs a metric of ranked classes, not {self.metric!r}')
         if self.task == "regression" and self.submission.writes not in (None, "value"):
@@ -400,6 +402,14 @@ class CompetitionSpec(Table):
                 f"[time] needs [folds] length, with the gap, of at most the horizon {time.horizon:g}: rows of a longer "
                 "fold would know targets that it validates"
             )
+
+    def _check_several_targets_of_classes(self) -> None:
+        if self.task == "multiclass":
+            raise ValueError('several targets are numbers (task = "regression") or have two classes each ("binary")')
+        if self.submission.classes:
+            raise ValueError("submission.classes is for one target with a column per class, not for several targets")
+        if self.scorer.n_labels is not None:
+            raise ValueError(f"metric {self.metric!r} ranks the classes of one target; there are {len(self.target)}")
 
     @property
     def data_slug(self) -> str:

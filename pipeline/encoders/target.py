@@ -62,6 +62,13 @@ def softmax(logits: FloatArray) -> FloatArray:
     return probability
 
 
+def sigmoid(logits: FloatArray) -> FloatArray:
+    """Logits of the second of two classes -> its probabilities."""
+    from scipy.special import expit
+
+    return np.asarray(expit(logits), dtype=np.float64)
+
+
 def class_indicators(codes: NDArray[np.int64], n_classes: int) -> FloatArray:
     """(rows,) class codes -> (rows, classes) one-hot."""
     return np.eye(n_classes)[codes]

@@ -24,8 +24,8 @@ def make_submission(
 ) -> pd.DataFrame:
     """Fill the sample's rows, in its order, with the prediction of each id.
 
-    `prediction` is (rows,) or (rows, targets) values, or (rows, classes) probabilities in the order of `classes`,
-    aligned with `test_ids`. Raises DataError if an id of the sample has no prediction.
+    `prediction` has the shape that `Problem.prediction_shape` says, and the order of `classes` and `test_ids`. Raises
+    DataError if an id of the sample has no prediction.
     """
     id_column = _id_column(spec, sample)
     position = pd.Series(np.arange(len(test_ids)), index=test_ids.astype(TEXT).to_numpy())
@@ -51,9 +51,10 @@ def check_form(
 ) -> None:
     """Raise SpecError or DataError if predictions cannot fill the sample submission, before any model is trained.
 
-    `target` is that of the train rows: (rows,) or (rows, targets) numbers, or (rows,) class codes.
+    `target` is that of the train rows: (rows,) or (rows, targets) numbers or class codes.
     """
-    row = np.full(len(classes), 1.0 / len(classes)) if classes else target.mean(axis=0)
+    is_by_class = len(classes) > 0 and target.ndim == 1
+    row = np.full(len(classes), 1.0 / len(classes)) if is_by_class else target.mean(axis=0)
     prediction = np.broadcast_to(row, (len(test_ids), *row.shape))
     check_submission(spec, classes, sample, make_submission(spec, classes, sample, test_ids, prediction))
 
@@ -70,10 +71,12 @@ def _columns_of(
         by_target = rows[:, None] if rows.ndim == 1 else rows
         if spec.scorer.min_prediction is not None:  # clamp as the metric does
             by_target = np.maximum(by_target, spec.scorer.min_prediction)
-        if len(names) != by_target.shape[1]:
-            what = f"{by_target.shape[1]} targets for {len(names)} prediction columns"
-            raise SpecError(what, where="[submission] columns")
-        return {name: by_target[:, j] for j, name in enumerate(names)}
+        return {**_of_targets(names, by_target)}
+    if len(spec.target) > 1:
+        columns = _of_targets(names, rows)
+        if spec.writes == "label":
+            return {name: _labels(classes, np.where(column > 0.5, 1, 0)) for name, column in columns.items()}
+        return {**columns}
     if spec.submission.classes:
         by_text = {str(label): code for code, label in enumerate(classes)}
         if len(names) != len(spec.submission.classes):
@@ -87,8 +90,7 @@ def _columns_of(
         what = f"state the class of each of the {len(names)} prediction columns"
         raise SpecError(what, where="[submission] classes", hint=f"The classes are: {', '.join(map(str, classes))}.")
     if spec.writes == "label":
-        labels = pd.Series(list(classes), dtype=object).iloc[rows.argmax(axis=1)].reset_index(drop=True)
-        return {names[0]: labels.infer_objects()}
+        return {names[0]: _labels(classes, rows.argmax(axis=1))}
     if spec.writes == "labels":
         ranked = np.argsort(-rows, axis=1, kind="stable")[:, : spec.scorer.n_labels]
         return {names[0]: pd.Series([join_labels(classes[code] for code in row) for row in ranked])}
@@ -96,6 +98,19 @@ def _columns_of(
         what = f"one column cannot hold the probabilities of {len(classes)} classes"
         raise SpecError(what, where="[submission] columns")
     return {names[0]: rows[:, 1]}
+
+
+def _of_targets(names: Sequence[str], rows: FloatArray) -> dict[str, FloatArray]:
+    """The column of each target of rows (rows, targets)."""
+    if len(names) != rows.shape[1]:
+        what = f"{rows.shape[1]} targets for {len(names)} prediction columns"
+        raise SpecError(what, where="[submission] columns")
+    return {name: rows[:, j] for j, name in enumerate(names)}
+
+
+def _labels(classes: Sequence[Label], codes: NDArray[np.int64]) -> pd.Series:
+    labels = pd.Series(list(classes), dtype=object).iloc[codes].reset_index(drop=True)
+    return labels.infer_objects()
 
 
 def check_submission(

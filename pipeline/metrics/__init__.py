@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.metrics.classes import CLASS_FAMILIES, CLASSES
-from pipeline.metrics.metric import Metric, MetricFamily, Task, score_text
+from pipeline.metrics.metric import Metric, MetricFamily, Task, mean_of_targets, score_text
 from pipeline.metrics.numbers import NUMBER_FAMILIES, NUMBERS
 from pipeline.metrics.own import own_metric
 
@@ -16,6 +16,7 @@ __all__ = [
     "Metric",
     "MetricFamily",
     "Task",
+    "mean_of_targets",
     "metric_to_blend",
     "score_text",
 ]

@@ -210,12 +210,18 @@ def kappa(y_true: FloatArray, label: FloatArray, weights: str | None = None, wei
 
     1 where truth and labels are one and the same class, for which the formula divides 0 by 0.
     """
-    from sklearn.metrics import cohen_kappa_score
+    n_classes = int(max(y_true.max(), label.max())) + 1
+    cells = y_true.astype(np.int64) * n_classes + label.astype(np.int64)
+    counts = np.bincount(cells, weights=weight, minlength=n_classes**2).reshape(n_classes, n_classes)
+    return kappa_of_counts(counts.astype(np.float64), weights)
 
-    if len(np.unique(np.concatenate([y_true, label]))) == 1:
-        return 1.0
-    codes = np.arange(max(y_true.max(), label.max()) + 1)
-    return float(cohen_kappa_score(y_true, label, weights=weights, labels=codes, sample_weight=weight))
+
+def kappa_of_counts(counts: FloatArray, weights: str | None = None) -> float:
+    """`kappa` of the numbers of rows (true classes, predicted classes)."""
+    distance = np.abs(np.subtract.outer(np.arange(len(counts)), np.arange(len(counts)))).astype(np.float64)
+    disagreement = {None: (distance > 0).astype(np.float64), "linear": distance, "quadratic": distance**2}[weights]
+    by_chance = float(np.sum(disagreement * np.outer(counts.sum(axis=1), counts.sum(axis=0)))) / counts.sum()
+    return 1.0 - float(np.sum(disagreement * counts)) / by_chance if by_chance > 0 else 1.0
 
 
 def mcc(y_true: FloatArray, label: FloatArray, weight: FloatArray | None = None) -> float:
@@ -276,8 +282,22 @@ CLASSES = (
     Metric("jaccard", jaccard, True, "label", is_binary_only=True, needs_threshold=True),
     Metric("jaccard_macro", partial(jaccard, average="macro"), True, "label", needs_threshold=True),
     Metric("kappa", kappa, True, "label", needs_threshold=True),
-    Metric("linear_kappa", partial(kappa, weights="linear"), True, "label", needs_threshold=True),
-    Metric("quadratic_kappa", partial(kappa, weights="quadratic"), True, "label", needs_threshold=True),
+    Metric(
+        "linear_kappa",
+        partial(kappa, weights="linear"),
+        True,
+        "label",
+        needs_threshold=True,
+        of_confusion=partial(kappa_of_counts, weights="linear"),
+    ),
+    Metric(
+        "quadratic_kappa",
+        partial(kappa, weights="quadratic"),
+        True,
+        "label",
+        needs_threshold=True,
+        of_confusion=partial(kappa_of_counts, weights="quadratic"),
+    ),
     Metric("mcc", mcc, True, "label", needs_threshold=True),
 )
 

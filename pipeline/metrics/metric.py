@@ -1,13 +1,14 @@
 """What a metric is: direction, what it reads, limits, scale of averages, loss and vectorised form.
 
-Knows arrays only. Regression predictions have shape (n,) or (n, targets); class probabilities (n, classes).
+Knows arrays only. Predictions are values (n,), or probabilities (n, classes); of several targets, values or
+probabilities of the second of two classes (n, targets).
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -36,10 +37,20 @@ def mean_of(values: FloatArray, weight: FloatArray | None = None) -> float:
 
 
 def nearly_perfect(codes: NDArray[Any], n_classes: int) -> FloatArray:
-    """(n, classes) probabilities of which that of the true class is 0.9."""
+    """Predicted probabilities of which that of the true class is 0.9: (n, classes), or of several targets (n, targets)."""
+    if codes.ndim == 2:
+        return np.where(codes == 1, SHARE_OF_TRUTH, 1.0 - SHARE_OF_TRUTH)
     truth = np.eye(n_classes)[codes.astype(np.int64)]
     shares: FloatArray = SHARE_OF_TRUTH * truth + (1.0 - SHARE_OF_TRUTH) * (1.0 - truth) / (n_classes - 1)
     return shares
+
+
+def mean_of_targets(scores: Sequence[Any]) -> FloatArray:
+    """The mean over targets of scores (targets, ...) without those that are undefined; NaN if all are."""
+    values = np.asarray(scores, dtype=np.float64)
+    n_defined = (~np.isnan(values)).sum(axis=0)
+    means: FloatArray = np.where(n_defined, np.nansum(values, axis=0) / np.maximum(n_defined, 1), np.nan)
+    return means
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,7 @@ class Metric:
     # candidates (candidates, rows[, classes]) and targets (rows,), both on `scale` -> scores (candidates,)
     of_each: Callable[[FloatArray, FloatArray], FloatArray] | None = None
     of_each_max_classes: int | None = None
+    of_confusion: Callable[[FloatArray], float] | None = None  # of ordered classes: counts (true, predicted) -> score
     is_joint: bool = False  # of values: it reads all targets at once; others give the mean over the targets
     needs_weight: bool = False  # it is defined by weights of rows
     # of the rows that it scores, in the argument named `by_row`: their weights, or their numbers in the train table
@@ -126,28 +138,29 @@ class Metric:
         )
 
     def __call__(self, target: NDArray[Any], prediction: NDArray[Any]) -> float:
-        """Score values of shape (n,) or (n, targets), or class probabilities (n, classes).
+        """Score predictions of `target`: numbers or class codes, (n,) or (n, targets).
 
-        Several regression targets give the mean of their scores; no row, or a NaN in the prediction, gives NaN. Raises
-        ValueError for shapes that do not match: (n, 1) and (n,) would broadcast to (n, n) and still give a number.
+        Several targets give the mean of their scores, as Kaggle's mean column-wise metrics; a target whose score is
+        undefined is left out. No row, or a NaN in the prediction, gives NaN. Raises ValueError for shapes that
+        do not match: (n, 1) and (n,) would broadcast to (n, n) and still give a number.
         """
         y_true: FloatArray = np.asarray(target, dtype=np.float64)
         y_pred: FloatArray = np.asarray(prediction, dtype=np.float64)
         if not len(y_true):
             return float("nan")
-        if self.reads == "value":
+        if self.reads == "value" or y_true.ndim == 2:
             if y_true.shape != y_pred.shape:
                 raise ValueError(f"{self.name}: y_true has shape {y_true.shape}, prediction {y_pred.shape}")
-            if np.isnan(y_pred).any():
-                return float("nan")
-            if y_true.ndim == 2 and not self.is_joint:
-                return float(np.mean([self._score(y_true[:, j], y_pred[:, j]) for j in range(y_true.shape[1])]))
-            return self._score(y_true, y_pred)
-        if y_pred.ndim != 2 or y_true.shape != (len(y_pred),):
+        elif y_pred.ndim != 2 or y_true.shape != (len(y_pred),):
             raise ValueError(f"{self.name}: needs probabilities (n, classes), got {y_pred.shape} for {y_true.shape}")
         if np.isnan(y_pred).any():  # argmax would turn it into a label
             return float("nan")
-        return self._score(y_true, y_pred.argmax(axis=1).astype(np.float64) if self.reads == "label" else y_pred)
+        if y_true.ndim == 1:
+            return self._score(y_true, y_pred.argmax(axis=1).astype(np.float64) if self.reads == "label" else y_pred)
+        if self.is_joint:
+            return self._score(y_true, (y_pred > 0.5).astype(np.float64) if self.reads == "label" else y_pred)
+        by_target = zip(y_true.T, y_pred.T, strict=True)
+        return float(mean_of_targets([self(y, self.of_one_target(p)) for y, p in by_target]))
 
     def _score(self, y_true: FloatArray, y_pred: FloatArray) -> float:
         if self.rows is None:
@@ -155,6 +168,10 @@ class Metric:
         if len(self.rows) != len(y_true):
             raise ValueError(f"{self.name}: is of {len(self.rows)} rows, got {len(y_true)}")
         return self.function(y_true, y_pred, **{self.by_row: self.rows})
+
+    def of_one_target(self, prediction: FloatArray) -> FloatArray:
+        """A column (..., n) of the prediction of several targets, in the shape of a single target's."""
+        return prediction if self.reads == "value" else np.stack([1.0 - prediction, prediction], axis=-1)
 
     def is_defined(self, target: NDArray[Any], n_classes: int) -> bool:
         """Whether these targets can be scored: r2 needs a spread, roc_auc a row of every class.
@@ -180,14 +197,14 @@ class Metric:
         return np.where(np.isnan(values), np.inf, -values if self.greater_is_better else values)
 
     def vectorised(self, shape: tuple[int, ...]) -> Callable[[FloatArray, FloatArray], FloatArray] | None:
-        """The function that scores all candidates of `shape` (candidates, rows[, targets or classes]) at once, or None.
+        """The function that scores all candidates `shape` (candidates, rows[, classes]) of a target at once, or None.
 
         It takes predictions and targets on the metric's `scale`.
         """
         if self.rows is not None:
             return None
         if self.reads == "value":
-            return self.of_each if len(shape) == 2 else None
+            return self.of_each
         is_too_wide = self.of_each_max_classes is not None and shape[2] > self.of_each_max_classes
         return None if is_too_wide else self.of_each
 

@@ -59,7 +59,7 @@ class FittedModel(Protocol):
     def predict(
         self, frame: pd.DataFrame, splits: Sequence[int], *, encode: Encode = TableEncoder.transform
     ) -> FloatArray:
-        """Average the members of `splits`: (rows,) or (rows, targets) values, or (rows, classes) probabilities.
+        """Average the members of `splits`; the shape is as `Problem.prediction_shape` says.
 
         `encode` may be shared by models that read the same rows.
         """
@@ -90,8 +90,7 @@ class Model(Protocol):
 
 def out_of_fold(problem: Problem, splits: Sequence[Split], predict: Callable[[int], FloatArray]) -> FloatArray:
     """Predict each split's valid rows with `predict(split)`: (rows, ...), NaN for rows that no split validates."""
-    shape = problem.target.shape if problem.task == "regression" else (len(problem.target), problem.n_classes)
-    oof_prediction = np.full(shape, np.nan)
+    oof_prediction = np.full(problem.prediction_shape, np.nan)
     for number, split in enumerate(splits):
         if len(split.valid_rows):
             oof_prediction[split.valid_rows] = predict(number)

@@ -30,7 +30,7 @@ class SplitEncoders:
     splits: Sequence[Split]
     encoders: list[TableEncoder]
     scalers: list[TargetScaler]
-    target: FloatArray  # (rows, outputs) transformed numbers, or (rows, 1) class codes
+    target: FloatArray  # (rows, targets) transformed numbers or class codes
     supervised: FloatArray  # (rows, outputs) for target means: `target`, or class indicators
     seed: int
 
@@ -41,7 +41,7 @@ class SplitEncoders:
         """Fit on each split's train rows; with scope train+test, unsupervised statistics on all rows."""
         is_regression, is_wide = problem.task == "regression", problem.scope == "train+test"
         target = problem.target if problem.target.ndim == 2 else problem.target[:, None]
-        if is_regression:
+        if is_regression or problem.target.ndim == 2:
             supervised = target = transform_target(problem.target_transform, target)
         else:
             supervised = class_indicators(problem.target.astype(np.int64), problem.n_classes)

@@ -23,8 +23,13 @@ class StoredModel(Artifact):
     task: Task
     target_transform: TargetTransform
     n_seeds: int
-    is_flat: bool  # one regression target: predictions are (rows,)
+    is_flat: bool  # one target
     n_epochs: int | None
+
+    @property
+    def is_by_target(self) -> bool:
+        """Whether predictions have a column for each target: values, or probabilities of the second of two classes."""
+        return self.task == "regression" or not self.is_flat
 
     def prediction(self, averaged: FloatArray) -> FloatArray:
         """Averages over members -> predictions in the target's unit."""

@@ -24,7 +24,7 @@ from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
 from pipeline.config.table import Table, bounded
 from pipeline.encoders.table import Encode, TableEncoder
-from pipeline.encoders.target import softmax
+from pipeline.encoders.target import sigmoid, softmax
 from pipeline.encoders.terms import TermWeights, Vocabulary, find_terms, weigh_terms
 from pipeline.models.arrays.learners import Arrays
 from pipeline.models.base import EpochScores, FitContext, out_of_fold
@@ -201,10 +201,12 @@ class FittedTextModel:
         return self.stored.prediction(total / len(splits))
 
     def outputs(self, split: int, x: sparse.csr_matrix) -> FloatArray:
-        """(rows, targets) transformed values or (rows, classes) probabilities of a split's member."""
+        """(rows, targets) transformed values or (rows, targets or classes) probabilities of a split's member."""
         member = self.members[split]
         raw = np.asarray(x @ member.coefficients, dtype=np.float64) + member.intercept
-        return self.stored.scalers[split].unscaled(raw) if self.stored.task == "regression" else softmax(raw)
+        if self.stored.task == "regression":
+            return self.stored.scalers[split].unscaled(raw)
+        return sigmoid(raw) if self.stored.is_by_target else softmax(raw)
 
     def feature_importance(self) -> dict[str, float]:
         """{}: thousands of terms would hide the columns."""
@@ -249,7 +251,14 @@ def _columns(
 def _fit(
     x: sparse.csr_matrix, y: FloatArray, weight: FloatArray | None, n_classes: int, penalty: float | None, seed: int
 ) -> _Solution:
-    """Coefficients and intercepts, with the penalty given or chosen on held rows."""
+    """Coefficients and intercepts, with the penalty given or chosen on held rows.
+
+    Of several targets of classes, those of the odds of each one's second class.
+    """
+    if n_classes and y.shape[1] > 1:
+        by_target = [_fit(x, y[:, [j]], weight, n_classes, penalty, seed) for j in range(y.shape[1])]
+        coefficients = np.column_stack([of_one[:, 1] - of_one[:, 0] for of_one, _ in by_target])
+        return coefficients, np.array([of_one[1] - of_one[0] for _, of_one in by_target])
     if n_classes and len(np.unique(y)) == 1:
         intercept = np.where(np.arange(n_classes) == int(y[0, 0]), 0.0, NEVER)
         return np.zeros((x.shape[1], n_classes), dtype=np.float32), intercept

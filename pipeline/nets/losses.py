@@ -1,6 +1,6 @@
 """Training losses: one number per member, so that members do not affect each other. Must not know networks.
 
-`output` is (members, batch, outputs); `target` (members, batch, outputs), or (members, batch) class codes; `weight`
+`output` is (members, batch, outputs); `target` likewise, or (members, batch) class codes; `weight`
 (members, batch) holds row weights, 0 for padding, or is None for equal weights.
 """
 
@@ -110,6 +110,23 @@ def cross_entropy(label_smoothing: float | Tensor = 0.0) -> Loss:
         return _share_of_mean(gradient.scatter_add_(2, target.unsqueeze(2), of_target), weight)
 
     return Loss(function, derivative, cross_entropy)
+
+
+def binary_cross_entropy(label_smoothing: float | Tensor = 0.0) -> Loss:
+    """Mean over the outputs of each one's cross-entropy: logits of the second of two classes, targets 0 or 1."""
+    share = label_smoothing[:, None, None] if isinstance(label_smoothing, Tensor) else label_smoothing
+
+    def smoothed(target: Tensor) -> Tensor:
+        return target * (1.0 - share) + 0.5 * share
+
+    def function(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        by_output = functional.binary_cross_entropy_with_logits(output, smoothed(target), reduction="none")
+        return _mean_over_rows(by_output.mean(dim=2), weight)
+
+    def derivative(output: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        return _share_of_mean((output.sigmoid() - smoothed(target)).mul_(1.0 / output.shape[2]), weight)
+
+    return Loss(function, derivative, binary_cross_entropy)
 
 
 mse = Loss(_squared_error, _squared_error_derivative)

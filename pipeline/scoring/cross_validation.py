@@ -93,15 +93,22 @@ class CVResult:
         return scores_of(self.oof_frame(ids), metric or self.metric)
 
     def classification_report(self, classes: Sequence[Label]) -> ClassificationReport | None:
-        """The report's part on `classes`: scores of each, calibration and threshold; None for a regression."""
+        """The report's part on `classes`: scores of each, calibration and threshold; None for a regression.
+
+        The rows of several targets count together.
+        """
         from sklearn.metrics import precision_recall_fscore_support
 
         if self._adjusted is None:
             return None
         validated = self.fold_of_row != NEVER_VALIDATED
-        codes = self.problems[0].target[validated].astype(np.int64)
+        codes, predicted = self.problems[0].target[validated].astype(np.int64), self.oof_prediction[validated]
+        is_several = codes.ndim == 2
         by_class = precision_recall_fscore_support(
-            codes, self.oof_prediction[validated].argmax(axis=1), labels=range(len(classes)), zero_division=0.0
+            codes.reshape(-1),
+            (predicted > 0.5).reshape(-1) if is_several else predicted.argmax(axis=1),
+            labels=range(len(classes)),
+            zero_division=0.0,
         )
         return ClassificationReport(
             by_class=[

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.base.arrays import FloatArray
 from pipeline.competition.folds import NEVER_VALIDATED
 from pipeline.encoders.target import inverse_transform, transform_target
-from pipeline.metrics import Metric
+from pipeline.metrics import Metric, mean_of_targets
 
 Oofs = Mapping[str, FloatArray]  # name -> out-of-fold prediction
 Rows = NDArray[np.int64]
@@ -167,7 +167,9 @@ def choose_ensemble(
 
 def _target_on_scale(y: FloatArray, stack: FloatArray, metric: Metric) -> FloatArray:
     """The prediction of a perfect candidate: (rows,) or (rows, targets or classes)."""
-    return _on_scale(y, metric) if metric.reads == "value" else np.eye(stack.shape[2])[y.astype(np.int64)]
+    if metric.reads == "value":
+        return _on_scale(y, metric)
+    return y if y.ndim == 2 else np.eye(stack.shape[2])[y.astype(np.int64)]
 
 
 def _products(errors: FloatArray) -> FloatArray:
@@ -232,7 +234,8 @@ def lead(
 def _selected(stack: FloatArray, y: FloatArray, metric: Metric) -> NDArray[np.int64]:
     """How often the best ensemble of all steps picked each candidate of `stack` (candidates, rows, ...)."""
     alone = _scores(stack, y, metric)
-    limit = N_SLOW if metric.is_slow else N_CANDIDATES if metric.vectorised(stack.shape) else N_ONE_BY_ONE
+    of_one = stack if y.ndim == 1 else metric.of_one_target(stack[:, :1, 0])
+    limit = N_SLOW if metric.is_slow else N_CANDIDATES if metric.vectorised(of_one.shape) else N_ONE_BY_ONE
     n_steps = N_SLOW if metric.is_slow else N_STEPS
     ranked = np.argsort(metric.losses(alone), kind="stable")[:limit]
     library = stack[ranked]
@@ -257,6 +260,9 @@ def _on_scale(prediction: FloatArray, metric: Metric) -> FloatArray:
 
 def _scores(stack: FloatArray, y: FloatArray, metric: Metric) -> FloatArray:
     """(candidates,) the metric of every candidate, vectorised where the metric can."""
+    if y.ndim == 2:
+        columns = (metric.of_one_target(stack[:, :, j]) for j in range(stack.shape[2]))
+        return mean_of_targets([_scores(one, of_one, metric) for one, of_one in zip(columns, y.T, strict=True)])
     of_each = metric.vectorised(stack.shape)
     if of_each is None:
         return np.array([metric(y, inverse_transform(metric.scale, candidate)) for candidate in stack])

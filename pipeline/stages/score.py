@@ -47,6 +47,14 @@ def score_submission(store: FeatureStore, submission: Path) -> float:
         wanted, given = (truth[spec.target[0]], frame[columns[0]]) if is_flat else (truth[spec.target], frame[columns])
         return spec.scorer(wanted.to_numpy(), given.to_numpy())
     code = {str(label): position for position, label in enumerate(store.classes)}
+    if len(spec.target) > 1:
+        wanted = truth[spec.target].apply(lambda column: column.astype(TEXT).map(code))
+        given = (
+            frame[columns].apply(lambda column: column.astype(TEXT).map(code))
+            if spec.writes == "label"
+            else frame[columns]
+        )
+        return spec.scorer(wanted.to_numpy(dtype=np.float64), given.to_numpy(dtype=np.float64))
     y_true = truth[spec.target[0]].astype(TEXT).map(code).to_numpy(dtype=np.float64)
     if spec.writes == "label":
         predicted = frame[columns[0]].astype(TEXT).map(code).to_numpy()

@@ -198,6 +198,8 @@ def _fold_kind(files: DraftFiles, prediction: Prediction, roles: Roles) -> tuple
         why = f"no {name!r} of {test} ({keys.n_test}) is among the {keys.n_train} of {train}: a model meets new ones"
         return "group" if n_largest is None else "stratified_group", why, name
     kind, why = ("shuffled", "the target is numeric") if n_largest is None else ("stratified", "the target is a class")
+    if n_largest is not None and len(prediction.target) > 1:
+        why = "the targets are classes: each combination of them is divided evenly"
     if n_largest == 1:
         kind, why = "shuffled", "every class has only one row, so folds cannot be stratified"
     for name in list(roles.times)[:1]:

@@ -88,7 +88,8 @@ def guess_prediction(files: DraftFiles, metric: str | None, kaggle_metric: str =
         values = np.column_stack([numbers_of(files.train.column(name)) for name in target])
         transform, evidence["target_transform"] = guess_transform(values, metric, is_metric_given=is_metric_given)
     else:
-        largest = int(files.train.column(target[0], markers=files.markers_of(target[0])).value_counts().max())
+        rows = pd.DataFrame({name: files.train.column(name, markers=files.markers_of(name)) for name in target})
+        largest = int(rows.value_counts().max())  # of several targets: of combinations of their classes
     others = [c for c in files.train_only_columns if c not in target]
     missing = _rows_without_target(files, target, is_class=task != "regression")
     return Prediction(target, columns, classes, task, metric, transform, others, largest, evidence, source, missing)
@@ -168,7 +169,7 @@ def _guess_task(
     files: DraftFiles, target: list[str], *, is_one_per_class: bool, metric: str | None
 ) -> tuple[Task, str]:
     if len(target) > 1:
-        return "regression", f"{len(target)} targets"
+        return _guess_task_of_several(files, target, metric)
     series = files.train.column(target[0], markers=files.markers_of(target[0]))
     _refuse_text_among_numbers(files, target[0], series)
     values = inferred(series.dropna())
@@ -190,6 +191,18 @@ def _guess_task(
     if is_whole and is_few and not _is_sample_fractional(files):
         return "multiclass", f'{shape}; if they are quantities, set it to "regression"'
     return "regression", shape
+
+
+def _guess_task_of_several(files: DraftFiles, target: list[str], metric: str | None) -> tuple[Task, str]:
+    """Binary if all targets have the same two values, of which a target may lack one; else a regression."""
+    if metric is not None and "binary" not in METRICS[metric].tasks:
+        return "regression", f"{len(target)} targets; {metric} scores quantities"
+    values: set[str] = set()
+    for name in target:
+        values |= set(as_written(files.train.column(name, markers=files.markers_of(name)).dropna()).unique()[:3])
+        if len(values) > 2:
+            return "regression", f"{len(target)} targets"
+    return "binary", f"{len(target)} targets, each with the values {' and '.join(sorted(values))}"
 
 
 def _refuse_text_among_numbers(files: DraftFiles, target: str, series: pd.Series) -> None:
@@ -216,9 +229,13 @@ def _guess_metric(
 ) -> tuple[str, str]:
     how = "not in the files: see Evaluation on the competition's page; set it here or by `init --metric NAME`, "
     how += f"such as {', '.join(USUAL_METRICS[task])}"
+    if len(target) > 1:
+        how = f"its mean over the targets; {how}"
     if is_one_per_class:
         return "log_loss", f"one probability per class; {how}"
-    n_labels = 0 if task == "regression" else _n_ranked_labels(files, target[0], (columns or target)[0])
+    n_labels = (
+        0 if task == "regression" or len(target) > 1 else _n_ranked_labels(files, target[0], (columns or target)[0])
+    )
     if n_labels > 1:
         return f"map_at_{n_labels}", f"{files.sample.path.name} has {n_labels} classes in a cell; {how}"
     if task == "binary" and _is_probability_wanted(files, target[0], (columns or target)[0]):

@@ -145,27 +145,29 @@ def _refuse_outside_domain(raw: RawTable, name: str, values: FloatArray, spec: C
 def class_target(
     raw: RawTable, spec: CompetitionSpec, markers: frozenset[str] = CLASS_MARKERS
 ) -> tuple[pd.DataFrame, list[Label]]:
-    """Return int64 class codes and the sorted class labels. Raises DataError, SpecError."""
-    name = spec.target[0]
-    series = raw.column(name, markers=markers)
-    _refuse_missing(raw, name, series)
-    labels = class_labels(series)
+    """Return int64 class codes, and the sorted class labels, which all targets share. Raises DataError, SpecError."""
+    columns = {name: raw.column(name, markers=markers) for name in spec.target}
+    for name, series in columns.items():
+        _refuse_missing(raw, name, series)
+    where = raw.where(", ".join(spec.target[:5]))
+    labels = class_labels(pd.concat(columns.values()))
     if len(labels) == 1:
-        raise DataError(
-            f"every row has the same class {labels[0]!r}", where=raw.where(name), hint="There is nothing to learn."
-        )
+        raise DataError(f"every row has the same class {labels[0]!r}", where=where, hint="There is nothing to learn.")
     if spec.task == "binary" and len(labels) != 2:
+        whose = "target has" if len(columns) == 1 else "targets have together"
         raise DataError(
-            f'the target has {len(labels)} classes ({listed(labels, 5)}); task = "binary" needs 2',
-            where=raw.where(name),
-            hint='Set task = "multiclass"' + (' or "regression".' if len(labels) > 20 else "."),
+            f'the {whose} {len(labels)} classes ({listed(labels, 5)}); task = "binary" needs 2',
+            where=where,
+            hint='Set task = "multiclass"' + (' or "regression".' if len(labels) > 20 else ".")
+            if len(columns) == 1
+            else 'Write the same two classes in all of them, or set task = "regression" if they are numbers.',
         )
     code_of_text = {str(label): code for code, label in enumerate(labels)}
     named = spec.submission.classes
     if named and sorted(named) != sorted(code_of_text):
         raise SpecError(f"submission.classes are {', '.join(named)}; the target has {', '.join(code_of_text)}")
-    codes = as_written(series).map(code_of_text).to_numpy(dtype=np.int64)
-    return pd.DataFrame({name: codes}, index=pd.RangeIndex(len(codes))), labels
+    codes = {name: as_written(one).map(code_of_text).to_numpy(dtype=np.int64) for name, one in columns.items()}
+    return pd.DataFrame(codes, index=pd.RangeIndex(len(raw.frame))), labels
 
 
 def class_labels(series: pd.Series) -> list[Label]:

@@ -217,7 +217,7 @@ class FittedArrayModel:
 
     @property
     def n_outputs(self) -> int:
-        """Number of regression targets; 1 for classes."""
+        """Number of targets."""
         return len(self.stored.scalers[0].centre)
 
     def position(self, number: int) -> tuple[int, int, int]:
@@ -239,17 +239,17 @@ class FittedArrayModel:
             return self._predict_arrays(tables)
 
     def _predict_arrays(self, tables: Iterable[tuple[int, NDArray[np.float32]]]) -> FloatArray:
-        stored, is_regression = self.stored, self.stored.task == "regression"
+        stored, is_regression, is_by_target = self.stored, self.stored.task == "regression", self.stored.is_by_target
         total, n_splits = np.zeros(()), 0
         for split, x in tables:
-            outputs = np.zeros((len(x), self.n_outputs if is_regression else stored.n_classes))
+            outputs = np.zeros((len(x), self.n_outputs if is_by_target else stored.n_classes))
             for number, member in enumerate(self.members):
                 its_split, _, output = self.position(number)
                 if its_split != split:
                     continue
                 predicted = member[CONSTANT] if CONSTANT in member else self.learner.predict(member, x)
-                if is_regression:
-                    outputs[:, output] += predicted
+                if is_by_target:
+                    outputs[:, output] += predicted if is_regression else predicted[..., 1]
                 else:
                     outputs += predicted
             outputs /= stored.n_seeds

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
 from pipeline.encoders.table import Encode, TableEncoder
-from pipeline.encoders.target import softmax
+from pipeline.encoders.target import sigmoid, softmax
 from pipeline.models.base import EpochScores
 from pipeline.models.networks.columns import Columns
 from pipeline.models.stored import StoredModel
@@ -42,7 +42,10 @@ class StoredNetworks(StoredModel, Generic[NetworkT]):
         """A member's raw outputs -> transformed values or probabilities, the mean of its heads."""
         heads = cast(Network, self.network).n_heads
         values = output.astype(np.float64).reshape(len(output) * heads, -1)
-        values = self.scalers[split].unscaled(values) if self.task == "regression" else softmax(values)
+        if self.task == "regression":
+            values = self.scalers[split].unscaled(values)
+        else:
+            values = sigmoid(values) if self.is_by_target else softmax(values)
         averaged: FloatArray = values.reshape(len(output), heads, -1).mean(axis=1)
         return averaged
 

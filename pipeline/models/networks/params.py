@@ -13,7 +13,7 @@ from pipeline.base.errors import SpecError
 from pipeline.competition.problem import Problem
 from pipeline.config.table import MOST_ROWS, Table, bounded
 from pipeline.models.networks.columns import Columns
-from pipeline.nets.losses import REGRESSION_LOSSES, Loss, cross_entropy
+from pipeline.nets.losses import REGRESSION_LOSSES, Loss, binary_cross_entropy, cross_entropy
 from pipeline.nets.networks import Network
 from pipeline.nets.optimizers import OptimizerName, ScheduleName, Update
 from pipeline.nets.plan import Plan, Precision
@@ -112,4 +112,6 @@ class NeuralParams(Table):
             raise SpecError(
                 "the loss 'log_rmse' takes logs itself", where="[params] loss", hint='Set target_transform = "none".'
             )
-        return REGRESSION_LOSSES[name] if is_regression else cross_entropy()
+        if is_regression:
+            return REGRESSION_LOSSES[name]
+        return cross_entropy() if problem.target.ndim == 1 else binary_cross_entropy()

@@ -92,7 +92,7 @@ def split_tensors(
                 part = slice(start, start + ROWS_AT_ONCE)
                 columns.fill(x[view, part], encoder.transform(problem.train.iloc[part]))
             fit.correct_fit_rows(number, x.dense[view].numpy(), columns.dense)
-    if problem.task == "regression":
+    if problem.task == "regression" or problem.target.ndim == 2:
         targets = torch.stack([_tensor(scalers[number].scaled(fit.target)) for number in first_with])
     else:
         targets = torch.from_numpy(problem.target.astype(np.int64)).expand(len(first_with), -1).contiguous()
