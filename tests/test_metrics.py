@@ -306,6 +306,42 @@ def test_r2_of_a_constant_target_is_nan() -> None:
     assert math.isnan(METRICS["r2"](np.ones(4), np.arange(4.0)))
 
 
+@pytest.mark.parametrize("name", ["roc_auc", "log_loss", "f1", "accuracy", "mcc", "rmse", "r2"])
+def test_several_targets_have_the_mean_of_their_scores(name: str) -> None:
+    generator = np.random.default_rng(0)
+    task = "regression" if name == "r2" else "binary"
+    codes, positive = generator.integers(0, 2, (40, 3)).astype(float), generator.random((40, 3))
+    metric = METRICS[name].for_task(task)
+    each = [metric(codes[:, j], metric.of_one_target(positive[:, j])) for j in range(3)]
+    assert metric(codes, positive) == pytest.approx(np.mean(each), abs=1e-12)
+    with pytest.raises(ValueError, match="shape"):
+        metric(codes, positive[:, :2])
+
+
+def test_a_target_without_a_score_is_left_out_of_the_mean() -> None:
+    codes = np.array([[0, 0], [1, 0], [0, 0], [1, 0]])
+    positive = np.array([[0.2, 0.1], [0.9, 0.2], [0.3, 0.3], [0.1, 0.4]])
+    auc = METRICS["roc_auc"]
+    assert auc(codes, positive) == auc(codes[:, 0], auc.of_one_target(positive[:, 0])) == 0.5
+    assert auc.is_defined(codes, 2)
+    assert not auc.is_defined(codes[:, [1, 1]], 2)
+    assert math.isnan(auc(codes[:, [1, 1]], positive))
+    assert math.isnan(METRICS["f1"](codes, np.full((4, 2), np.nan)))
+    numbers = np.column_stack([np.arange(4.0), np.ones(4)])
+    assert METRICS["r2"](numbers, numbers) == 1.0
+
+
+def test_kappa_is_that_of_the_counts() -> None:
+    generator = np.random.default_rng(1)
+    codes, label = generator.integers(0, 4, 60), generator.integers(0, 4, 60)
+    counts = sk.confusion_matrix(codes, label, labels=range(4)).astype(float)
+    for name, weights in (("linear_kappa", "linear"), ("quadratic_kappa", "quadratic")):
+        expected = sk.cohen_kappa_score(codes, label, weights=weights)
+        assert METRICS[name](codes, np.eye(4)[label]) == pytest.approx(expected)
+        assert METRICS[name].of_confusion is not None
+        assert METRICS[name].of_confusion(counts) == pytest.approx(expected)
+
+
 def test_quadratic_kappa_weighs_by_class_even_when_one_is_absent() -> None:
     """Codes 0, 1, 3: the step from 1 to 3 counts 2 classes, also in a fold where class 2 has no row."""
     codes, label = np.array([0, 0, 1, 1, 3, 3, 0, 3]), np.array([0, 1, 1, 3, 3, 1, 0, 3])

@@ -68,6 +68,7 @@ class Size:
     n_classes: int = 0
     has_free_texts: bool = False  # sentences, not names or codes
     is_absolute: bool = False  # whether the metric is of absolute errors, which take longer to boost
+    n_targets: int = 1
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,8 @@ def _candidate(size: Size, model: str, n_seeds: int, variant: str) -> Candidate:
         overrides = (*overrides, f"{known.column_share}={share:.3g}")
     config = load_run_config(model=model, overrides=[f"seeds={n_seeds}", *overrides])
     is_boosting = MODELS[model].family == "boosting"
-    return Candidate(label, label, config, n_seeds * _seconds(known.cost, size, is_boosting=is_boosting))
+    n_fits = n_seeds * (1 if MODELS[model].is_network else size.n_targets)
+    return Candidate(label, label, config, n_fits * _seconds(known.cost, size, is_boosting=is_boosting))
 
 
 def _seconds(cost: Cost, size: Size, *, is_boosting: bool) -> float:

@@ -127,7 +127,9 @@ class _Race:
         rows, columns = self.store.train.shape
         n_classes, is_absolute = len(self.store.classes), self.store.metric.loss == "mae"
         has_texts = plan.has_free_texts(self.store.train, self.store.manifest.roles)
-        self.size = plan.Size(spec.task, rows, columns, len(self.store.splits), n_classes, has_texts, is_absolute)
+        self.size = plan.Size(
+            spec.task, rows, columns, len(self.store.splits), n_classes, has_texts, is_absolute, len(spec.target)
+        )
         self.pace = Pace()
         self.has_boosting = plan.is_boosting_installed()
         found = plan.candidates_for(self.size, with_boosting=self.has_boosting)

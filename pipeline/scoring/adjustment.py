@@ -165,11 +165,12 @@ def _cross_fitted(
 
 def _of_several(found: Sequence[_CrossFitted]) -> _CrossFitted:
     """The targets side by side: the probabilities of their second classes."""
+    adjustments = [one.adjustment for one in found]
     by_part = zip(*(one.decisions for one in found), strict=True)
     return _CrossFitted(
         np.column_stack([one.calibrated[:, 1] for one in found]),
         np.column_stack([one.adjusted[:, 1] for one in found]),
-        Adjustment(by_target=[one.adjustment for one in found]),
+        Adjustment(by_target=adjustments if any(one != Adjustment() for one in adjustments) else []),
         [[one for one in thresholds if isinstance(one, float)] for thresholds in by_part],
     )
 

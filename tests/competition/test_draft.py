@@ -234,6 +234,18 @@ def test_several_targets(tmp_path: Path) -> None:
     assert list(tables.target) == ["y1", "y2"]
 
 
+def test_several_targets_of_two_classes(tmp_path: Path) -> None:
+    flags, others = [0, 1] * (N // 2), [0] * (N - 3) + [1] * 3
+    write(tmp_path, **table_files({"y1": flags, "y2": others}, {"y1": [0.5] * N_TEST, "y2": [0.5] * N_TEST}))
+    text, spec, tables = drafted_and_loaded(tmp_path)
+    assert (spec.target, spec.task, spec.metric) == (["y1", "y2"], "binary", "roc_auc")
+    assert spec.folds.kind == "stratified"
+    assert "2 targets, each with the values 0 and 1" in text
+    assert tables.classes == [0, 1]
+    assert tables.target.sum().tolist() == [N // 2, 3]
+    assert drafted(tmp_path, "rmsle")[1].task == "regression"
+
+
 @pytest.mark.parametrize(
     ("labels", "columns", "classes"),
     [

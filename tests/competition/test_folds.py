@@ -106,6 +106,16 @@ def test_stratified_folds_take_ties_and_several_targets() -> None:
     )
 
 
+def test_stratified_folds_of_several_classes_hold_their_combinations_in_proportion() -> None:
+    generator = np.random.default_rng(0)
+    target = (generator.random((200, 3)) < [0.5, 0.3, 0.0]).astype(float)
+    target[:10, 2] = 1.0  # rare, in several combinations
+    fold_of_row = assign(Folds(kind="stratified", number=5), 200, target=target, classes=["no", "yes"])
+    counts = pd.crosstab(fold_of_row, [target[:, 0], target[:, 1], target[:, 2]]).to_numpy()
+    assert np.ptp(counts, axis=0).max() <= 2
+    assert pd.crosstab(fold_of_row, target[:, 2])[1.0].between(1, 3).all()
+
+
 def test_stratified_groups_hold_the_classes_nearly_in_proportion() -> None:
     groups = np.repeat(np.arange(40), 5)
     codes = np.repeat(codes_of(30, 10), 5)

@@ -87,8 +87,13 @@ SPEC_CHANGES = {
     "syntax": ('name = "House Prices"', "name = House Prices", ["not valid TOML", "line 2"]),
     "several classes targets": (
         'target = "SalePrice"\ntask = "regression"\nmetric = "log_rmse"',
-        'target = ["a", "b"]\ntask = "binary"\nmetric = "accuracy"',
+        'target = ["a", "b"]\ntask = "multiclass"\nmetric = "accuracy"',
         ["several targets"],
+    ),
+    "a ranking of several targets": (
+        'target = "SalePrice"\ntask = "regression"\nmetric = "log_rmse"',
+        'target = ["a", "b"]\ntask = "binary"\nmetric = "map_at_3"',
+        ["map_at_3", "one target"],
     ),
     "transform of a class": (
         'task = "regression"\nmetric = "log_rmse"',

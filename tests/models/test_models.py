@@ -177,6 +177,23 @@ def test_several_targets_are_learned_side_by_side(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in ("huber", "cnn")])
+def test_several_targets_of_two_classes_are_learned_side_by_side(name: str, tmp_path: Path) -> None:
+    problem = make_problem("binary")
+    several = np.column_stack([problem.target, 1.0 - problem.target, np.zeros(len(problem.target))])
+    problem = replace(problem, target=several)
+    model = quick(name).fit(problem, make_splits(), seed=1, n_seeds=2, context=FitContext())
+    assert model.oof_prediction.shape == (90, 3)
+    if name != "baseline":
+        assert METRICS["roc_auc"](several, model.oof_prediction) > 0.8
+    prediction = model.predict(problem.test, [0, 1, 2])
+    assert ((prediction >= 0.0) & (prediction <= 1.0)).all()
+    assert prediction[:, 2].max() < (0.5 if MODELS[name].is_network else 1e-6)
+    model.save(tmp_path)
+    np.testing.assert_array_equal(MODELS[name].load(tmp_path).predict(problem.test, [0, 1, 2]), prediction)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["ridge", "text_linear", "kernel_ridge", "svm", "random_forest", "histogram_boosting", *EXTRA]
 )

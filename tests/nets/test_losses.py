@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.metrics import METRICS
-from pipeline.nets.losses import REGRESSION_LOSSES, Loss, cross_entropy
+from pipeline.nets.losses import REGRESSION_LOSSES, Loss, binary_cross_entropy, cross_entropy
 
 TORCH = {"mse": functional.mse_loss, "mae": functional.l1_loss, "huber": functional.huber_loss}
 MEMBERS, ROWS, OUTPUTS = 3, 6, 2
@@ -57,12 +57,30 @@ def test_a_loss_of_numbers_ignores_label_smoothing(name: str) -> None:
     assert loss.of_members([0.1, 0.2], torch.device("cpu")) is loss
 
 
-ALL_LOSSES: dict[str, Loss] = {**REGRESSION_LOSSES, "cross_entropy": cross_entropy(0.1)}
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_cross_entropy_of_several_targets_is_the_mean_of_torchs(smoothing: float) -> None:
+    logits, target = numbers(MEMBERS, ROWS, OUTPUTS), (numbers(MEMBERS, ROWS, OUTPUTS, seed=1) > 0).double()
+    loss = binary_cross_entropy(torch.full((MEMBERS,), smoothing, dtype=torch.float64))(logits, target, None)
+    pairs = torch.stack([torch.zeros_like(logits), logits], dim=-1).flatten(1, 2)
+    expected = [
+        functional.cross_entropy(pairs[m], target[m].flatten().long(), label_smoothing=smoothing)
+        for m in range(MEMBERS)
+    ]
+    torch.testing.assert_close(loss, torch.stack(expected))
+
+
+ALL_LOSSES: dict[str, Loss] = {
+    **REGRESSION_LOSSES,
+    "cross_entropy": cross_entropy(0.1),
+    "binary_cross_entropy": binary_cross_entropy(0.1),
+}
 
 
 def arguments(name: str) -> tuple[Tensor, Tensor]:
     if name == "cross_entropy":
         return numbers(MEMBERS, ROWS, 4), codes(4)
+    if name == "binary_cross_entropy":
+        return numbers(MEMBERS, ROWS, OUTPUTS), (numbers(MEMBERS, ROWS, OUTPUTS, seed=1) > 0).double()
     shift = 9.0 if name == "log_rmse" else 0.0  # prices
     return numbers(MEMBERS, ROWS, OUTPUTS) + shift, numbers(MEMBERS, ROWS, OUTPUTS, seed=1).abs() + shift
 

@@ -13,6 +13,7 @@ from pipeline.metrics import METRICS
 from pipeline.scoring.adjustment import adjust, apply_adjustment
 from pipeline.scoring.calibration import apply_calibrator, expected_calibration_error, fit_calibrator, reliability_table
 from pipeline.scoring.cross_fitting import cross_fitted, parts_of
+from pipeline.scoring.cut_points import best_cut_points, decided_by_cut_points, expected_class
 from pipeline.scoring.thresholds import best_threshold, moved_to_half
 
 
@@ -121,6 +122,86 @@ def test_the_best_threshold_is_the_best_of_all_on_its_rows(seed: int, name: str)
 def test_a_threshold_that_gains_nothing_stays_at_half() -> None:
     assert best_threshold(METRICS["f1"], np.array([0, 1]), np.array([[0.8, 0.2], [0.1, 0.9]])) == 0.5
     assert best_threshold(METRICS["f1"], np.array([0, 1]), np.full((2, 2), 0.5)) == 0.5
+
+
+# ---- cut points of ordered classes
+
+
+@given(st.integers(0, 1000), st.integers(3, 6))
+def test_the_most_probable_class_is_the_one_between_its_cut_points(seed: int, n_classes: int) -> None:
+    generator = np.random.default_rng(seed)
+    probability = generator.dirichlet(np.ones(n_classes), 40)
+    expected = expected_class(probability)
+    cuts = np.sort(generator.uniform(-0.5, n_classes - 0.5, n_classes - 1))
+    decided = decided_by_cut_points(probability, cuts.tolist())
+    np.testing.assert_array_equal(decided.argmax(axis=1), (expected[:, None] > cuts).sum(axis=1))
+    np.testing.assert_allclose(decided.sum(axis=1), 1.0)
+    assert (decided >= 0).all()
+    assert (np.diff(expected_class(decided)[np.argsort(expected)]) > -1e-9).all()
+
+
+@pytest.mark.parametrize("name", ["quadratic_kappa", "linear_kappa"])
+def test_cut_points_are_the_best_of_all_on_their_rows(name: str) -> None:
+    generator = np.random.default_rng(0)
+    codes, metric = generator.integers(0, 3, 40), METRICS[name]
+    probability = generator.dirichlet(np.ones(3), 40)
+    probability[np.arange(40), codes] += 0.3
+    probability /= probability.sum(axis=1, keepdims=True)
+    found = metric(codes, decided_by_cut_points(probability, best_cut_points(metric, codes, probability)))
+    places = [-1.0, *expected_class(probability)]
+    pairs = [(low, high) for low in places for high in places if low <= high]
+    assert found >= max(metric(codes, decided_by_cut_points(probability, list(pair))) for pair in pairs) - 0.01
+
+
+@pytest.mark.slow
+def test_cut_points_of_a_shy_model_are_worth_it_and_read_back() -> None:
+    """Most rows are of the middle class: it is nearly always the most probable one, whatever the expectation says."""
+    generator = np.random.default_rng(0)
+    signal = generator.normal(size=3000)
+    codes = np.digitize(signal + generator.normal(size=3000), [-2.0, 2.0])
+    logits = np.column_stack([-1.2 * signal - 2.4, np.zeros(3000), 1.2 * signal - 2.4])
+    probability, metric = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), METRICS["quadratic_kappa"]
+    adjusted = adjust(None, True, metric, folds_of(3000, 5), codes, probability)
+    told = adjusted.report.threshold
+    assert told.score_cross_fitted == metric(codes, adjusted.probability) > told.score_at_half + 0.1
+    assert told.value == adjusted.adjustment.cut_points
+    assert len(told.by_part) == 5
+    again = Adjustment.model_validate(adjusted.adjustment.model_dump(mode="json"))
+    np.testing.assert_array_equal(
+        apply_adjustment(again, probability), apply_adjustment(adjusted.adjustment, probability)
+    )
+
+
+def test_cut_points_that_gain_nothing_are_left_out() -> None:
+    codes = np.arange(60) % 3
+    adjusted = adjust(None, True, METRICS["quadratic_kappa"], folds_of(60), codes, np.eye(3)[codes])
+    assert adjusted.report.threshold is None
+    assert adjusted.adjustment == Adjustment()
+    np.testing.assert_array_equal(adjusted.probability, np.eye(3)[codes])
+
+
+# ---- several targets
+
+
+@pytest.mark.parametrize("kind", [None, "temperature", "isotonic"])
+@pytest.mark.parametrize("has_threshold", [False, True])
+def test_every_target_is_adjusted_as_if_it_were_alone(kind: str | None, has_threshold: bool) -> None:
+    metric, folds = METRICS["f1"], folds_of(200)
+    alone = [drawn(200, 2, sharpness=sharpness) for sharpness in (1.0, 3.0)]
+    codes = np.column_stack([of_one for of_one, _ in alone])
+    positive = np.column_stack([probability[:, 1] for _, probability in alone])
+    found = adjust(kind, has_threshold, metric, folds, codes, positive)
+    for j, (of_one, probability) in enumerate(alone):
+        expected = adjust(kind, has_threshold, metric, folds, of_one, probability)
+        np.testing.assert_allclose(found.probability[:, j], expected.probability[:, 1])
+        new = apply_adjustment(found.adjustment, positive)[:, j]
+        np.testing.assert_allclose(new, apply_adjustment(expected.adjustment, probability)[:, 1])
+    told = found.report.threshold
+    assert (told is not None) == has_threshold
+    if told is not None:
+        assert len(told.value) == 2
+        assert {len(one) for one in told.by_part} == {2}
+        assert told.score_cross_fitted == metric(codes, found.probability)
 
 
 # ---- cross-fitting

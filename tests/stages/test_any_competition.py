@@ -17,6 +17,7 @@ from pipeline.competition.workspace import Workspace
 from pipeline.config.records import RawSource
 from pipeline.config.run_report import RunReport
 from pipeline.config.spec import load_spec
+from pipeline.metrics import METRICS
 from pipeline.models.networks.fitted import StoredNetworks
 from pipeline.nets.networks import MLP
 from pipeline.stages.score import score_submission
@@ -173,6 +174,38 @@ def test_several_regression_targets(tmp_path: Path) -> None:
     toy.submit()
     submission = pd.read_csv(toy.submission())
     assert submission["price"].mean() > 50 * submission["rent"].mean()
+
+
+@pytest.mark.slow
+def test_several_targets_of_two_classes(tmp_path: Path) -> None:
+    """One of them has a fold without positives: it is left out of the mean there, and nothing else changes."""
+    train, test = toy_tables()
+    price = train.pop("price")
+    train["dear"] = (price > price.median()).astype(int)
+    train["rare"] = 0
+    train.loc[train.index[:3], "rare"] = 1
+    write(tmp_path / "flags", train, test, test[["id"]].assign(dear=0.5, rare=0.5))
+    toy = initialised(tmp_path, tmp_path / "flags")
+    spec = load_spec(toy.workspace.spec)
+    assert (spec.target, spec.task, spec.metric) == (["dear", "rare"], "binary", "roc_auc")
+    result = toy.submit()
+    assert "roc_auc is undefined for 'rare' in fold" in result.stderr
+    oof, report = files.read_parquet(toy.only_run().oof), RunReport.read(toy.only_run().report)
+    by_target = [oof[["target_0", "prediction_0"]].to_numpy().T, oof[["target_1", "prediction_1"]].to_numpy().T]
+    scores = [METRICS["roc_auc"](target, np.column_stack([1 - p, p])) for target, p in by_target]
+    assert report.cv_score == pytest.approx(np.mean(scores))
+    assert np.isfinite(report.fold_scores).all()
+    submission = pd.read_csv(toy.submission())
+    np.testing.assert_allclose(submission[["dear", "rare"]], files.read_parquet(toy.only_run().test).iloc[:, 1:])
+    result = toy.run("predict", toy.only_run().name, str(toy.workspace.raw / "test.csv"))
+    assert result.exit_code == 0, result.output
+    shutil.rmtree(toy.workspace.submissions)
+    toy.edit_spec('"roc_auc"', '"f1"')
+    toy.submit("--set", "calibration=temperature")
+    assert set(pd.read_csv(toy.submission())["dear"]) <= {0, 1}
+    result = toy.run("train", "--set", "class_weights=balanced")
+    assert result.exit_code == 2
+    assert "class weights are for one target" in result.output
 
 
 def test_init_keeps_a_spec_that_is_there(toy: Toy) -> None:
