@@ -37,7 +37,7 @@ def mean_of(values: FloatArray, weight: FloatArray | None = None) -> float:
 
 
 def nearly_perfect(codes: NDArray[Any], n_classes: int) -> FloatArray:
-    """Predicted probabilities of which that of the true class is 0.9: (n, classes), or of several targets (n, targets)."""
+    """(n, classes) probabilities of which that of the true class is 0.9; of several targets (n, targets)."""
     if codes.ndim == 2:
         return np.where(codes == 1, SHARE_OF_TRUTH, 1.0 - SHARE_OF_TRUTH)
     truth = np.eye(n_classes)[codes.astype(np.int64)]

@@ -260,7 +260,7 @@ def _on_scale(prediction: FloatArray, metric: Metric) -> FloatArray:
 
 def _scores(stack: FloatArray, y: FloatArray, metric: Metric) -> FloatArray:
     """(candidates,) the metric of every candidate, vectorised where the metric can."""
-    if y.ndim == 2:
+    if y.ndim == 2 and not metric.is_joint:
         columns = (metric.of_one_target(stack[:, :, j]) for j in range(stack.shape[2]))
         return mean_of_targets([_scores(one, of_one, metric) for one, of_one in zip(columns, y.T, strict=True)])
     of_each = metric.vectorised(stack.shape)
