@@ -23,9 +23,7 @@ def load_module(path: Path, *, substitutes: Mapping[str, ModuleType] | None = No
         if name not in sys.modules and importlib.util.find_spec(name) is None:
             sys.modules[name] = module
     folder = str(path.parent)
-    for name, module in [*sys.modules.items()]:
-        if str(getattr(module, "__file__", None) or "").startswith(f"{folder}/"):
-            del sys.modules[name]
+    _forget_modules_in(folder)
     importlib.invalidate_caches()
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None, "the name ends in .py"
@@ -38,7 +36,14 @@ def load_module(path: Path, *, substitutes: Mapping[str, ModuleType] | None = No
     finally:
         if is_new:
             sys.path.remove(folder)
+        _forget_modules_in(folder)  # another competition may have a file of the same name
     return module
+
+
+def _forget_modules_in(folder: str) -> None:
+    for name, module in [*sys.modules.items()]:
+        if str(getattr(module, "__file__", None) or "").startswith(f"{folder}/"):
+            del sys.modules[name]
 
 
 def files_of(path: Path) -> list[Path]:

@@ -112,7 +112,6 @@ CASES: dict[str, tuple[Change, list[str]]] = {
     ),
     "sample ids differ": (_text("sample_submission.csv", lambda text: text.replace("\n84,", "\n9984,")), ["9984"]),
     "sample has another target": (_text("sample_submission.csv", lambda text: text.replace("price", "cost")), ["cost"]),
-    "text in a number column": (_cell(34, "year", "unknown"), ["year", "row 34", "unknown"]),
     "unknown key": (_spec("number = 4", "numbr = 4"), ["competition.toml", "[folds]", "'numbr'", "'number'"]),
     "missing key": (_spec('target = "price"', ""), ["competition.toml", "'target'"]),
     "unknown metric": (_spec('"log_rmse"', '"log_rmsee"'), ["metric", "'log_rmse'"]),

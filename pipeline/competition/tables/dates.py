@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.base.arrays import FloatArray
+from pipeline.base.text import TEXT
 from pipeline.competition.tables.reading import as_written, numbers_of
 
 DATE_PARTS = ("year", "month", "day", "weekday", "hour", "minute", "second", "elapsed_days")
@@ -148,7 +149,7 @@ def _years(sample: pd.Series, date_format: str) -> int:
 def _first_months(text: pd.Series) -> pd.Series:
     found = text.str.extract(QUARTERS[0]).fillna(text.str.extract(QUARTERS[1]))
     months = 3 * pd.to_numeric(found["quarter"], errors="coerce") - 2
-    written: pd.Series = found["year"] + "-" + months.astype("Int64").astype("str").str.zfill(2)
+    written: pd.Series = found["year"] + "-" + months.astype("Int64").astype(TEXT).str.zfill(2)
     return written.where(months.notna())
 
 
