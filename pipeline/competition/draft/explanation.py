@@ -111,7 +111,9 @@ def _question(key: str, guesses: list[Guess]) -> str:
     if key == "folds.kind" and guesses[0].evidence in PLAIN_FOLDS:
         return RELATED
     evidence = _listed((guess.evidence for guess in guesses), most=1)
-    return CHECKS[key].format(value=_listed(guess.value for guess in guesses), evidence=evidence)
+    return CHECKS[key].format(
+        value=_listed(guess.value if guess.value != '""' else "no column" for guess in guesses), evidence=evidence
+    )
 
 
 def _otherwise(guess: Guess, spec: CompetitionSpec, files: DraftFiles) -> str:
