@@ -397,10 +397,10 @@ class CompetitionSpec(Table):
             raise ValueError("[time] is for a regression")
         if folds.kind != "time" or folds.time != time.date:
             raise ValueError(f'[time] needs [folds] kind = "time" and time = "{time.date}"')
-        if folds.length is None or folds.length + folds.gap > time.horizon:
+        if folds.length is None or folds.length > time.horizon:
             raise ValueError(
-                f"[time] needs [folds] length, with the gap, of at most the horizon {time.horizon:g}: rows of a longer "
-                "fold would know targets that it validates"
+                f"[time] needs [folds] length of at most the horizon {time.horizon:g}: rows of a longer fold know "
+                "targets that it validates"
             )
 
     def _check_several_targets_of_classes(self) -> None:

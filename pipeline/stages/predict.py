@@ -44,12 +44,11 @@ def predict_rows(store: FeatureStore, run_name: str, rows: RawTable) -> pd.DataF
     if reason := dependencies.changed_in_spec(store.manifest.made_of, store.spec):
         hint = "Build them with `python -m pipeline features`, and train the run again."
         raise ArtifactError(f"{reason} after the features were built", where=str(store.workspace.features), hint=hint)
-    ids, features = new_rows(_assembled(store, rows), store.spec.id, store.manifest.recipes)
+    rows = _assembled(store, rows)
+    ids, features = new_rows(rows, store.spec.id, store.manifest.recipes)
     if store.spec.time is not None:
         check_columns(rows, columns_of_time(store.spec))
         features = with_columns(features, time_columns_of(store.workspace.raw, store.spec).read(rows))
-    for note in rows.notes:
-        say(f"predict: {note}")
 
     made: dict[bool, pd.DataFrame] = {}  # the feature function runs once for all parts that use it
 
@@ -65,14 +64,14 @@ def predict_rows(store: FeatureStore, run_name: str, rows: RawTable) -> pd.DataF
 
 
 def _assembled(store: FeatureStore, rows: RawTable) -> RawTable:
-    """The rows with their ids, and the columns of further tables, which must be those of the features."""
+    """The rows with their ids and the columns of further tables. What is read of raw files must be as it was."""
     spec, raw = store.spec, store.workspace.raw
-    for table in spec.tables:
-        path = find_raw(raw, table.file)
+    for name in [table.file for table in spec.tables] if spec.time is None else spec.raw_names.values():
+        path = find_raw(raw, name)
         record = store.manifest.raw_files.get(path.name)
         if record is None or record.fault_of(path):
             hint = "Build them with `python -m pipeline features`, and train the run again."
-            raise ArtifactError("this table was changed after the features were built", where=str(path), hint=hint)
+            raise ArtifactError("was changed after the features were built", where=str(path), hint=hint)
     notes = list(rows.notes)
     rows, said = join_new_rows(raw, spec.tables, new_rows_with_ids(rows, spec.id, spec.ids))
     for note in notes + said:

@@ -14,6 +14,8 @@ from typer.testing import CliRunner, Result
 from pipeline.base.errors import PipelineError
 from pipeline.cli import app
 from pipeline.competition.series import SeriesHistory
+from pipeline.competition.tables.reading import RawTable
+from pipeline.competition.tables.time_columns import series_of
 from pipeline.config.spec import load_spec
 
 HORIZON = 7.0
@@ -174,7 +176,6 @@ def test_init_drafts_the_series(root: Path) -> None:
     ("old", "new", "message"),
     [
         ("length = 14", "length = 15", "of at most the horizon 14"),
-        ("length = 14", "gap = 3\nlength = 14", "of at most the horizon 14"),
         ('kind = "time"', 'kind = "shuffled"', "is for kind"),
         ('key = ["store", "item"]', 'key = ["shop"]', "no column 'shop'"),
     ],
@@ -185,3 +186,22 @@ def test_what_could_leak_or_lacks_is_refused(root: Path, old: str, new: str, mes
     refused = run_command("features", "-c", "toy", "--root", str(root))
     assert refused.exit_code == PipelineError.exit_code
     assert message in refused.output
+
+
+def test_a_key_is_the_same_with_and_without_a_fraction_of_zero() -> None:
+    written = RawTable(Path("a.csv"), pd.DataFrame({"store": ["1", "2.0", None]}, dtype="str"))
+    numbers = RawTable(Path("b.parquet"), pd.DataFrame({"store": [1.0, 2.0, np.nan]}))
+    assert series_of(written, ["store"]).tolist() == series_of(numbers, ["store"]).tolist()
+
+
+@pytest.mark.slow
+def test_new_rows_are_not_predicted_from_another_past(root: Path) -> None:
+    submitted = run_command("submit", "-c", "toy", "-m", "ridge", "--no-upload", "--root", str(root))
+    assert submitted.exit_code == 0, submitted.output
+    (path,) = (root / "submissions" / "toy").glob("*.csv")
+    raw = root / "data" / "toy" / "raw"
+    train = pd.read_csv(raw / "train.csv")
+    train.assign(sold=train["sold"] + 1.0).to_csv(raw / "train.csv", index=False)
+    refused = run_command("predict", path.stem, str(raw / "test.csv"), "-c", "toy", "--root", str(root))
+    assert refused.exit_code == PipelineError.exit_code
+    assert "was changed after the features were built" in refused.output

@@ -140,7 +140,7 @@ def test_further_tables_are_joined_onto_new_rows_and_are_inputs(tmp_path: Path) 
     towns.assign(wealth=0.5).to_csv(toy.workspace.raw / "towns.csv", index=False)
     result = toy.run("predict", toy.only_run().name, str(folder / "test.csv"), "--output", str(output))
     assert result.exit_code == 2
-    assert "this table was changed after the features were built" in result.stderr
+    assert "was changed after the features were built" in result.stderr
     toy.workspace.source.unlink()
     assert "the towns table file changed" in toy.run("features").stderr
 

@@ -15,11 +15,11 @@ from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError
 from pipeline.base.text import TEXT
 from pipeline.competition.series import SeriesHistory
-from pipeline.competition.tables.dates import date_format_of, number_format_of, parse_dates
+from pipeline.competition.tables.dates import EPOCH, date_format_of, number_format_of, parse_dates
 from pipeline.competition.tables.reading import RawTable, as_written, first_true, numbers_of
+from pipeline.competition.tables.typed import without_zero_fraction
 from pipeline.config.spec import SeriesTime
 
-EPOCH = pd.Timestamp("1970-01-01")
 DAYS_OF_YEAR = 365.25
 SIGN = "\x1f"  # between the parts of a key
 
@@ -85,9 +85,10 @@ class TimeColumns:
 
 
 def series_of(table: RawTable, key: Sequence[str]) -> pd.Series:
-    """(rows,) the series of each row: the texts of the key columns, joined."""
+    """(rows,) the series of each row: the texts of the key columns, joined; `1.0` and `1` are one."""
     joined = pd.Series("", index=table.frame.index, dtype=TEXT)
     for name in key:
-        joined = joined + SIGN + as_written(table.column(name)).fillna("").astype(TEXT)
+        cells = without_zero_fraction(as_written(table.column(name)).astype(TEXT))
+        joined = joined + SIGN + cells.fillna("")
     texts: pd.Series = joined.astype(TEXT)
     return texts

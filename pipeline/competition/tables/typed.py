@@ -112,7 +112,7 @@ def _apply(recipe: ColumnRecipe, raw: RawTable, *, has_other_levels: bool) -> di
         return {recipe.features[0]: _numbers(recipe, raw, series)}
     text = as_written(series).astype(TEXT)
     if recipe.kind in ("code", "ordered"):
-        text = _without_zero_fraction(text)
+        text = without_zero_fraction(text)
     if recipe.kind == "ordered" and not has_other_levels:
         _refuse_unknown_levels(recipe, raw, text)
     return {recipe.features[0]: text}
@@ -179,7 +179,7 @@ def _without_markers(recipe: ColumnRecipe, series: pd.Series, wrong: NDArray[np.
     return wrong
 
 
-def _without_zero_fraction(text: pd.Series) -> pd.Series:
+def without_zero_fraction(text: pd.Series) -> pd.Series:
     """`20.0` as `20`: pandas writes whole numbers so if some are missing."""
     fractions = text.str.match(r"^-?\d+\.0+$")
     return text.mask(fractions.eq(True), text.str.replace(r"\.0+$", "", regex=True))
