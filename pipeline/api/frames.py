@@ -25,7 +25,8 @@ from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables.reading import RawTable, as_written, is_text
 from pipeline.competition.tables.typed import Kind
 from pipeline.competition.workspace import Workspace
-from pipeline.config.spec import Columns, CompetitionSpec, IdColumns, TargetTransform
+from pipeline.config.sections import Columns, IdColumns, TargetTransform
+from pipeline.config.spec import CompetitionSpec
 from pipeline.stages.data import write_source
 from pipeline.stages.features import build_features
 

@@ -20,7 +20,8 @@ from pipeline.config.file_record import FileRecord
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import RunReport
 from pipeline.config.search_space import SpaceEntry
-from pipeline.config.spec import CompetitionSpec, Scoring
+from pipeline.config.sections import Scoring
+from pipeline.config.spec import CompetitionSpec
 
 # Keys of a spec that the feature tables do not depend on; all others are inputs of them.
 NO_INPUT = {"name", "kaggle_slug", "dataset", "kaggle_metric"}  # of nothing: what the competition is at Kaggle

@@ -19,7 +19,7 @@ from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError
 from pipeline.base.text import TEXT
 from pipeline.competition.tables.reading import first_true
-from pipeline.config.spec import FOLD_KINDS, FoldKind, Folds
+from pipeline.config.sections import FOLD_KINDS, FoldKind, Folds
 
 FoldArray = NDArray[np.int64]
 Rows = NDArray[np.int64]

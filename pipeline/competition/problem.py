@@ -13,7 +13,7 @@ from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError
 from pipeline.competition.folds import Split
 from pipeline.config.run import FeatureSteps
-from pipeline.config.spec import Scope, TargetTransform
+from pipeline.config.sections import Scope, TargetTransform
 from pipeline.config.types import Role
 from pipeline.metrics import Metric, Task
 

@@ -15,7 +15,7 @@ from pydantic import Field
 from pipeline.config.artifact import Artifact, Record, Score
 from pipeline.config.file_record import FileRecord
 from pipeline.config.run import RunConfig
-from pipeline.config.spec import Scope, TargetTransform
+from pipeline.config.sections import Scope, TargetTransform
 from pipeline.config.types import Label
 
 PLAN_FILE = "ensemble.json"

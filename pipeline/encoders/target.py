@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.base.arrays import FloatArray
-from pipeline.config.spec import TargetTransform
+from pipeline.config.sections import TargetTransform
 
 
 def transform_target(transform: TargetTransform, y: FloatArray) -> FloatArray:

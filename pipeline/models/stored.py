@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pipeline.base.arrays import FloatArray
 from pipeline.config.artifact import Artifact
-from pipeline.config.spec import TargetTransform
+from pipeline.config.sections import TargetTransform
 from pipeline.encoders.table import TableEncoder
 from pipeline.encoders.target import TargetScaler, inverse_transform
 from pipeline.metrics import Task

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.base.errors import DataError, SpecError
 from pipeline.competition.folds import NEVER_VALIDATED, TrainRows, assign_folds, sample_rows, splits_of, window_of
-from pipeline.config.spec import Folds
+from pipeline.config.sections import Folds
 
 HERE = Path("nowhere")
 

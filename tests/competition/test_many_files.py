@@ -20,7 +20,8 @@ from pipeline.competition.tables.joining import join
 from pipeline.competition.tables.loading import CompetitionTables, load_tables
 from pipeline.competition.tables.reading import RawTable
 from pipeline.competition.tables.spelling import spelling
-from pipeline.config.spec import CompetitionSpec, JoinedTable
+from pipeline.config.sections import JoinedTable
+from pipeline.config.spec import CompetitionSpec
 from pipeline.config.table import validated
 
 N_TRAIN, N_TEST = 60, 20

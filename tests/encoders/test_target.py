@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.special import softmax as scipy_softmax
 
 from pipeline.competition.problem import balanced_class_weights
-from pipeline.config.spec import TargetTransform
+from pipeline.config.sections import TargetTransform
 from pipeline.encoders.target import TargetScaler, class_indicators, inverse_transform, softmax, transform_target
 
 TRANSFORMS: tuple[TargetTransform, ...] = ("none", "log", "log1p", "standardise")

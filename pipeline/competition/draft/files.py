@@ -20,7 +20,7 @@ from pipeline.competition.tables.deciding import MIN_NUMBER_SHARE
 from pipeline.competition.tables.formats import is_table, table_name
 from pipeline.competition.tables.ids import with_ids
 from pipeline.competition.tables.reading import RawTable, as_written, numbers_of, read_header, read_raw
-from pipeline.config.spec import Split
+from pipeline.config.sections import Split
 
 NAMES = {  # file -> stems that settle it, and a pattern of candidates
     "train": (("train", "training"), r"(^|[^a-z])train(ing)?([^a-z]|$)"),

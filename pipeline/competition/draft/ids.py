@@ -15,7 +15,7 @@ import pandas as pd
 from pipeline.base.errors import DataError
 from pipeline.competition.tables.ids import joined_ids
 from pipeline.competition.tables.reading import RawTable, as_written, listed
-from pipeline.config.spec import IdColumns
+from pipeline.config.sections import IdColumns
 
 SEPARATORS = ("_", "|", ":", "-", "/", " ")  # of joined ids
 MOST_TRIES = 50  # ways to join columns of equal values

@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.base.errors import DataError
 from pipeline.competition.tables.joining import Joined, join
 from pipeline.competition.tables.reading import RawTable, as_written, listed, numbers_of, read_header, read_raw
-from pipeline.config.spec import JoinedTable
+from pipeline.config.sections import JoinedTable
 
 MIN_SHARE = 0.5  # of the rows of train and of test that have a match
 MOST_KEYS = 3  # columns of a key

@@ -21,7 +21,7 @@ from pipeline.competition.tables.deciding import decide_recipe
 from pipeline.competition.tables.markers import are_markers
 from pipeline.competition.tables.reading import MISSING_MARKERS, as_written, is_text, numbers_of
 from pipeline.competition.tables.typed import ColumnRecipe
-from pipeline.config.spec import Columns
+from pipeline.config.sections import Columns
 
 MAX_CODES = 25
 CODE_WORDS = (

@@ -19,7 +19,7 @@ from pipeline.competition.tables.checks import class_labels
 from pipeline.competition.tables.deciding import MIN_NUMBER_SHARE
 from pipeline.competition.tables.ranked_labels import label_reader
 from pipeline.competition.tables.reading import MISSING_MARKERS, as_written, first_true, inferred, listed, numbers_of
-from pipeline.config.spec import TargetTransform
+from pipeline.config.sections import TargetTransform
 from pipeline.metrics import DEFAULT_METRIC, METRICS, Task
 from pipeline.metrics.kaggle_names import metrics_of_kaggle
 from pipeline.metrics.own import own_metric_parts

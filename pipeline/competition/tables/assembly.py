@@ -17,7 +17,8 @@ from pipeline.base.text import TEXT
 from pipeline.competition.tables.ids import with_ids
 from pipeline.competition.tables.joining import join_tables
 from pipeline.competition.tables.reading import RawTable, as_written, find_raw, first_true, listed, read_raw
-from pipeline.config.spec import CompetitionSpec, Split
+from pipeline.config.sections import Split
+from pipeline.config.spec import CompetitionSpec
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ from pipeline.competition.tables.reading import (
     numbers_of,
     whole_numbers,
 )
-from pipeline.config.spec import CompetitionSpec, Scoring
+from pipeline.config.sections import Scoring
+from pipeline.config.spec import CompetitionSpec
 from pipeline.config.types import Label
 
 CLASS_MARKERS = MISSING_MARKERS - {"None"}  # in a class column `None` is a class more often than a missing value

@@ -19,7 +19,7 @@ from pipeline.competition.tables.markers import DATE_MARKERS, MARKERS
 from pipeline.competition.tables.notations import PLAIN, find_notation
 from pipeline.competition.tables.reading import RawTable, as_written, is_text, numbers_of
 from pipeline.competition.tables.typed import FLAG_WORDS, ColumnRecipe
-from pipeline.config.spec import Columns
+from pipeline.config.sections import Columns
 
 MIN_NUMBER_SHARE = 0.95  # a column with at least this share of numbers is numeric; other texts in it are mistakes
 MOST_STRAYS = 50  # distinct texts among numbers or dates; a column with more holds codes or texts

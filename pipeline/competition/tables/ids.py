@@ -12,7 +12,7 @@ import pandas as pd
 from pipeline.base.errors import DataError
 from pipeline.base.text import TEXT
 from pipeline.competition.tables.reading import RawTable, as_written, listed
-from pipeline.config.spec import IdColumns
+from pipeline.config.sections import IdColumns
 
 Column = str | list[str] | None
 

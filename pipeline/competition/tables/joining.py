@@ -26,7 +26,7 @@ from pipeline.competition.tables.reading import (
     numbers_of,
     read_raw,
 )
-from pipeline.config.spec import JoinedTable
+from pipeline.config.sections import JoinedTable
 
 Codes = NDArray[np.int64]
 

@@ -18,7 +18,7 @@ from pipeline.competition.series import SeriesHistory
 from pipeline.competition.tables.dates import EPOCH, date_format_of, number_format_of, parse_dates
 from pipeline.competition.tables.reading import RawTable, as_written, first_true, numbers_of
 from pipeline.competition.tables.typed import without_zero_fraction
-from pipeline.config.spec import SeriesTime
+from pipeline.config.sections import SeriesTime
 
 DAYS_OF_YEAR = 365.25
 SIGN = "\x1f"  # between the parts of a key
