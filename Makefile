@@ -50,7 +50,7 @@ override FROM_DATASET := $(if $(DATASET),$(PIPELINE) data $(NAMED) --dataset="$$
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup data features tune train final submit kernel leaderboard doctor runs test test-quick check docs bench clean
+.PHONY: help setup data features tune train final submit kernel report leaderboard doctor runs test test-quick check docs bench clean
 
 help: ## list the targets
 	@awk 'BEGIN {printf "make <target>"} /^[A-Z]+ *\?=/ {printf " [%s=%s]", $$1, $$3} END {print ""}' Makefile
@@ -82,6 +82,9 @@ submit: $(NEEDED) ## everything from a fresh clone to a checked submission, and 
 kernel: $(NEEDED) ## final training on Kaggle's GPU, output checked and submitted (UPLOAD=0: write the script only)
 	@$(FROM_DATASET) $(PIPELINE) kernel $(CONFIGURED) $${WHEELS:+--wheels="$$WHEELS"} \
 	  $(call switch,UPLOAD,,--no-push) $(call switch,YES,--yes) $(call switch,AGAIN,--submit-again)
+
+report: $(SETUP) ## write the page with everything known of the competition
+	@$(PIPELINE) report $(NAMED)
 
 leaderboard: $(SETUP) ## show your rank on Kaggle, the medal lines, cv against public score
 	@$(PIPELINE) leaderboard $(NAMED)

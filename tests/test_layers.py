@@ -24,13 +24,13 @@ FLOORS = (
     {"encoders", "kaggle"},
     {"models"},
     {"scoring"},
-    {"tuning", "best"},
+    {"tuning", "best", "report"},
     {"stages"},
     {"api", "cli", "__main__"},
 )
 # Inside `stages` the order of the work: a stage may call the stages before it.
 STAGES = (
-    *("data", "init", "features", "check", "train", "repeat", "tune", "final", "best", "submit", "kernel"),
+    *("data", "init", "features", "check", "train", "repeat", "tune", "final", "best", "submit", "kernel", "report"),
     *("predict", "score", "runs", "compare", "leaderboard", "doctor", "clean", "steps"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

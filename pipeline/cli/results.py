@@ -30,6 +30,27 @@ def runs(competition: Competition = HOUSE_PRICES, as_json: AsJson = False, root:
 
 
 @app.command(rich_help_panel=RESULTS)
+def report(
+    run: Annotated[str | None, typer.Argument(help="The run to look at closely; default: the best.")] = None,
+    competition: Competition = HOUSE_PRICES,
+    is_opened: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    root: Root = Path(),
+) -> None:
+    """Write a page with everything known of the competition: runs, data, errors, what models go by.
+
+    Writes `data/<competition>/report/index.html`, one file that needs no network.
+    """
+    from pipeline.stages import steps
+    from pipeline.stages.report import make_report, open_page
+
+    store, _ = steps.with_features(in_use(root, competition))
+    path = make_report(store, run)
+    print_result(f"report: {path}{sample_mark(store.is_sample)}")
+    if is_opened:
+        open_page(path)
+
+
+@app.command(rich_help_panel=RESULTS)
 def compare(first: RunName, second: RunName, competition: Competition = HOUSE_PRICES, root: Root = Path()) -> None:
     """Compare two runs fold by fold, with a confidence interval."""
     from pipeline.stages.compare import compare_runs

@@ -30,6 +30,7 @@ class Workspace:
         self.metric_trial = self.features / "metric.json"
         self.manifest = self.features / "manifest.json"  # written last
         self.runs = self.folder / "runs"  # one folder per run
+        self.page = self.folder / "report" / "index.html"  # what `report` writes
         self.kernels = self.root / "kernels" / self.competition  # the notebook sent to Kaggle, and its state there
         self.submissions = self.root / "submissions" / self.competition
         self.ledger = self.submissions / "ledger.csv"  # every submission that was uploaded
@@ -48,7 +49,7 @@ class Workspace:
     def remove_unfinished(self) -> None:
         """Remove the files and folders called `.*.partial`; no other process may be at work."""
         found = [*self.folder.glob(".*.partial"), *self.raw.glob(".*.partial")]
-        for folder in (self.features, self.runs, self.folder / "tuning", self.submissions, self.kernels):
+        for folder in (self.features, self.runs, self.folder / "tuning", self.page.parent, self.submissions, self.kernels):
             found += folder.rglob(".*.partial")
         for path in found:
             if path.is_dir():
