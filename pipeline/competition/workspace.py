@@ -49,7 +49,8 @@ class Workspace:
     def remove_unfinished(self) -> None:
         """Remove the files and folders called `.*.partial`; no other process may be at work."""
         found = [*self.folder.glob(".*.partial"), *self.raw.glob(".*.partial")]
-        for folder in (self.features, self.runs, self.folder / "tuning", self.page.parent, self.submissions, self.kernels):
+        tuning, report = self.folder / "tuning", self.page.parent
+        for folder in (self.features, self.runs, tuning, report, self.submissions, self.kernels):
             found += folder.rglob(".*.partial")
         for path in found:
             if path.is_dir():
