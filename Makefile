@@ -39,6 +39,7 @@ override SETUP       := $(VENV)/.installed
 override SETUP_DEV   := $(VENV)/.installed-dev
 override SETUP_BOOST := $(VENV)/.installed-boosting
 override SETUP_DOCS  := $(VENV)/.installed-docs
+override SETUP_DASH  := $(VENV)/.installed-dashboard
 override IS_BEST     := $(filter best,$(PRESET))
 override NEEDED      := $(SETUP) $(if $(IS_BEST)$(filter lightgbm xgboost catboost,$(MODEL)),$(SETUP_BOOST))
 override NAMED       := --competition="$$COMPETITION"
@@ -50,7 +51,8 @@ override FROM_DATASET := $(if $(DATASET),$(PIPELINE) data $(NAMED) --dataset="$$
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup data features tune train final submit kernel report leaderboard doctor runs test test-quick check docs bench clean
+.PHONY: help setup data features tune train final submit kernel report leaderboard choose doctor runs tensorboard dashboard \
+  test test-quick check docs bench clean
 
 help: ## list the targets
 	@awk 'BEGIN {printf "make <target>"} /^[A-Z]+ *\?=/ {printf " [%s=%s]", $$1, $$3} END {print ""}' Makefile
@@ -89,11 +91,20 @@ report: $(SETUP) ## write the page with everything known of the competition
 leaderboard: $(SETUP) ## show your rank on Kaggle, the medal lines, cv against public score
 	@$(PIPELINE) leaderboard $(NAMED)
 
+choose: $(SETUP) ## say which two submissions to select for the private leaderboard, and why
+	@$(PIPELINE) choose $(NAMED)
+
 doctor: $(SETUP) ## show what was found on this machine and at Kaggle, and what is wrong
 	@$(PIPELINE) doctor $(NAMED)
 
 runs: $(SETUP) ## list all runs of the competition, best first
 	@$(PIPELINE) runs $(NAMED)
+
+tensorboard: $(SETUP) ## show training curves in the browser, also of a run in training
+	@$(PIPELINE) tensorboard $(NAMED)
+
+dashboard: $(SETUP_DASH) ## show the study of MODEL in the browser, also while it is tuned
+	@$(PIPELINE) dashboard $(NAMED) $${MODEL:+--model="$$MODEL"} $${STORAGE:+--storage="$$STORAGE"}
 
 test: $(SETUP_DEV) ## run all tests
 	@$(VENV)/bin/python -m pytest -n logical --dist worksteal
@@ -131,6 +142,11 @@ $(SETUP_DEV): $(SETUP)
 	@echo "setup: installing the development tools into $(VENV)" >&2
 	@$(INSTALL) -e '.[dev,boosting]'
 	@touch $@ $(SETUP_BOOST)
+
+$(SETUP_DASH): $(SETUP)
+	@echo "setup: installing Optuna's dashboard into $(VENV)" >&2
+	@$(INSTALL) -e '.[dashboard]'
+	@touch $@
 
 $(SETUP_DOCS): $(SETUP)
 	@echo "setup: installing mkdocs into $(VENV)" >&2

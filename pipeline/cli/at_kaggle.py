@@ -113,6 +113,25 @@ def leaderboard(
 
 
 @app.command(rich_help_panel=KAGGLE)
+def choose(competition: Competition = HOUSE_PRICES, as_json: AsJson = False, root: Root = Path()) -> None:
+    """Say which two submissions to select at Kaggle for the private leaderboard, and why.
+
+    Reads the ledger, which `leaderboard` updates, and asks Kaggle nothing.
+    """
+    from pipeline.stages import steps
+    from pipeline.stages.choose import candidate_frame, choice_json, choice_lines, choose_submissions
+    from pipeline.stages.runs import show_frame, show_json
+
+    store, _ = steps.with_features(in_use(root, competition))
+    choice = choose_submissions(store)
+    if as_json:
+        show_json({"competition": competition} | choice_json(store, choice))
+        return
+    show_frame(candidate_frame(choice), f"{competition}: submissions, the best expected private score first")
+    print_result(*choice_lines(store, choice))
+
+
+@app.command(rich_help_panel=KAGGLE)
 def doctor(competition: Competition = HOUSE_PRICES, as_json: AsJson = False, root: Root = Path()) -> None:
     """Check this machine, the credentials and access to Kaggle.
 

@@ -85,3 +85,29 @@ def score(
 
     store, _ = steps.with_features(in_use(root, competition))
     print_result(f"score: {store.spec.metric} {score_submission(store, submission):.5f}{sample_mark(store.is_sample)}")
+
+
+@app.command(rich_help_panel=RESULTS)
+def tensorboard(
+    competition: Competition = HOUSE_PRICES,
+    port: Annotated[int, typer.Option(help="The port on this machine; 0: any free one.", min=0, max=65535)] = 6006,
+    root: Root = Path(),
+) -> None:
+    """Show the curves of all runs in TensorBoard, those in training too, until Ctrl-C."""
+    from pipeline.stages.watch import serve_curves
+
+    serve_curves(Workspace(root, competition), port)
+
+
+@app.command(rich_help_panel=RESULTS)
+def dashboard(
+    competition: Competition = HOUSE_PRICES,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Default: the one tuned last.")] = None,
+    storage: Annotated[str | None, typer.Option(help="The Optuna storage URL that `tune` was given.")] = None,
+    port: Annotated[int, typer.Option(help="The port on this machine; 0: any free one.", min=0, max=65535)] = 8080,
+    root: Root = Path(),
+) -> None:
+    """Show a model's study in Optuna's dashboard, also while it is tuned, until Ctrl-C."""
+    from pipeline.stages.watch import serve_study
+
+    serve_study(Workspace(root, competition), model, storage, port)

@@ -62,6 +62,12 @@ class CompetitionSpec(Table):
     kaggle_metric: str | None = Field(
         default=None, description="Kaggle's name of the metric, if `metric` stands for it under another name"
     )
+    public_share: float | None = Field(
+        default=None,
+        gt=0.0,
+        lt=1.0,
+        description="share of the test rows behind the public scores, as the leaderboard page says; for `choose`",
+    )
     target_transform: TargetTransform = Field(
         default="none", description="transformation of a numeric target for training"
     )

@@ -161,11 +161,13 @@ def cross_validate(
     *,
     seed_offset: int = 0,
     title: str | None = None,
+    on_scores: Callable[[int, Sequence[EpochScores]], None] | None = None,
 ) -> CVResult:
     """Fit every part of the configuration on every split; the checkpoints let an interrupted call go on.
 
-    `seed_offset` is added to the parts' seeds; with a `title` a bar shows the progress. Raises SpecError, and
-    TrainingError when a network diverges or a prediction is not finite, ShareDone after a share of the fits.
+    `seed_offset` is added to the parts' seeds; with a `title` a bar shows the progress. `on_scores` gets a part's
+    number and new scores. Raises SpecError, and TrainingError when a network diverges or a prediction is not finite,
+    ShareDone after a share of the fits.
     """
     parts = [part for _, part in config.weighted_parts]
     problems, fitted = [problem_of(part) for part in parts], []
@@ -175,7 +177,9 @@ def cross_validate(
             of_part = replace(
                 context,
                 checkpoints=None if folder is None else part_folder(folder, number, len(parts)),
-                on_progress=_on_progress(number, len(parts), problem.metric.name, update, context.on_progress),
+                on_progress=_on_progress(
+                    number, len(parts), problem.metric.name, update, context.on_progress, on_scores
+                ),
             )
             model = make_model(part.model, part.params, where=f"preset {config.preset}")
             seed = part.seed + seed_offset
@@ -189,10 +193,15 @@ OnProgress = Callable[[float, Sequence[EpochScores]], None]
 
 
 def _on_progress(
-    number: int, n_parts: int, metric: str, update: Callable[[float, str], None] | None, passed_on: OnProgress | None
+    number: int,
+    n_parts: int,
+    metric: str,
+    update: Callable[[float, str], None] | None,
+    passed_on: OnProgress | None,
+    on_scores: Callable[[int, Sequence[EpochScores]], None] | None,
 ) -> OnProgress | None:
-    """What part `number` reports to: `update` of a bar, and `passed_on`, both as a share of all parts."""
-    if update is None and passed_on is None:
+    """What part `number` reports to: `update` of a bar and `passed_on`, as a share of all parts, and `on_scores`."""
+    if update is None and passed_on is None and on_scores is None:
         return None
     which = f"part {number + 1} of {n_parts}, " if n_parts > 1 else ""
     latest: dict[int, dict[int, float]] = {}  # split -> seed -> valid score
@@ -206,6 +215,8 @@ def _on_progress(
             update(done, f"{which}{metric} {' '.join(means)}")
         if passed_on is not None:
             passed_on(done, new)
+        if on_scores is not None:
+            on_scores(number, new)
 
     return on_progress
 

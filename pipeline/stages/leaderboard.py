@@ -11,13 +11,13 @@ import pandas as pd
 
 from pipeline.base.progress import say
 from pipeline.competition.workspace import Workspace
-from pipeline.config.run_report import RunReport
 from pipeline.config.spec import CompetitionSpec
 from pipeline.kaggle.client.responses import LeaderboardRow
 from pipeline.kaggle.client.session import KaggleSession
 from pipeline.kaggle.ledger import Entry, Ledger
 from pipeline.kaggle.medals import medal_ranks
 from pipeline.scoring import fold_noise
+from pipeline.scoring.submitted import report_of
 
 
 @dataclass(frozen=True)
@@ -143,12 +143,8 @@ def compare_with_cv(workspace: Workspace, entries: Sequence[Entry]) -> list[str]
 
 
 def _fold_scores(workspace: Workspace, entry: Entry) -> fold_noise.FoldScores | None:
-    """Return the run's fold scores; None if it is no longer the run that was uploaded."""
-    path = workspace.run(entry.run).report
-    report = RunReport.read_or_none(path, otherwise="the run is skipped", may_be_newer=True)
-    if report is None or report.cv_score != entry.cv_score:
-        return None
-    return np.asarray(report.fold_scores, dtype=np.float64)
+    report = report_of(workspace, entry)
+    return None if report is None else np.asarray(report.fold_scores, dtype=np.float64)
 
 
 def board_frame(standing: Standing) -> pd.DataFrame:

@@ -25,6 +25,7 @@ from pipeline.metrics import score_text
 from pipeline.models.base import EpochScores, FitContext, FittedModel
 from pipeline.nets.devices import describe_device
 from pipeline.scoring.cross_validation import check_configuration, cross_validate, prediction_frame, scores_of
+from pipeline.scoring.curves import Curves
 from pipeline.scoring.data_check import known_trust
 from pipeline.scoring.series_baselines import series_baselines
 
@@ -73,15 +74,17 @@ def _train(
     started = time.monotonic()
     on_progress = None if on_share is None else lambda share, _: on_share(share)
     context = replace(context, checkpoints=run.checkpoints, on_progress=on_progress)
-    found = cross_validate(config, store.problem, store.splits, context, title="train")
+    with Curves(run.path / "tensorboard", [part.seeds for _, part in config.weighted_parts]) as curves:
+        on_scores = curves.add if context.share.number is None else None  # a share has not all folds and seeds
+        found = cross_validate(config, store.problem, store.splits, context, title="train", on_scores=on_scores)
+        for number, fitted in enumerate(found.fitted):
+            curves.finish(number, fitted.history)
     oof = found.oof_frame(store.train_rows["id"])
     cv_score, fold_scores = scores_of(oof, store.metric)
     files.write_parquet(run.oof, oof)
     files.write_parquet(run.test, prediction_frame(store.test_rows["id"], found.test_prediction))
     history = _history(found.fitted)
     files.write_parquet(run.history, history)
-    if not history.empty:
-        _write_tensorboard(run, history)
     for number, fitted in enumerate(found.fitted):
         fitted.save(part_folder(run.model, number, n_parts))
     report = store.report_of(
@@ -157,22 +160,3 @@ def _last_epoch(history: pd.DataFrame) -> list[FoldEpoch]:
     last = history.sort_values("epoch").groupby(["part", "split", "seed"]).last()
     means = last.groupby("split")[["train_score", "valid_score"]].mean().rename_axis("fold").reset_index()
     return [FoldEpoch.model_validate(row) for row in means.to_dict("records")]
-
-
-def _write_tensorboard(run: RunFolder, history: pd.DataFrame) -> None:
-    """Write curves for `tensorboard --logdir data/<competition>/runs`: means over seeds, two tags per fold."""
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.summary.writer.record_writer import RecordWriter
-    from torch.utils.tensorboard.summary import scalar
-
-    # not SummaryWriter, whose thread prints a traceback where the disk is full
-    with files.atomic_write(run.path / "tensorboard" / f"events.out.tfevents.{run.name}") as file:
-        events, now = RecordWriter(file), time.time()
-        events.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
-        means = history.groupby(["split", "epoch"])[["train_score", "valid_score"]].mean().reset_index()
-        for row in means.to_dict("records"):
-            for name in ("train", "valid"):
-                tag = f"{name}/fold_{row['split']:.0f}"
-                summary = scalar(tag, row[f"{name}_score"])  # type: ignore[no-untyped-call]
-                event = Event(wall_time=now, step=int(row["epoch"]), summary=summary)
-                events.write(event.SerializeToString())

@@ -133,14 +133,23 @@ def open_study(
     return study, backend
 
 
+def open_storage(storage: str | Path) -> BaseStorage:
+    """Open a journal file or an Optuna URL with all its studies. Raises ArtifactError."""
+    with quiet_optuna(), storage_errors(storage, OSError, ImportError, ValueError, KeyError, AssertionError):
+        return _backend(storage)
+
+
+def _backend(storage: str | Path) -> BaseStorage:
+    if isinstance(storage, Path):
+        storage.parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(Journal(storage))
+    return _storage_at(storage)
+
+
 def _opened(
     storage: str | Path, name: str, metric: Metric, made_of: dict[str, Any]
 ) -> tuple[optuna.Study, BaseStorage]:
-    if isinstance(storage, Path):
-        storage.parent.mkdir(parents=True, exist_ok=True)
-        backend: BaseStorage = JournalStorage(Journal(storage))
-    else:
-        backend = _storage_at(storage)
+    backend = _backend(storage)
     direction = StudyDirection.MAXIMIZE if metric.greater_is_better else StudyDirection.MINIMIZE
     try:
         study = optuna.create_study(storage=backend, study_name=name, direction=direction)

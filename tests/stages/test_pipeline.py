@@ -375,9 +375,21 @@ def test_the_history_has_every_epoch_in_eval_mode(toy: Toy) -> None:
     history = files.read_parquet(toy.only_run().history)
     assert sorted(history["epoch"].unique()) == [1, 2, 3]
     assert len(history) == 3 * 4 * 2
-    (events,) = (toy.only_run().path / "tensorboard").iterdir()
-    curves = EventAccumulator(str(events)).Reload()  # type: ignore[no-untyped-call]
-    assert [point.step for point in curves.Scalars("valid/fold_3")] == sorted(set(history["epoch"]))
+    folder = toy.only_run().path / "tensorboard"
+    assert sorted(path.name for path in folder.glob("seed-*")) == ["seed-0", "seed-1"]
+    for place in (folder / "seed-0", folder / "seed-1", folder):
+        rows = history if place == folder else history[history["seed"] == int(place.name[-1])]
+        expected = rows[rows["split"] == 3].groupby("epoch")["valid_score"].mean()
+        shown = curve(place, "valid/fold_3")
+        assert list(shown) == list(expected.index)
+        assert [*shown.values()] == pytest.approx([*expected], rel=1e-6)
+
+
+def curve(folder: Path, tag: str) -> dict[int, float]:
+    """Step -> value in the folder's one event file."""
+    (events,) = folder.glob("events.*")
+    shown = EventAccumulator(str(events)).Reload()  # type: ignore[no-untyped-call]
+    return {point.step: point.value for point in shown.Scalars(tag)}
 
 
 def test_a_report_is_json_without_nan(toy: Toy) -> None:
