@@ -349,6 +349,34 @@ def test_quadratic_kappa_weighs_by_class_even_when_one_is_absent() -> None:
     assert METRICS["quadratic_kappa"](codes, np.eye(4)[label]) == pytest.approx(expected)
 
 
+def _kappa_of_ratings(y: np.ndarray, p: np.ndarray, power: int) -> float:
+    """As Kaggle's pages write it: N ratings from the smallest to the largest, weights by their difference."""
+    lowest, n = y.min(), y.max() - y.min() + 1
+    observed = np.zeros((n, n))
+    np.add.at(observed, (y - lowest, p - lowest), 1)
+    weights = np.abs(np.subtract.outer(np.arange(n), np.arange(n))) ** power / (n - 1) ** power
+    expected = np.outer(observed.sum(axis=1), observed.sum(axis=0)) / len(y)
+    return float(1 - (weights * observed).sum() / (weights * expected).sum())
+
+
+@pytest.mark.parametrize(("name", "power"), [("linear_kappa", 1), ("quadratic_kappa", 2)])
+def test_kappa_weighs_ratings_by_their_values(name: str, power: int) -> None:
+    generator, ratings = np.random.default_rng(2), np.array([1, 2, 3, 10])
+    codes, label = np.tile(np.arange(4), 15), generator.integers(0, 4, 60)
+    metric, counts = METRICS[name].of_places(ratings), sk.confusion_matrix(codes, label).astype(float)
+    expected = _kappa_of_ratings(ratings[codes], ratings[label], power)
+    assert metric(codes, np.eye(4)[label]) == pytest.approx(expected)
+    assert metric.of_confusion is not None
+    assert metric.of_confusion(counts) == pytest.approx(expected)
+    assert METRICS[name].of_places([3, 4, 5, 6])(codes, np.eye(4)[label]) == METRICS[name](codes, np.eye(4)[label])
+    assert METRICS["accuracy"].of_places(ratings) is METRICS["accuracy"]
+    assert {one for one in METRICS if METRICS[one].is_ordinal} == {
+        "linear_kappa",
+        "quadratic_kappa",
+        "ranked_probability",
+    }
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_the_direction_fits_the_numbers(name: str) -> None:
     """A perfect prediction beats a poor one, and every score beats NaN."""

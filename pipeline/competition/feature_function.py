@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Real
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
 from pipeline.base.text import TEXT
@@ -17,6 +16,7 @@ from pipeline.competition.tables.reading import listed
 from pipeline.config.types import Role
 
 N_ALONE = 2  # rows that the function is called with alone
+MOST_IN_PART = 1000  # rows of the part of the table that it is called with
 
 
 def apply_feature_function(
@@ -57,28 +57,31 @@ def apply_feature_function(
 
 
 def dependence_on_other_rows(path: Path, frame: pd.DataFrame, roles: Mapping[str, Role], made: pd.DataFrame) -> str:
-    """Describe the columns of `made` that differ when the function gets a row alone; "" if there are none.
+    """Describe the columns of `made` that differ when the function gets a row alone or a part of the rows.
 
-    Such columns have other values in new rows than in train rows. Random values are found, too.
+    "" if there are none. Such columns have other values in new rows than in train rows. Random values are found, too.
     """
     found: list[str] = []
-    for row in np.unique(np.linspace(0, len(frame) - 1, N_ALONE).astype(np.int64)):
+    for rows in _parts(len(frame)):
         try:
-            alone, _ = apply_feature_function(path, frame.iloc[[row]].reset_index(drop=True), roles)
+            part, _ = apply_feature_function(path, frame.iloc[rows].reset_index(drop=True), roles)
         except DataError as error:
-            return f"a row alone cannot be computed: {error.what}"
-        found += [
-            name
-            for name in made.columns
-            if name not in alone.columns or not _is_same(made[name].iloc[row], alone[name].iloc[0])
-        ]
+            return f"{'a row alone' if len(rows) == 1 else 'a part of the rows'} cannot be computed: {error.what}"
+        whole = made.iloc[rows].reset_index(drop=True)
+        found += [str(name) for name in whole if name not in part.columns or not _are_same(whole[name], part[name])]
     names = listed(dict.fromkeys(found), most=5)
     return f"the values of {names} in a row depend on the other rows, or on chance" if found else ""
 
 
-def _is_same(value: Any, other: Any) -> bool:
-    if pd.isna(value) or pd.isna(other):
-        return bool(pd.isna(value) and pd.isna(other))
-    if isinstance(value, Real) and isinstance(other, Real):
-        return bool(np.isclose(float(value), float(other), rtol=1e-9, atol=0.0))
-    return bool(value == other)
+def _parts(n_rows: int) -> list[NDArray[np.int64]]:
+    """Positions of single rows, and of half of all rows: a count of a rare value changes where others are left out."""
+    alone = np.unique(np.linspace(0, n_rows - 1, N_ALONE).astype(np.int64))
+    half = np.random.default_rng(0).permutation(n_rows)[: min(n_rows // 2, MOST_IN_PART)]
+    return [*alone.reshape(-1, 1), *([np.sort(half)] if len(half) else [])]
+
+
+def _are_same(one: pd.Series, other: pd.Series) -> bool:
+    if pd.api.types.is_numeric_dtype(one) and pd.api.types.is_numeric_dtype(other):
+        left, right = (column.to_numpy(dtype=np.float64, na_value=np.nan) for column in (one, other))
+        return bool(np.isclose(left, right, rtol=1e-9, atol=0.0, equal_nan=True).all())
+    return bool(((one.isna() & other.isna()) | (one.astype(TEXT) == other.astype(TEXT))).all())

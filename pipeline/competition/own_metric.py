@@ -98,14 +98,23 @@ class OwnScore:
 
 
 def bound_metric(spec: CompetitionSpec, folder: Path, train_rows: pd.DataFrame, classes: Sequence[Label]) -> Metric:
-    """The spec's metric of the train rows: with their weights, or as the function in a file of `folder`."""
+    """The spec's metric of the train rows: with their weights and the classes' places, or a function in `folder`."""
     metric = spec.scorer
     if spec.metric_file is not None:
         function = own_score(spec, folder, train_rows, classes)
         return replace(metric, function=function, rows=np.arange(len(train_rows)))
     if METRIC_WEIGHT in train_rows:
-        return replace(metric, rows=train_rows[METRIC_WEIGHT].to_numpy(dtype=np.float64))
-    return metric
+        metric = replace(metric, rows=train_rows[METRIC_WEIGHT].to_numpy(dtype=np.float64))
+    places = _places(spec, classes)
+    return metric if places is None else metric.of_places(places)
+
+
+def _places(spec: CompetitionSpec, classes: Sequence[Label]) -> list[float] | None:
+    """Where ordered classes lie: numbers at their values, levels of [columns.ordered] at their positions."""
+    if levels := spec.class_order:
+        return [float(levels.index(str(label))) for label in classes]
+    numbers = [float(label) for label in classes if isinstance(label, int | float)]
+    return numbers if len(numbers) == len(classes) > 0 else None
 
 
 def own_score(spec: CompetitionSpec, folder: Path, train_rows: pd.DataFrame, classes: Sequence[Label]) -> OwnScore:

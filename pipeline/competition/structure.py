@@ -25,10 +25,11 @@ class Keys:
 def disjoint_keys(train: pd.Series, test: pd.Series) -> Keys | None:
     """The numbers of values if train repeats its values and test has none of them; else None."""
     known, asked = train.dropna(), test.dropna()
-    n_train = int(known.nunique())
-    if n_train < FEWEST_KEYS or not len(asked) or len(known) < MEAN_ROWS_PER_KEY * n_train:
+    values = known.drop_duplicates()
+    if len(values) < FEWEST_KEYS or not len(asked) or len(known) < MEAN_ROWS_PER_KEY * len(values):
         return None
-    return None if asked.isin(known).any() else Keys(n_train, int(asked.nunique()))
+    others = asked.drop_duplicates()
+    return None if others.isin(values).any() else Keys(len(values), len(others))
 
 
 @dataclass(frozen=True)

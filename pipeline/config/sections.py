@@ -57,7 +57,9 @@ class Columns(Table):
     """Roles of columns that cannot be inferred from their values."""
 
     categories: list[str] = Field(default=[], description="numeric columns that hold codes of categories")
-    ordered: dict[str, list[str]] = Field(default={}, description="ordered categories: column = levels, lowest first")
+    ordered: dict[str, list[str]] = Field(
+        default={}, description="ordered categories, or classes of the target: column = levels, lowest first"
+    )
     dates: list[str] = Field(
         default=[], description="dates; become year, month, day, weekday, hour, minute, second, elapsed days"
     )

@@ -137,6 +137,9 @@ class CompetitionSpec(Table):
             for column in getattr(self.columns, key):
                 if column in taken and column != self.id:
                     raise ValueError(f"columns.{key} names {column!r}, which is a target")
+        for column in self.target:
+            if column in self.columns.ordered and (self.task == "regression" or len(self.target) > 1):
+                raise ValueError(f"columns.ordered names {column!r}: only a single target of classes has an order")
         return self
 
     def _check_scoring(self) -> None:
@@ -212,6 +215,11 @@ class CompetitionSpec(Table):
                 min_prediction=scoring.min_prediction,
             )
         return METRICS[self.metric].for_task(self.task)
+
+    @property
+    def class_order(self) -> list[str]:
+        """The classes of the target, lowest first, if [columns.ordered] gives them; else []."""
+        return self.columns.ordered.get(self.target[0], [])
 
     @property
     def prediction_columns(self) -> list[str]:

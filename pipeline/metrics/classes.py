@@ -5,6 +5,7 @@ A score that is undefined, such as the AUC of rows of one class, is NaN. Class 1
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -205,20 +206,27 @@ def jaccard(y_true: FloatArray, label: FloatArray, average: str = "binary", weig
     return float(jaccard_score(y_true, label, average=average, zero_division=0.0, sample_weight=weight))
 
 
-def kappa(y_true: FloatArray, label: FloatArray, weights: str | None = None, weight: FloatArray | None = None) -> float:
+def kappa(
+    y_true: FloatArray,
+    label: FloatArray,
+    weights: str | None = None,
+    weight: FloatArray | None = None,
+    places: Sequence[float] | None = None,
+) -> float:
     """Cohen's kappa; with "linear" or "quadratic" weights, absent classes count in the distance between classes, too.
 
     1 where truth and labels are one and the same class, for which the formula divides 0 by 0.
     """
-    n_classes = int(max(y_true.max(), label.max())) + 1
+    n_classes = int(max(y_true.max(), label.max())) + 1 if places is None else len(places)
     cells = y_true.astype(np.int64) * n_classes + label.astype(np.int64)
     counts = np.bincount(cells, weights=weight, minlength=n_classes**2).reshape(n_classes, n_classes)
-    return kappa_of_counts(counts.astype(np.float64), weights)
+    return kappa_of_counts(counts.astype(np.float64), weights, places)
 
 
-def kappa_of_counts(counts: FloatArray, weights: str | None = None) -> float:
-    """`kappa` of the numbers of rows (true classes, predicted classes)."""
-    distance = np.abs(np.subtract.outer(np.arange(len(counts)), np.arange(len(counts)))).astype(np.float64)
+def kappa_of_counts(counts: FloatArray, weights: str | None = None, places: Sequence[float] | None = None) -> float:
+    """`kappa` of the numbers of rows (true classes, predicted classes), which lie at `places`, by default 0, 1, ..."""
+    at = np.arange(len(counts), dtype=np.float64) if places is None else np.asarray(places, dtype=np.float64)
+    distance = np.abs(np.subtract.outer(at, at))
     disagreement = {None: (distance > 0).astype(np.float64), "linear": distance, "quadratic": distance**2}[weights]
     by_chance = float(np.sum(disagreement * np.outer(counts.sum(axis=1), counts.sum(axis=0)))) / counts.sum()
     return 1.0 - float(np.sum(disagreement * counts)) / by_chance if by_chance > 0 else 1.0
@@ -262,7 +270,7 @@ CLASSES = (
     Metric("log_loss", log_loss, False, "probability", of_each=_log_loss_of_each),
     Metric("balanced_log_loss", balanced_log_loss, False, "probability"),
     Metric("brier", brier, False, "probability"),
-    Metric("ranked_probability", ranked_probability, False, "probability"),
+    Metric("ranked_probability", ranked_probability, False, "probability", is_ordinal=True),
     Metric("roc_auc", roc_auc, True, "probability", of_each=_roc_auc_of_each, of_each_max_classes=2),
     Metric("partial_auc", partial_auc, True, "probability", is_binary_only=True),
     Metric("average_precision", average_precision, True, "probability"),
@@ -288,6 +296,7 @@ CLASSES = (
         True,
         "label",
         needs_threshold=True,
+        is_ordinal=True,
         of_confusion=partial(kappa_of_counts, weights="linear"),
     ),
     Metric(
@@ -296,6 +305,7 @@ CLASSES = (
         True,
         "label",
         needs_threshold=True,
+        is_ordinal=True,
         of_confusion=partial(kappa_of_counts, weights="quadratic"),
     ),
     Metric("mcc", mcc, True, "label", needs_threshold=True),

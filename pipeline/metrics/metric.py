@@ -73,7 +73,8 @@ class Metric:
     # candidates (candidates, rows[, classes]) and targets (rows,), both on `scale` -> scores (candidates,)
     of_each: Callable[[FloatArray, FloatArray], FloatArray] | None = None
     of_each_max_classes: int | None = None
-    of_confusion: Callable[[FloatArray], float] | None = None  # of ordered classes: counts (true, predicted) -> score
+    of_confusion: Callable[..., float] | None = None  # of ordered classes: counts (true, predicted) -> score
+    is_ordinal: bool = False  # of classes: it depends on their order
     is_joint: bool = False  # of values: it reads all targets at once; others give the mean over the targets
     needs_weight: bool = False  # it is defined by weights of rows
     # of the rows that it scores, in the argument named `by_row`: their weights, or their numbers in the train table
@@ -99,6 +100,13 @@ class Metric:
     def at(self, rows: NDArray[Any]) -> Metric:
         """This metric of some rows (an index or a mask), if it depends on more of a row than target and prediction."""
         return self if self.rows is None else replace(self, rows=self.rows[rows])
+
+    def of_places(self, places: Sequence[float]) -> Metric:
+        """This metric of ordered classes that lie at `places`, such as ratings 1, 2, 3 and 10: not all equally far."""
+        if self.of_confusion is None:
+            return self
+        function, of_confusion = (partial(one, places=tuple(places)) for one in (self.function, self.of_confusion))
+        return replace(self, function=function, of_confusion=of_confusion)
 
     @property
     def tasks(self) -> tuple[Task, ...]:

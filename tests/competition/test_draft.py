@@ -226,6 +226,15 @@ def test_a_text_among_the_numbers_of_the_target_is_refused(tmp_path: Path) -> No
     refused(tmp_path, "train.csv", "column 'price'", "row 199", "'?'")
 
 
+def test_classes_of_a_known_scale_are_ordered_where_the_metric_needs_it(tmp_path: Path) -> None:
+    labels = ["low", "medium", "high", "medium"]
+    write(tmp_path, **table_files({"grade": labels * (N // 4)}, {"grade": ["low"] * N_TEST}))
+    _, spec, tables = drafted_and_loaded(tmp_path, metric="quadratic_kappa")
+    assert spec.class_order == ["very low", "low", "medium", "high", "very high"]
+    assert tables.classes == ["low", "medium", "high"]
+    assert drafted(tmp_path)[1].columns.ordered == {}
+
+
 def test_several_targets(tmp_path: Path) -> None:
     files = table_files({"y1": PRICES, "y2": X}, {"y1": ZEROS, "y2": ZEROS})
     _, spec, tables = drafted_and_loaded(write(tmp_path, **files))

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 
 from pipeline.base.errors import DataError, SpecError
 from pipeline.competition.tables.loading import CompetitionTables, load_tables, new_rows
-from pipeline.competition.tables.reading import find_raw, read_raw, read_table
+from pipeline.competition.tables.reading import find_raw, inferred, read_raw, read_table
 from pipeline.competition.tables.typed import ColumnRecipe, type_new_rows
 from pipeline.config.spec import CompetitionSpec
 
@@ -280,6 +280,39 @@ def test_class_labels_come_back_as_kaggle_wrote_them(tmp_path: Path, labels: lis
     assert [str(tables.classes[code]) for code in tables.target["price"]] == labels * 3
     assert tables.target["price"].dtype == np.int64
     json.dumps(tables.classes)
+
+
+def test_classes_have_the_order_of_the_spec(tmp_path: Path) -> None:
+    changes = {"task": "multiclass", "metric": "quadratic_kappa"}
+    train, sample = TRAIN | {"price": ["low", "high", "mid"] * 2}, SAMPLE | {"price": ["low", "low"]}
+    tables = load(tmp_path, train=train, sample=sample, **changes)
+    assert tables.classes == ["high", "low", "mid"]
+    assert "quadratic_kappa depends on the order of the classes, which is that of the alphabet" in tables.notes[0]
+    levels = ["low", "mid", "high", "top"]
+    tables = load(tmp_path, train=train, sample=sample, columns={"ordered": {"price": levels}}, **changes)
+    assert tables.classes == ["low", "mid", "high"]
+    assert tables.target["price"].tolist() == [0, 2, 1] * 2
+    assert tables.notes == []
+    with pytest.raises(DataError) as error:
+        load(tmp_path, train=train, sample=sample, columns={"ordered": {"price": ["low", "high"]}}, **changes)
+    refused(error, "the class 'mid' is not among its levels in columns.ordered")
+    with pytest.raises(ValueError, match="only a single target of classes has an order"):
+        spec_of(columns={"ordered": {"price": levels}})
+
+
+@pytest.mark.parametrize(
+    ("texts", "is_number"),
+    [
+        ([str(10**19 + n) for n in range(3)], False),  # as float64 all the same
+        (["9007199254740993", "9007199254740992", None], False),
+        (["9007199254740992", "9007199254740994", None], True),
+        (["1e20", "1.5", None], True),
+    ],
+)
+def test_whole_numbers_beyond_float64_stay_text(texts: list[str | None], is_number: bool) -> None:
+    series = inferred(pd.Series(texts, dtype="str"))
+    assert pd.api.types.is_numeric_dtype(series.dtype) == is_number
+    assert series.nunique() == len(set(texts) - {None})
 
 
 def test_sample_weight_folds_and_groups_are_no_features(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ NAME_SHARE = 0.5  # a text column with more distinct values than this share of i
 MIN_NAMES = 50
 MIN_DATE_SHARE = 0.99
 MIN_DATE_DIGITS, MAX_DATE_LENGTH = 3, 40
+N_HEAD = 1000  # cells that are looked at before a whole column
 DATE_WORDS = (
     "date", "dates", "day", "time", "datetime", "timestamp", "ts", "epoch", "unix", "utc", "at", "on", "created",
     "updated", "month", "yearmonth", "ym", "ymd", "yyyymm", "yyyymmdd", "period", "dt", "since",
@@ -158,7 +159,10 @@ def _guess_text(name: str, parts: list[pd.Series], files: DraftFiles, roles: Rol
 
 def first_parts(ids: pd.Series) -> pd.Series | None:
     """`0001` of each id `0001_01`, if all ids have this form and some share their first part; else None."""
-    prefix: pd.Series = ids.str.extract(r"^(\w+?)_(\d{1,3})$", expand=True)[0]
+    form = r"^(\w+?)_(\d{1,3})$"
+    if not ids.head(N_HEAD).str.match(form).eq(True).all():  # saves reading the whole column
+        return None
+    prefix: pd.Series = ids.str.extract(form, expand=True)[0]
     return prefix if prefix.notna().all() and prefix.nunique() < len(ids) else None
 
 
@@ -197,7 +201,7 @@ def _guess_date(name: str, parts: list[pd.Series], files: DraftFiles, roles: Rol
         formats = [number_format_of(known)] if is_called_date else []
     else:
         is_likely = sum(sign.isdigit() for sign in first) >= MIN_DATE_DIGITS and len(first) <= MAX_DATE_LENGTH
-        few = [part.dropna().head(1000) for part in known]  # saves reading the whole column
+        few = [part.dropna().head(N_HEAD) for part in known]  # saves reading the whole column
         date_format, share = date_format_of(few) if is_likely else ("", 0.0)
         formats = [date_format] if share >= MIN_DATE_SHARE else []
     if not any(formats):

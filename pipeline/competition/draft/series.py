@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError
@@ -55,22 +56,27 @@ def find_series(files: DraftFiles, date: str, features: Sequence[str]) -> DraftS
 
 def _key_of(train: RawTable, times: FloatArray, names: Sequence[str]) -> list[str] | None:
     """The fewest columns that, with the time, tell all rows apart; None if there are none."""
-    most = int(np.unique(times, return_counts=True)[1].max())  # rows of one time: as many series, at most
+    moments = pd.factorize(times)[0]
+    most = int(np.bincount(moments).max())  # rows of one time: as many series, at most
     sizes = {name: int(train.frame[name].nunique()) for name in names}
     candidates = sorted((name for name in names if 1 < sizes[name] <= most), key=lambda name: -sizes[name])
+    codes = {name: pd.factorize(series_of(train, [name]))[0] for name in candidates}
     key: list[str] = []
-    n_apart = _n_apart(train, times, key)
+    n_apart = _n_apart([moments])
     for name in candidates:
-        if n_apart < len(times) and (n_now := _n_apart(train, times, [*key, name])) > n_apart:
+        if n_apart < len(times) and (n_now := _n_apart([moments, *(codes[n] for n in [*key, name])])) > n_apart:
             key, n_apart = [*key, name], n_now
     if n_apart < len(times):
         return None
     for name in [*key]:
         rest = [other for other in key if other != name]
-        key = rest if _n_apart(train, times, rest) == len(times) else key
+        key = rest if _n_apart([moments, *(codes[n] for n in rest)]) == len(times) else key
     return [name for name in names if name in key]
 
 
-def _n_apart(train: RawTable, times: FloatArray, key: Sequence[str]) -> int:
-    rows = pd.DataFrame({"series": series_of(train, key).to_numpy(), "time": times})
-    return int((~rows.duplicated()).sum())
+def _n_apart(columns: Sequence[NDArray[np.int64]]) -> int:
+    """The number of distinct rows of columns of codes."""
+    joint = columns[0]
+    for codes in columns[1:]:
+        joint = pd.factorize(joint * (codes.max() + 1) + codes)[0]
+    return int(joint.max()) + 1

@@ -130,9 +130,10 @@ def _columns(files: DraftFiles, prediction: Prediction, roles: Roles) -> list[st
     ]
     if lines:
         lines = ["[columns]", *lines, ""]
-    if roles.ordered:
+    ordered = roles.ordered | ({prediction.target[0]: [*prediction.class_order]} if prediction.class_order else {})
+    if ordered:
         lines += ["[columns.ordered]", _comment("guessed: all texts of the column belong to a known scale")]
-        lines += [f"{_quoted(column)} = {_quoted(levels)}" for column, levels in roles.ordered.items()]
+        lines += [f"{_quoted(column)} = {_quoted(levels)}" for column, levels in ordered.items()]
         lines += [""]
     return lines
 

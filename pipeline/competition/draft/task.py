@@ -14,6 +14,7 @@ import pandas as pd
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError, did_you_mean
 from pipeline.competition.draft.files import DraftFiles
+from pipeline.competition.draft.scales import ordered_levels
 from pipeline.competition.tables.assembly import is_without_target
 from pipeline.competition.tables.checks import class_labels
 from pipeline.competition.tables.deciding import MIN_NUMBER_SHARE
@@ -52,6 +53,7 @@ class Prediction:
     evidence: dict[str, str]
     metric_source: str = ""  # where the metric comes from, if it is known
     missing: str = ""  # evidence of rows without a target
+    class_order: tuple[str, ...] = ()  # of classes with a known order, if the metric depends on it
 
 
 def guess_prediction(files: DraftFiles, metric: str | None, kaggle_metric: str = "") -> Prediction:
@@ -92,7 +94,17 @@ def guess_prediction(files: DraftFiles, metric: str | None, kaggle_metric: str =
         largest = int(rows.value_counts().max())  # of several targets: of combinations of their classes
     others = [c for c in files.train_only_columns if c not in target]
     missing = _rows_without_target(files, target, is_class=task != "regression")
-    return Prediction(target, columns, classes, task, metric, transform, others, largest, evidence, source, missing)
+    order = _class_order(files, target, metric)
+    return Prediction(
+        target, columns, classes, task, metric, transform, others, largest, evidence, source, missing, order
+    )
+
+
+def _class_order(files: DraftFiles, target: list[str], metric: str) -> tuple[str, ...]:
+    if len(target) > 1 or metric not in METRICS or not METRICS[metric].is_ordinal:
+        return ()
+    labels = class_labels(files.train.column(target[0], markers=files.markers_of(target[0])))
+    return tuple(ordered_levels([str(label) for label in labels]))
 
 
 def _first_of(kaggle_metric: str, task: Task | None = None) -> str | None:

@@ -146,12 +146,22 @@ def _refuse_outside_domain(raw: RawTable, name: str, values: FloatArray, spec: C
 def class_target(
     raw: RawTable, spec: CompetitionSpec, markers: frozenset[str] = CLASS_MARKERS
 ) -> tuple[pd.DataFrame, list[Label]]:
-    """Return int64 class codes, and the sorted class labels, which all targets share. Raises DataError, SpecError."""
+    """Return int64 class codes and the class labels, which all targets share: sorted, or in the spec's order.
+
+    Raises DataError, SpecError.
+    """
     columns = {name: raw.column(name, markers=markers) for name in spec.target}
     for name, series in columns.items():
         _refuse_missing(raw, name, series)
     where = raw.where(", ".join(spec.target[:5]))
     labels = class_labels(pd.concat(columns.values()))
+    if order := spec.class_order:
+        if unknown := [str(label) for label in labels if str(label) not in order]:
+            hint = did_you_mean(unknown[0], order)
+            raise DataError(
+                f"the class {unknown[0]!r} is not among its levels in columns.ordered", where=where, hint=hint
+            )
+        labels.sort(key=lambda label: order.index(str(label)))
     if len(labels) == 1:
         raise DataError(f"every row has the same class {labels[0]!r}", where=where, hint="There is nothing to learn.")
     if spec.task == "binary" and len(labels) != 2:

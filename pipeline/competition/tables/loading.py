@@ -77,6 +77,7 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
         target, classes = regression_target(train, spec), list[Label]()
     else:
         target, classes = class_target(train, spec, markers_of_target(sample, spec))
+        notes += _notes_of_classes(classes, spec)
     sources, left_out = _feature_sources(train, test, spec)
     decided = [decide_recipe(name, [train, test], spec.columns) for name in sources]
     recipes = [recipe for recipe, _ in decided]
@@ -211,6 +212,15 @@ def _fold_columns(train: RawTable, spec: CompetitionSpec) -> pd.DataFrame:
             times = parse_dates(text, date_format) if share == 1.0 else times
         columns[folds.time] = times
     return pd.DataFrame(columns, index=pd.RangeIndex(len(train.frame)))
+
+
+def _notes_of_classes(classes: list[Label], spec: CompetitionSpec) -> list[str]:
+    if not spec.scorer.is_ordinal or spec.class_order or len(classes) == 2 or not isinstance(classes[0], str):
+        return []
+    return [
+        f"{spec.target[0]}: {spec.metric} depends on the order of the classes, which is that of the alphabet: "
+        f'{listed(classes, 5)}. Give theirs, lowest first: [columns.ordered] "{spec.target[0]}" = [...]'
+    ]
 
 
 def _notes_of_ids(ids: pd.Series, name: str) -> list[str]:

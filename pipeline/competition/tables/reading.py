@@ -46,6 +46,7 @@ MISSING_MARKERS = frozenset({  # the texts that pandas.read_csv reads as missing
 NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf|infinity))$"
 WHOLE_NUMBER = r"^(0|-?[1-9]\d{0,17})$"  # what str(int) writes and int64 holds
 LARGEST = 1e37  # of a number in the data: models compute in float32, which ends at 3.4e38
+LARGEST_WHOLE = 2.0**53  # up to which float64 holds every whole number
 TOO_LARGE = f"beyond {LARGEST:g}, the largest number that models can compute with"
 HEADER_BYTES = 1 << 20  # in which a header lies
 
@@ -139,9 +140,17 @@ def inferred(series: pd.Series) -> pd.Series:
     if not series.isna().any() and series.isin(["True", "False"]).all():
         return series == "True"
     numbers = numbers_of(series)
-    if (np.isnan(numbers) == series.isna().to_numpy()).all() and not series.str.match(r"^[+-]?0\d").any():
+    is_number = (np.isnan(numbers) == series.isna().to_numpy()).all() and not series.str.match(r"^[+-]?0\d").any()
+    if is_number and not _loses_digits(series, numbers):
         return pd.Series(numbers, index=series.index, name=series.name)
     return series
+
+
+def _loses_digits(series: pd.Series, numbers: FloatArray) -> bool:
+    """Whether different whole numbers in `series` are the same one in `numbers`, as beyond 2^53 neighbours are."""
+    texts = series[np.abs(numbers) >= LARGEST_WHOLE]
+    whole = texts[texts.str.fullmatch(r"[+-]?\d+")].drop_duplicates()
+    return len(np.unique(numbers_of(whole))) < len(whole)
 
 
 def whole_numbers(series: pd.Series) -> pd.Series | None:
