@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from pipeline.base.errors import DataError, PipelineError, SpecError
+from pipeline.competition.draft.explanation import checks_of
 from pipeline.competition.draft.spec_text import draft_spec
 from pipeline.competition.idx_images import idx_tables
 from pipeline.competition.tables.loading import CompetitionTables, load_tables
@@ -224,6 +225,29 @@ def test_no_target_is_refused(tmp_path: Path) -> None:
 def test_a_text_among_the_numbers_of_the_target_is_refused(tmp_path: Path) -> None:
     write(tmp_path, **table_files({"price": [*PRICES[:-2], "?", 1]}, {"price": ZEROS}))
     refused(tmp_path, "train.csv", "column 'price'", "row 199", "'?'")
+
+
+@pytest.mark.parametrize(
+    ("columns", "weight", "weights"),
+    [
+        ({"holiday": ["TRUE", "FALSE"] * (N // 2), "z": X}, "holiday", {"TRUE": 1.0, "FALSE": 1.0}),
+        ({"holiday": ["TRUE", "FALSE"] * (N // 2), "row_weight": [1, 2.5] * (N // 2)}, "row_weight", {}),
+        ({"x2": X}, None, {}),
+        ({"one": ["True", "False"] * (N // 2), "other": ["False", "True"] * (N // 2)}, None, {}),
+    ],
+)
+def test_a_metric_that_weighs_rows_gets_a_column(
+    tmp_path: Path, columns: Columns, weight: str | None, weights: dict[str, float]
+) -> None:
+    in_test = {name: values[:N_TEST] for name, values in columns.items()}
+    write(tmp_path, **table_files({"price": PRICES}, {"price": ZEROS}, columns, in_test))
+    if weight is None:
+        refused(tmp_path, "'wmae' weighs rows, and no column of train.csv", metric="wmae", kind=SpecError)
+        return
+    text, spec, tables = drafted_and_loaded(tmp_path, metric="wmae")
+    assert (spec.metric, spec.scoring.weight, spec.scoring.weights) == ("wmae", weight, weights)
+    assert tables.metric_weight is not None
+    assert checks_of(text)[0].startswith(f'What does each row of "{weight}" weigh in the metric?')
 
 
 def test_classes_of_a_known_scale_are_ordered_where_the_metric_needs_it(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ ROLES = {  # a list of columns -> what a column in it may be instead
     "na_is_category": "missing cells",
 }
 CHECKS = {  # key -> question for a person, the most doubtful first
+    "scoring.weight": "What does each row of {value} weigh in the metric? ({evidence})",
     "metric": "Is {value} the metric on the competition's Evaluation page?",
     "task": "Is {value} the right task for the target? ({evidence})",
     "target": "Is {value} what is to be predicted? ({evidence})",

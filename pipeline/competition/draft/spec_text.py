@@ -40,6 +40,7 @@ def draft_spec(raw: Path, name: str, *, metric: str | None = None, kaggle_metric
         "# Lines marked `guessed` were inferred from the data: check them.",
         "",
         *_head(name, files, prediction),
+        *_scoring(prediction),
         *_columns(files, prediction, roles),
         *(["[encoder]", _comment(f"guessed: {roles.pixels}"), "pixels = true", ""] if roles.pixels else []),
         *_folds(files, prediction, roles),
@@ -94,6 +95,15 @@ def _head(name: str, files: DraftFiles, prediction: Prediction) -> list[str]:
     if prediction.task == "regression":
         lines += _line("target_transform", prediction.target_transform, evidence["target_transform"])
     return [*lines, ""]
+
+
+def _scoring(prediction: Prediction) -> list[str]:
+    if prediction.weights is None:
+        return []
+    column, values = prediction.weights.column, prediction.weights.values
+    weights = ", ".join(f"{_quoted(value)} = 1" for value in values)
+    lines = ["[scoring]", *_line("weight", column, prediction.weights.evidence)]
+    return [*lines, *([f"weights = {{{weights}}}"] if values else []), ""]
 
 
 def _files(files: DraftFiles) -> list[str]:

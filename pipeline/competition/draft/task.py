@@ -15,6 +15,7 @@ from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError, did_you_mean
 from pipeline.competition.draft.files import DraftFiles
 from pipeline.competition.draft.scales import ordered_levels
+from pipeline.competition.draft.weights import DraftWeights, guess_weights
 from pipeline.competition.tables.assembly import is_without_target
 from pipeline.competition.tables.checks import class_labels
 from pipeline.competition.tables.deciding import MIN_NUMBER_SHARE
@@ -53,6 +54,7 @@ class Prediction:
     evidence: dict[str, str]
     metric_source: str = ""  # where the metric comes from, if it is known
     missing: str = ""  # evidence of rows without a target
+    weights: DraftWeights | None = None  # of rows, if the metric needs them
     class_order: tuple[str, ...] = ()  # of classes with a known order, if the metric depends on it
 
 
@@ -95,8 +97,10 @@ def guess_prediction(files: DraftFiles, metric: str | None, kaggle_metric: str =
     others = [c for c in files.train_only_columns if c not in target]
     missing = _rows_without_target(files, target, is_class=task != "regression")
     order = _class_order(files, target, metric)
+    needs_weight = metric in METRICS and METRICS[metric].needs_weight
+    weights = guess_weights(files, metric) if needs_weight else None
     return Prediction(
-        target, columns, classes, task, metric, transform, others, largest, evidence, source, missing, order
+        target, columns, classes, task, metric, transform, others, largest, evidence, source, missing, weights, order
     )
 
 
