@@ -74,6 +74,14 @@ class FeatureSteps(Table):
         usual="0 to 2000",
         description="add cross-fitted target means for keys in `columns.texts`, up to this many rows",
     )
+    generated: int = bounded(
+        0,
+        ge=0,
+        le=1000,
+        usual="0 to 100",
+        description="add at most this many columns generated from others (arithmetic, groups, pairs of levels, row "
+        "statistics), chosen on the fit rows of each fold",
+    )
     codes_as_numbers: bool = Field(default=False, description="treat categories with numeric levels as numbers")
     scaling: Literal["standard", "robust", "pixels", "none"] = Field(
         default="standard",
@@ -161,7 +169,11 @@ class RunConfig(_ModelConfig):
     def identity(self) -> dict[str, Any]:
         """Every setting that affects predictions, as JSON values."""
         left_out = {"description", "final", "final_reason"} | (set() if self.parts else {"parts"})
-        return self.model_dump(mode="json", exclude=left_out)
+        settings = self.model_dump(mode="json", exclude=left_out)
+        for one in (settings, *settings.get("parts", [])):
+            if not one["features"]["generated"]:  # names of runs are older than this step
+                del one["features"]["generated"]
+        return settings
 
     @property
     def run_name(self) -> str:

@@ -56,7 +56,7 @@ class NumberColumn(FittedColumn):
         """(rows,) numbers before scaling, NaN for missing."""
         column = frame[self.name]
         if self.levels is not None:
-            codes = _codes(column, self.levels)
+            codes = level_codes(column, self.levels)
             values = np.where(codes >= 0, codes, np.nan)
         else:
             values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
@@ -99,7 +99,7 @@ class CategoryColumn(FittedColumn):
 
     def read(self, frame: pd.DataFrame) -> NDArray[np.intp]:
         """(rows,) codes as in `Encoded`."""
-        codes = _codes(frame[self.name], self.vocabulary) + FIRST_LEVEL_CODE
+        codes = level_codes(frame[self.name], self.vocabulary) + FIRST_LEVEL_CODE
         rare = FIRST_LEVEL_CODE + len(self.vocabulary) - 1
         codes[codes < FIRST_LEVEL_CODE] = rare if self.pools_rare else UNSEEN_CODE
         codes[frame[self.name].isna().to_numpy()] = MISSING_CODE
@@ -132,7 +132,7 @@ class TargetMeans(FittedColumn):
     def read(self, column: pd.Series) -> FloatArray:
         """(rows, outputs) means; the prior for missing and unseen levels."""
         table = np.array([*self.means.values(), self.prior], dtype=np.float64)
-        by_row: FloatArray = table[_codes(column, list(self.means))]  # -1: the last row
+        by_row: FloatArray = table[level_codes(column, list(self.means))]  # -1: the last row
         return by_row
 
     @classmethod
@@ -162,7 +162,7 @@ class LevelCounts(FittedColumn):
         `is_counted`: the rows were among the fit rows.
         """
         table = np.array([*self.counts.values(), 0], dtype=np.float64)
-        found = np.maximum(table[_codes(column, list(self.counts))] + float(not is_counted), 1.0)
+        found = np.maximum(table[level_codes(column, list(self.counts))] + float(not is_counted), 1.0)
         return np.where(column.isna().to_numpy(), np.nan, found)
 
     @classmethod
@@ -204,7 +204,7 @@ def on_one_scale(numbers: list[NumberColumn], frame: pd.DataFrame) -> list[Numbe
     return [number.model_copy(update={"centre": 0.0, "scale": highest or 1.0}) for number in numbers]
 
 
-def _codes(column: pd.Series, levels: list[str]) -> NDArray[np.intp]:
+def level_codes(column: pd.Series, levels: list[str]) -> NDArray[np.intp]:
     """(rows,) position of each value in `levels`; -1 for missing and other values."""
     codes: NDArray[np.intp] = pd.Index(levels, dtype=TEXT).get_indexer(pd.Index(column, dtype=TEXT))
     return codes

@@ -28,6 +28,8 @@ from pipeline.encoders.columns import (
     stems_of,
 )
 from pipeline.encoders.encoded import Encoded, View
+from pipeline.encoders.generated import Generated
+from pipeline.encoders.generating import choose_generated
 from pipeline.encoders.text_components import TextComponents, fit_text_components
 from pipeline.encoders.texts import Part, TextColumn, fit_text
 
@@ -46,6 +48,7 @@ class TableEncoder(Fitted):
     target_means: list[TargetMeans] = Field(default=[])
     texts: list[TextColumn] = Field(default=[])
     components: list[TextComponents] = Field(default=[])
+    generated: Generated = Generated()
     counts: list[LevelCounts] = Field(default=[])
     counts_every_row: bool = False  # the counts include the rows to predict (scope train+test)
 
@@ -54,11 +57,12 @@ class TableEncoder(Fitted):
         made: dict[str, Part] = {counts.column: "number" for counts in self.counts}
         for text in self.texts:
             made |= text.roles
-        return made | {name: "number" for group in self.components for name in group.names}
+        made |= {name: "number" for group in self.components for name in group.names}
+        return made | dict.fromkeys(self.generated.numbers, "number")
 
     def expanded(self, frame: pd.DataFrame, *, are_fit_rows: bool = False) -> pd.DataFrame:
-        """Add the features of texts and the counts of levels."""
-        return self.with_counts(self.with_texts(frame), are_fit_rows=are_fit_rows)
+        """Add the features of texts, the generated columns and the counts of levels."""
+        return self.with_counts(self.with_generated(self.with_texts(frame)), are_fit_rows=are_fit_rows)
 
     def with_texts(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Add the features of texts."""
@@ -71,8 +75,16 @@ class TableEncoder(Fitted):
             made |= group.read(pd.DataFrame({name: _column(frame, name) for name in group.columns}))
         return pd.concat([frame, pd.DataFrame(made, index=frame.index)], axis=1)
 
+    def with_generated(self, wide: pd.DataFrame) -> pd.DataFrame:
+        """Add the generated columns to a frame `with_texts`."""
+        if not self.generated.columns_read:
+            return wide
+        for name in sorted(self.generated.columns_read):
+            _column(wide, name)
+        return pd.concat([wide, pd.DataFrame(self.generated.read(wide), index=wide.index)], axis=1)
+
     def with_counts(self, wide: pd.DataFrame, *, are_fit_rows: bool) -> pd.DataFrame:
-        """Add the counts of levels to a frame `with_texts`."""
+        """Add the counts of levels to a frame `with_generated`."""
         if not self.counts:
             return wide
         is_counted = are_fit_rows or self.counts_every_row
@@ -114,7 +126,8 @@ class TableEncoder(Fitted):
         is_more = any(n.is_log1p or n.has_indicator or n.levels is not None or n.centre != 0.0 for n in self.numbers)
         if self.scaling != "pixels" or len(units) != 1 or is_more:
             return None
-        if self.categories or self.target_means or self.texts or self.components or self.counts:
+        is_more = bool(self.texts or self.components or self.generated.columns_read)
+        if is_more or self.categories or self.target_means or self.counts:
             return None
         table = np.empty((len(frame), len(self.numbers)), dtype=np.uint8)
         for position, number in enumerate(self.numbers):
@@ -129,8 +142,9 @@ class TableEncoder(Fitted):
     def column_names(self) -> list[str]:
         """The names of the encoded columns, in order."""
         read = {column.name for column in (*self.texts, *self.numbers, *self.categories, *self.counts)}
-        read |= {name for group in self.components for name in group.columns}
-        return self.transform(pd.DataFrame(columns=sorted(read - self.made_roles().keys()), dtype=TEXT)).names
+        read |= {name for group in self.components for name in group.columns} | self.generated.columns_read
+        made = self.made_roles().keys() | self.generated.keys.keys()
+        return self.transform(pd.DataFrame(columns=sorted(read - made), dtype=TEXT)).names
 
     def scaled(self, number: NumberColumn, values: FloatArray) -> NDArray[np.float32]:
         """The encoded form of a column's raw numbers."""
@@ -169,13 +183,24 @@ def fit_encoder(
     target_frame: pd.DataFrame | None = None,
     target: FloatArray | None = None,
     has_every_row: bool = False,
+    seed: int = 0,
 ) -> TableEncoder:
-    """Learn an encoder from the rows of `frame`, and target means from `target` of the rows of `target_frame`.
+    """Learn an encoder from the rows of `frame`, and what depends on `target` from the rows of `target_frame`.
 
     `target` is (rows, outputs): numbers, or class indicators. `has_every_row`: `frame` holds all train and test rows.
+    `seed`: of the sample that generated columns are chosen on.
     """
     stems = stems_of(roles)
-    encoder, wide = _fit_expansion(view, steps, roles, stems, frame, has_every_row)
+    encoder, wide = _fit_texts(view, steps, roles, stems, frame)
+    encoder = encoder.model_copy(update={"counts_every_row": has_every_row})
+    if steps.generated:
+        assert target_frame is not None
+        assert target is not None
+        known = wide if target_frame is frame else encoder.with_texts(target_frame)
+        generated = _fit_generated(steps.generated, {**roles, **encoder.made_roles()}, known, target, seed)
+        encoder = encoder.model_copy(update={"generated": generated})
+        wide = encoder.with_generated(wide)
+    encoder, wide = _with_counts(encoder, steps, roles, stems, wide)
     if target_frame is not None:
         target_frame = wide if target_frame is frame else encoder.expanded(target_frame, are_fit_rows=True)
     numbers, categories, target_means = [], [], []
@@ -196,30 +221,42 @@ def fit_encoder(
             assert target_frame is not None
             assert target is not None
             target_means.append(TargetMeans.fit(name, target_frame[name], target, stems.get(name)))
+    for name in encoder.generated.averaged:
+        assert target_frame is not None
+        assert target is not None
+        target_means.append(TargetMeans.fit(name, target_frame[name], target))
     if steps.scaling == "pixels":
         numbers = on_one_scale(numbers, wide)
     return encoder.model_copy(update={"numbers": numbers, "categories": categories, "target_means": target_means})
 
 
-def _fit_expansion(
-    view: View,
-    steps: FeatureSteps,
-    roles: Mapping[str, Role],
-    stems: Mapping[str, str],
-    frame: pd.DataFrame,
-    has_every_row: bool,
+def _fit_texts(
+    view: View, steps: FeatureSteps, roles: Mapping[str, Role], stems: Mapping[str, str], frame: pd.DataFrame
 ) -> tuple[TableEncoder, pd.DataFrame]:
-    """An encoder that knows texts and counts, but no columns yet; the frame with the columns they add."""
+    """An encoder that knows texts, but no columns yet; the frame with the columns they add."""
     names = [name for name, role in roles.items() if role == "text"]
     encoder = TableEncoder(
         view=view,
         scaling=steps.scaling,
         texts=[fit_text(name, frame[name], stems.get(name)) for name in names if steps.text_parts],
         components=fit_text_components(names, frame, steps.text_components, stems),
-        counts_every_row=has_every_row,
     )
-    wide = encoder.with_texts(frame)
-    counted = [name for name, role in encoder.made_roles().items() if role == "key"]
+    return encoder, encoder.with_texts(frame)
+
+
+def _fit_generated(
+    n_columns: int, roles: Mapping[str, Role | Part], frame: pd.DataFrame, target: FloatArray, seed: int
+) -> Generated:
+    numbers = [name for name, role in roles.items() if role == "number"]
+    categories = [name for name, role in roles.items() if role in ("category", "ordered")]
+    return choose_generated(n_columns, numbers, categories, frame, target, seed)
+
+
+def _with_counts(
+    encoder: TableEncoder, steps: FeatureSteps, roles: Mapping[str, Role], stems: Mapping[str, str], wide: pd.DataFrame
+) -> tuple[TableEncoder, pd.DataFrame]:
+    """The encoder with counts of levels, and the frame with them."""
+    counted = [name for name, role in encoder.made_roles().items() if role == "key"] + encoder.generated.counted
     if steps.category_counts:
         counted += [name for name, role in roles.items() if role == "category"]
     counts = [LevelCounts.fit(name, wide[name], stems.get(name)) for name in counted]

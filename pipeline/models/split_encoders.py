@@ -50,11 +50,12 @@ class SplitEncoders:
         steps = problem.features.model_copy(update=raw)
         every_row = pd.concat([problem.train, problem.test], ignore_index=True) if is_wide else None
         encoders, scalers = [], []
-        for split in splits:
+        for number, split in enumerate(splits):
             fit_frame = problem.train.iloc[split.train_rows]
             frame = fit_frame if every_row is None else every_row
             fit = partial(fit_encoder, view, steps, problem.roles, problem.ordered, frame, has_every_row=is_wide)
-            encoders.append(fit(target_frame=fit_frame, target=supervised[split.train_rows]))
+            chosen_by = derive_seed(seed, "encoder", number)
+            encoders.append(fit(target_frame=fit_frame, target=supervised[split.train_rows], seed=chosen_by))
             scalers.append(TargetScaler.fit(target[split.train_rows], is_scaled=scales_target and is_regression))
         return cls(problem, splits, encoders, scalers, target, supervised, seed)
 

@@ -138,9 +138,17 @@ def test_the_run_name_tells_configurations_apart_and_nothing_else(preset: str) -
     assert reordered.run_name == base.run_name
     others = [
         load_run_config(preset, overrides=[override])
-        for override in ("lr=0.02", "seed=1", "seeds=3", "features.rare_min_count=4", "scope=train+test")
+        for override in (
+            "lr=0.02",
+            "seed=1",
+            "seeds=3",
+            "features.rare_min_count=4",
+            "features.generated=9",
+            "scope=train+test",
+        )
     ]
-    assert len({base.run_name, *(other.run_name for other in others)}) == 6
+    assert len({base.run_name, *(other.run_name for other in others)}) == 7
+    assert load_run_config(preset, overrides=["features.generated=0"]).run_name == base.run_name
 
 
 def test_a_run_configuration_survives_json(preset: str) -> None:
