@@ -111,10 +111,9 @@ def _no_outside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 
-@pytest.fixture
-def toy(tmp_path: Path) -> Toy:
+def toy_in(folder: Path) -> Toy:
     """A regression competition of 64 train and 20 test rows with its spec and raw files."""
-    workspace = Workspace(tmp_path / "work", "toy")
+    workspace = Workspace(folder / "work", "toy")
     workspace.raw.mkdir(parents=True)
     train, test = toy_tables()
     train.to_csv(workspace.raw / "train.csv", index=False)
@@ -123,6 +122,12 @@ def toy(tmp_path: Path) -> Toy:
     sample.to_csv(workspace.raw / "sample_submission.csv", index=False)
     workspace.spec.write_text(SPEC)
     return Toy(workspace)
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Toy:
+    """The competition of `toy_in` in a folder of the test."""
+    return toy_in(tmp_path)
 
 
 @pytest.fixture
