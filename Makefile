@@ -4,7 +4,7 @@ COMPETITION ?= house-prices
 PRESET      ?= auto
 MODEL       ?=
 TRIALS      ?= 100
-MINUTES     ?= 10
+MINUTES     ?=
 STORAGE     ?=
 ROWS        ?=
 DEVICE      ?= auto
@@ -41,11 +41,11 @@ override SETUP_BOOST := $(VENV)/.installed-boosting
 override SETUP_DOCS  := $(VENV)/.installed-docs
 override SETUP_DASH  := $(VENV)/.installed-dashboard
 override IS_BEST     := $(filter best,$(PRESET))
-override NEEDED      := $(SETUP) $(if $(IS_BEST)$(filter lightgbm xgboost catboost,$(MODEL)),$(SETUP_BOOST))
+override NEEDED      := $(SETUP) $(if $(IS_BEST)$(filter xgboost catboost,$(MODEL)),$(SETUP_BOOST))
 override NAMED       := --competition="$$COMPETITION"
 override CONFIGURED  := $(NAMED) --preset="$$PRESET" $${MODEL:+--model="$$MODEL"}
 override RUN         := $(CONFIGURED) --device="$$DEVICE"
-override BEST        := $(if $(IS_BEST),--minutes="$$MINUTES")
+override RACE        := $(RUN) $${MINUTES:+--minutes="$$MINUTES"}
 # what the commands without --dataset need first
 override FROM_DATASET := $(if $(DATASET),$(PIPELINE) data $(NAMED) --dataset="$$DATASET" &&)
 
@@ -74,11 +74,11 @@ train: $(NEEDED) ## cross-validate PRESET, or MODEL
 	@$(FROM_DATASET) $(PIPELINE) train $(RUN)
 
 final: $(NEEDED) ## final training and the submission file, without upload
-	@$(FROM_DATASET) $(PIPELINE) final $(RUN) $(BEST)
+	@$(FROM_DATASET) $(PIPELINE) final $(RACE)
 
-# PRESET=best MINUTES=10 trains as many models as fit into that time
+# about a minute; PRESET=best MINUTES=10 trains as many models as fit into that time
 submit: $(NEEDED) ## everything from a fresh clone to a checked submission, and its upload (UPLOAD=0: no upload)
-	@$(FROM_DATASET) $(PIPELINE) submit $(RUN) $(BEST) \
+	@$(FROM_DATASET) $(PIPELINE) submit $(RACE) \
 	  $(call switch,UPLOAD,,--no-upload) $(call switch,YES,--yes) $(call switch,AGAIN,--again)
 
 kernel: $(NEEDED) ## final training on Kaggle's GPU, output checked and submitted (UPLOAD=0: write the script only)
@@ -155,5 +155,5 @@ $(SETUP_DOCS): $(SETUP)
 
 # 40 seconds and 1 GB, half of it NCCL for XGBoost: installed only where PRESET or MODEL needs it
 $(SETUP_BOOST): $(SETUP)
-	@echo "setup: installing LightGBM, XGBoost and CatBoost into $(VENV)" >&2
+	@echo "setup: installing XGBoost and CatBoost into $(VENV)" >&2
 	@$(INSTALL) -e '.[boosting]' && touch $@ || echo "setup: they could not be installed; PRESET=best continues without them" >&2

@@ -108,7 +108,8 @@ def test_no_text_runs_and_the_program_gets_it_as_it_is(folder: Path, hostile: st
     assert seen["clean"] == [f"--competition={texts['COMPETITION']}"]
     assert seen["data"] == [f"--{name.lower()}={texts[name]}" for name in ("COMPETITION", "DATASET", "FILES")]
     run = [f"--{name.lower()}={texts[name]}" for name in ("COMPETITION", "PRESET", "MODEL", "DEVICE")]
-    assert seen["submit"] == seen["train"] == run
+    assert seen["train"] == run
+    assert seen["submit"] == [*run, f"--minutes={texts['MINUTES']}"]
     tuned = ("COMPETITION", "DEVICE", "TRIALS", "MODEL", "STORAGE", "ROWS", "PRESET")
     assert seen["tune"] == [f"--{name.lower()}={texts[name]}" for name in tuned]
     assert seen["kernel"][-1] == f"--wheels={texts['WHEELS']}"

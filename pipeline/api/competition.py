@@ -194,7 +194,7 @@ class Competition:
 
     @isolated
     def final(
-        self, /, preset: str = "fast", model: str | None = None, *, minutes: float = 10.0, **overrides: Any
+        self, /, preset: str = "fast", model: str | None = None, *, minutes: float | None = None, **overrides: Any
     ) -> Submission:
         """Write a checked submission file; the parameters are those of `submit`."""
         return self._final(preset, model, minutes, overrides)[1]
@@ -206,7 +206,7 @@ class Competition:
         preset: str = "best",
         model: str | None = None,
         *,
-        minutes: float = 10.0,
+        minutes: float | None = None,
         upload: bool = False,
         again: bool = False,
         **overrides: Any,
@@ -259,7 +259,7 @@ class Competition:
         return steps.fit_context(self.device, self.n_workers)
 
     def _final(
-        self, preset: str, model: str | None, minutes: float, overrides: dict[str, Any]
+        self, preset: str, model: str | None, minutes: float | None, overrides: dict[str, Any]
     ) -> tuple[FeatureStore, Submission, bool]:
         choice = choice_of(preset, model, overrides)
         store, path, is_interrupted = steps.finish(self.workspace, choice, self._context(), minutes=minutes)

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from pipeline.best.portfolio import Cost, Variant, portfolio
 from pipeline.config.run import RunConfig
 from pipeline.config.types import Role
 from pipeline.encoders.terms import holds_sentences
 from pipeline.metrics import Task
-from pipeline.models.entry import Cost
 from pipeline.models.registry import MODELS
 from pipeline.models.run_configuration import load_run_config
 
@@ -28,33 +28,12 @@ ABSOLUTE_FACTOR = 3.0  # boosting of absolute errors takes more rounds, and its 
 FEWEST_TRIALS = 24  # trials that must fit for tuning to pay
 TUNED_COST = 1.5  # cost of a tuned configuration relative to its origin: tuned models are larger
 N_EXTRA_SEEDS = 6  # rounds of further seeds; the gain is gone long before
-
+LARGEST_SHARE = 0.25  # of the budget for one candidate, if it has smaller versions
+MINUTE_OF_CELLS = 10e6  # another minute for so many cells of the train table
+UNKNOWN, KIN = 0.05, 0.5  # promise of a model that has earned no weight, and of its family's weight relative to its own
 
 FLOOR = "baseline"  # always finishes
-Wanted = tuple[tuple[str, int, str], ...]  # model, seeds, variant
-FOR_NUMBERS: Wanted = (
-    ("mlp", 4, ""), ("mlp", 2, "pbld"), ("lightgbm", 1, ""), ("xgboost", 1, ""), ("lasso", 1, ""),
-    ("catboost", 1, ""), ("kernel_ridge", 1, ""), ("svm", 1, ""), ("extra_trees", 1, ""), ("elastic_net", 1, ""),
-    ("random_forest", 1, ""),
-)  # fmt: skip
-FOR_CLASSES: Wanted = (
-    ("mlp", 4, ""), ("lightgbm", 1, ""), ("random_forest", 1, ""), ("xgboost", 1, ""), ("catboost", 1, ""),
-    ("mlp", 2, "pbld"), ("kernel_ridge", 1, ""), ("extra_trees", 1, ""), ("svm", 1, ""), ("ridge", 1, ""),
-    ("lasso", 1, ""),
-)  # fmt: skip
-MANY_ROWS = 3000  # above, boosting leads by so much that forests and linear models get no weight
-FOR_MANY_ROWS: Wanted = (
-    ("lightgbm", 1, ""), ("catboost", 1, ""), ("xgboost", 1, ""), ("mlp", 2, "pbld"), ("kernel_ridge", 1, ""),
-    ("extra_trees", 1, ""), ("mlp", 4, ""),
-)  # fmt: skip
-MANY_COLUMNS = 200  # above, most columns are likely noise, which trees and the lasso ignore
-FOR_WIDE: Wanted = (
-    ("lightgbm", 1, "all columns"), ("lasso", 1, ""), ("catboost", 1, ""), ("xgboost", 1, ""), ("kernel_ridge", 1, ""),
-    ("extra_trees", 1, ""), ("mlp", 4, ""), ("svm", 1, ""),
-)  # fmt: skip
-FOR_TEXTS = ("text_linear", 1, "")  # first: no other model reads the words of a sentence
-QUICK = "quick"  # the boosting variant for tables too large for the time given
-QUICK_COLUMNS = 200  # columns that a tree of the quick variant samples
+QUICK = ("lightgbm quick", "xgboost quick")  # for tables too large for the time given
 
 
 @dataclass(frozen=True)
@@ -80,30 +59,48 @@ class Candidate:
     config: RunConfig
     reference_s: float  # estimated seconds on the machine the costs were measured on
     origin: str = ""  # of a tuned one: the kind it was tuned from
+    is_probe: bool = False
+    smaller: tuple[Candidate, ...] = ()  # cheaper versions of it, largest first
+
+    @property
+    def versions(self) -> tuple[Candidate, ...]:
+        """Itself, then the smaller ones."""
+        return self, *self.smaller
 
 
 @dataclass
 class Pace:
     """Measured seconds, and estimates from them."""
 
-    by_kind: dict[str, list[float]] = field(default_factory=dict)  # seconds of each
-    ratios: list[float] = field(default_factory=list)
+    by_config: dict[str, list[float]] = field(default_factory=dict)  # kind and settings but seeds -> seconds
+    ratios: dict[str, list[float]] = field(default_factory=dict)  # model -> seconds over reference seconds
 
     def measured(self, candidate: Candidate, elapsed_s: float) -> None:
         """Record the time of a candidate."""
-        self.by_kind.setdefault(candidate.kind, []).append(elapsed_s)
-        self.ratios.append(elapsed_s / candidate.reference_s)
+        self.by_config.setdefault(_but_seed(candidate), []).append(elapsed_s)
+        self.ratios.setdefault(candidate.config.model, []).append(elapsed_s / candidate.reference_s)
 
     def estimate(self, candidate: Candidate) -> float:
-        """Seconds: the mean of its kind, else the reference at the median pace so far."""
-        if own := self.by_kind.get(candidate.kind):
+        """Seconds: the mean of equal ones, else the reference at the pace of its model, else at the median pace."""
+        if own := self.by_config.get(_but_seed(candidate)):
             return float(np.mean(own))
-        return candidate.reference_s * (float(np.median(self.ratios)) if self.ratios else 1.0)
+        ratios = self.ratios.get(candidate.config.model) or [one for each in self.ratios.values() for one in each]
+        return candidate.reference_s * (float(np.median(ratios)) if ratios else 1.0)
 
 
-def is_boosting_installed() -> bool:
-    """Whether the packages of the extra `boosting` are installed."""
-    return all(entry.package is None or importlib.util.find_spec(entry.package) for entry in MODELS.values())
+def _but_seed(candidate: Candidate) -> str:
+    return candidate.config.model_copy(update={"seed": 0}).run_name
+
+
+def short_minutes(n_rows: int, n_columns: int) -> float:
+    """Minutes of the short race: one, and up to four more for tables of tens of millions of cells."""
+    return 1.0 + min(4.0, n_rows * n_columns / MINUTE_OF_CELLS)
+
+
+def missing_packages() -> list[str]:
+    """The packages of optional models that are not installed."""
+    packages = {entry.package for entry in MODELS.values() if entry.package is not None}
+    return sorted(name for name in packages if importlib.util.find_spec(name) is None)
 
 
 def has_free_texts(frame: pd.DataFrame, roles: Mapping[str, Role]) -> bool:
@@ -111,41 +108,51 @@ def has_free_texts(frame: pd.DataFrame, roles: Mapping[str, Role]) -> bool:
     return any(holds_sentences(frame[name]) for name, role in roles.items() if role == "text")
 
 
-def candidates_for(size: Size, *, with_boosting: bool) -> list[Candidate]:
-    """The candidates in training order: cheap and diverse ones first."""
-    wanted = FOR_NUMBERS if size.task == "regression" else FOR_CLASSES
-    if size.n_rows > MANY_ROWS:
-        wanted = FOR_MANY_ROWS
-    elif size.n_columns > MANY_COLUMNS:
-        wanted = FOR_WIDE
-    if size.has_free_texts:
-        wanted = (FOR_TEXTS, *wanted)
-    if not with_boosting:
-        instead = [(model, 1, "") for model in _quick_models(with_boosting=False)]
-        wanted = (*instead, *(one for one in wanted if MODELS[one[0]].package is None))
+def candidates_for(size: Size, *, without: Sequence[str] = ()) -> list[Candidate]:
+    """The candidates in training order; those whose packages are in `without` are left out."""
+    names = portfolio().order_for(size.task, size.n_rows, size.n_columns, has_sentences=size.has_free_texts)
     return [
-        _candidate(size, model, n_seeds, variant)
-        for model, n_seeds, variant in wanted
-        if size.n_rows <= MODELS[model].variants[""].cost.most_rows
+        candidate_of(name, size) for name in names if MODELS[portfolio().variants[name].model].package not in without
     ]
 
 
-def stopgaps_for(size: Size, *, with_boosting: bool) -> tuple[list[Candidate], Candidate]:
+def stopgaps_for(size: Size, *, without: Sequence[str] = ()) -> tuple[list[Candidate], Candidate]:
     """For tables too large for the time given: quick boostings, and the baseline, which always finishes."""
-    quick = [_candidate(size, model, 1, QUICK) for model in _quick_models(with_boosting=with_boosting)]
-    return quick, _candidate(size, FLOOR, 1, "")
-
-
-def _quick_models(*, with_boosting: bool) -> list[str]:
-    """The boostings of the extra, or those without extra packages."""
-    quick = {model: entry for model, entry in MODELS.items() if QUICK in entry.variants}
-    return [model for model, entry in quick.items() if (entry.package is not None) == with_boosting]
+    quick = [candidate_of(name, size) for name in QUICK]
+    return [one for one in quick if MODELS[one.config.model].package not in without], candidate_of(FLOOR, size)
 
 
 def quick_first(candidates: Sequence[Candidate], quick: Sequence[Candidate], budget_s: float) -> list[Candidate]:
     """The candidates, with quick ones around them when the first would delay the first submission."""
     is_slow = candidates[0].reference_s > min(FIRST_SHARE * budget_s, FIRST_S)
-    return [quick[0], *candidates, *quick[1:]] if is_slow else list(candidates)
+    labels = {one.label for one in candidates}
+    lacking = [one for one in quick if one.label not in labels]
+    return [*lacking[:1], *candidates, *lacking[1:]] if is_slow else list(candidates)
+
+
+def in_order(candidates: Sequence[Candidate], earned: Mapping[str, float], pace: Pace) -> list[Candidate]:
+    """Probes as they stand; if there were any, the others by what their models promise for a second.
+
+    `earned` is the ensemble weight of every model so far.
+    """
+    if not any(one.is_probe for one in candidates):
+        return list(candidates)
+    of_family: dict[str, float] = {}
+    for model, weight in earned.items():
+        of_family[_family(model)] = of_family.get(_family(model), 0.0) + weight
+
+    def promise(one: Candidate) -> float:
+        model = one.config.model
+        worth = UNKNOWN + earned.get(model, 0.0) + KIN * of_family.get(_family(model), 0.0)
+        return float(worth / pace.estimate(one) ** 0.5)
+
+    probes = [one for one in candidates if one.is_probe]
+    return [*probes, *sorted((one for one in candidates if not one.is_probe), key=promise, reverse=True)]
+
+
+def _family(model: str) -> str:
+    entry = MODELS[model]
+    return "networks" if entry.is_network else entry.family or model
 
 
 def timetable(candidates: Sequence[Candidate], pace: Pace, *, spent_s: float, budget_s: float) -> Iterator[str]:
@@ -190,23 +197,39 @@ def tuned_candidate(origin: Candidate, config: RunConfig) -> Candidate:
 
 def _with_seed(one: Candidate, seed: int) -> Candidate:
     config = one.config.model_copy(update={"seed": one.config.seed + seed})
-    return replace(one, label=f"{one.label}, seed {seed}", config=config)
+    return replace(one, label=f"{one.label}, seed {seed}", config=config, smaller=())
 
 
-def _candidate(size: Size, model: str, n_seeds: int, variant: str) -> Candidate:
-    label = " ".join(part for part in (model, variant) if part)
-    known = MODELS[model].variants[variant]
-    overrides = known.overrides if size.task == "regression" else known.for_classes or known.overrides
-    if known.column_share is not None:
-        share = min(1.0, QUICK_COLUMNS / max(1, size.n_columns))
-        overrides = (*overrides, f"{known.column_share}={share:.3g}")
-    config = load_run_config(model=model, overrides=[f"seeds={n_seeds}", *overrides])
-    is_boosting = MODELS[model].family == "boosting"
-    n_fits = n_seeds * (1 if MODELS[model].is_network else size.n_targets)
-    return Candidate(label, label, config, n_fits * _seconds(known.cost, size, is_boosting=is_boosting))
+def candidate_of(name: str, size: Size) -> Candidate:
+    """The portfolio's variant `name` on a table of this size, with its smaller versions."""
+    variant = portfolio().variants[name]
+    overrides = [f"seeds={variant.seeds}", *_settings(variant, size)]
+    seconds = _seconds(variant, size)
+
+    def version(more: Sequence[str], share: float) -> Candidate:
+        config = load_run_config(model=variant.model, overrides=[*overrides, *more])
+        return Candidate(name, name, config, share * seconds, is_probe=variant.is_probe)
+
+    smaller = tuple(version(one.set, one.cost) for one in variant.smaller)
+    return replace(version((), 1.0), smaller=smaller)
 
 
-def _seconds(cost: Cost, size: Size, *, is_boosting: bool) -> float:
+def _settings(variant: Variant, size: Size) -> list[str]:
+    is_regression = size.task == "regression" or variant.set_for_classes is None
+    settings = variant.set if is_regression else variant.set_for_classes or []
+    if variant.columns_per_tree is None:
+        return settings
+    return [*settings, f"column_share={min(1.0, variant.columns_per_tree / max(1, size.n_columns)):.3g}"]
+
+
+def _seconds(variant: Variant, size: Size) -> float:
+    entry, cost = MODELS[variant.model], variant.cost
+    is_boosting = entry.family == "boosting"
+    n_fits = variant.seeds * (1 if entry.is_network else size.n_targets)
+    return n_fits * _growth(cost, size, is_boosting=is_boosting)
+
+
+def _growth(cost: Cost, size: Size, *, is_boosting: bool) -> float:
     rows = max(size.n_rows, 500) / REFERENCE_ROWS
     columns = max(size.n_columns, 10) / REFERENCE_COLUMNS
     classes = cost.classes_factor * max(1, size.n_classes - 1) ** cost.classes if size.task != "regression" else 1.0

@@ -1,4 +1,4 @@
-"""Preset best: which candidate to train next, which to give up, and the ensemble of the finished runs.
+"""The race: which candidate to train next, which to give up, and when to end.
 
 Knows plans, runs and a clock; the stages that train, tune and finish are passed in.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -32,8 +32,8 @@ from pipeline.scoring.ensembling import SMALLEST_WEIGHT
 RESERVE_S = 1.5  # kept for the last ensemble and its file, or twice the time of the previous one;
 RESERVE_SHARE = 0.02  # and this share of the budget for program start and exit
 MARGIN = 1.1  # safety factor on time estimates
-MOST_OVER = 4.0  # a fit is given up after this many times its estimate, and at least a minute
-LEAST_LIMIT_S = 60.0
+MOST_OVER = 3.0  # a fit is given up after this many times its estimate, and at least half a minute
+LEAST_LIMIT_S = 30.0
 FIRST_BY_S, FIRST_BY_SHARE = 50.0, 0.38  # deadline of the first submission, at most this share of the budget
 TUNING_SHARE = 0.5  # of the time left when every candidate has been tried
 LAST_TUNING_SHARE = 0.8  # of the time left when further seeds have been tried, too
@@ -69,19 +69,23 @@ def race(
     store: FeatureStore,
     stages: Stages,
     *,
-    minutes: float,
+    minutes: float | None,
     smallest_weight: float = SMALLEST_WEIGHT,
     clock: Callable[[], float] = time.monotonic,
     started: float | None = None,
 ) -> Best:
     """Train candidates until `minutes` are spent, including earlier calls; keep an ensemble and its file up to date.
 
+    Without `minutes` it is the short race of preset fast: about a minute, and no tuning or further seeds.
+
     Every candidate is a run of its own; finished runs are not trained again. After each, the ensemble is chosen again
     and its submission written. When all candidates were tried, part of the remaining time tunes the one of most weight
     that can be tuned in it; further seeds follow. Ctrl-C ends with the best so far. Raises TrainingError when no
     candidate could be trained, Stopped when interrupted before the first.
     """
-    work = _Race(store, stages, minutes, smallest_weight, clock, clock() if started is None else started)
+    is_short = minutes is None
+    minutes = plan.short_minutes(*store.train.shape) if minutes is None else minutes
+    work = _Race(store, stages, minutes, is_short, smallest_weight, clock, clock() if started is None else started)
     work.take_finished()
     if work.left() > 0 or not work.members:
         work.show_plan()
@@ -94,7 +98,9 @@ def race(
         if work.is_interrupted:
             raise Stopped
         first = work.given_up[0].why if work.given_up else "there was no candidate"
-        raise TrainingError("no model could be trained", where="preset best", hint=f"The first failure: {first}")
+        raise TrainingError(
+            "no model could be trained", where=f"preset {work.title}", hint=f"The first failure: {first}"
+        )
     return work.conclude()
 
 
@@ -105,11 +111,12 @@ class _Race:
     store: FeatureStore
     stages: Stages
     minutes: float
+    is_short: bool
     smallest_weight: float
     clock: Callable[[], float]
     started: float
     members: list[FinishedRun] = field(default_factory=list)
-    tried: set[str] = field(default_factory=set)
+    tried: set[str] = field(default_factory=set)  # labels
     given_up: list[GivenUp] = field(default_factory=list)
     weights: dict[str, float] = field(default_factory=dict)  # run -> weight
     tuned: list[Candidate] = field(default_factory=list)
@@ -131,9 +138,9 @@ class _Race:
             spec.task, rows, columns, len(self.store.splits), n_classes, has_texts, is_absolute, len(spec.target)
         )
         self.pace = Pace()
-        self.has_boosting = plan.is_boosting_installed()
-        found = plan.candidates_for(self.size, with_boosting=self.has_boosting)
-        self.quick, self.floor = plan.stopgaps_for(self.size, with_boosting=self.has_boosting)
+        self.missing = plan.missing_packages()
+        found = plan.candidates_for(self.size, without=self.missing)
+        self.quick, self.floor = plan.stopgaps_for(self.size, without=self.missing)
         self.candidates = plan.quick_first(found, self.quick, self.budget_s)
         self.run = ensemble_folder(self.store)
         known = RunReport.read_or_none(self.run.report, otherwise="the ensemble is made again")
@@ -143,6 +150,15 @@ class _Race:
         for kind, config in ({} if self.known is None else self.known.tuned).items():
             if kind in origins:
                 self._take_tuned(origins[kind], resolved(config))
+
+    @property
+    def title(self) -> str:
+        """What messages begin with."""
+        return "fast" if self.is_short else "best"
+
+    def say(self, text: str) -> None:
+        """Print a message of this race."""
+        say(f"{self.title}: {text}")
 
     def interrupt(self) -> None:
         """Stop the running fit at its next checkpoint, and the race with it."""
@@ -161,9 +177,9 @@ class _Race:
     def take_finished(self) -> None:
         """Take over finished runs of earlier calls, and their time."""
         recorded = {} if self.known is None else {one.run: one for one in self.known.looked_at}
-        singles = [*self.candidates, *self.tuned]
-        further = plan.more_seeds(singles, {one.kind: 1.0 for one in singles}, self.pace)
-        known = {one.config.run_name: one for one in (*singles, *further, *self.quick, self.floor)}
+        versions = [one for candidate in (*self.candidates, *self.tuned) for one in candidate.versions]
+        further = plan.more_seeds(versions, {one.kind: 1.0 for one in versions}, self.pace)
+        known = {one.config.run_name: one for one in (*versions, *further, *self.quick, self.floor)}
         for one in known.values():
             run = self.store.workspace.run(one.config.run_name)
             report = RunReport.read_or_none(run.report, otherwise="the run is made again")
@@ -176,9 +192,7 @@ class _Race:
             self.spent_before_s = self.known.spent_s
         else:
             self.spent_before_s = sum(member.elapsed_s for member in self.members)
-        say(
-            f"best: {len(self.members)} runs are finished, {self.spent_before_s:.0f} of {self.budget_s:.0f} s are spent"
-        )
+        self.say(f"{len(self.members)} runs are finished, {self.spent_before_s:.0f} of {self.budget_s:.0f} s are spent")
         if recorded.keys() == names and self.is_intact and self.known and self.known.prune == self.smallest_weight:
             self.weights = {one.run: one.weight for one in self.known.looked_at}
         else:
@@ -186,28 +200,34 @@ class _Race:
 
     def show_plan(self) -> None:
         """Print the candidates and their estimated times."""
-        size, there = self.size, "" if self.has_boosting else "; install the extra `boosting` for better results"
-        say(
-            f"best: plan for {self.minutes:g} minutes: {size.n_rows} rows x {size.n_columns} columns, "
+        size, lacking = self.size, " and ".join(self.missing)
+        there = f"; {lacking} of the extra `boosting` would add to it" if lacking else ""
+        self.say(
+            f"plan for {self.minutes:g} minutes: {size.n_rows} rows x {size.n_columns} columns, "
             f"{size.n_folds} folds{there}"
         )
         untried = self._untried(self.candidates)
         for line in plan.timetable(untried, self.pace, spent_s=self.spent_s(), budget_s=self.budget_s):
             say(f"  {line}")
-        say("  then tuning and further seeds of the runs with weight")
+        if any(one.is_probe for one in self.candidates):
+            say("  quick versions first; then those whose models earn weight in the ensemble come first")
+        if not self.is_short:
+            say("  then tuning and further seeds of the runs with weight")
 
     def next_candidate(self) -> Candidate | None:
         """The first untried candidate that fits into the time left, tuned ones last; None at the end.
 
         Where none fits, the baseline comes first, then the quickest candidate: anything beats the baseline.
         """
-        untried = self._untried(self.candidates)
+        untried = self._untried(plan.in_order(self.candidates, self._weight_by_model(), self.pace))
         if fitting := self._first_fitting(untried):
             return fitting
         if self.has_nothing:
             return self.floor
         if all(member.kind == self.floor.kind for member in self.members):
             return min(untried, key=self.pace.estimate, default=None) if self.left() > 0 else None
+        if self.is_short:
+            return None
         if not self.tuned_kinds:
             self._tune_next(TUNING_SHARE)
         while not self.is_interrupted:
@@ -224,7 +244,7 @@ class _Race:
     @property
     def has_nothing(self) -> bool:
         """Whether there is no submission yet and the baseline was not tried."""
-        return not self.members and self.floor.config.run_name not in self.tried
+        return not self.members and self.floor.label not in self.tried
 
     def left_for_next(self) -> float:
         """Seconds for the next candidate: the time left, or until the deadline of the first submission."""
@@ -235,18 +255,31 @@ class _Race:
         return min(FIRST_BY_S, FIRST_BY_SHARE * self.budget_s) - (self.clock() - self.started)
 
     def _untried(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        return [one for one in candidates if one.config.run_name not in self.tried]
+        return [one for one in candidates if one.label not in self.tried]
 
     def _first_fitting(self, candidates: Sequence[Candidate]) -> Candidate | None:
+        """The first candidate that fits into the time left, in its largest version that takes no undue part of it."""
         left = self.left_for_next()
-        return next((one for one in candidates if MARGIN * self.pace.estimate(one) <= left), None)
+        due = min(left, plan.LARGEST_SHARE * self.budget_s)
+        for candidate in candidates:
+            *larger, smallest = candidate.versions
+            limits = [(one, due) for one in larger] + [(smallest, left)]
+            for one, limit in limits:
+                if MARGIN * self.pace.estimate(one) <= limit:
+                    return one
+        return None
 
     def _weight_by_kind(self) -> dict[str, float]:
-        by_run = {member.name: member.kind for member in self.members}
-        by_kind: dict[str, float] = {}
-        for name, weight in self.weights.items():
-            by_kind[by_run[name]] = by_kind.get(by_run[name], 0.0) + weight
-        return by_kind
+        return self._weight_by({member.name: member.kind for member in self.members})
+
+    def _weight_by_model(self) -> dict[str, float]:
+        return self._weight_by({member.name: member.report.config.model for member in self.members})
+
+    def _weight_by(self, key_of_run: Mapping[str, str]) -> dict[str, float]:
+        total: dict[str, float] = {}
+        for run, weight in self.weights.items():
+            total[key_of_run[run]] = total.get(key_of_run[run], 0.0) + weight
+        return total
 
     def _tune_next(self, share: float) -> bool:
         """Tune the untuned candidate of most weight, if enough trials fit into `share` of the time left.
@@ -261,7 +294,7 @@ class _Race:
         if chosen is None:
             return False
         self.tuned_kinds.add(chosen.kind)
-        say(f"best: tuning {chosen.label} for {seconds:.0f} s; {self.left():.0f} s left")
+        self.say(f"tuning {chosen.label} for {seconds:.0f} s; {self.left():.0f} s left")
         self.stop = threading.Event()
         try:
             config = self.stages.tune(chosen.config, seconds, self.stop)
@@ -278,10 +311,10 @@ class _Race:
 
     def try_candidate(self, candidate: Candidate) -> bool:
         """Train it within its time limit; whether it finished."""
-        self.tried.add(candidate.config.run_name)
+        self.tried.add(candidate.label)
         estimate = self.pace.estimate(candidate)
         limit = self._limit(candidate, estimate)
-        say(f"best: {candidate.label}, about {estimate:.0f} s; {max(0.0, self.left()):.0f} s left")
+        self.say(f"{candidate.label}, about {estimate:.0f} s; {max(0.0, self.left()):.0f} s left")
         timed = TimeLimit(limit, self.clock)
         self.stop = timed.stop
         try:
@@ -292,7 +325,7 @@ class _Race:
                 if timed.whole_s is not None:  # improves the estimates of the others
                     self.pace.measured(candidate, timed.whole_s)
                 if self.has_nothing:  # it continues when there is a submission, after quicker candidates
-                    self.tried.discard(candidate.config.run_name)
+                    self.tried.discard(candidate.label)
                     self.candidates = [*self.quick, *(one for one in self.candidates if one not in self.quick)]
                     self.is_first_due = True
                     return False
@@ -314,12 +347,14 @@ class _Race:
 
     def _give_up(self, candidate: Candidate, why: str) -> None:
         self.given_up.append(GivenUp(candidate=candidate.label, why=why))
-        say(f"best: {candidate.label} is given up: {why}")
+        self.say(f"{candidate.label} is given up: {why}")
 
     def _take(self, candidate: Candidate, run: RunFolder, elapsed_s: float | None = None) -> None:
         member = finished_run(self.store, run, label=candidate.label, kind=candidate.kind, elapsed_s=elapsed_s)
         self.members.append(member)
-        self.tried.add(run.name)
+        self.tried.add(candidate.label)
+        # what is tuned or gets further seeds is the version that was trained
+        self.candidates = [candidate if one.label == candidate.label else one for one in self.candidates]
         if candidate is not self.floor:  # too cheap to predict the time of a model
             self.pace.measured(candidate, member.elapsed_s)
 
@@ -341,8 +376,8 @@ class _Race:
         self.weights = {one.run: one.weight for one in ensemble.members}
         self.stages.finish(report.config, self.run, True)
         self.combining_s = self.clock() - begun
-        say(
-            f"best: {len(self.weights)} of {len(self.members)} runs have weight ({ensemble.method}): nested "
+        self.say(
+            f"{len(self.weights)} of {len(self.members)} runs have weight ({ensemble.method}): nested "
             f"{self.store.spec.metric} {ensemble.nested_score:.5f}, cv {report.cv_score:.5f}, "
             f"after {self.spent_s():.0f} s"
         )
@@ -360,20 +395,20 @@ class _Race:
         ensemble = report.ensemble
         assert ensemble is not None, "the ensemble's report is another run's"
         if self.is_interrupted:
-            say("best: interrupted; this is the best so far, and the same command continues")
+            self.say("interrupted; this is the best so far, and the same command continues")
         for member in sorted(ensemble.looked_at, key=lambda one: -one.weight):
             share = f"{member.weight:6.1%}" if member.weight else "     -"
             say(f"  {share}  {member.label:<22} cv {member.cv_score:.5f}  {member.elapsed_s:5.0f} s")
         if self.smallest_weight != SMALLEST_WEIGHT:
             before = ensemble.without_prune
-            say(
-                f"best: {len(ensemble.members)} runs with a weight of at least {self.smallest_weight:g}, nested "
+            self.say(
+                f"{len(ensemble.members)} runs with a weight of at least {self.smallest_weight:g}, nested "
                 f"{ensemble.nested_score:.5f}; with {SMALLEST_WEIGHT:g}: {before.members} runs, nested "
                 f"{before.nested_score:.5f}"
             )
         submission = self.stages.finish(resolved(report.config), self.run, self.is_interrupted)
-        if self.tried - {one.run for one in ensemble.looked_at} or self.known is None:
+        if self.given_up or self.known is None:
             ensemble = ensemble.updated(given_up=self.given_up, spent_s=round(self.spent_s(), 2))
             RunReport.read(self.run.report).updated(ensemble=ensemble).write(self.run.report)
-        say(f"best: {self.spent_s():.0f} s of {60 * self.minutes:.0f} s")
+        self.say(f"{self.spent_s():.0f} s of {60 * self.minutes:.0f} s")
         return Best(submission, self.run, self.is_interrupted)

@@ -35,9 +35,9 @@ Device = Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")]
 SETTINGS = "Changes a setting of the preset, e.g. lr=0.01, seeds=2, features.log1p_skewed=1. Repeatable."
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=SETTINGS)]
 Workers = Annotated[int, typer.Option(help="Worker threads; 0: one per core.", min=0, max=1024)]
-MINUTES = "Preset best: total training time, earlier calls included."
-Minutes = Annotated[float, typer.Option(help=MINUTES, min=0.1, max=20_160, callback=_number)]
-PRUNE = "Preset best: smallest ensemble weight."
+MINUTES = "Training time, earlier calls included; default: 10 for preset best, about one for fast."
+Minutes = Annotated[float | None, typer.Option(help=MINUTES, min=0.1, max=20_160, callback=_number)]
+PRUNE = "Presets best and fast: smallest ensemble weight."
 Prune = Annotated[float | None, typer.Option(help=PRUNE, min=0.0, max=0.5, callback=_number)]
 Upload = Annotated[bool, typer.Option("--upload/--no-upload", help="Send the submission to Kaggle.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Upload even if it takes the last submission of the day.")]

@@ -113,7 +113,7 @@ def submit(
     upload: Upload = True,
     yes: Yes = False,
     again: Again = False,
-    minutes: Minutes = 10.0,
+    minutes: Minutes = None,
     prune: Prune = None,
     root: Root = Path(),
 ) -> None:
@@ -151,7 +151,7 @@ def final(
     overrides: Overrides = None,
     device: Device = "auto",
     workers: Workers = 0,
-    minutes: Minutes = 10.0,
+    minutes: Minutes = None,
     prune: Prune = None,
     root: Root = Path(),
 ) -> None:

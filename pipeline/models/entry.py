@@ -15,28 +15,6 @@ from pipeline.models.base import FittedModel, Model
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Seconds for one seed on the five folds of House Prices with two cores, and how they grow."""
-
-    seconds: float
-    rows: float = 0.7  # exponent
-    columns: float = 0.3  # exponent
-    most_rows: int = 10**9
-    classes_factor: float = 1.0  # of two classes, relative to regression
-    classes: float = 0.0  # exponent of the number of classes minus 1
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A configuration of a model that preset best may train."""
-
-    cost: Cost  # measured: benchmarks/ablation.md
-    overrides: tuple[str, ...] = ()  # key=value, as of --set
-    for_classes: tuple[str, ...] | None = None  # overrides for classification, if different
-    column_share: str | None = None  # the parameter that limits the columns of a quick fit
-
-
-@dataclass(frozen=True)
 class ModelEntry:
     """A registered model."""
 
@@ -52,4 +30,3 @@ class ModelEntry:
     package: str | None = None  # of the extra `boosting`; import name and distribution name
     storage_package: str | None = None  # reads and writes fitted models, if numpy cannot
     has_space: bool = False  # spaces/<model>.toml says what tuning varies
-    variants: Mapping[str, Variant] = field(default_factory=dict)  # by name; "": the plain one

@@ -29,7 +29,7 @@ from pipeline.models.arrays.neighbours import NeighbourParams, Neighbours
 from pipeline.models.arrays.trees import ExtraTrees, ForestParams, HistogramBoosting, HistogramParams, RandomForest
 from pipeline.models.arrays.xgboost import XGBoost
 from pipeline.models.base import FittedModel, Model
-from pipeline.models.entry import Cost, ModelEntry, Variant
+from pipeline.models.entry import ModelEntry
 from pipeline.models.networks.architectures import ConvNetParams, MLPParams
 from pipeline.models.networks.fitted import FittedNeural, StoredConvNets
 from pipeline.models.networks.model import NeuralModel
@@ -50,12 +50,8 @@ def _array_model(
     description: str,
     learner: type[Learner],
     params: type[Table],
-    cost: Cost | None = None,
-    variants: Mapping[str, Variant] | None = None,
     **facts: Any,
 ) -> ModelEntry:
-    """`cost` is that of the plain configuration, if preset best may train it; `variants` are the others."""
-    facts["variants"] = ({} if cost is None else {"": Variant(cost)}) | dict(variants or {})
     load = partial(FittedArrayModel.load, learner_class=learner, params_class=params)
     return ModelEntry(description, params, partial(ArrayModel, learner), load, is_seeded=learner.is_seeded, **facts)
 
@@ -63,12 +59,6 @@ def _array_model(
 _smooth = partial(_array_model, family="smooth")
 _forest = partial(_array_model, family="forests", has_space=True)
 _boosting = partial(_array_model, family="boosting", has_space=True)
-
-
-def _quick(seconds: float, *overrides: str, column_share: str = "column_share") -> Variant:
-    """Boosting in few large steps, for a table too large for the time."""
-    cost = Cost(seconds, rows=0.6, columns=0.5, classes=0.9)
-    return Variant(cost, ("lr=0.2", *overrides), column_share=column_share)
 
 
 MODELS: dict[str, ModelEntry] = {
@@ -82,17 +72,6 @@ MODELS: dict[str, ModelEntry] = {
         "fully connected network",
         MLPParams,
         {"hidden_sizes": (128,), "dropout": 0.1, "lr": 2e-3, "epochs": 60, "schedule": "cosine", "weight_decay": 0.05},
-        variants={
-            "": Variant(
-                Cost(1.5, rows=0.9, columns=0.4),
-                ("number_embedding=none", "hidden_sizes=[256]", "dropout=0.1", "weight_decay=0.05"),
-            ),
-            "pbld": Variant(
-                Cost(7.0, rows=0.9, columns=0.7),
-                ("number_embedding=pbld", "dropout=0.2"),
-                for_classes=("number_embedding=pbld", "dropout=0.5"),  # a class says less per row than a number
-            ),
-        },
     ),
     "cnn": _network(
         "convolutional network for grey images, a column per pixel",
@@ -109,30 +88,25 @@ MODELS: dict[str, ModelEntry] = {
         partial(FittedNeural.load, stored_class=StoredConvNets),
         family="images",
     ),
-    "baseline": _smooth("mean, median or class frequencies: the score to beat", Baseline, NoParams, Cost(0.5)),
-    "ridge": _smooth("linear or logistic regression, squared penalty", Ridge, LinearParams, Cost(2.0, rows=0.8)),
+    "baseline": _smooth("mean, median or class frequencies: the score to beat", Baseline, NoParams),
+    "ridge": _smooth("linear or logistic regression, squared penalty", Ridge, LinearParams),
     "lasso": _smooth(
         "linear or logistic regression, absolute penalty",
         Lasso,
         LinearParams,
-        Cost(2.0, classes_factor=12.0, most_rows=100_000),
     ),
     "elastic_net": _smooth(
         "linear or logistic regression, both penalties",
         ElasticNet,
         LinearParams,
-        Cost(2.0, classes_factor=12.0, most_rows=100_000),
     ),
     "huber": _smooth("linear regression robust against outliers", Huber, LinearParams),
     "logistic": _smooth("logistic or softmax regression", Logistic, LinearParams),
-    "kernel_ridge": _smooth(
-        "ridge on radial kernels", KernelRidge, KernelParams, Cost(8.0, rows=0.9, most_rows=50_000)
-    ),
+    "kernel_ridge": _smooth("ridge on radial kernels", KernelRidge, KernelParams),
     "svm": _smooth(
         "support vectors with a radial kernel",
         SupportVectors,
         KernelParams,
-        Cost(9.0, rows=1.9, most_rows=5_000),
         has_space=True,
     ),
     "neighbours": _smooth("mean of the nearest rows", Neighbours, NeighbourParams),
@@ -143,20 +117,17 @@ MODELS: dict[str, ModelEntry] = {
         FittedTextModel.load,
         family="terms",
         is_seeded=False,
-        variants={"": Variant(Cost(5.0, rows=1.0, columns=0.0, classes=0.5))},
     ),
     "random_forest": _forest(
         "trees on bootstrapped rows",
         RandomForest,
         ForestParams,
-        Cost(12.0, rows=1.0, columns=0.0, classes=0.3),
         storage_package="skops",
     ),
     "extra_trees": _forest(
         "trees with random thresholds",
         ExtraTrees,
         ForestParams,
-        Cost(11.0, rows=1.0, columns=0.0, most_rows=50_000, classes=0.3),
         storage_package="skops",
         defaults={"max_features": 0.5},
     ),
@@ -164,30 +135,18 @@ MODELS: dict[str, ModelEntry] = {
         "scikit-learn's gradient boosting",
         HistogramBoosting,
         HistogramParams,
-        Cost(10.0, rows=0.7, classes=0.7),
-        {"quick": _quick(2.0, "max_rounds=60", column_share="max_features")},
         storage_package="skops",
     ),
     "lightgbm": _boosting(
-        "LightGBM (extra: boosting)",
+        "LightGBM",
         LightGBM,
         BoostingParams,
-        Cost(5.0, rows=0.6, classes_factor=1.5, classes=0.7),
-        {
-            # if only few of many columns matter, few trees that use 30 % of the columns see them
-            "all columns": Variant(
-                Cost(3.5, rows=0.6, classes_factor=1.5, classes=0.7), ("column_share=1.0", "row_share=0.8", "lr=0.1")
-            ),
-            "quick": _quick(1.0, "rounds=60", "row_share=0.8", "max_leaves=31"),
-        },
         package="lightgbm",
     ),
     "xgboost": _boosting(
         "XGBoost (extra: boosting)",
         XGBoost,
         BoostingParams,
-        Cost(9.0, rows=0.6, classes_factor=2.0, classes=0.7),
-        {"quick": _quick(1.5, "rounds=60", "row_share=0.8", "max_depth=6")},
         package="xgboost",
         uses_gpu=True,
     ),
@@ -195,8 +154,6 @@ MODELS: dict[str, ModelEntry] = {
         "CatBoost (extra: boosting)",
         CatBoost,
         BoostingParams,
-        Cost(28.0, rows=0.3, classes_factor=0.7, classes=0.7),
-        {"quick": _quick(2.0, "rounds=60", "row_share=0.8", "max_depth=7")},
         defaults={"one_hot_max": 30},
         package="catboost",
     ),

@@ -24,11 +24,14 @@ def make_best(
     store: FeatureStore,
     context: FitContext,
     *,
-    minutes: float,
+    minutes: float | None,
     smallest_weight: float | None = None,
     started: float | None = None,
 ) -> Best:
-    """Train candidates for `minutes`; return the submission of their best ensemble. Raises what `race` raises."""
+    """Train candidates for `minutes`, or a short time; return the submission of their best ensemble.
+
+    Raises what `race` raises.
+    """
     smallest = SMALLEST_WEIGHT if smallest_weight is None else smallest_weight
     with ensemble_folder(store).held():
         return race(store, _Stages(store, context), minutes=minutes, smallest_weight=smallest, started=started)

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from pipeline.tuning.session import TuneOptions
 
 
+DEFAULT_MINUTES = 10.0  # of preset best
+
+
 @dataclass(frozen=True)
 class Choice:
     """What to train: a preset, a model that replaces the preset's, `key=value` settings that override both."""
@@ -130,6 +133,15 @@ def run_configuration(workspace: Workspace, choice: Choice) -> RunConfig:
     return load_run_config(str(best) if preset == "tuned" else preset, model=choice.model, overrides=choice.overrides)
 
 
+def _why_short_race(workspace: Workspace, choice: Choice) -> str | None:
+    """Return why the short race runs, "" if it was asked for; None if a model, settings or a tuning result say more."""
+    from pipeline.models.run_configuration import load_run_config
+
+    if choice.model is not None or choice.overrides or choice.preset not in (DEFAULT_PRESET, "auto"):
+        return None
+    return "" if choice.preset == DEFAULT_PRESET else _why_not_tuned(workspace, load_run_config().model) or None
+
+
 def _why_not_tuned(workspace: Workspace, model: str) -> str:
     """Say why the model's result of `tune` is not used; "" if it is up to date. Builds the features if there is one."""
     best = workspace.tuning(model) / "best.json"
@@ -206,19 +218,24 @@ def finish(
     choice: Choice,
     context: FitContext,
     *,
-    minutes: float = 10.0,
+    minutes: float | None = None,
     smallest_weight: float | None = None,
     started: float | None = None,
 ) -> tuple[FeatureStore, Path, bool]:
     """Run every step up to a submission file; return its path and whether the work was interrupted.
 
-    For preset best: `minutes` counts from `started` (a `time.monotonic()`) and includes earlier calls; runs with an
-    ensemble weight below `smallest_weight` are dropped.
+    Presets best and fast race many models. `minutes`, 10 for preset best by default, counts from `started` (a
+    `time.monotonic()`) and includes earlier calls; runs with an ensemble weight below `smallest_weight` are dropped.
     """
     if choice.preset == "best":
+        _refuse_choices(choice)
+        minutes = DEFAULT_MINUTES if minutes is None else minutes
+    why_short = _why_short_race(workspace, choice)
+    if why_short:
+        say(f"preset: {DEFAULT_PRESET} ({why_short})")
+    if choice.preset == "best" or why_short is not None:
         from pipeline.stages.best import make_best
 
-        _refuse_choices(choice)
         store, _ = with_features(workspace)
         best = make_best(store, context, minutes=minutes, smallest_weight=smallest_weight, started=started)
         return store, best.submission, best.is_interrupted

@@ -6,7 +6,7 @@ import io
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +25,12 @@ from pipeline.best.plan import (
     Size,
     candidates_for,
     has_free_texts,
+    in_order,
     more_seeds,
     quick_first,
     stopgaps_for,
 )
+from pipeline.best.portfolio import portfolio
 from pipeline.best.race import Best, race
 from pipeline.competition.workspace import RunFolder
 from pipeline.config.records import Provenance
@@ -36,6 +38,7 @@ from pipeline.config.run import RunConfig
 from pipeline.config.run_report import RunReport, WithoutPrune
 from pipeline.metrics import METRICS
 from pipeline.models.base import FitContext
+from pipeline.models.registry import MODELS
 from pipeline.models.run_configuration import load_run_config
 from pipeline.scoring.cross_validation import predictions_of, scores_of
 from pipeline.scoring.ensembling import SMALLEST_WEIGHT
@@ -94,7 +97,7 @@ class Bench:
         self.submissions.append(path.read_bytes())
         return path
 
-    def __call__(self, minutes: float, smallest_weight: float = SMALLEST_WEIGHT) -> Best:
+    def __call__(self, minutes: float | None, smallest_weight: float = SMALLEST_WEIGHT) -> Best:
         self.trained, self.submissions = [], []
         return race(
             self.toy.store(),
@@ -352,21 +355,93 @@ def test_sentences_are_told_from_names_and_codes() -> None:
 
 
 def test_plans_begin_with_what_fits_and_end_with_seeds_of_what_earns() -> None:
-    candidates = candidates_for(SIZE, with_boosting=True)
+    candidates = candidates_for(SIZE)
     assert {"catboost", "lightgbm", "xgboost", "mlp", "lasso"} <= {one.config.model for one in candidates}
-    without = {one.config.model for one in candidates_for(SIZE, with_boosting=False)}
-    assert "histogram_boosting" in without
-    assert not without & {"catboost", "lightgbm", "xgboost"}
-    huge = candidates_for(Size("regression", 100_000, 400, 5), with_boosting=True)
+    without = {one.config.model for one in candidates_for(SIZE, without=["catboost", "xgboost"])}
+    assert "lightgbm" in without
+    assert not without & {"catboost", "xgboost"}
+    huge = candidates_for(Size("regression", 100_000, 400, 5))
     assert not {one.config.model for one in huge} & {"svm", "kernel_ridge"}
-    reading = candidates_for(Size("binary", 7_000, 400, 5, 2, has_free_texts=True), with_boosting=True)
+    reading = candidates_for(Size("binary", 7_000, 400, 5, 2, has_free_texts=True))
     assert reading[0].config.model == "text_linear" != candidates[0].config.model
-    wide = candidates_for(Size("regression", 1_500, 400, 5), with_boosting=True)
+    wide = candidates_for(Size("regression", 1_500, 400, 5))
     assert [one.config.model for one in wide[:2]] == ["lightgbm", "lasso"]
-    quick, floor = stopgaps_for(Size("regression", 100_000, 400, 5), with_boosting=True)
-    assert quick_first(huge, quick, 60.0) == [quick[0], *huge, *quick[1:]]
-    assert floor.reference_s < quick[0].reference_s < min(one.reference_s for one in huge)
-    assert quick_first(candidates, quick, 600.0) == candidates
+    quick, floor = stopgaps_for(Size("regression", 1_500, 400, 5))
+    assert floor.reference_s < quick[0].reference_s < min(one.reference_s for one in wide)
+    assert quick_first(wide, quick, 4.0) == [quick[0], *wide, *quick[1:]]
+    assert quick_first(wide, quick, 600.0) == wide
     seeds = more_seeds(candidates, {"mlp": 0.5, "lasso": 0.5}, Pace())
     assert {one.config.model for one in seeds} == {"mlp"}
     assert len({one.config.run_name for one in [*candidates, *seeds]}) == len(candidates) + len(seeds)
+
+
+def test_probes_come_first_and_what_follows_is_what_earned_weight() -> None:
+    many = candidates_for(Size("regression", 20_000, 30, 5))
+    probes = [one for one in many if one.is_probe]
+    assert {one.config.model for one in probes} == {"lightgbm", "extra_trees", "mlp"}
+    pace = Pace()
+    for one in many:
+        pace.measured(one, 10.0)
+    for model, family in (("mlp", {"mlp"}), ("extra_trees", {"extra_trees", "random_forest"})):
+        ordered = in_order(many, {model: 1.0}, pace)
+        assert ordered[: len(probes)] == probes
+        assert ordered[len(probes)].config.model == model
+        n_kin = sum(one.config.model in family for one in many) - 1
+        assert {one.config.model for one in ordered[len(probes) : len(probes) + n_kin]} == family
+    small = candidates_for(SIZE)
+    assert in_order(small, {"svm": 1.0}, pace) == small
+
+
+def test_estimates_follow_what_was_measured_of_the_same_model() -> None:
+    quick, forest, other = candidate("lightgbm", 2.0), candidate("extra_trees", 10.0), candidate("mlp", 1.0)
+    pace = Pace()
+    pace.measured(quick, 4.0)
+    pace.measured(forest, 1.0)
+    assert pace.estimate(candidate("lightgbm", 5.0, "lr=0.3")) == 10.0
+    assert pace.estimate(candidate("extra_trees", 5.0, "n_trees=9")) == 0.5
+    assert pace.estimate(other) == pytest.approx(np.median([2.0, 0.1]))
+
+
+@pytest.mark.slow
+def test_what_would_take_too_much_of_the_time_is_trained_in_a_smaller_version(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smaller = candidate("random_forest", 5.0, "n_trees=3")
+    forest = replace(candidate("random_forest", 50.0, "n_trees=30"), smaller=(smaller,))
+    monkeypatch.setattr(plan, "candidates_for", lambda *_, **__: [SMALL[0], forest])
+    bench.seconds |= {"random_forest": 5.0}
+    monkeypatch.setattr(bench, "tune", lambda *_: None)
+    bench(1.7)
+    runs = [RunReport.read(path) for path in bench.toy.workspace.runs.glob("*/report.json")]
+    assert {one.config.params["n_trees"] for one in runs if one.config.model == "random_forest"} == {3}
+    bench(1.7)
+    assert bench.trained == []
+
+
+@pytest.mark.slow
+def test_the_short_race_neither_tunes_nor_adds_seeds(bench: Bench) -> None:
+    bench.seconds = dict.fromkeys(bench.seconds, 0.1)
+    best = bench(None)
+    assert sorted(bench.trained) == ["mlp", "neighbours", "ridge"]
+    assert not bench.tuned
+    assert len(pd.read_csv(best.submission)) == 20
+
+
+@pytest.mark.parametrize("name", portfolio().variants)
+def test_every_configuration_of_the_portfolio_is_valid(name: str) -> None:
+    variant = portfolio().variants[name]
+    assert variant.seeds == 1 or MODELS[variant.model].is_seeded
+    for task in ("regression", "multiclass"):
+        one = plan.candidate_of(name, Size(task, 5_000, 300, 5, 3))
+        shares = [version.reference_s for version in one.versions]
+        assert shares == sorted(shares, reverse=True)
+        assert len({version.config.run_name for version in one.versions}) == len(one.versions)
+
+
+def test_the_regimes_name_variants_and_one_fits_every_table() -> None:
+    everything = portfolio()
+    named = {name for regime in everything.regimes for name in regime.order}
+    assert {*named, *everything.texts_first, *plan.QUICK, plan.FLOOR} == everything.variants.keys()
+    for task in ("regression", "binary", "multiclass"):
+        for n_rows, n_columns in ((10, 1), (3_000, 10_000), (10_000_000, 1)):
+            assert everything.order_for(task, n_rows, n_columns, has_sentences=False)

@@ -333,7 +333,7 @@ def test_tables_that_fit_neither_memory_nor_disk_are_refused(toy: Toy, monkeypat
 
     monkeypatch.setattr(tensors, "free_memory", lambda *_: 1000)
     monkeypatch.setattr(tensors.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    result = toy.run("submit", "--device", "cpu")
+    result = toy.run("submit", "--model", "mlp", "--device", "cpu")
     assert result.exit_code == 2
     for part in ("GB of memory and", "4 folds x 64 rows", "fewer folds"):
         assert part in result.stderr

@@ -68,7 +68,7 @@ class LightGBM(Boosting):
         return model, model.best_iteration or n_rounds
 
     def _bytes(self, model: Any) -> bytes:
-        text: str = model.model_to_string(num_iteration=-1)
+        text: str = model.model_to_string()
         return text.split("\nfeature_importances:")[0].encode()
 
     def _raw(

@@ -84,10 +84,11 @@ class ArrayModel:
         mine = filter(context.share.has, range(n_members))
         by_split = sorted(mine, key=lambda number: fitted.position(number)[0])
         is_alone = context.device.type == "cuda"
-        n_parallel = 1 if is_alone else max(1, min(context.n_workers, n_members))
-        n_threads = max(1, context.n_workers // n_parallel)
+        n_parallel = 1 if is_alone else max(1, min(context.n_workers, len(by_split)))
+        threads = dict(zip(by_split, threads_of_each(len(by_split), n_parallel, context.n_workers), strict=True))
 
         def fit(number: int) -> Arrays:
+            n_threads = threads[number]
             path = None if context.checkpoints is None else context.checkpoints / f"member-{number}.npz"
             split, member_seed, output = fitted.position(number)
             if (known := files.read_checkpoint(files.read_arrays, path)) is not None:
@@ -120,6 +121,13 @@ class ArrayModel:
                 raise
         context.share.end()
         return [futures[number].result() for number in range(n_members)]
+
+
+def threads_of_each(n_fits: int, n_parallel: int, n_workers: int) -> list[int]:
+    """Threads of each fit, in the order in which they begin: the last ones share the workers that would be idle."""
+    n_last = n_fits % n_parallel
+    even = [max(1, n_workers // n_parallel)] * (n_fits - n_last)
+    return even + [max(1, n_workers // max(1, n_last))] * n_last
 
 
 def constant_of(rows: FitRows) -> Arrays | None:

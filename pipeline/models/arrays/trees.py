@@ -30,7 +30,7 @@ from pipeline.models.arrays.learners import (
 from pipeline.models.arrays.stored import estimator_of, stored
 
 LOWEST = np.float32(-1e30)  # replaces a missing number: below every other
-MOST_LEAVES = 200_000  # of a forest, so that a run's folder stays small
+MOST_LEAVES = 1_000_000  # of a forest, so that a run's folder stays small
 MOST_CATEGORIES = 255  # columns with more categories are treated as numbers
 TREES_AT_ONCE, ROUNDS_AT_ONCE = 20, 100  # between two checks for a stop
 
@@ -57,7 +57,7 @@ class _Forest(ParamsLearner[ForestParams]):
         model = self._model(rows.is_regression)(
             max_features=self.params.max_features,
             min_samples_leaf=least,
-            n_jobs=1,
+            n_jobs=job.n_threads,
             random_state=job.seed,
             warm_start=True,  # same trees as a single fit
         )
@@ -66,6 +66,7 @@ class _Forest(ParamsLearner[ForestParams]):
             job.check_stop()
             model.set_params(n_estimators=min(n_grown + TREES_AT_ONCE, self.params.n_trees))
             model.fit(x, rows.y, sample_weight=rows.weight)
+        model.set_params(n_jobs=1)  # predictions of several threads are summed in any order
         importance = model.feature_importances_.astype(np.float32)  # before `_slim` clears its source
         _slim([tree.tree_ for tree in model.estimators_])
         return {"model": stored(model), "n_classes": np.array(rows.n_classes), "importance": importance}

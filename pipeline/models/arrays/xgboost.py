@@ -66,7 +66,8 @@ class XGBoost(Boosting):
             callbacks=[LookAtStop()],
         )
         job.check_stop()
-        return model, int(model.best_iteration) + 1
+        n_best = int(model.best_iteration) + 1
+        return model[:n_best], n_best
 
     def _bytes(self, model: Any) -> bytes:
         return bytes(model.save_raw("ubj"))
