@@ -30,8 +30,8 @@ FLOORS = (
 )
 # Inside `stages` the order of the work: a stage may call the stages before it.
 STAGES = (
-    *("data", "init", "features", "check", "train", "repeat", "tune", "final", "best", "submit", "kernel", "report"),
-    *("predict", "score", "runs", "compare", "leaderboard", "choose", "watch", "doctor", "clean", "steps"),
+    *("data", "init", "features", "check", "train", "repeat", "tune", "final", "best", "submit", "kernel"),
+    *("report", "predict", "score", "runs", "compare", "leaderboard", "choose", "watch", "doctor", "clean", "steps"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 NO_TORCH = {"base", "metrics", "config", "competition", "encoders", "kaggle"}
