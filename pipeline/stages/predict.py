@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.base import files
-from pipeline.base.errors import ArtifactError
+from pipeline.base.errors import ArtifactError, DataError
 from pipeline.base.progress import say
 from pipeline.competition import dependencies
 from pipeline.competition.run_files import check_models, how_to_repeat
@@ -44,6 +44,8 @@ def predict_rows(store: FeatureStore, run_name: str, rows: RawTable) -> pd.DataF
     if reason := dependencies.changed_in_spec(store.manifest.made_of, store.spec):
         hint = "Build them with `python -m pipeline features`, and train the run again."
         raise ArtifactError(f"{reason} after the features were built", where=str(store.workspace.features), hint=hint)
+    if len(rows.frame) == 0:
+        raise DataError("has no rows", where=rows.where(), hint="There is nothing to predict.")
     rows = _assembled(store, rows)
     ids, features = new_rows(rows, store.spec.id, store.manifest.recipes)
     if store.spec.time is not None:

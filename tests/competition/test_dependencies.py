@@ -226,6 +226,11 @@ def test_a_run_predicts_with_its_own_features_only(toy: Toy) -> None:
     assert refused.exit_code == 2
     assert "the feature function changed after the run was trained" in refused.stderr
     path.write_text(text)
+    header = toy.workspace.root / "header.csv"
+    header.write_text((toy.workspace.raw / "test.csv").read_text().split("\n")[0] + "\n")
+    refused = toy.run("predict", run, str(header))
+    assert refused.exit_code == 2
+    assert "header.csv: has no rows" in refused.stderr
     toy.edit_spec("number = 4", "number = 3")
     refused = toy.run("predict", run, rows)
     assert refused.exit_code == 2
