@@ -25,8 +25,10 @@ from pipeline.competition.workspace import RunFolder, Workspace
 from pipeline.config.records import Provenance
 from pipeline.config.run_report import RunReport
 from pipeline.config.spec import CompetitionSpec
+from pipeline.scoring.choice import Choice
 from pipeline.stages import steps
 from pipeline.stages.check import check_data
+from pipeline.stages.choose import choose_submissions
 from pipeline.stages.leaderboard import board_frame, ledger_frame, read_leaderboard
 from pipeline.stages.predict import predict_rows
 from pipeline.stages.runs import list_runs
@@ -254,6 +256,11 @@ class Competition:
         """Return Kaggle's public leaderboard and the submissions sent. Raises KaggleError."""
         standing = read_leaderboard(self.workspace, steps.with_spec(self.workspace), n_rows=n_rows)
         return Leaderboard(board_frame(standing), ledger_frame(standing.entries), standing.lines)
+
+    @isolated
+    def choose(self) -> Choice:
+        """Return which two submissions of the ledger to select at Kaggle, and why. Raises ArtifactError."""
+        return choose_submissions(steps.with_features(self.workspace)[0])
 
     def _context(self) -> Any:
         return steps.fit_context(self.device, self.n_workers)

@@ -12,12 +12,13 @@ loses its weight; so do both if the public score is far too good.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import linalg, stats
 
 from pipeline.base.arrays import FloatArray
@@ -81,12 +82,14 @@ def select(submissions: Sequence[Scored], correlation: FloatArray, rows: RowCoun
     correlation = _completed(correlation)
     kernel = correlation + OWN_SHARE * _usual_distance(correlation) * np.eye(len(cv))
     of_row, noise_from = _variance_of_row([one.folds for one in submissions], cv, public, kernel, rows)
-    noise = _Noise.of(of_row, rows, _n_folds(submissions))
+    noise = _Noise.of(of_row, rows, _n_folds([one.folds for one in submissions]))
     contradiction, fault = _faults(public - cv, kernel, noise)
     doubt = _doubt(contradiction, fault, kernel, noise)
     mean, covariance = _posterior(cv, public, kernel, noise, doubt)
     private = covariance + noise.private * kernel
-    pairs = [Pair(i, j, _expected_best(mean, private, i, j)) for i, j in combinations(range(len(mean)), 2)]
+    first, second = np.triu_indices(len(mean), k=1)
+    best = _expected_best(mean, private, first, second)
+    order = np.lexsort((mean[first] + mean[second], best))
     return Selection(
         expected=mean,
         error=np.sqrt(np.diag(_centred(covariance)).clip(0.0)),
@@ -95,7 +98,7 @@ def select(submissions: Sequence[Scored], correlation: FloatArray, rows: RowCoun
         correlation=correlation,
         cv_weight=noise.public / (noise.public + noise.cv),
         noise_from=noise_from,
-        pairs=sorted(pairs, key=lambda pair: (pair.expected, mean[pair.first] + mean[pair.second])),
+        pairs=[Pair(int(first[at]), int(second[at]), float(best[at])) for at in order],
     )
 
 
@@ -121,8 +124,10 @@ def _values(numbers: Sequence[float | None]) -> FloatArray:
     return np.array([np.nan if number is None else number for number in numbers], dtype=np.float64)
 
 
-def _n_folds(submissions: Sequence[Scored]) -> int:
-    return max([len(one.folds) for one in submissions if one.folds is not None and len(one.folds) > 1] or [USUAL_FOLDS])
+def _n_folds(folds: Sequence[FoldScores | None]) -> int:
+    """The number of folds that most submissions have."""
+    counts = Counter(len(scores) for scores in folds if scores is not None and len(scores) > 1)
+    return counts.most_common(1)[0][0] if counts else USUAL_FOLDS
 
 
 def _completed(correlation: FloatArray) -> FloatArray:
@@ -157,17 +162,17 @@ def _variance_of_row(
     The median over pairs of the variance of their fold differences. Without fold scores: how the public scores vary
     about the cv, or either of them about its median, which takes differences of quality for noise.
     """
-    found = []
-    for i, j in combinations(range(len(folds)), 2):
-        first, second = folds[i], folds[j]
-        if first is None or second is None or len(first) != len(second) or len(first) < 2:
-            continue
-        k, distance = len(first), kernel[i, i] + kernel[j, j] - 2.0 * kernel[i, j]
-        median_to_mean = (k - 1) / float(stats.chi2.median(k - 1))
-        found.append(float(np.var(first - second, ddof=1)) * rows.cv / k / distance * median_to_mean)
-    found = [value for value in found if value > 0]  # NaN: a fold's score is undefined
-    if found:
-        return float(np.median(found)), "folds"
+    k = _n_folds(folds)
+    numbers = [i for i, scores in enumerate(folds) if scores is not None and len(scores) == k]
+    if len(numbers) > 1:
+        scores = np.stack([np.asarray(folds[i]) for i in numbers])
+        first, second = np.triu_indices(len(numbers), k=1)
+        near = kernel[np.ix_(numbers, numbers)]
+        distance = near[first, first] + near[second, second] - 2.0 * near[first, second]
+        found = np.var(scores[first] - scores[second], axis=1, ddof=1) * rows.cv / k / distance
+        found = found[found > 0]  # NaN: a fold's score is undefined
+        if len(found):
+            return float(np.median(found)) * (k - 1) / float(stats.chi2.median(k - 1)), "folds"
     of_cv, of_public = _overlap(USUAL_FOLDS) / rows.cv, 1.0 / rows.public
     for values, factor in ((public - cv, of_cv + of_public), (public, of_public), (cv, of_cv)):
         is_known = np.isfinite(values)
@@ -252,10 +257,12 @@ def _posterior(
     return max(found, key=lambda one: one[0])[1:]
 
 
-def _expected_best(mean: FloatArray, covariance: FloatArray, i: int, j: int) -> float:
-    """Expected minimum of two Gaussians (Clark, 1961, The greatest of a finite set of random variables)."""
-    spread = float(np.sqrt(max(covariance[i, i] + covariance[j, j] - 2.0 * covariance[i, j], 0.0)))
-    if spread == 0.0:
-        return float(min(mean[i], mean[j]))
-    ahead = (mean[j] - mean[i]) / spread
-    return float(mean[i] * stats.norm.cdf(ahead) + mean[j] * stats.norm.cdf(-ahead) - spread * stats.norm.pdf(ahead))
+def _expected_best(
+    mean: FloatArray, covariance: FloatArray, first: NDArray[np.int64], second: NDArray[np.int64]
+) -> FloatArray:
+    """(pairs,) expected minima of two Gaussians (Clark, 1961, The greatest of a finite set of random variables)."""
+    variance = np.diag(covariance)
+    spread = np.sqrt(np.maximum(variance[first] + variance[second] - 2.0 * covariance[first, second], 1e-300))
+    ahead = (mean[second] - mean[first]) / spread
+    of_first, of_second = mean[first] * stats.norm.cdf(ahead), mean[second] * stats.norm.cdf(-ahead)
+    return np.asarray(of_first + of_second - spread * stats.norm.pdf(ahead), dtype=np.float64)

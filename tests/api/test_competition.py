@@ -134,6 +134,8 @@ def test_mistakes_are_pipeline_errors(tmp_path: Path, spiral: Competition) -> No
         spiral.train(model="ridge", depth=3)
     with pytest.raises(KaggleError):
         spiral.leaderboard()
+    with pytest.raises(ArtifactError, match="fewer than two submissions"):
+        spiral.choose()
 
 
 @pytest.mark.slow

@@ -97,7 +97,8 @@ def test_noise_is_that_of_the_scores_where_no_fold_scores_are_known() -> None:
 def test_the_expected_best_of_two_is_what_simulation_finds() -> None:
     mean, covariance = np.array([0.5, 0.52]), np.array([[4e-4, 1e-4], [1e-4, 9e-4]])
     drawn = np.random.default_rng(0).multivariate_normal(mean, covariance, 400_000).min(axis=1)
-    assert _expected_best(mean, covariance, 0, 1) == pytest.approx(drawn.mean(), abs=2e-4)
+    (found,) = _expected_best(mean, covariance, np.array([0]), np.array([1]))
+    assert found == pytest.approx(drawn.mean(), abs=2e-4)
 
 
 SCORE = st.none() | st.floats(-1e3, 1e3).map(lambda score: round(score, 6))
