@@ -30,7 +30,8 @@ TUNED_COST = 1.5  # cost of a tuned configuration relative to its origin: tuned 
 N_EXTRA_SEEDS = 6  # rounds of further seeds; the gain is gone long before
 LARGEST_SHARE = 0.25  # of the budget for one candidate, if it has smaller versions
 MINUTE_OF_CELLS = 10e6  # another minute for so many cells of the train table
-UNKNOWN, KIN = 0.05, 0.5  # promise of a model that has earned no weight, and of its family's weight relative to its own
+# what a candidate promises: for a start, and as shares of the ensemble weight of its model, its family, its other seeds
+UNKNOWN, OF_MODEL, OF_FAMILY, OF_SEEDS = 0.02, 0.5, 0.25, 0.3
 
 FLOOR = "baseline"  # always finishes
 QUICK = ("lightgbm quick", "xgboost quick")  # for tables too large for the time given
@@ -60,6 +61,7 @@ class Candidate:
     reference_s: float  # estimated seconds on the machine the costs were measured on
     origin: str = ""  # of a tuned one: the kind it was tuned from
     is_probe: bool = False
+    follows: str | None = None  # only tried when the candidate with this label has weight in the ensemble
     smaller: tuple[Candidate, ...] = ()  # cheaper versions of it, largest first
 
     @property
@@ -130,11 +132,15 @@ def quick_first(candidates: Sequence[Candidate], quick: Sequence[Candidate], bud
     return [*lacking[:1], *candidates, *lacking[1:]] if is_slow else list(candidates)
 
 
-def in_order(candidates: Sequence[Candidate], earned: Mapping[str, float], pace: Pace) -> list[Candidate]:
+def in_order(
+    candidates: Sequence[Candidate], earned: Mapping[str, float], by_kind: Mapping[str, float], pace: Pace
+) -> list[Candidate]:
     """Probes as they stand; if there were any, the others by what their models promise for a second.
 
-    `earned` is the ensemble weight of every model so far.
+    `earned` is the ensemble weight of every model so far, `by_kind` of every kind of candidate. Further seeds are
+    candidates, too.
     """
+    candidates = [one for one in candidates if one.follows is None or by_kind.get(one.follows)]
     if not any(one.is_probe for one in candidates):
         return list(candidates)
     of_family: dict[str, float] = {}
@@ -143,7 +149,9 @@ def in_order(candidates: Sequence[Candidate], earned: Mapping[str, float], pace:
 
     def promise(one: Candidate) -> float:
         model = one.config.model
-        worth = UNKNOWN + earned.get(model, 0.0) + KIN * of_family.get(_family(model), 0.0)
+        worth = UNKNOWN + OF_MODEL * earned.get(model, 0.0) + OF_FAMILY * of_family.get(_family(model), 0.0)
+        if one.label != one.kind:
+            worth = OF_SEEDS * by_kind.get(one.kind, 0.0)
         return float(worth / pace.estimate(one) ** 0.5)
 
     probes = [one for one in candidates if one.is_probe]
@@ -208,7 +216,7 @@ def candidate_of(name: str, size: Size) -> Candidate:
 
     def version(more: Sequence[str], share: float) -> Candidate:
         config = load_run_config(model=variant.model, overrides=[*overrides, *more])
-        return Candidate(name, name, config, share * seconds, is_probe=variant.is_probe)
+        return Candidate(name, name, config, share * seconds, is_probe=variant.is_probe, follows=variant.follows)
 
     smaller = tuple(version(one.set, one.cost) for one in variant.smaller)
     return replace(version((), 1.0), smaller=smaller)

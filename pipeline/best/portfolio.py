@@ -40,6 +40,7 @@ class Variant(Table):
     set_for_classes: list[str] | None = None  # for classification, if different
     seeds: int = 1
     is_probe: bool = False
+    follows: str | None = None  # only tried when this variant has weight in the ensemble
     max_rows: int = MOST_ROWS
     columns_per_tree: int | None = None  # of boosting: at most so many are sampled
     cost: Cost

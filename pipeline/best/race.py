@@ -219,7 +219,10 @@ class _Race:
 
         Where none fits, the baseline comes first, then the quickest candidate: anything beats the baseline.
         """
-        untried = self._untried(plan.in_order(self.candidates, self._weight_by_model(), self.pace))
+        by_kind, pool = self._weight_by_kind(), self.candidates
+        if not self.is_short and any(one.is_probe for one in pool):
+            pool = [*pool, *plan.more_seeds([one for one in pool if not one.is_probe], by_kind, self.pace)]
+        untried = self._untried(plan.in_order(pool, self._weight_by_model(), by_kind, self.pace))
         if fitting := self._first_fitting(untried):
             return fitting
         if self.has_nothing:

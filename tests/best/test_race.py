@@ -383,13 +383,17 @@ def test_probes_come_first_and_what_follows_is_what_earned_weight() -> None:
     for one in many:
         pace.measured(one, 10.0)
     for model, family in (("mlp", {"mlp"}), ("extra_trees", {"extra_trees", "random_forest"})):
-        ordered = in_order(many, {model: 1.0}, pace)
+        ordered = in_order(many, {model: 1.0}, {"generated quick": 0.1}, pace)
         assert ordered[: len(probes)] == probes
         assert ordered[len(probes)].config.model == model
-        n_kin = sum(one.config.model in family for one in many) - 1
+        n_kin = sum(one.config.model in family and not one.is_probe for one in many)
         assert {one.config.model for one in ordered[len(probes) : len(probes) + n_kin]} == family
+    assert {one.label for one in many} - {one.label for one in in_order(many, {}, {}, pace)} == {
+        "extra_trees generated",
+        "lightgbm generated",
+    }
     small = candidates_for(SIZE)
-    assert in_order(small, {"svm": 1.0}, pace) == small
+    assert in_order(small, {"svm": 1.0}, {}, pace) == small
 
 
 def test_estimates_follow_what_was_measured_of_the_same_model() -> None:
