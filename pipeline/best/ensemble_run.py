@@ -17,9 +17,11 @@ from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import EnsemblePlan, EnsembleReport, MemberReport, RunReport, WithoutPrune
+from pipeline.scoring.adjustment import apply_adjustment
+from pipeline.scoring.blending import combine
 from pipeline.scoring.cross_validation import oof_frame, prediction_frame, predictions_of, scores_of
 from pipeline.scoring.data_check import known_trust
-from pipeline.scoring.ensembling import SMALLEST_WEIGHT, Choice, Selection, blend, choose_ensemble
+from pipeline.scoring.ensembling import SMALLEST_WEIGHT, Choice, Selection, choose_ensemble
 
 BEST = "best"  # preset name of the ensemble
 ENSEMBLE = "ensemble"  # in place of a model name
@@ -100,8 +102,12 @@ def _write(store: FeatureStore, run: RunFolder, chosen: Sequence[FinishedRun], e
     """Average the members by the weights in `ensemble`, which lists them in the same order, and write the run."""
     metric, target, folds = store.metric, store.target, store.fold_of_row
     weights = [one.weight for one in ensemble.members]
-    oof = oof_frame(store.train_rows["id"], folds, target, blend([one.oof for one in chosen], weights, metric))
-    test = prediction_frame(store.test_rows["id"], blend([one.test for one in chosen], weights, metric))
+    oof_prediction, test_prediction = (
+        apply_adjustment(ensemble.adjustment, combine(predictions, weights, metric, ensemble.log_odds))
+        for predictions in ([one.oof for one in chosen], [one.test for one in chosen])
+    )
+    oof = oof_frame(store.train_rows["id"], folds, target, oof_prediction)
+    test = prediction_frame(store.test_rows["id"], test_prediction)
     cv_score, fold_scores = scores_of(oof, metric)
     run.report.unlink(missing_ok=True)
     files.write_parquet(run.oof, oof)
@@ -148,6 +154,9 @@ def _ensemble_report(
         nested_score=choice.selection.nested_score,
         method=choice.method,
         nested_scores=choice.nested_scores,
+        corrected_score=choice.corrected_score,
+        log_odds=choice.selection.log_odds,
+        adjustment=choice.selection.adjustment,
         members=[by_name[name] for name in weights],
         without_weight=[one for name, one in by_name.items() if name not in weights],
         without_prune=WithoutPrune(members=len(unpruned.weights), nested_score=unpruned.nested_score),

@@ -37,6 +37,7 @@ class Adjustment(Record):
     calibrator: Calibrator | None = None
     threshold: float | None = None  # of two classes
     cut_points: list[float] | None = None  # of more, ordered ones: between neighbours, in expected class numbers
+    class_weights: list[float] | None = None  # of more, unordered ones: what their probabilities are multiplied with
     by_target: list[Adjustment] = Field(default=[])  # of several targets; the other fields are empty then
 
 
@@ -170,12 +171,22 @@ class WithoutPrune(Record):
     nested_score: Score
 
 
+class LogOdds(Record):
+    """A multinomial logistic regression on the members' log odds, in place of their weighted average."""
+
+    weights: list[float]  # of the members in their order, of any sign
+    intercepts: list[float]  # of the classes
+
+
 class EnsembleReport(Record):
     """The runs in an ensemble, and how they were chosen."""
 
     nested_score: Score
     method: str
     nested_scores: dict[str, Score]  # method -> score
+    corrected_score: Score | None = None  # nested_score less what the choice of the method gains by luck
+    log_odds: LogOdds | None = None  # if set, the members' weights are shares of the amounts of its weights
+    adjustment: Adjustment | None = None  # of the members' average
     members: list[MemberReport]
     without_weight: list[MemberReport]
     prune: float
@@ -245,8 +256,15 @@ class RunReport(Artifact):
 
     @property
     def adjustment(self) -> Adjustment | None:
-        """What is applied to predictions of new rows; None for a regression or an ensemble of runs."""
+        """What is applied to predictions of new rows; None for a regression."""
+        if self.ensemble is not None:
+            return self.ensemble.adjustment
         return None if self.classification is None else self.classification.adjustment
+
+    @property
+    def log_odds(self) -> LogOdds | None:
+        """What combines the members of an ensemble of runs, if it is not a weighted average."""
+        return None if self.ensemble is None else self.ensemble.log_odds
 
     @property
     def undefined(self) -> list[str]:

@@ -33,6 +33,7 @@ from pipeline.scoring.calibration import (
     fit_calibrator,
     reliability_table,
 )
+from pipeline.scoring.class_weights import best_class_weights, weighted_classes
 from pipeline.scoring.cross_fitting import cross_fitted, parts_of
 from pipeline.scoring.cut_points import best_cut_points, decided_by_cut_points
 from pipeline.scoring.thresholds import best_threshold, moved_to_half
@@ -51,6 +52,8 @@ def apply_adjustment(adjustment: Adjustment | None, prediction: FloatArray) -> F
     calibrated = prediction if adjustment.calibrator is None else apply_calibrator(adjustment.calibrator, prediction)
     if adjustment.cut_points is not None:
         return decided_by_cut_points(calibrated, adjustment.cut_points)
+    if adjustment.class_weights is not None:
+        return weighted_classes(calibrated, adjustment.class_weights)
     return calibrated if adjustment.threshold is None else moved_to_half(calibrated, adjustment.threshold)
 
 
@@ -189,11 +192,17 @@ def _fit(
     """Learn calibration and decision (for `metric`; None: no decision) from the same rows."""
     calibrator = None if calibration is None else fit_calibrator(calibration, codes, probability)
     calibrated = probability if calibrator is None else apply_calibrator(calibrator, probability)
-    if metric is None:
-        return Adjustment(calibrator=calibrator)
+    decision = Adjustment() if metric is None else fit_decision(metric, codes, calibrated)
+    return decision.updated(calibrator=calibrator)
+
+
+def fit_decision(metric: Metric, codes: NDArray[Any], probability: FloatArray) -> Adjustment:
+    """Learn the decision that suits a metric of labels: threshold, cut points of ordered classes, or class weights."""
     if probability.shape[1] == 2:
-        return Adjustment(calibrator=calibrator, threshold=best_threshold(metric, codes, calibrated))
-    return Adjustment(calibrator=calibrator, cut_points=best_cut_points(metric, codes, calibrated))
+        return Adjustment(threshold=best_threshold(metric, codes, probability))
+    if metric.of_confusion is not None:
+        return Adjustment(cut_points=best_cut_points(metric, codes, probability))
+    return Adjustment(class_weights=best_class_weights(metric, codes, probability))
 
 
 def _quality(codes: NDArray[Any], probability: FloatArray) -> ProbabilityQuality:

@@ -28,7 +28,7 @@ from pipeline.metrics import Metric, Task
 from pipeline.models.base import EpochScores, FitContext, FittedModel
 from pipeline.models.registry import make_model
 from pipeline.scoring.adjustment import Adjusted, adjust, apply_adjustment, has_threshold
-from pipeline.scoring.ensembling import blend
+from pipeline.scoring.blending import blend
 
 PREDICTION = "prediction_"  # column prefix: prediction_0 .. of targets, or of classes' probabilities
 TARGET = "target_"

@@ -15,13 +15,13 @@ import pandas as pd
 from pipeline.base.arrays import FloatArray
 from pipeline.config.artifact import Artifact, Record
 from pipeline.config.run import RunConfig
-from pipeline.config.run_report import Adjustment
+from pipeline.config.run_report import Adjustment, LogOdds
 from pipeline.encoders.table import Encode
 from pipeline.metrics import metric_to_blend
 from pipeline.models.base import FittedModel
 from pipeline.models.registry import entry_of
 from pipeline.scoring.adjustment import apply_adjustment
-from pipeline.scoring.ensembling import blend
+from pipeline.scoring.blending import combine
 
 FILE = "fitted_run.json"
 FeaturesOf = Callable[[RunConfig], pd.DataFrame]  # typed rows, with the features that the configuration asks for
@@ -44,6 +44,7 @@ class SavedRun(Artifact):
     parts: list[SavedPart | None]  # None: a run of its own
     weights: list[float]
     metric: str
+    log_odds: LogOdds | None = None
     adjustment: Adjustment | None
 
 
@@ -62,19 +63,19 @@ class FittedPart:
 
 @dataclass(frozen=True)
 class FittedRun:
-    """Parts, or runs, and their weights in the average."""
+    """Parts, or runs, and how they are combined."""
 
     parts: list[FittedPart | FittedRun]
     weights: list[float]
     metric: str
+    log_odds: LogOdds | None
     adjustment: Adjustment | None
 
     def predict(self, features_of: FeaturesOf, encode: Encode) -> FloatArray:
         """(rows,) or (rows, targets) values, or (rows, classes) probabilities."""
-        blended = blend(
-            [part.predict(features_of, encode) for part in self.parts], self.weights, metric_to_blend(self.metric)
-        )
-        return apply_adjustment(self.adjustment, blended)
+        predictions = [part.predict(features_of, encode) for part in self.parts]
+        combined = combine(predictions, self.weights, metric_to_blend(self.metric), self.log_odds)
+        return apply_adjustment(self.adjustment, combined)
 
     def save(self, folder: Path) -> None:
         """Write every part into a folder of its own, then `fitted_run.json`."""
@@ -86,7 +87,13 @@ class FittedRun:
             else:
                 part.fitted.save(folder / str(number))
                 parts.append(SavedPart(config=part.config, n_splits=part.n_splits))
-        saved = SavedRun(parts=parts, weights=self.weights, metric=self.metric, adjustment=self.adjustment)
+        saved = SavedRun(
+            parts=parts,
+            weights=self.weights,
+            metric=self.metric,
+            log_odds=self.log_odds,
+            adjustment=self.adjustment,
+        )
         saved.write(folder / FILE)
 
     @classmethod
@@ -100,4 +107,4 @@ class FittedRun:
                 parts.append(cls.load(inside))
             else:
                 parts.append(FittedPart(part.config, entry_of(part.config.model).load(inside), part.n_splits))
-        return cls(parts, saved.weights, saved.metric, saved.adjustment)
+        return cls(parts, saved.weights, saved.metric, saved.log_odds, saved.adjustment)

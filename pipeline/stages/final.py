@@ -26,8 +26,8 @@ from pipeline.kaggle.submission import check_submission, make_submission
 from pipeline.models.base import FitContext
 from pipeline.models.registry import make_model
 from pipeline.scoring.adjustment import apply_adjustment
+from pipeline.scoring.blending import combine
 from pipeline.scoring.cross_validation import prediction_frame, predictions_of
-from pipeline.scoring.ensembling import blend
 
 
 def make_final(
@@ -137,7 +137,7 @@ def _refit(
             )
             predictions.append(fitted.predict(problem.test, [0]))
             fitted.save(part_folder(run.final_model, number, len(parts)))
-    prediction = blend(predictions, [weight for weight, _ in parts], store.metric)
+    prediction = combine(predictions, [weight for weight, _ in parts], store.metric, report.log_odds)
     prediction = apply_adjustment(report.adjustment, prediction)
     files.write_parquet(run.path / "final_test.parquet", prediction_frame(store.test_rows["id"], prediction))
     shutil.rmtree(checkpoints, ignore_errors=True)

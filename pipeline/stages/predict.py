@@ -101,4 +101,5 @@ def load_run(store: FeatureStore, run: RunFolder, *, is_member: bool = False) ->
         for number, (_, part) in enumerate(weighted):
             fitted = entry_of(part.model).load(part_folder(folder, number, len(weighted)))
             parts.append(FittedPart(part, fitted, n_splits))
-    return FittedRun(parts, [weight for weight, _ in weighted], store.spec.metric, report.adjustment)
+    weights = [weight for weight, _ in weighted]
+    return FittedRun(parts, weights, store.spec.metric, report.log_odds, report.adjustment)

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.metrics import METRICS
-from pipeline.scoring import ensembling
+from pipeline.scoring import candidates, greedy, ways, weights
+from pipeline.scoring.blending import blend, combine
+from pipeline.scoring.candidates import Candidates, scores_of_stack
 from pipeline.scoring.ensembling import (
+    SMALLEST_WEIGHT,
     best_by_fold,
-    blend,
     choose_ensemble,
     lead,
     nested_prediction_of_singles,
@@ -117,15 +119,15 @@ def test_scores_at_once_are_those_of_the_metric(name: str) -> None:
     oofs, target = prices() if metric.reads == "value" else classes(2)
     if name == "roc_auc":  # with ties
         oofs = {key: np.round(oof, 1) for key, oof in oofs.items()}
-    stack = ensembling._Candidates.of(oofs, target, np.zeros(N_ROWS, dtype=np.int64), metric).stack
-    at_once = ensembling._scores(stack, target, metric)
+    stack = Candidates.of(oofs, target, np.zeros(N_ROWS, dtype=np.int64), metric).stack
+    at_once = scores_of_stack(stack, target, metric)
     np.testing.assert_allclose(at_once, [metric(target, oof) for oof in oofs.values()], rtol=1e-9)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["r2", "f1_macro", "roc_auc", "quadratic_kappa"])
 def test_metrics_without_a_formula_are_asked_one_by_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ensembling, "N_STEPS", 4)
+    monkeypatch.setattr(greedy, "N_STEPS", 4)
     metric = METRICS[name]
     oofs, target = prices() if metric.reads == "value" else classes(3)
     selection = select_greedily(oofs, target, FOLDS, metric)
@@ -177,12 +179,12 @@ def test_a_lead_is_the_mean_of_the_folds_differences_with_its_error() -> None:
 def test_linear_weights_are_those_of_least_squares_and_score_as_their_blend(
     metric: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ensembling, "PRIOR_ROWS", 0.0)
+    monkeypatch.setattr(weights, "PRIOR_ROWS", 0.0)
     oofs, target = prices() if metric == "log_rmse" else classes(3)
     found = select_linearly(oofs, target, FOLDS, METRICS[metric], smallest=0.0)
-    weights = list(found.weights.values())
-    assert sum(weights) == pytest.approx(1.0)
-    assert METRICS[metric](target, blend([oofs[name] for name in found.weights], weights, METRICS[metric])) == (
+    shares = list(found.weights.values())
+    assert sum(shares) == pytest.approx(1.0)
+    assert METRICS[metric](target, blend([oofs[name] for name in found.weights], shares, METRICS[metric])) == (
         pytest.approx(found.score, rel=1e-9)
     )
     if metric == "log_rmse":
@@ -220,9 +222,132 @@ def test_a_choice_tells_the_nested_score_of_what_it_takes() -> None:
 def test_a_selection_on_some_of_many_rows_is_still_told_on_all(monkeypatch: pytest.MonkeyPatch) -> None:
     oofs, target = prices()
     whole = select_greedily(oofs, target, FOLDS, METRICS["log_rmse"])
-    monkeypatch.setattr(ensembling, "MOST_ROWS", 40)
+    monkeypatch.setattr(candidates, "MOST_ROWS", 40)
     drawn = select_greedily(oofs, target, FOLDS, METRICS["log_rmse"])
     assert np.isfinite(drawn.nested_prediction).all()
     prediction = blend([oofs[name] for name in drawn.weights], list(drawn.weights.values()), METRICS["log_rmse"])
     assert drawn.score == pytest.approx(METRICS["log_rmse"](target, prediction))
     assert drawn.nested_score < 1.5 * whole.nested_score
+
+
+def imbalanced(seed: int = 0) -> tuple[Oofs, NDArray[np.float64]]:
+    """Three classes, the first of which nearly always seems the most probable one."""
+    oofs, target = classes(3, seed)
+    prior = np.array([1.0, 0.2, 0.1])
+    return {name: oof * prior / (oof * prior).sum(axis=1, keepdims=True) for name, oof in oofs.items()}, target
+
+
+CASES = {
+    "linear": ("rmse", prices),
+    "absolute": ("mae", prices),
+    "log loss": ("roc_auc", lambda: classes(2)),
+    "log odds": ("log_loss", lambda: classes(3)),
+    "greedy": ("accuracy", lambda: classes(3)),
+}
+
+
+@pytest.mark.parametrize("way", CASES)
+def test_no_way_sees_the_targets_of_the_fold_it_predicts(way: str) -> None:
+    name, make = CASES[way]
+    oofs, target = make()
+    metric = METRICS[name]
+    other = (
+        (target + 1) % (3 if metric.reads != "value" and target.max() > 1 else 2) if metric.reads != "value" else 9.0
+    )
+    before, after = (
+        Candidates.of(oofs, y, FOLDS, metric) for y in (target, np.where(FOLDS == 0, other * np.ones(N_ROWS), target))
+    )
+    fits = (ways.ways(one, SMALLEST_WEIGHT)[way] for one in (before, after))
+    first, second = (one.selection(fit).nested_prediction for one, fit in zip((before, after), fits, strict=True))
+    np.testing.assert_array_equal(first[FOLDS == 0], second[FOLDS == 0])
+    assert (first[FOLDS != 0] != second[FOLDS != 0]).any()
+
+
+@pytest.mark.parametrize("way", CASES)
+def test_the_order_of_the_candidates_does_not_matter(way: str) -> None:
+    name, make = CASES[way]
+    oofs, target = make()
+    turned = dict(reversed(oofs.items()))
+    one, two = (choose_ensemble(some, target, FOLDS, METRICS[name]) for some in (oofs, turned))
+    assert one.method == two.method
+    assert one.selection.weights == pytest.approx(two.selection.weights, abs=1e-6)
+    assert one.nested_scores == pytest.approx(two.nested_scores, rel=1e-6)
+
+
+@pytest.mark.parametrize("way", CASES)
+def test_an_ensemble_predicts_as_it_is_told(way: str) -> None:
+    name, make = CASES[way]
+    oofs, target = make()
+    all_of = Candidates.of(oofs, target, FOLDS, METRICS[name])
+    found = all_of.selection(ways.ways(all_of, SMALLEST_WEIGHT)[way])
+    assert sum(found.weights.values()) == pytest.approx(1.0)
+    members, shares = [oofs[one] for one in found.weights], list(found.weights.values())
+    assert METRICS[name](target, combine(members, shares, METRICS[name], found.log_odds)) == pytest.approx(found.score)
+
+
+@pytest.mark.parametrize("name", ["rmse", "mae", "log_loss", "roc_auc", "accuracy", "balanced_accuracy"])
+@pytest.mark.parametrize("seed", range(4))
+def test_an_ensemble_is_never_worse_than_the_best_single_candidate(name: str, seed: int) -> None:
+    metric = METRICS[name]
+    oofs, target = prices(seed, n_candidates=3, noise=0.9) if metric.reads == "value" else classes(2, seed)
+    good = target * 1.001 if metric.reads == "value" else np.stack([1 - target, target], axis=1) * 0.002 + 0.499
+    choice = choose_ensemble(oofs | {"timid but right": good}, target, FOLDS, metric)
+    assert not metric.is_better(choice.nested_scores["single"], choice.selection.nested_score)
+    assert choice.selection.nested_score == choice.nested_scores[choice.method]
+
+
+def test_weights_are_those_of_the_least_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "PRIOR_ROWS", 0.0)
+    rng = np.random.default_rng(0)
+    oofs, target = prices()
+    errors = np.stack([oof - target for oof in oofs.values()])
+    others = rng.dirichlet(np.ones(len(oofs)), 300)
+    found = weights.absolute_error_weights(errors)
+    assert np.abs(found @ errors).mean() <= np.abs(others @ errors).mean(axis=1).min() * 1.001
+    oofs, target = classes(3)
+    of_true = np.stack([oof[np.arange(N_ROWS), target.astype(int)] for oof in oofs.values()])
+    others = rng.dirichlet(np.ones(len(oofs)), 300)
+    found = weights.log_loss_weights(of_true)
+    assert found.min() >= 0
+    assert -np.log(found @ of_true).mean() <= -np.log(others @ of_true).mean(axis=1).min() + 1e-9
+
+
+def test_log_odds_mend_candidates_that_are_too_sure() -> None:
+    oofs, target = classes(3)
+    too_sure = {name: oof**4 / (oof**4).sum(axis=1, keepdims=True) for name, oof in oofs.items()}
+    choice = choose_ensemble(too_sure, target, FOLDS, METRICS["log_loss"])
+    assert choice.method == "log odds"
+    assert choice.selection.log_odds is not None
+    assert sum(choice.selection.log_odds.weights) < 2.5  # eight sure voices count as little more than one
+    assert choice.selection.nested_score < 0.9 * choice.nested_scores["log loss"]
+
+
+def test_a_neglected_class_gets_more_weight_where_the_metric_asks_for_it() -> None:
+    oofs, target = imbalanced()
+    metric = METRICS["balanced_accuracy"]
+    all_of = Candidates.of(oofs, target, FOLDS, metric)
+    plain = ways.linear(all_of, SMALLEST_WEIGHT)
+    mended = all_of.selection(ways.decided(all_of, plain))
+    assert mended.adjustment is not None
+    assert mended.adjustment.class_weights is not None
+    assert mended.adjustment.class_weights[0] < min(mended.adjustment.class_weights[1:])
+    assert mended.nested_score > all_of.selection(plain).nested_score + 0.05
+
+
+def test_the_rows_of_a_single_holdout_are_nested_in_parts() -> None:
+    oofs, target = prices()
+    choice = choose_ensemble(oofs, target, np.where(np.arange(N_ROWS) < 40, -1, 0), METRICS["rmse"])
+    assert np.isfinite(choice.selection.nested_score)
+    assert len(choice.selection.weights) > 1
+
+
+def test_what_choosing_a_way_gains_by_luck_is_told() -> None:
+    """Among candidates of pure noise the ways differ by luck alone, and the corrected score is not better."""
+    rng = np.random.default_rng(3)
+    gains = []
+    for _ in range(20):
+        target = rng.integers(0, 3, N_ROWS).astype(float)
+        raw = rng.dirichlet(np.ones(3), (6, N_ROWS))
+        choice = choose_ensemble(dict(zip("abcdef", raw, strict=True)), target, FOLDS, METRICS["accuracy"])
+        gains.append(choice.selection.nested_score - choice.corrected_score)
+    assert np.mean(gains) > 0

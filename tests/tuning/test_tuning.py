@@ -25,7 +25,8 @@ from pipeline.metrics import METRICS
 from pipeline.models.base import FitContext
 from pipeline.models.registry import load_search_space
 from pipeline.models.run_configuration import load_run_config
-from pipeline.scoring.ensembling import Selection, blend
+from pipeline.scoring.blending import blend
+from pipeline.scoring.ensembling import Selection
 from pipeline.tuning.confirmation import Confirmed, confirmed_choice
 from pipeline.tuning.ownership import KILLED, Ownership
 from pipeline.tuning.pruning import WilcoxonFoldPruner, note_fold_scores

@@ -1,0 +1,163 @@
+"""Ways to combine candidates: what each learns from some rows.
+
+Knows candidates and what weighs them; must not know how a way is chosen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from pipeline.base.arrays import FloatArray
+from pipeline.scoring.adjustment import fit_decision
+from pipeline.scoring.candidates import Candidates, Combination, Fit, Mask, Selection
+from pipeline.scoring.greedy import greedy_weights
+from pipeline.scoring.log_odds import log_odds_weights
+from pipeline.scoring.weights import (
+    absolute_error_weights,
+    log_loss_weights,
+    products_of,
+    pruned,
+    squared_error_weights,
+)
+
+LINEAR, ABSOLUTE, LOG_LOSS, LOG_ODDS = "linear", "absolute", "log loss", "log odds"
+GREEDY, SINGLE = "greedy", "single"
+MOST_CLASSES = 100  # of log odds, which have an intercept for each
+GREEDY_ROWS = 10_000  # rows that greedy selection is scored on, sampled
+
+
+def ways(candidates: Candidates, smallest: float) -> dict[str, Fit]:
+    """The ways to combine the candidates; the first one has the loss nearest to the metric."""
+    metric, found = candidates.metric, {LINEAR: linear(candidates, smallest)}
+    if metric.reads == "value" and metric.loss == "mae":
+        found = {ABSOLUTE: absolute(candidates, smallest)} | found
+    if candidates.has_classes and not metric.is_slow:
+        by_log_loss = {LOG_LOSS: log_loss(candidates, smallest)}
+        found = by_log_loss | found if metric.reads == "probability" else found | by_log_loss
+        if candidates.stack.shape[2] <= MOST_CLASSES:
+            found[LOG_ODDS] = log_odds(candidates, smallest)
+    is_fast = metric.reads == "label" and metric.vectorised(candidates.stack.shape) is not None
+    if not candidates.has_classes or metric.is_slow or is_fast:
+        found[GREEDY] = greedy(candidates)
+    return {way: _remembered(fit) for way, fit in found.items()}
+
+
+def linear(candidates: Candidates, smallest: float) -> Fit:
+    errors, weight = candidates.errors, candidates.sampled_weight
+    if weight is not None:
+        errors = errors * np.sqrt(weight).reshape(-1, *[1] * (errors.ndim - 2))
+    folds = candidates.folds[candidates.sample]
+    products = {int(fold): products_of(errors[:, folds == fold]) for fold in candidates.fold_numbers}
+
+    def fit(rows: Mask) -> Combination:
+        used = np.unique(candidates.folds[rows])
+        total = np.sum([products[int(fold)] for fold in used], axis=0)
+        n_rows = int(np.isin(folds, used).sum())
+        return Combination(
+            pruned(lambda kept: squared_error_weights(total[np.ix_(kept, kept)], n_rows), len(total), smallest)
+        )
+
+    return fit
+
+
+def absolute(candidates: Candidates, smallest: float) -> Fit:
+    def fit(rows: Mask) -> Combination:
+        some = rows[candidates.sample]
+        errors, weight = candidates.errors[:, some], _of(candidates.sampled_weight, some)
+        return Combination(pruned(lambda kept: absolute_error_weights(errors[kept], weight), len(errors), smallest))
+
+    return fit
+
+
+def log_loss(candidates: Candidates, smallest: float) -> Fit:
+    def fit(rows: Mask) -> Combination:
+        some = rows[candidates.sample]
+        of_true, weight = candidates.of_true[:, some], _of(candidates.sampled_weight, some)
+        return Combination(pruned(lambda kept: log_loss_weights(of_true[kept], weight), len(of_true), smallest))
+
+    return fit
+
+
+def log_odds(candidates: Candidates, smallest: float) -> Fit:
+    codes = candidates.y[candidates.sample].astype(np.int64)
+
+    def fit(rows: Mask) -> Combination:
+        some = rows[candidates.sample]
+        weight = _of(candidates.sampled_weight, some)
+        return Combination(*log_odds_weights(candidates.odds[:, some], codes[some], smallest, weight))
+
+    return fit
+
+
+def greedy(candidates: Candidates) -> Fit:
+    def fit(rows: Mask) -> Combination:
+        some = candidates.sampled(rows)[:GREEDY_ROWS]
+        return Combination(greedy_weights(candidates.stack[:, some], candidates.y[some], candidates.metric.at(some)))
+
+    return fit
+
+
+def decided(candidates: Candidates, fit: Fit) -> Fit:
+    """`fit`, and the decision of classes that suits the metric best."""
+
+    def fit_both(rows: Mask) -> Combination:
+        how, some = fit(rows), candidates.sampled(rows)
+        metric, codes = candidates.metric.at(some), candidates.y[some].astype(np.int64)
+        return replace(how, adjustment=fit_decision(metric, codes, candidates.combined(how, some)))
+
+    return fit_both
+
+
+def _of(weight: FloatArray | None, some: Mask) -> FloatArray | None:
+    return None if weight is None else weight[some]
+
+
+def _remembered(fit: Fit) -> Fit:
+    """`fit` that answers at once when it is asked about the same rows again."""
+    known: dict[bytes, Combination] = {}
+
+    def once(rows: Mask) -> Combination:
+        key = rows.tobytes()
+        if key not in known:
+            known[key] = fit(rows)
+        return known[key]
+
+    return once
+
+
+def single(candidates: Candidates) -> Selection:
+    """The best single candidate; nested, every fold predicted by the one that is best on the others."""
+    best = int(np.argmin(_losses_on(candidates, np.ones(len(candidates.fold_numbers), dtype=bool))))
+    nested = np.full_like(candidates.stack[0], np.nan)
+    for fold, one in zip(candidates.fold_numbers, best_without_each_fold(candidates), strict=True):
+        held = candidates.folds == fold
+        nested[held] = candidates.combined(_alone(candidates, one), held)
+    everywhere = np.ones(len(candidates.y), dtype=bool)
+    return Selection(
+        weights={candidates.names[best]: 1.0},
+        score=candidates.metric(candidates.y, candidates.combined(_alone(candidates, best), everywhere)),
+        nested_score=candidates.metric(candidates.y, nested),
+        nested_prediction=candidates.whole(nested),
+    )
+
+
+def best_without_each_fold(candidates: Candidates) -> list[int]:
+    """For every fold, the number of the single candidate that is best on the others."""
+    folds = np.arange(len(candidates.fold_numbers))
+    return [int(np.argmin(_losses_on(candidates, folds != fold))) for fold in folds]
+
+
+def _losses_on(candidates: Candidates, folds: Mask) -> FloatArray:
+    """(candidates,) the mean losses on some folds, weighted by their rows; folds without a score are left out."""
+    losses = candidates.losses_by_fold[:, folds]
+    is_defined = np.isfinite(losses).any(axis=0)
+    if not is_defined.any():
+        return np.zeros(len(losses))
+    n_rows = np.array([(candidates.folds == fold).sum() for fold in candidates.fold_numbers[folds]])
+    return np.asarray(losses[:, is_defined] @ n_rows[is_defined])
+
+
+def _alone(candidates: Candidates, number: int) -> Combination:
+    return Combination(np.eye(len(candidates.names))[number])
