@@ -137,12 +137,17 @@ class Candidates:
             )
         return apply_adjustment(how.adjustment, combined)
 
-    def selection(self, fit: Fit) -> Selection:
-        """The ensemble as all rows fit it; nested, every fold as the other folds' rows fit it."""
+    def nested(self, fit: Fit) -> FloatArray:
+        """(rows, ...) every fold predicted as the other folds' rows fit it."""
         nested = np.full(self.stack.shape[1:], np.nan)
         for fold in self.fold_numbers:
             held = self.folds == fold
             nested[held] = self.combined(fit(~held), held)
+        return nested
+
+    def selection(self, fit: Fit, nested: FloatArray | None = None) -> Selection:
+        """The ensemble as all rows fit it, and its nested prediction."""
+        nested = self.nested(fit) if nested is None else nested
         every_row = np.ones(len(self.y), dtype=bool)
         how = fit(every_row)
         shares = how.weights if how.intercepts is None else np.abs(how.weights) / np.abs(how.weights).sum()
@@ -166,10 +171,9 @@ class Candidates:
         return whole
 
     def fold_scores(self, prediction: FloatArray) -> FloatArray:
-        """(folds,) the scores of a prediction of all rows."""
-        valid = prediction[self.is_validated]
+        """(folds,) the scores of a prediction."""
         masks = [self.folds == fold for fold in self.fold_numbers]
-        return np.array([self.metric.at(rows)(self.y[rows], valid[rows]) for rows in masks])
+        return np.array([self.metric.at(rows)(self.y[rows], prediction[rows]) for rows in masks])
 
     @cached_property
     def losses_by_fold(self) -> FloatArray:

@@ -7,15 +7,15 @@ of the same rows on the same folds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from pipeline.base.arrays import FloatArray
 from pipeline.competition.folds import NEVER_VALIDATED
 from pipeline.metrics import Metric
-from pipeline.scoring.candidates import Candidates, Mask, Oofs, Rows, Selection
-from pipeline.scoring.ways import SINGLE, best_without_each_fold, decided, greedy, linear, single, ways
+from pipeline.scoring.candidates import Candidates, Fit, Mask, Oofs, Rows, Selection
+from pipeline.scoring.ways import SINGLE, best_on, decided, greedy, linear, single, ways
 from pipeline.scoring.weights import SMALLEST_WEIGHT
 
 __all__ = [
@@ -77,36 +77,35 @@ def choose_ensemble(
     """
     candidates = Candidates.of(oofs, target, fold_of_row, metric)
     fits = ways(candidates, smallest)
-    found = {way: candidates.selection(fit) for way, fit in fits.items()}
-    table = _Table(metric, {way: candidates.fold_scores(one.nested_prediction) for way, one in found.items()})
+    table = _Table(candidates)
+    for way, fit in fits.items():
+        table.add(way, fit)
     every_fold = np.ones(len(candidates.fold_numbers), dtype=bool)
     leading = table.leading(list(fits), every_fold)
     if metric.reads == "label" and candidates.has_classes and not metric.is_slow:
-        way = leading + DECIDED
-        found[way] = candidates.selection(decided(candidates, fits[leading]))
-        table.scores[way] = candidates.fold_scores(found[way].nested_prediction)
+        table.add(leading + DECIDED, decided(candidates, fits[leading]))
 
     def chosen(folds: Mask) -> str:
         way = table.leading(list(fits), folds)
-        return table.leading([way, way + DECIDED], folds) if way + DECIDED in found else way
+        return table.leading([way, way + DECIDED], folds) if way + DECIDED in table.fits else way
 
     method, nested = chosen(every_fold), np.full_like(candidates.stack[0], np.nan)
     for number, fold in enumerate(candidates.fold_numbers):
-        way = chosen(np.arange(len(every_fold)) != number)
         held = candidates.folds == fold
-        nested[held] = found[way].nested_prediction[candidates.is_validated][held]
-    found[SINGLE] = single(candidates)
-    nested_scores = {way: one.nested_score for way, one in found.items()}
-    if metric.is_better(nested_scores[SINGLE], nested_scores[method]):
-        method = min(found, key=lambda way: float(metric.losses(nested_scores[way])))
-    return Choice(method, found[method], nested_scores, candidates.metric(candidates.y, nested))
+        nested[held] = table.nested[chosen(np.arange(len(every_fold)) != number)][held]
+    table.add(SINGLE, single(candidates))
+    scores = {way: candidates.metric(candidates.y, prediction) for way, prediction in table.nested.items()}
+    if metric.is_better(scores[SINGLE], scores[method]):
+        method = min(scores, key=lambda way: float(metric.losses(scores[way])))
+    selection = candidates.selection(table.fits[method], table.nested[method])
+    return Choice(method, selection, scores, candidates.metric(candidates.y, nested))
 
 
 def best_by_fold(oofs: Oofs, target: FloatArray, fold_of_row: Rows, metric: Metric) -> dict[int, str]:
     """For every fold, the single candidate that is best on the other folds."""
     candidates = Candidates.of(oofs, target, fold_of_row, metric)
-    best = best_without_each_fold(candidates)
-    return {int(fold): candidates.names[one] for fold, one in zip(candidates.fold_numbers, best, strict=True)}
+    folds = candidates.fold_numbers
+    return {int(fold): candidates.names[best_on(candidates, folds != fold)] for fold in folds}
 
 
 def nested_prediction_of_singles(by_fold: Mapping[int, str], oofs: Oofs, fold_of_row: Rows) -> FloatArray:
@@ -131,21 +130,25 @@ def _mean_and_error(gains: FloatArray) -> tuple[float, float]:
     return float(np.mean(gains)), error
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Table:
-    """The scores of each way on each fold, predicted from the other folds."""
+    """The ways, their nested predictions and the scores of these on each fold."""
 
-    metric: Metric
-    scores: dict[str, FloatArray]
+    candidates: Candidates
+    fits: dict[str, Fit] = field(default_factory=dict)
+    nested: dict[str, FloatArray] = field(default_factory=dict)
+    scores: dict[str, FloatArray] = field(default_factory=dict)
 
-    def gains(self, way: str, than: str) -> FloatArray:
-        return self.metric.gain(self.scores[way], self.scores[than])
+    def add(self, way: str, fit: Fit) -> None:
+        self.fits[way], self.nested[way] = fit, self.candidates.nested(fit)
+        self.scores[way] = self.candidates.fold_scores(self.nested[way])
 
     def leading(self, ways: Sequence[str], folds: Mask) -> str:
         """The first way, or the one that leads it by most if that is more than the standard error."""
         best, most = ways[0], 0.0
         for way in ways[1:]:
-            gain, error = _mean_and_error(self.gains(way, ways[0])[folds])
+            gains = self.candidates.metric.gain(self.scores[way], self.scores[ways[0]])
+            gain, error = _mean_and_error(gains[folds])
             if gain > error and gain > most:
                 best, most = way, gain
         return best

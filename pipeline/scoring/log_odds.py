@@ -16,7 +16,7 @@ from pipeline.scoring.weights import PRIOR_ROWS, SMALLEST_PROBABILITY
 
 MOST_STEPS = 12
 CONVERGED = 1e-3  # largest change of a parameter
-CURVATURE_CELLS = 50_000  # rows times classes that the curvature is taken from; the slope is that of all rows
+CURVATURE_CELLS = 20_000  # rows times classes that the curvature is taken from; the slope is that of all rows
 SMALLEST_STEP = 1e-2
 
 

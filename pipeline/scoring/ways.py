@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.base.arrays import FloatArray
 from pipeline.scoring.adjustment import fit_decision
-from pipeline.scoring.candidates import Candidates, Combination, Fit, Mask, Selection
+from pipeline.scoring.candidates import Candidates, Combination, Fit, Mask
 from pipeline.scoring.greedy import greedy_weights
 from pipeline.scoring.log_odds import log_odds_weights
 from pipeline.scoring.weights import (
@@ -38,8 +38,7 @@ def ways(candidates: Candidates, smallest: float) -> dict[str, Fit]:
         found = by_log_loss | found if metric.reads == "probability" else found | by_log_loss
         if candidates.stack.shape[2] <= MOST_CLASSES:
             found[LOG_ODDS] = log_odds(candidates, smallest)
-    is_fast = metric.reads == "label" and metric.vectorised(candidates.stack.shape) is not None
-    if not candidates.has_classes or metric.is_slow or is_fast:
+    if not candidates.has_classes or metric.is_slow:
         found[GREEDY] = greedy(candidates)
     return {way: _remembered(fit) for way, fit in found.items()}
 
@@ -127,37 +126,21 @@ def _remembered(fit: Fit) -> Fit:
     return once
 
 
-def single(candidates: Candidates) -> Selection:
-    """The best single candidate; nested, every fold predicted by the one that is best on the others."""
-    best = int(np.argmin(_losses_on(candidates, np.ones(len(candidates.fold_numbers), dtype=bool))))
-    nested = np.full_like(candidates.stack[0], np.nan)
-    for fold, one in zip(candidates.fold_numbers, best_without_each_fold(candidates), strict=True):
-        held = candidates.folds == fold
-        nested[held] = candidates.combined(_alone(candidates, one), held)
-    everywhere = np.ones(len(candidates.y), dtype=bool)
-    return Selection(
-        weights={candidates.names[best]: 1.0},
-        score=candidates.metric(candidates.y, candidates.combined(_alone(candidates, best), everywhere)),
-        nested_score=candidates.metric(candidates.y, nested),
-        nested_prediction=candidates.whole(nested),
-    )
+def single(candidates: Candidates) -> Fit:
+    """The best candidate alone."""
+
+    def fit(rows: Mask) -> Combination:
+        folds = np.isin(candidates.fold_numbers, candidates.folds[rows])
+        return Combination(np.eye(len(candidates.names))[best_on(candidates, folds)])
+
+    return fit
 
 
-def best_without_each_fold(candidates: Candidates) -> list[int]:
-    """For every fold, the number of the single candidate that is best on the others."""
-    folds = np.arange(len(candidates.fold_numbers))
-    return [int(np.argmin(_losses_on(candidates, folds != fold))) for fold in folds]
-
-
-def _losses_on(candidates: Candidates, folds: Mask) -> FloatArray:
-    """(candidates,) the mean losses on some folds, weighted by their rows; folds without a score are left out."""
+def best_on(candidates: Candidates, folds: Mask) -> int:
+    """The candidate of the least mean loss on some folds, weighted by their rows; undefined scores are left out."""
     losses = candidates.losses_by_fold[:, folds]
     is_defined = np.isfinite(losses).any(axis=0)
     if not is_defined.any():
-        return np.zeros(len(losses))
+        return 0
     n_rows = np.array([(candidates.folds == fold).sum() for fold in candidates.fold_numbers[folds]])
-    return np.asarray(losses[:, is_defined] @ n_rows[is_defined])
-
-
-def _alone(candidates: Candidates, number: int) -> Combination:
-    return Combination(np.eye(len(candidates.names))[number])
+    return int(np.argmin(losses[:, is_defined] @ n_rows[is_defined]))

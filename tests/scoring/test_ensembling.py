@@ -242,7 +242,7 @@ CASES = {
     "absolute": ("mae", prices),
     "log loss": ("roc_auc", lambda: classes(2)),
     "log odds": ("log_loss", lambda: classes(3)),
-    "greedy": ("accuracy", lambda: classes(3)),
+    "greedy": ("log_rmse", lambda: prices(1)),
 }
 
 
