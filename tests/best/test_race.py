@@ -134,7 +134,8 @@ def test_time_that_is_left_goes_into_tuning_once_and_what_it_finds_is_trained(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forest = candidate("random_forest", 20.0, "n_trees=10")
-    monkeypatch.setattr(plan, "candidates_for", lambda *_, **__: [forest, SMALL[2]])
+    worse = candidate("neighbours", 30.0, "numbers=[40]")  # the forest is left to tune
+    monkeypatch.setattr(plan, "candidates_for", lambda *_, **__: [forest, worse])
     bench.seconds["random_forest"] = 10.0
     bench.found = {"random_forest": candidate("random_forest", 1.0, "n_trees=9").config}
     best = bench(40.0)
