@@ -92,6 +92,14 @@ def of_run(
     return {**data, CONFIGURATION: config.identity, **sample}
 
 
+def run_name(workspace: Workspace, spec: CompetitionSpec, config: RunConfig) -> str:
+    """The run's name: made of its configuration, and of the text of the feature function if it uses one.
+
+    So the runs before and after an edit of the function stand side by side and can be compared.
+    """
+    return config.run_name_with(_code(workspace, spec.feature_function) if uses_feature_function(config) else None)
+
+
 def of_study(competition: str, model: str, run: Inputs, space: Mapping[str, SpaceEntry], metric: str | None) -> Inputs:
     """A study: the inputs of the run that is varied, the search space, and the metric that replaces the spec's."""
     return {

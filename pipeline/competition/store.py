@@ -250,6 +250,10 @@ class FeatureStore:
         """Everything that a run depends on."""
         return dependencies.of_run(self.workspace, self.spec, self.manifest, config, self.n_rows)
 
+    def run_of(self, config: RunConfig) -> RunFolder:
+        """The run of a configuration, finished or not."""
+        return self.workspace.run(dependencies.run_name(self.workspace, self.spec, config))
+
     def data_fingerprint(self, config: RunConfig | None = None) -> str:
         """A hash of what all runs depend on; without the feature function if `config` does not use it."""
         is_used = config is None or dependencies.uses_feature_function(config)

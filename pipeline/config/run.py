@@ -178,7 +178,11 @@ class RunConfig(_ModelConfig):
     @property
     def run_name(self) -> str:
         """`<preset>-<model>-<hash of identity>`: equal configurations have equal names on every machine."""
-        text = json.dumps(self.identity, sort_keys=True)
+        return self.run_name_with(None)
+
+    def run_name_with(self, code: str | None) -> str:
+        """The name of a run that uses a feature function of which `code` is the hash; `run_name` without one."""
+        text = json.dumps(self.identity if code is None else [self.identity, code], sort_keys=True)
         return f"{self.preset}-{self.model}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 

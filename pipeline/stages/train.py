@@ -40,7 +40,7 @@ def train_run(
     When interrupted, or stopped by `context.stop` (raises Stopped), it keeps checkpoints and the next call resumes.
     `on_share` is called with the share of the fits that is done.
     """
-    run = store.workspace.run(config.run_name)
+    run = store.run_of(config)
     with run.held() if context.share.number is None else nullcontext():  # processes with shares work at once
         _train(store, config, run, context, on_share)
     return run

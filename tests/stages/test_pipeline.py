@@ -14,8 +14,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pipeline.base import files
 from pipeline.base.interruption import Stopped
+from pipeline.competition.dependencies import run_name
 from pipeline.config.records import Provenance
 from pipeline.config.run_report import RunReport
+from pipeline.config.spec import load_spec
 from pipeline.metrics import METRICS
 from pipeline.models.run_configuration import load_run_config
 from pipeline.scoring.cross_validation import scores_of
@@ -78,6 +80,33 @@ def test_the_feature_function_runs_once_for_each_table(toy: Toy, tmp_path: Path)
     result = toy.run("predict", toy.only_run().name, str(toy.workspace.raw / "test.csv"))
     assert result.exit_code == 0, result.output
     assert [n for n in calls.read_text().split() if n != "1"] == ["64", "20", "20"]
+
+
+def test_runs_before_and_after_an_edit_of_the_feature_function_stand_side_by_side(toy: Toy) -> None:
+    path = toy.workspace.folder / "feature_function.py"
+    used, unused = load_run_config("seed-linear", model="ridge"), load_run_config("seed-linear", model="baseline")
+    unused = unused.model_copy(update={"features": unused.features.model_copy(update={"feature_function": False})})
+    used = used.model_copy(update={"features": used.features.model_copy(update={"feature_function": True})})
+
+    def names() -> tuple[str, str]:
+        spec = load_spec(toy.workspace.spec)
+        return run_name(toy.workspace, spec, used), run_name(toy.workspace, spec, unused)
+
+    assert names() == (used.run_name, unused.run_name)  # no feature function
+    toy.edit_spec('id = "id"', 'id = "id"\nfeature_function = "feature_function.py"')
+    path.write_text("def add_features(frame):\n    return frame.assign(twice=frame['area'] * 2)\n")
+    first = names()
+    path.write_text("def add_features(frame):\n    return frame.assign(square=frame['area'] ** 2)\n")
+    second = names()
+    assert first[1] == second[1] == unused.run_name
+    assert len({first[0], second[0], used.run_name}) == 3
+    options = ("--preset", "seed-linear", "--model", "ridge", "--set", "features.feature_function=true")
+    assert toy.run("train", *options).exit_code == 0
+    path.write_text("def add_features(frame):\n    return frame.assign(twice=frame['area'] * 2)\n")
+    result = toy.run("train", *options)
+    assert result.exit_code == 0, result.output
+    assert len(list(toy.workspace.runs.glob("*/report.json"))) == 2
+    assert "nothing to do" in toy.run("train", *options).stderr
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from typing import Any
 from pipeline.base import files
 from pipeline.base.errors import SpecError
 from pipeline.base.user_code import files_of
+from pipeline.competition.dependencies import run_name
 from pipeline.competition.tables.formats import alternatives
 from pipeline.competition.workspace import Workspace
 from pipeline.config.run import RunConfig
@@ -101,7 +102,7 @@ def make_bundle(
     Its models need `packages` beyond those that every run needs, and gain from `n_processes` with a GPU each. Raises
     SpecError.
     """
-    run = trained.run if isinstance(trained, EnsemblePlan) else trained.run_name
+    run = trained.run if isinstance(trained, EnsemblePlan) else run_name(workspace, spec, trained)
     facts = {
         "competition": workspace.competition,
         "slug": spec.data_slug,
