@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import toy_in
+from pipeline.kaggle.ledger import Entry, Ledger
+from tests.conftest import TINY, toy_in
 from tests.report.test_page import hostile
 from tests.stages.test_classification import competition
 
@@ -89,8 +90,13 @@ def page_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         toy = competition(folder, LABELS[kind]) if kind in LABELS else toy_in(folder)
         if kind == "hostile":
             hostile(toy)
-        if kind == "regression":
+        if kind == "regression":  # with all that a competition may have
             assert toy.run("train", "--model", "ridge").exit_code == 0
+            assert toy.run("tune", *TINY, "--trials", "2").exit_code == 0
+            for ref, score in enumerate((0.13, 0.12, 0.15), start=1):
+                time = f"2026-01-0{ref}T00:00:00+00:00"
+                sent = Entry(time, "", "a.csv", "", "", None, score, ref=ref, status="complete", note="<i>mine</i>")
+                Ledger(toy.workspace.ledger).put(sent)
         toy.submit("--no-upload")
         assert toy.run("report").exit_code == 0
         return toy.workspace.page
