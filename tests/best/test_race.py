@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,9 @@ import torch
 from pipeline.base import files
 from pipeline.base.errors import PipelineError, TrainingError
 from pipeline.base.interruption import Stopped
-from pipeline.best import plan
+from pipeline.best import ensemble_run, plan
 from pipeline.best import race as stage
+from pipeline.best.ensemble_run import ensemble_folder, finished_run, write_ensemble
 from pipeline.best.plan import (
     Candidate,
     Pace,
@@ -32,16 +34,16 @@ from pipeline.best.plan import (
 )
 from pipeline.best.portfolio import portfolio
 from pipeline.best.race import Best, race
-from pipeline.competition.workspace import RunFolder
+from pipeline.competition.workspace import RunFolder, Workspace
 from pipeline.config.records import Provenance
 from pipeline.config.run import RunConfig
-from pipeline.config.run_report import RunReport, WithoutPrune
+from pipeline.config.run_report import Adjustment, LogOdds, RunReport, WithoutPrune
 from pipeline.metrics import METRICS
 from pipeline.models.base import FitContext
 from pipeline.models.registry import MODELS
 from pipeline.models.run_configuration import load_run_config
 from pipeline.scoring.cross_validation import predictions_of, scores_of
-from pipeline.scoring.ensembling import SMALLEST_WEIGHT
+from pipeline.scoring.ensembling import SMALLEST_WEIGHT, Choice, Selection
 from pipeline.stages.final import make_final
 from pipeline.stages.train import train_run
 from tests.conftest import TINY, Toy
@@ -450,3 +452,57 @@ def test_the_regimes_name_variants_and_one_fits_every_table() -> None:
     for task in ("regression", "binary", "multiclass"):
         for n_rows, n_columns in ((10, 1), (3_000, 10_000), (10_000_000, 1)):
             assert everything.order_for(task, n_rows, n_columns, has_sentences=False)
+
+
+@pytest.fixture
+def titanic(tmp_path: Path) -> Toy:
+    """Return a competition of two classes."""
+    workspace = Workspace(tmp_path / "work", "survivors")
+    workspace.raw.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"id": range(120), "age": rng.normal(size=120), "fare": rng.normal(size=120)})
+    table["survived"] = (table["age"] + rng.normal(size=120) > 0).astype(int)
+    table[:80].to_csv(workspace.raw / "train.csv", index=False)
+    table[80:].drop(columns="survived").to_csv(workspace.raw / "test.csv", index=False)
+    table[80:][["id"]].assign(survived=0).to_csv(workspace.raw / "sample_submission.csv", index=False)
+    workspace.spec.write_text(
+        'name = "survivors"\nkaggle_slug = "survivors"\nid = "id"\ntarget = "survived"\ntask = "binary"\n'
+        'metric = "accuracy"\n\n[folds]\nkind = "stratified"\nnumber = 3\n'
+    )
+    return Toy(workspace)
+
+
+@pytest.mark.slow
+def test_log_odds_and_a_decision_reach_the_predictions_of_new_rows(
+    titanic: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for model in ("ridge", "neighbours"):
+        result = titanic.run("train", "--model", model)
+        assert result.exit_code == 0, result.output
+    store = titanic.store()
+    runs = [store.workspace.run(path.parent.name) for path in sorted(store.workspace.runs.glob("*/report.json"))]
+    members = [finished_run(store, run, label=run.name, kind=run.name) for run in runs]
+    shares = {member.name: weight for member, weight in zip(members, (0.7, 0.3), strict=True)}
+    selection = Selection(
+        shares,
+        0.8,
+        0.8,
+        members[0].oof,
+        LogOdds(weights=[1.4, -0.6], intercepts=[0.3, -0.3]),
+        Adjustment(threshold=0.4),
+    )
+    choice = Choice("log odds, decided", selection, {"log odds, decided": 0.8}, 0.8)
+    monkeypatch.setattr(ensemble_run, "choose_ensemble", lambda *_, **__: choice)
+    of_the_race: dict[str, Any] = {"given_up": [], "tuned": {}, "minutes": 1.0, "spent_s": 1.0}
+    run = ensemble_folder(store)
+    report = write_ensemble(store, run, members, smallest_weight=SMALLEST_WEIGHT, **of_the_race)
+    stored = predictions_of(files.read_parquet(run.test), is_classification=True)
+    odds = [np.log(member.test[:, 1] / member.test[:, 0]) for member in members]
+    expected = 1 / (1 + np.exp(-(1.4 * odds[0] - 0.6 * odds[1] - 0.6)))
+    np.testing.assert_array_equal(stored.argmax(axis=1), expected > 0.4)
+    store.workspace.submissions.mkdir(parents=True, exist_ok=True)
+    submission = pd.read_csv(make_final(store, report.config, run, FitContext(CPU)))
+    output = tmp_path / "out.csv"
+    result = titanic.run("predict", run.name, str(titanic.workspace.raw / "test.csv"), "-o", str(output))
+    assert result.exit_code == 0, result.output
+    pd.testing.assert_frame_equal(pd.read_csv(output), submission)
