@@ -16,13 +16,29 @@ from pipeline.report import words
 from pipeline.report.blocks import Section
 from pipeline.report.collect import Material, collect
 from pipeline.report.render import page
-from pipeline.report.sections import data, errors, headline, provenance, runs
+from pipeline.report.sections import (
+    data,
+    ensemble,
+    errors,
+    headline,
+    kaggle,
+    learning,
+    provenance,
+    runs,
+    trust,
+    tuning,
+)
 
 SECTIONS: dict[str, Callable[[Material], Section | None]] = {
     "headline": headline.section,
     "runs": runs.section,
     "data": data.section,
     "errors": errors.section,
+    "learning": learning.section,
+    "tuning": tuning.section,
+    "ensemble": ensemble.section,
+    "kaggle": kaggle.section,
+    "trust": trust.section,
     "provenance": provenance.section,
 }
 

@@ -38,8 +38,9 @@ def gain(value: float, noise: float = math.nan) -> str:
     """A difference with its sign."""
     if not math.isfinite(value):
         return "–"
-    text = f"{value:+.{digits_for(noise)}f}"
-    return text.replace("-", "−")
+    digits = digits_for(noise)
+    text = f"{round(value, digits) + 0.0:+.{digits}f}"
+    return text.replace("-", "−") if float(text) else text[1:]
 
 
 def amount(value: float, digits: int = 4) -> str:
@@ -110,6 +111,12 @@ def cell(value: object) -> str:
     if isinstance(value, int):
         return str(value)
     return amount(float(value), 6).replace(",", "") if isinstance(value, float) else of_data(value)
+
+
+def class_name(label: object) -> str:
+    """A class in a sentence: a bare number or letter is called a class."""
+    text = of_data(label, 60)
+    return f"class {text}" if len(text) < 3 or text.replace(".", "").isdigit() else text
 
 
 def day(iso: str) -> str:

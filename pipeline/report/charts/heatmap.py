@@ -33,18 +33,22 @@ def heatmap(
 ) -> Markup:
     """One cell per pair of names, shaded by `shades` (0 to 1; negative ones in the other colour)."""
     cell = (WIDTH - LABELS - END) / len(columns)
-    tall = min(cell, 36.0)
+    tall, is_wide = min(cell, 64.0 if len(columns) < 5 else 36.0), cell > 64.0
+    head = 40.0 if is_wide else HEAD
     size = "" if len(columns) <= 8 else " small" if len(columns) <= MOST_WRITTEN else " none"
-    parts = [text(LABELS, 12, column_label, css="label"), text(0, HEAD - 8, row_label, css="label")]
+    parts = [text(LABELS, 12, column_label, css="label"), text(0, head - 8, row_label, css="label")]
     for j, label in enumerate(columns):
         at = LABELS + (j + 0.5) * cell
+        if is_wide:
+            parts.append(text(at, head - 8, label, css="tick mid", most=int(cell / 7)))
+            continue
         parts.append(
             Markup('<text class="tick" transform="translate({} {}) rotate(-40)">{}</text>').format(
                 number(at - 2), number(HEAD - 6), short(label, 11)
             )
         )
     for i, label in enumerate(rows):
-        top = HEAD + i * tall
+        top = head + i * tall
         parts.append(text(LABELS - 6, top + tall / 2 + 4, label, css="tick end", most=16))
         for j in range(len(columns)):
             shade = float(np.nan_to_num(shades[i, j]))
@@ -59,7 +63,7 @@ def heatmap(
                 ink = "onfill" if abs(shade) > 0.55 else ""
                 css = f"count mid {ink}{size}"
                 parts.append(text(left + cell / 2, top + tall / 2 + 4, shown[i][j], css=css, most=7))
-    return picture(parts, width=WIDTH, height=HEAD + len(rows) * tall + 4, name=name)
+    return picture(parts, width=WIDTH, height=head + len(rows) * tall + 4, name=name)
 
 
 def image(pixels: FloatArray, *, name: str) -> Markup:

@@ -44,6 +44,7 @@ class Plane:
         bottom, right = self.height - BOTTOM, width - RIGHT
         self.x: Scale = scale(x, LEFT, right, is_log=log_x, margin=margin_x)
         self.y: Scale = scale(y, bottom, TOP, is_log=log_y, margin=margin_y)
+        self._notes: list[tuple[float, float, float]] = []  # left, right and height of the words so far
         self._parts: list[Markup] = [*self._grid(x_label, y_label, x_names)]
 
     def _grid(self, x_label: str, y_label: str, x_names: Sequence[str] | None) -> list[Markup]:
@@ -58,7 +59,7 @@ class Plane:
         step = None if self.x.is_log or len(x_ticks) < 2 else x_ticks[1] - x_ticks[0]
         named = [(tick, tick_text(tick, step)) for tick in x_ticks]
         if x_names is not None:
-            room = int((right - LEFT) / max(1, len(x_names)) / 6.2)
+            room = int((right - LEFT) / max(1, len(x_names)) / 7.2)
             every = 1 if room >= 3 else -(-3 // max(1, room))
             named = [(float(i), short(name, max(3, room * every))) for i, name in enumerate(x_names) if i % every == 0]
         for tick, name in named:
@@ -163,9 +164,14 @@ class Plane:
         return self
 
     def note(self, x: float, y: float, words: str) -> Plane:
-        """A word beside a point."""
+        """A word beside a point, unless it would lie on another one."""
         at, high = float(self.x(x)), float(self.y(y))
         is_right = at > self.width * 0.7
+        long = 6.6 * len(words)
+        left, right = (at - 8 - long, at - 8) if is_right else (at + 8, at + 8 + long)
+        if any(left < b and right > a and abs(high - c) < 13 for a, b, c in self._notes):
+            return self
+        self._notes.append((left, right, high))
         self._parts.append(
             text(at - 8 if is_right else at + 8, high + 4, words, css="note end" if is_right else "note")
         )

@@ -27,7 +27,7 @@ MOST_PROBABILITIES = 20_000_000  # of all runs together, for doubtful labels
 
 def section(material: Material, run: RunReport) -> Section:
     """The errors of each target; several targets have two classes each."""
-    oof, classes = material.oof(run), [words.of_data(label, 60) for label in material.store.classes]
+    oof, classes = material.oof(run), [words.class_name(label) for label in material.store.classes]
     blocks: list[Block] = []
     if oof.target.ndim == 2:
         names = material.store.spec.target

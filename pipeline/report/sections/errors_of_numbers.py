@@ -7,6 +7,7 @@ import numpy as np
 from pipeline.config.run_report import RunReport
 from pipeline.report import words
 from pipeline.report.blocks import Block, Cell, Column, Figure, Figures, Heading, Section, Table, Text, number_cell
+from pipeline.report.charts.bars import bar_list
 from pipeline.report.charts.plane import Plane
 from pipeline.report.collect import Material, OutOfFold
 from pipeline.report.compute import residuals as errors_of
@@ -165,12 +166,22 @@ def _spread(material: Material, errors: np.ndarray) -> Figure:
 def _groups(material: Material, title: str, label: str, groups: list[Group], errors: np.ndarray) -> Figure:
     values = np.array([group.error for group in groups])
     noise = np.nan_to_num(np.array([group.noise for group in groups]))
+    whole = float(np.sqrt(np.mean(errors**2)))
+    worst = max(groups, key=lambda group: group.error)
+    sure = "" if worst.error - whole > 2 * np.nan_to_num(worst.noise) else ", within the noise"
+    caption = (
+        f"Greatest at {worst.name}: {words.score(worst.error, worst.noise)} against "
+        f"{words.score(whole, worst.noise)} of all rows{sure}."
+    )
+    if all(group.short == group.name for group in groups):
+        shown = [words.score(group.error, group.noise) for group in groups]
+        names = [group.name for group in groups]
+        return Figure(bar_list(names, values.tolist(), shown=shown, noise=noise.tolist(), name=f"error by {label}"), title, caption)
     places = np.arange(len(groups), dtype=np.float64)
-    from_ = ", from …" if any(group.short != group.name for group in groups) else ""
     plane = Plane(
         np.array([-0.5, len(groups) - 0.5]),
         np.append(values + noise, 0),
-        x_label=f"{words.of_data(label, 40)}{from_}",
+        x_label=f"{words.of_data(label, 40)}, from …",
         y_label=f"rms {_scale_name(material)}error",
         x_names=[group.short for group in groups],
         height=260,
@@ -184,14 +195,7 @@ def _groups(material: Material, title: str, label: str, groups: list[Group], err
     ]
     plane.columns(np.append(places - 0.5, len(groups) - 0.5), values, titles=titles, gap=4.0)
     plane.whiskers(places, values - noise, values + noise, colour=0)
-    whole = float(np.sqrt(np.mean(errors**2)))
     plane.rule(y=whole, name="all rows")
-    worst = max(groups, key=lambda group: group.error)
-    sure = "" if worst.error - whole > 2 * np.nan_to_num(worst.noise) else ", within the noise"
-    caption = (
-        f"Greatest at {worst.name}: {words.score(worst.error, worst.noise)} against "
-        f"{words.score(whole, worst.noise)} of all rows{sure}."
-    )
     return Figure(plane.svg(f"error by {label}"), title, caption)
 
 
