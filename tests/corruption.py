@@ -102,7 +102,7 @@ NOT_READ = (
     "*.guard",
     "*.lock",
     "*/tensorboard/*",
-    "*/study.html",
+    "*/report/*",
     "*/trials.parquet",
     "*/importances.parquet",
     "*/ledger*",

@@ -35,10 +35,10 @@ from pipeline.encoders.table import EncodingCache
 from pipeline.metrics import DEFAULT_METRIC, Task
 from pipeline.scoring.cross_validation import predictions_of
 from pipeline.scoring.fitted_run import FittedRun
+from pipeline.scoring.stored_run import load_run
 from pipeline.stages import steps
 from pipeline.stages.best import make_best
 from pipeline.stages.final import make_final
-from pipeline.stages.predict import load_run
 from pipeline.stages.train import train_run
 
 FILE = "estimator.json"

@@ -40,6 +40,7 @@ Minutes = Annotated[float | None, typer.Option(help=MINUTES, min=0.1, max=20_160
 PRUNE = "Presets best and fast: smallest ensemble weight."
 Prune = Annotated[float | None, typer.Option(help=PRUNE, min=0.0, max=0.5, callback=_number)]
 Upload = Annotated[bool, typer.Option("--upload/--no-upload", help="Send the submission to Kaggle.")]
+Report = Annotated[bool, typer.Option("--report/--no-report", help="Write the page about the competition at the end.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Upload even if it takes the last submission of the day.")]
 AGAIN = "Upload even if an earlier upload may have arrived, or if Kaggle failed to score it."
 Again = Annotated[bool, typer.Option("--again", help=AGAIN)]

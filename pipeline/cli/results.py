@@ -33,6 +33,9 @@ def runs(competition: Competition = HOUSE_PRICES, as_json: AsJson = False, root:
 def report(
     run: Annotated[str | None, typer.Argument(help="The run to look at closely; default: the best.")] = None,
     competition: Competition = HOUSE_PRICES,
+    importance: Annotated[
+        bool, typer.Option("--importance/--no-importance", help="Measure what the prediction goes by; once per run.")
+    ] = True,
     is_opened: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
     root: Root = Path(),
 ) -> None:
@@ -44,7 +47,7 @@ def report(
     from pipeline.stages.report import make_report, open_page
 
     store, _ = steps.with_features(in_use(root, competition))
-    path = make_report(store, run)
+    path = make_report(store, run, is_measured=importance)
     print_result(f"report: {path}{sample_mark(store.is_sample)}")
     if is_opened:
         open_page(path)

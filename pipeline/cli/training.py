@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from pipeline.cli.options import (
     Overrides,
     Preset,
     Prune,
+    Report,
     Root,
     Upload,
     Workers,
@@ -82,6 +84,7 @@ def tune(
     ] = None,
     device: Device = "auto",
     workers: Workers = 0,
+    report: Report = True,
     root: Root = Path(),
 ) -> None:
     """Tune a model's hyperparameters with Optuna; continue an earlier study.
@@ -91,6 +94,7 @@ def tune(
     finished trials.
     """
     from pipeline.stages import steps
+    from pipeline.stages.report import refresh_report
     from pipeline.stages.runs import show_tuning
     from pipeline.tuning.session import TuneOptions
 
@@ -98,6 +102,8 @@ def tune(
     options = TuneOptions(trials, batch, sampler, pruner, storage, rows)
     store, folder, is_interrupted = steps.tune(in_use(root, competition), choice, context, options)
     show_tuning(folder, store.spec)
+    if report:
+        refresh_report(replace(store, n_rows=None))
     if is_interrupted:
         raise Stopped
 
@@ -115,6 +121,7 @@ def submit(
     again: Again = False,
     minutes: Minutes = None,
     prune: Prune = None,
+    report: Report = True,
     root: Root = Path(),
 ) -> None:
     """Run every step up to a checked submission, and upload it.
@@ -127,6 +134,7 @@ def submit(
     from pipeline.config.records import Provenance
     from pipeline.metrics import score_text
     from pipeline.stages import steps
+    from pipeline.stages.report import refresh_report
     from pipeline.stages.submit import submit as submit_file
 
     workspace, choice = in_use(root, competition), steps.Choice(preset, model, overrides or ())
@@ -139,6 +147,8 @@ def submit(
     nested = "" if provenance.nested_score is None else f"  nested {provenance.nested_score:.5f}"
     cv = f"cv {provenance.metric} {score_text(provenance.cv_score)}{nested}"
     print_result(f"submission: {path}  {cv}{sample_mark(store.is_sample)}")
+    if report:
+        refresh_report(store)
     if is_interrupted:
         raise Stopped
 
@@ -153,7 +163,8 @@ def final(
     workers: Workers = 0,
     minutes: Minutes = None,
     prune: Prune = None,
+    report: Report = True,
     root: Root = Path(),
 ) -> None:
     """Run every step up to a checked submission: `submit` without the upload."""
-    submit(competition, preset, model, overrides, device, workers, False, False, False, minutes, prune, root)
+    submit(competition, preset, model, overrides, device, workers, False, False, False, minutes, prune, report, root)

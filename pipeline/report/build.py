@@ -15,6 +15,7 @@ from pipeline.competition.store import FeatureStore
 from pipeline.report import words
 from pipeline.report.blocks import Section
 from pipeline.report.collect import Material, collect
+from pipeline.report.drivers import measured_drivers
 from pipeline.report.render import page
 from pipeline.report.sections import (
     data,
@@ -27,6 +28,7 @@ from pipeline.report.sections import (
     runs,
     trust,
     tuning,
+    what_it_goes_by,
 )
 
 SECTIONS: dict[str, Callable[[Material], Section | None]] = {
@@ -34,6 +36,7 @@ SECTIONS: dict[str, Callable[[Material], Section | None]] = {
     "runs": runs.section,
     "data": data.section,
     "errors": errors.section,
+    "drivers": what_it_goes_by.section,
     "learning": learning.section,
     "tuning": tuning.section,
     "ensemble": ensemble.section,
@@ -43,10 +46,15 @@ SECTIONS: dict[str, Callable[[Material], Section | None]] = {
 }
 
 
-def write_report(store: FeatureStore, run: str | None = None) -> Path:
-    """Write the page and return its path; it is about `run`, by default the best. Raises ArtifactError."""
+def write_report(store: FeatureStore, run: str | None = None, *, is_measured: bool = False) -> Path:
+    """Write the page and return its path; it is about `run`, by default the best. Raises ArtifactError.
+
+    `is_measured`: what the prediction goes by is measured if that has not been done, which takes some seconds.
+    """
     material = collect(store, run)
+    untold = _measure(material) if is_measured else []
     sections, failures = drawn(material)
+    failures = untold + failures
     path = store.workspace.page
     text = page(
         sections,
@@ -59,6 +67,22 @@ def write_report(store: FeatureStore, run: str | None = None) -> Path:
     return path
 
 
+def _measure(material: Material) -> list[str]:
+    """Measure what the prediction goes by; return a sentence if that fails."""
+    try:
+        measured_drivers(material)
+    except Exception as error:
+        told = f"What the prediction goes by could not be measured: {_what(error)}"
+        say(f"report: {told}")
+        return [told]
+    return []
+
+
+def _what(error: Exception) -> str:
+    what = error.message.splitlines()[0] if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
+    return words.of_data(what)
+
+
 def drawn(material: Material) -> tuple[list[Section], list[str]]:
     """The sections that have something to say, and a sentence for each that could not be drawn."""
     sections, failures = [], []
@@ -66,12 +90,7 @@ def drawn(material: Material) -> tuple[list[Section], list[str]]:
         try:
             section = draw(material)
         except Exception as error:
-            what = (
-                error.message.splitlines()[0]
-                if isinstance(error, PipelineError)
-                else f"{type(error).__name__}: {error}"
-            )
-            failures.append(f"The section {key!r} could not be drawn: {words.of_data(what)}")
+            failures.append(f"The section {key!r} could not be drawn: {_what(error)}")
             say(f"report: {failures[-1]}")
             continue
         if section is not None:

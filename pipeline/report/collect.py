@@ -164,8 +164,11 @@ def collect(store: FeatureStore, run: str | None = None) -> Material:
 
 
 def honest_score(report: RunReport) -> float:
-    """A run's cv score; that of an ensemble in nested folds."""
-    return report.cv_score if report.ensemble is None else report.ensemble.nested_score
+    """A run's cv score; that of an ensemble in nested folds, less what the choice of its method gains by luck."""
+    found = report.ensemble
+    if found is None:
+        return report.cv_score
+    return found.nested_score if found.corrected_score is None else found.corrected_score
 
 
 def _study(store: FeatureStore, model: str) -> Study | None:

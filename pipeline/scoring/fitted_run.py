@@ -5,7 +5,7 @@ Knows fitted models and how they are combined; must not know competitions, stage
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -56,9 +56,10 @@ class FittedPart:
     fitted: FittedModel
     n_splits: int
 
-    def predict(self, features_of: FeaturesOf, encode: Encode) -> FloatArray:
-        """The mean of the splits' models."""
-        return self.fitted.predict(features_of(self.config), range(self.n_splits), encode=encode)
+    def predict(self, features_of: FeaturesOf, encode: Encode, splits: Sequence[int] | None = None) -> FloatArray:
+        """The mean of the models of all splits, or of those that are named."""
+        of_splits = range(self.n_splits) if splits is None else splits
+        return self.fitted.predict(features_of(self.config), of_splits, encode=encode)
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ class FittedRun:
     log_odds: LogOdds | None
     adjustment: Adjustment | None
 
-    def predict(self, features_of: FeaturesOf, encode: Encode) -> FloatArray:
-        """(rows,) or (rows, targets) values, or (rows, classes) probabilities."""
-        predictions = [part.predict(features_of, encode) for part in self.parts]
+    def predict(self, features_of: FeaturesOf, encode: Encode, splits: Sequence[int] | None = None) -> FloatArray:
+        """(rows,) or (rows, targets) values, or (rows, classes) probabilities; `splits` as for a part."""
+        predictions = [part.predict(features_of, encode, splits) for part in self.parts]
         combined = combine(predictions, self.weights, metric_to_blend(self.metric), self.log_odds)
         return apply_adjustment(self.adjustment, combined)
 

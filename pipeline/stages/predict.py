@@ -10,21 +10,18 @@ from pipeline.base import files
 from pipeline.base.errors import ArtifactError, DataError
 from pipeline.base.progress import say
 from pipeline.competition import dependencies
-from pipeline.competition.run_files import check_models, how_to_repeat
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables.checks import check_columns, columns_of_time
 from pipeline.competition.tables.ids import new_rows_with_ids
 from pipeline.competition.tables.joining import join_new_rows
 from pipeline.competition.tables.loading import new_rows, time_columns_of, with_columns
 from pipeline.competition.tables.reading import RawTable, find_raw, read_raw
-from pipeline.competition.workspace import RunFolder, Workspace, part_folder
+from pipeline.competition.workspace import Workspace
 from pipeline.config.run import RunConfig
-from pipeline.config.run_report import RunReport
 from pipeline.config.spec import load_spec
 from pipeline.encoders.table import EncodingCache
 from pipeline.kaggle.submission import make_submission
-from pipeline.models.registry import entry_of
-from pipeline.scoring.fitted_run import FittedPart, FittedRun
+from pipeline.scoring.stored_run import load_run
 
 
 def predict_file(workspace: Workspace, run_name: str, rows: Path, output: Path | None) -> tuple[Path, bool]:
@@ -79,27 +76,3 @@ def _assembled(store: FeatureStore, rows: RawTable) -> RawTable:
     for note in notes + said:
         say(f"predict: {note}")
     return rows
-
-
-def load_run(store: FeatureStore, run: RunFolder, *, is_member: bool = False) -> FittedRun:
-    """Load the run's models: those refitted on all rows, or the fold models of the run or of its ensemble's runs."""
-    report = RunReport.read(run.report)
-    if reason := store.outdated(report):
-        hint = how_to_repeat(report, run.report)
-        raise ArtifactError(f"{reason} after the run was trained", where=run.name, hint=hint)
-    weighted = report.config.weighted_parts
-    is_refitted = not is_member and bool(report.files.final)
-    check_models(run, report, is_refitted=is_refitted)
-    parts: list[FittedPart | FittedRun]
-    if report.ensemble is not None and not is_refitted:
-        runs = [store.workspace.finished_run(member.run) for member in report.ensemble.members]
-        parts = [load_run(store, one, is_member=True) for one in runs]
-    else:
-        folder = run.final_model if is_refitted else run.model
-        n_splits = 1 if is_refitted else store.manifest.n_folds
-        parts = []
-        for number, (_, part) in enumerate(weighted):
-            fitted = entry_of(part.model).load(part_folder(folder, number, len(weighted)))
-            parts.append(FittedPart(part, fitted, n_splits))
-    weights = [weight for weight, _ in weighted]
-    return FittedRun(parts, weights, store.spec.metric, report.log_odds, report.adjustment)

@@ -11,15 +11,17 @@ from pipeline.competition.store import FeatureStore
 from pipeline.report.build import write_report
 
 
-def make_report(store: FeatureStore, run: str | None = None) -> Path:
+def make_report(store: FeatureStore, run: str | None = None, *, is_measured: bool = True) -> Path:
     """Write the page about `run`, by default the best one, and return its path. Raises ArtifactError."""
-    return write_report(store, run)
+    return write_report(store, run, is_measured=is_measured)
 
 
 def refresh_report(store: FeatureStore) -> Path | None:
-    """Write the page after other work, which it must not break: a failure is one line, and None is returned."""
+    """Write the page after other work and say where it is; a failure is one line, and None is returned."""
     try:
-        return write_report(store)
+        path = write_report(store)
+        say(f"report: {path}")
+        return path
     except Exception as error:
         what = error.message.splitlines()[0] if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
         say(f"report: the page could not be written: {what}")

@@ -1,4 +1,4 @@
-"""Stage `tune`: an Optuna study over folds x trials -> `tuning/<model>/`: storage, trials, best.json, plots."""
+"""Stage `tune`: an Optuna study over folds x trials -> `tuning/<model>/`: storage, trials, best.json."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.models.base import EpochScores, FitContext
 from pipeline.models.registry import entry_of
 from pipeline.tuning.confirmation import Confirmed, confirm, confirmed_choice, kept_confirmation
 from pipeline.tuning.ensemble import Ensemble, as_ensemble, as_preset, comparison, ensemble_of_trials
-from pipeline.tuning.report import importances, trial_table, write_plots
+from pipeline.tuning.report import importances, trial_table
 from pipeline.tuning.session import TuneOptions, Tuning, open_tuning
 from pipeline.tuning.study import best_trials, finished_trials, quiet_optuna, storage_errors
 
@@ -93,7 +93,7 @@ def _summary(tuning: Tuning) -> str:
 
 
 def _write(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | None) -> Path:
-    """Write `trials.parquet`, `importances.parquet`, `best.json` and `study.html`.
+    """Write `trials.parquet`, `importances.parquet` and `best.json`.
 
     `best.json` holds the ensemble if it is clearly better, otherwise the best of `confirmed` or, without any, the best
     trial.
@@ -130,7 +130,6 @@ def _write(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | None
         is_sample=store.is_sample,
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
     ).write(path)
-    write_plots(study, tuning.folder / "study.html", metric.name)
     return path
 
 

@@ -1,12 +1,8 @@
-"""A study as a table of trials, importances and a page of plots. Knows studies; must not know how trials ran."""
+"""A study as a table of trials, and the importances of its parameters. Knows studies; must not know how trials ran."""
 
 from __future__ import annotations
 
-import html
 import warnings
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
@@ -14,7 +10,6 @@ import pandas as pd
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import TrialState
 
-from pipeline.base import files
 from pipeline.base.arrays import FloatArray
 from pipeline.config.search_space import SpaceEntry
 from pipeline.tuning.study import REASON, finished_trials, values_of
@@ -61,29 +56,3 @@ def importances(study: optuna.Study) -> pd.DataFrame:
     except (ValueError, RuntimeError):  # all trials are equal
         return pd.DataFrame(columns=names)
     return pd.DataFrame([(name, value) for name, value in found.items() if np.isfinite(value)], columns=names)
-
-
-def write_plots(study: optuna.Study, path: Path, metric: str) -> None:
-    """Write history, importances, parallel coordinates and slices as one page that works offline."""
-    from optuna import visualization
-
-    if sum(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)) < 2:
-        return
-    plots: dict[str, Callable[..., Any]] = {
-        "history": visualization.plot_optimization_history,
-        "importances": visualization.plot_param_importances,
-        "parallel coordinates": visualization.plot_parallel_coordinate,
-        "slices": visualization.plot_slice,
-    }
-    parts: list[str] = []
-    for name, plot in plots.items():
-        try:
-            options = {"evaluator": PedAnovaImportanceEvaluator()} if name == "importances" else {}
-            figure = plot(study, target_name=metric, **options)
-        except (ValueError, RuntimeError) as error:  # importances need trials that differ
-            parts.append(f"<p>{name}: {html.escape(str(error))}</p>")
-            continue
-        has_script = any("<script" in part for part in parts)
-        parts.append(figure.to_html(full_html=False, include_plotlyjs=not has_script))
-    page = f"<!doctype html><meta charset='utf-8'><title>{study.study_name}</title>" + "\n".join(parts)
-    files.write_text(path, page)

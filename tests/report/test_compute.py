@@ -131,10 +131,11 @@ def test_members_of_an_ensemble() -> None:
     metric = METRICS["rmse"]
     together = ensembles.error_correlation([good, other, useless], target, metric)
     assert together[0, 2] > 0.99 > 0.2 > abs(together[0, 1])
-    first, second = ensembles.leave_one_out([good, other], [0.5, 0.5], target, fold, metric)
+    how = ensembles.Combination([0.5, 0.5], metric)
+    first, second = ensembles.leave_one_out([good, other], how, target, fold)
     assert first.gain > first.width
     assert second.gain > second.width
-    one, two = ensembles.growing([good, other], [0.5, 0.5], target, metric)
+    one, two = ensembles.growing([good, other], how, target)
     assert two < one
 
 

@@ -89,7 +89,7 @@ def test_tune_then_submit_uses_what_was_found(tuned: Toy) -> None:
     assert len(trials) == 8
     known = [*trials["cv_score"].nsmallest(5), best.confirmation.default.tuned_folds]
     assert best.cv_score in known
-    assert "plotly" in (folder / "study.html").read_text()
+    assert '<section id="tuning"' in tuned.workspace.page.read_text()
     submitted = tuned.run("submit", "--workers", "1")
     assert submitted.exit_code == 0, submitted.output
     assert "preset: tuned" in submitted.stderr

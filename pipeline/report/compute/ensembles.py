@@ -12,10 +12,29 @@ import numpy as np
 
 from pipeline.base.arrays import FloatArray
 from pipeline.competition.folds import FoldArray
+from pipeline.config.run_report import Adjustment, LogOdds
 from pipeline.metrics import Metric
 from pipeline.report.compute.comparison import paired_gains
-from pipeline.report.compute.residuals import on_scale
-from pipeline.scoring.ensembling import blend
+from pipeline.scoring.adjustment import apply_adjustment
+from pipeline.scoring.blending import combine, on_scale
+
+
+@dataclass(frozen=True)
+class Combination:
+    """How an ensemble makes one prediction of those of its members."""
+
+    weights: Sequence[float]
+    metric: Metric
+    log_odds: LogOdds | None = None
+    adjustment: Adjustment | None = None
+
+    def of(self, predictions: Sequence[FloatArray], kept: Sequence[int]) -> FloatArray:
+        """The prediction of some members; weights of an average are shares among them."""
+        odds = self.log_odds
+        if odds is not None:
+            odds = odds.updated(weights=[odds.weights[i] for i in kept])
+        chosen, weights = [predictions[i] for i in kept], [self.weights[i] for i in kept]
+        return apply_adjustment(self.adjustment, combine(chosen, weights, self.metric, odds))
 
 
 def member_errors(prediction: FloatArray, target: FloatArray, metric: Metric) -> FloatArray:
@@ -44,26 +63,23 @@ class WithoutOne:
 
 
 def leave_one_out(
-    predictions: Sequence[FloatArray], weights: Sequence[float], target: FloatArray, fold: FoldArray, metric: Metric
+    predictions: Sequence[FloatArray], how: Combination, target: FloatArray, fold: FoldArray
 ) -> list[WithoutOne]:
-    """The gain of each member; the others share its weight in proportion to theirs."""
-    whole = _fold_scores(blend(predictions, weights, metric), target, fold, metric)
+    """The gain of each member; in an average the others share its weight in proportion to theirs."""
+    metric, every = how.metric, range(len(predictions))
+    if len(every) < 2:
+        return [WithoutOne(float("nan"), float("nan")) for _ in every]
+    whole = _fold_scores(how.of(predictions, every), target, fold, metric)
     found = []
-    for i in range(len(predictions)):
-        others = [j for j in range(len(predictions)) if j != i]
-        if not others:
-            return [WithoutOne(float("nan"), float("nan"))]
-        rest = blend([predictions[j] for j in others], [weights[j] for j in others], metric)
+    for i in every:
+        rest = how.of(predictions, [j for j in every if j != i])
         found.append(WithoutOne(*paired_gains(metric, whole, _fold_scores(rest, target, fold, metric))))
     return found
 
 
-def growing(
-    predictions: Sequence[FloatArray], weights: Sequence[float], target: FloatArray, metric: Metric
-) -> list[float]:
+def growing(predictions: Sequence[FloatArray], how: Combination, target: FloatArray) -> list[float]:
     """The scores of the ensembles of the first one, two, three, ... members."""
-    numbers = range(1, len(predictions) + 1)
-    return [metric(target, blend(predictions[:n], weights[:n], metric)) for n in numbers]
+    return [how.metric(target, how.of(predictions, range(n + 1))) for n in range(len(predictions))]
 
 
 def _fold_scores(prediction: FloatArray, target: FloatArray, fold: FoldArray, metric: Metric) -> list[float]:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.text import TEXT
-from pipeline.encoders.target import transform_target
 from pipeline.metrics import Metric
 from pipeline.report.charts.scales import tick_text
 from pipeline.report.words import amount, of_data
+from pipeline.scoring.blending import on_scale
 
 N_GROUPS = 10
 MOST_LEVELS = 12
@@ -32,13 +32,6 @@ class Group:
     bias: float  # mean error: positive where predictions are too high
     error: float  # root of the mean squared error
     noise: float  # standard error of `error`
-
-
-def on_scale(values: FloatArray, metric: Metric) -> FloatArray:
-    """Values as the metric measures their differences: logs for log_rmse."""
-    if metric.min_prediction is not None:
-        values = np.maximum(values, metric.min_prediction)
-    return transform_target(metric.scale, values)
 
 
 def residuals(target: FloatArray, prediction: FloatArray, metric: Metric) -> FloatArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.config.run_report import EnsembleReport, MemberReport, RunReport
+from pipeline.metrics import Metric
 from pipeline.report import words
 from pipeline.report.blocks import Block, Cell, Column, Figure, Figures, Section, Table, number_cell
 from pipeline.report.charts.bars import bar_list
@@ -12,7 +13,7 @@ from pipeline.report.charts.heatmap import heatmap
 from pipeline.report.charts.plane import Plane
 from pipeline.report.collect import Material, OutOfFold
 from pipeline.report.compute.comparison import score_noise
-from pipeline.report.compute.ensembles import error_correlation, growing, leave_one_out
+from pipeline.report.compute.ensembles import Combination, error_correlation, growing, leave_one_out
 
 MOST_ROWS = 50_000
 MOST_MEMBERS = 20
@@ -87,7 +88,8 @@ def _of_predictions(
     sampled = "" if len(rows) == len(oofs[0].rows) else f" Of {len(rows):,} sampled rows."
     noise = score_noise(run.fold_scores)
 
-    found = leave_one_out(predictions, weights, target, fold, metric)
+    how = _combination(run, len(members), weights, metric)
+    found = leave_one_out(predictions, how, target, fold)
     gains = [one.gain for one in found]
     sure = [one for one, label in zip(found, labels, strict=True) if one.gain > one.width]
     adds = bar_list(
@@ -126,8 +128,16 @@ def _of_predictions(
         "from being averaged."
     )
     figures.append(Figure(svg, "How alike their errors are", caption))
-    figures.append(_for_the_time(material, members, growing(predictions, weights, target, metric), noise))
+    figures.append(_for_the_time(material, members, growing(predictions, how, target), noise))
     return figures
+
+
+def _combination(run: RunReport, n_members: int, weights: list[float], metric: Metric) -> Combination:
+    """How the ensemble combines its members; by their weights alone if some are no longer there."""
+    ensemble = run.ensemble
+    if ensemble is None or n_members < len(ensemble.members):
+        return Combination(weights, metric)
+    return Combination(weights, metric, ensemble.log_odds, ensemble.adjustment)
 
 
 def _for_the_time(

@@ -176,7 +176,11 @@ def _groups(material: Material, title: str, label: str, groups: list[Group], err
     if all(group.short == group.name for group in groups):
         shown = [words.score(group.error, group.noise) for group in groups]
         names = [group.name for group in groups]
-        return Figure(bar_list(names, values.tolist(), shown=shown, noise=noise.tolist(), name=f"error by {label}"), title, caption)
+        return Figure(
+            bar_list(names, values.tolist(), shown=shown, noise=noise.tolist(), name=f"error by {label}"),
+            title,
+            caption,
+        )
     places = np.arange(len(groups), dtype=np.float64)
     plane = Plane(
         np.array([-0.5, len(groups) - 0.5]),

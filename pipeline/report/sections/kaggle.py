@@ -6,13 +6,15 @@ import numpy as np
 
 from pipeline.kaggle.ledger import Entry
 from pipeline.report import words
-from pipeline.report.blocks import Block, Cell, Column, Figure, Figures, Section, Table, number_cell
+from pipeline.report.blocks import Block, Cell, Column, Figure, Figures, Heading, Section, Table, Text, number_cell
 from pipeline.report.charts.plane import Plane
 from pipeline.report.collect import Material
 from pipeline.report.compute.comparison import score_noise
+from pipeline.scoring.choice import choose
 from pipeline.scoring.fold_noise import rank_correlation
 
 MOST_SHOWN = 200
+MOST_CANDIDATES = 30
 
 
 def section(material: Material) -> Section | None:
@@ -23,7 +25,7 @@ def section(material: Material) -> Section | None:
     blocks: list[Block] = []
     if len(scored) > 1:
         blocks.append(Figures([_against(material, scored)]))
-    blocks += [_table(material)]
+    blocks += [*_choice(material), _table(material)]
     return Section("kaggle", "Kaggle", _lead(material, scored), blocks)
 
 
@@ -81,6 +83,39 @@ def _against(material: Material, scored: list[Entry]) -> Figure:
         caption,
         [(1, "submission, and the noise of the folds")],
     )
+
+
+def _choice(material: Material) -> list[Block]:
+    """Which two submissions to select, as `choose` ranks them."""
+    choice = choose(material.store)
+    if choice is None:
+        return []
+    pair, noise = choice.pair, _usual_noise(material, material.ledger)
+    selected = (id(pair.first), id(pair.second))
+    rows = []
+    for one in choice.candidates[:MOST_CANDIDATES]:
+        is_selected = id(one) in selected
+        rows.append(
+            [
+                Cell(words.of_data(one.name, 80), mark="good" if is_selected else ""),
+                Cell("select" if is_selected else "", mark="good" if is_selected else ""),
+                *(
+                    number_cell(words.score(value, noise), np.nan if value is None else value)
+                    for value in (one.cv, one.entry.public_score, one.expected, one.error)
+                ),
+            ]
+        )
+    columns = [
+        Column("submission"),
+        Column("choice"),
+        Column("cv", is_number=True),
+        Column("public", is_number=True),
+        Column("expected private", is_number=True, help="from cv and public score, each by its noise"),
+        Column("±", is_number=True),
+    ]
+    told = f"Select {words.of_data(pair.first.name, 80)} and {words.of_data(pair.second.name, 80)}."
+    why = [Text(words.of_data(f"{line[:1].upper()}{line[1:]}.", 600)) for line in choice.why]
+    return [Heading("Which two to select"), Text(told), *why, Table("Candidates, best expected first", columns, rows)]
 
 
 def _table(material: Material) -> Table:
