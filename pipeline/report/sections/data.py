@@ -47,7 +47,7 @@ def section(material: Material) -> Section:
 
 def _lead(material: Material, views: list[ColumnView]) -> str:
     manifest = material.store.manifest
-    roles = [view.role for view in views]
+    roles = list(manifest.roles.values())
     names = {"number": "number", "category": "category", "ordered": "ordered category", "text": "text"}
     plural = {"category": "categories", "ordered": "ordered categories"}
     kinds = [words.count(roles.count(key), what, plural.get(key, "")) for key, what in names.items() if key in roles]

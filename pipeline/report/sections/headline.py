@@ -20,16 +20,17 @@ def section(material: Material) -> Section:
         f"{manifest.n_train_rows:,} × {len(manifest.roles)}",
         f"train rows × columns; {words.count(manifest.n_test_rows, 'test row')}",
     )
+    remarks = [Text(remark, is_quiet=True) for remark in material.remarks]
     if run is None:
         lead = f"No run is finished yet: {words.count(manifest.n_train_rows, 'train row')} are ready."
         command = Code(
             f"make submit COMPETITION={store.workspace.competition}", "makes the first run and its submission"
         )
-        return Section("headline", "At a glance", lead, [Tiles([size]), command])
+        return Section("headline", "At a glance", lead, [Tiles([size]), command, *remarks])
     noise = score_noise(run.fold_scores)
     blocks: list[Block] = [Tiles(_tiles(material, run, noise, size)), Facts(_facts(material, run))]
     blocks.append(Code(_command(material, run), "makes this run and its submission again"))
-    blocks += [Text(remark, is_quiet=True) for remark in material.remarks]
+    blocks += remarks
     return Section("headline", "At a glance", _lead(material, run, noise), blocks)
 
 
@@ -94,7 +95,7 @@ def _facts(material: Material, run: RunReport) -> list[tuple[str, str]]:
         ("model", run.config.description or run.config.model),
     ]
     if provenance is not None:
-        path = store.workspace.submissions / provenance.submission
+        path = f"submissions/{store.workspace.competition}/{provenance.submission}"
         final = "average of the fold models" if provenance.final == "average" else "refitted on all train rows"
         pairs.append(("submission", f"{path} ({words.count(provenance.n_rows, 'row')}, {final})"))
     else:
