@@ -28,6 +28,7 @@ ABSOLUTE_FACTOR = 3.0  # boosting of absolute errors takes more rounds, and its 
 FEWEST_TRIALS = 24  # trials that must fit for tuning to pay
 TUNED_COST = 1.5  # cost of a tuned configuration relative to its origin: tuned models are larger
 N_EXTRA_SEEDS = 6  # rounds of further seeds; the gain is gone long before
+MARGIN, ROUGH_MARGIN = 1.1, 1.4  # safety factors on times of what was timed before, and of what was not
 LARGEST_SHARE = 0.25  # of the budget for one candidate, if it has smaller versions
 MINUTE_OF_CELLS = 10e6  # another minute for so many cells of the train table
 # what a candidate promises: for a start, and as shares of the ensemble weight of its model, its family, its other seeds
@@ -82,6 +83,10 @@ class Pace:
         self.by_config.setdefault(_but_seed(candidate), []).append(elapsed_s)
         self.ratios.setdefault(candidate.config.model, []).append(elapsed_s / candidate.reference_s)
 
+    def safe_estimate(self, candidate: Candidate) -> float:
+        """Seconds that it will hardly exceed: the estimate is rough until an equal one was timed."""
+        return (MARGIN if _but_seed(candidate) in self.by_config else ROUGH_MARGIN) * self.estimate(candidate)
+
     def estimate(self, candidate: Candidate) -> float:
         """Seconds: the mean of equal ones, else the reference at the pace of its model, else at the median pace."""
         if own := self.by_config.get(_but_seed(candidate)):
@@ -126,7 +131,7 @@ def stopgaps_for(size: Size, *, without: Sequence[str] = ()) -> tuple[list[Candi
 
 def quick_first(candidates: Sequence[Candidate], quick: Sequence[Candidate], budget_s: float) -> list[Candidate]:
     """The candidates, with quick ones around them when the first would delay the first submission."""
-    is_slow = candidates[0].reference_s > min(FIRST_SHARE * budget_s, FIRST_S)
+    is_slow = not candidates[0].is_probe and candidates[0].reference_s > min(FIRST_SHARE * budget_s, FIRST_S)
     labels = {one.label for one in candidates}
     lacking = [one for one in quick if one.label not in labels]
     return [*lacking[:1], *candidates, *lacking[1:]] if is_slow else list(candidates)
@@ -161,6 +166,14 @@ def in_order(
 def _family(model: str) -> str:
     entry = MODELS[model]
     return "networks" if entry.is_network else entry.family or model
+
+
+def outline(candidates: Sequence[Candidate]) -> Iterator[str]:
+    """What comes first and what may follow, where probes decide."""
+    probes = ", ".join(one.label for one in candidates if one.is_probe)
+    others = ", ".join(one.label for one in candidates if not one.is_probe)
+    yield f"quick versions first: {probes}"
+    yield f"then, by what their models earn: {others}"
 
 
 def timetable(candidates: Sequence[Candidate], pace: Pace, *, spent_s: float, budget_s: float) -> Iterator[str]:
@@ -225,9 +238,12 @@ def candidate_of(name: str, size: Size) -> Candidate:
 def _settings(variant: Variant, size: Size) -> list[str]:
     is_regression = size.task == "regression" or variant.set_for_classes is None
     settings = variant.set if is_regression else variant.set_for_classes or []
-    if variant.columns_per_tree is None:
+    if variant.columns_per_split is None:
         return settings
-    return [*settings, f"column_share={min(1.0, variant.columns_per_tree / max(1, size.n_columns)):.3g}"]
+    key = "column_share" if MODELS[variant.model].family == "boosting" else "max_features"
+    given = [float(one.removeprefix(f"{key}=")) for one in settings if one.startswith(f"{key}=")]
+    share = min(*given, 1.0, variant.columns_per_split / max(1, size.n_columns))
+    return [*settings, f"{key}={share:.3g}"]
 
 
 def _seconds(variant: Variant, size: Size) -> float:

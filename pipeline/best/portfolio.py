@@ -42,7 +42,7 @@ class Variant(Table):
     is_probe: bool = False
     follows: str | None = None  # only tried when this variant has weight in the ensemble
     max_rows: int = MOST_ROWS
-    columns_per_tree: int | None = None  # of boosting: at most so many are sampled
+    columns_per_split: int | None = None  # of trees: at most so many are sampled, of a tree or a split
     cost: Cost
     smaller: list[Smaller] = Field(default=[])
 

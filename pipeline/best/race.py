@@ -31,7 +31,6 @@ from pipeline.scoring.ensembling import SMALLEST_WEIGHT
 
 RESERVE_S = 1.5  # kept for the last ensemble and its file, or twice the time of the previous one;
 RESERVE_SHARE = 0.02  # and this share of the budget for program start and exit
-MARGIN = 1.1  # safety factor on time estimates
 MOST_OVER = 3.0  # a fit is given up after this many times its estimate, and at least half a minute
 LEAST_LIMIT_S = 30.0
 FIRST_BY_S, FIRST_BY_SHARE = 50.0, 0.38  # deadline of the first submission, at most this share of the budget
@@ -181,7 +180,7 @@ class _Race:
         further = plan.more_seeds(versions, {one.kind: 1.0 for one in versions}, self.pace)
         known = {one.config.run_name: one for one in (*versions, *further, *self.quick, self.floor)}
         for one in known.values():
-            run = self.store.workspace.run(one.config.run_name)
+            run = self.store.run_of(one.config)
             report = RunReport.read_or_none(run.report, otherwise="the run is made again")
             if report is not None and not self.store.outdated(report) and not fault_in(run, report):
                 self._take(one, run, elapsed_s=recorded[run.name].elapsed_s if run.name in recorded else None)
@@ -203,14 +202,14 @@ class _Race:
         size, lacking = self.size, " and ".join(self.missing)
         there = f"; {lacking} of the extra `boosting` would add to it" if lacking else ""
         self.say(
-            f"plan for {self.minutes:g} minutes: {size.n_rows} rows x {size.n_columns} columns, "
+            f"plan for {self.minutes:.3g} minutes: {size.n_rows} rows x {size.n_columns} columns, "
             f"{size.n_folds} folds{there}"
         )
         untried = self._untried(self.candidates)
-        for line in plan.timetable(untried, self.pace, spent_s=self.spent_s(), budget_s=self.budget_s):
+        has_probes = any(one.is_probe for one in untried)
+        times = plan.timetable(untried, self.pace, spent_s=self.spent_s(), budget_s=self.budget_s)
+        for line in plan.outline(untried) if has_probes else times:
             say(f"  {line}")
-        if any(one.is_probe for one in self.candidates):
-            say("  quick versions first; then those whose models earn weight in the ensemble come first")
         if not self.is_short:
             say("  then tuning and further seeds of the runs with weight")
 
@@ -268,7 +267,7 @@ class _Race:
             *larger, smallest = candidate.versions
             limits = [(one, due) for one in larger] + [(smallest, left)]
             for one, limit in limits:
-                if MARGIN * self.pace.estimate(one) <= limit:
+                if self.pace.safe_estimate(one) <= limit:
                     return one
         return None
 
