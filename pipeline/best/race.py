@@ -262,8 +262,9 @@ class _Race:
     def _first_fitting(self, candidates: Sequence[Candidate]) -> Candidate | None:
         """The first candidate that fits into the time left, in its largest version that takes no undue part of it."""
         left = self.left_for_next()
-        due = min(left, plan.LARGEST_SHARE * self.budget_s)
         for candidate in candidates:
+            share = plan.PROBE_SHARE if candidate.is_probe else plan.LARGEST_SHARE
+            due = min(left, share * self.budget_s)
             *larger, smallest = candidate.versions
             limits = [(one, due) for one in larger] + [(smallest, left)]
             for one, limit in limits:
