@@ -16,6 +16,7 @@ from pandas.api import types
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError
+from pipeline.base.target_transforms import TargetTransform
 from pipeline.base.text import TEXT
 from pipeline.competition.draft.files import DraftFiles
 from pipeline.competition.draft.ids import FoundIds
@@ -25,7 +26,7 @@ from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables.reading import RawTable, as_written, is_text
 from pipeline.competition.tables.typed import Kind
 from pipeline.competition.workspace import Workspace
-from pipeline.config.sections import Columns, IdColumns, TargetTransform
+from pipeline.config.sections import Columns, IdColumns
 from pipeline.config.spec import CompetitionSpec
 from pipeline.stages.data import write_source
 from pipeline.stages.features import build_features

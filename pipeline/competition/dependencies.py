@@ -58,7 +58,8 @@ def of_features(workspace: Workspace, spec: CompetitionSpec, *, is_sample: bool)
 
 def of_spec(spec: CompetitionSpec) -> Inputs:
     """The part of the spec that `features/` depends on."""
-    exclude: dict[str, Any] = dict.fromkeys(NOT_OF_FEATURES, True) | {"scoring": FOUND_BY_TRIAL}
+    of_history = set[str]() if spec.time is None else {"target_transform"}  # the scale of the past of the target
+    exclude: dict[str, Any] = dict.fromkeys(NOT_OF_FEATURES - of_history, True) | {"scoring": FOUND_BY_TRIAL}
     return {f"{key} in the spec": value for key, value in spec.model_dump(mode="json", exclude=exclude).items()}
 
 

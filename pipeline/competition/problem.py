@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError
+from pipeline.base.target_transforms import TargetTransform
 from pipeline.competition.folds import Split
 from pipeline.config.run import FeatureSteps
-from pipeline.config.sections import Scope, TargetTransform
+from pipeline.config.sections import Scope
 from pipeline.config.types import Role
 from pipeline.metrics import Metric, Task
 

@@ -20,8 +20,8 @@ Steps = NDArray[np.int64]
 
 WEEK, YEAR = 7.0, 364.0  # days; a year of whole weeks keeps the weekday
 WINDOWS = (7.0, 28.0, 91.0, 364.0)  # of running means
-SEASON = 28.0  # days around the same day of an earlier year
-N_WEEKS = 8  # of the same weekday
+HALF_WEEK, SEASON = 3.0, 28.0  # days around the same day of an earlier year
+N_WEEKS, N_YEARS = 8, 5  # of the same weekday; of the same day of the year
 MOST_STEPS = 100_000  # from the first to the last time
 CHUNK = 4_000_000  # series x steps that are computed at once
 LAST, YEAR_AGO = "last", "year_ago"  # also predictions by themselves: the baselines
@@ -29,7 +29,7 @@ LAST, YEAR_AGO = "last", "year_ago"  # also predictions by themselves: the basel
 
 @dataclass(frozen=True)
 class SeriesHistory:
-    """The targets of every series on a grid of equal steps.
+    """The targets of every series on a grid of equal steps, on whatever scale they are given.
 
     `codes` maps a key to its series, `known` (rows,) are sorted cells series x steps and `values` (rows, targets) what
     they hold. `horizon` and `unit` are in days, or in the unit of a numeric time.
@@ -62,7 +62,11 @@ class SeriesHistory:
         return cls(codes, start, unit, n_steps, horizon, means.index.to_numpy(), means.to_numpy())
 
     def columns(self, times: FloatArray, keys: pd.Series, names: list[str]) -> pd.DataFrame:
-        """(rows, features of each target in `names`) float64; NaN where nothing is known."""
+        """(rows, features of each target in `names`) float64; NaN where nothing of a series is known.
+
+        What is not known of a known past is the mean of what is. How much is known is no feature: it grows with time,
+        beyond what train rows have.
+        """
         series = self.codes.get_indexer(pd.Index(keys)).astype(np.int64)
         exact = (times - self.start) / self.unit
         steps = np.rint(exact).astype(np.int64)
@@ -76,8 +80,10 @@ class SeriesHistory:
             for target, name in enumerate(names):
                 grid = self._grid(first, min(first + n_per_chunk, len(self.codes)), target)
                 at = _At(series[inside] - first, steps[inside], self._in_steps(self.horizon))
+                mean = grid.mean(at.row, np.full_like(at.end, -1), at.end)
                 for feature, compute in self._features.items():
-                    found[f"{name}.{feature}"][inside] = compute(grid, at)
+                    values = compute(grid, at)
+                    found[f"{name}.{feature}"][inside] = np.where(np.isfinite(values), values, mean)
         return pd.DataFrame(found)
 
     @property
@@ -87,15 +93,15 @@ class SeriesHistory:
             if (width := self._in_steps(days)) > 1:
                 made[f"mean_{days:g}"] = lambda grid, at, w=width: grid.mean(at.row, at.end - w, at.end)  # type: ignore[misc]
         made["mean"] = lambda grid, at: grid.mean(at.row, np.full_like(at.end, -1), at.end)
-        made["n_known"] = lambda grid, at: grid.count(at.row, at.end)
         if (week := self._whole(WEEK)) > 1:
             made["weekday_mean"] = lambda grid, at: grid.mean_of_every(week, N_WEEKS, at)
         if year := self._whole(YEAR):
-            around = self._in_steps(SEASON)
             made[YEAR_AGO] = lambda grid, at: grid.value(at.row, at.ago(year))
-            made[f"{YEAR_AGO}_mean"] = lambda grid, at: grid.mean(
-                at.row, at.ago(year) - around - 1, np.minimum(at.ago(year) + around, at.end)
-            )
+            for name, around in (("week", self._in_steps(HALF_WEEK)), ("mean", self._in_steps(SEASON))):
+                made[f"{YEAR_AGO}_{name}"] = lambda grid, at, n=around: grid.mean(  # type: ignore[misc]
+                    at.row, at.ago(year) - n - 1, np.minimum(at.ago(year) + n, at.end)
+                )
+            made["years_ago_mean"] = lambda grid, at: grid.mean_of_every(year, N_YEARS, at)
         return made
 
     def _in_steps(self, length: float) -> int:
@@ -153,11 +159,6 @@ class _Grid:
         end = np.minimum(end, self.values.shape[1] - 1)
         at = np.where(end >= 0, latest[row, np.maximum(end, 0)], -1)
         return self.value(row, at)
-
-    def count(self, row: Steps, end: Steps) -> FloatArray:
-        """How many targets are known up to the steps."""
-        found: FloatArray = self.counts[row, self._clipped(end)]
-        return found
 
     def mean(self, row: Steps, before: Steps, end: Steps) -> FloatArray:
         """The mean of the known targets after the steps `before` and up to `end`."""

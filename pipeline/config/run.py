@@ -17,8 +17,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from pipeline.base.errors import SpecError, did_you_mean
+from pipeline.base.target_transforms import TargetTransform
 from pipeline.config.presets import preset_names
-from pipeline.config.sections import Scope, TargetTransform
+from pipeline.config.sections import Scope
 from pipeline.config.table import MOST_ROWS, Table, bounded, parse_toml, read_text, read_toml, shown_value, validated
 
 PRESET_NAME = r"^\w[\w.-]{0,59}$"

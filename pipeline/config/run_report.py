@@ -12,10 +12,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from pipeline.base.target_transforms import TargetTransform
 from pipeline.config.artifact import Artifact, Record, Score
 from pipeline.config.file_record import FileRecord
 from pipeline.config.run import RunConfig
-from pipeline.config.sections import Scope, TargetTransform
+from pipeline.config.sections import Scope
 from pipeline.config.types import Label
 
 PLAN_FILE = "ensemble.json"

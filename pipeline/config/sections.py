@@ -14,7 +14,6 @@ from pipeline.base.names import file_name
 from pipeline.config.table import Table, bounded
 from pipeline.metrics.own import Reads
 
-TargetTransform = Literal["none", "log", "log1p", "standardise"]
 Scope = Literal["train", "train+test"]
 MissingTarget = Literal["drop", "refuse"]
 Aggregate = Literal["count", "mean", "std", "min", "max", "last", "nunique"]
@@ -175,6 +174,11 @@ class SeriesTime(Table):
         usual="the time from the last train row to the last test row",
         description="how long before a row the targets of its series are known, in days (or the unit of a column of "
         "numbers)",
+    )
+    trend: bool = Field(
+        default=False,
+        description="whether models see the date's year and elapsed days (or the number of a numeric time), which grow "
+        "beyond those that they were trained on",
     )
 
     @field_validator("key", mode="before")

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from pipeline.base.errors import SpecError, did_you_mean
 from pipeline.base.names import competition_slug, dataset_slug
+from pipeline.base.target_transforms import TargetTransform
 from pipeline.config.search_space import SpaceEntry
 from pipeline.config.sections import (
     Columns,
@@ -25,7 +26,6 @@ from pipeline.config.sections import (
     SeriesTime,
     Split,
     SubmissionFormat,
-    TargetTransform,
     Written,
     checked_file_name,
 )

@@ -1,4 +1,4 @@
-"""The target as models learn it, and back: transforms, scaling, class probabilities.
+"""The target as models learn it, and back: scaling, class probabilities.
 
 Knows arrays; must not know which rows are whose.
 """
@@ -10,21 +10,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.base.arrays import FloatArray
-from pipeline.config.sections import TargetTransform
-
-
-def transform_target(transform: TargetTransform, y: FloatArray) -> FloatArray:
-    """The target on the scale on which predictions are averaged; `TargetScaler` does `standardise`."""
-    if transform == "log":
-        return np.log(y)
-    return np.log1p(y) if transform == "log1p" else y
-
-
-def inverse_transform(transform: TargetTransform, z: FloatArray) -> FloatArray:
-    """Back to the target's own unit; values are clipped where exp would overflow."""
-    if transform == "log":
-        return np.exp(np.clip(z, -700.0, 700.0))
-    return np.expm1(np.clip(z, -700.0, 700.0)) if transform == "log1p" else z
 
 
 class TargetScaler(BaseModel):

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.seeds import derive_seed
+from pipeline.base.target_transforms import transform_target
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
 from pipeline.encoders.encoded import View
 from pipeline.encoders.table import TableEncoder, correct_fit_rows, fit_encoder
-from pipeline.encoders.target import TargetScaler, class_indicators, transform_target
+from pipeline.encoders.target import TargetScaler, class_indicators
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pipeline.base.arrays import FloatArray
+from pipeline.base.target_transforms import TargetTransform, inverse_transform
 from pipeline.config.artifact import Artifact
-from pipeline.config.sections import TargetTransform
 from pipeline.encoders.table import TableEncoder
-from pipeline.encoders.target import TargetScaler, inverse_transform
+from pipeline.encoders.target import TargetScaler
 from pipeline.metrics import Task
 
 

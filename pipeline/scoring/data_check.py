@@ -13,13 +13,13 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from pipeline.base.progress import say
+from pipeline.base.target_transforms import transform_target
 from pipeline.competition import dependencies
 from pipeline.competition.far_markers import far_marker
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.structure import disjoint_keys, time_order
 from pipeline.competition.tables.typed import part_of
 from pipeline.config.run_report import DataCheck, Finding, Trust
-from pipeline.encoders.target import transform_target
 from pipeline.scoring import leaks
 
 FEW_ROWS, FEW_COLUMNS = 2_000, 50  # sampled from each table by a run, in about a second; `check` uses more

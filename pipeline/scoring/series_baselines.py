@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.base.arrays import FloatArray
+from pipeline.base.target_transforms import inverse_transform
 from pipeline.competition.folds import NEVER_VALIDATED
 from pipeline.competition.series import LAST, YEAR_AGO
 from pipeline.competition.store import FeatureStore
@@ -28,6 +29,7 @@ def _prediction(store: FeatureStore, name: str) -> FloatArray | None:
     if store.spec.time is None or not set(columns) <= set(store.train.columns):
         return None
     values = store.train[columns].to_numpy(dtype=np.float64)
+    values = inverse_transform(store.spec.target_transform, values)
     mean = store.target[store.fold_of_row == NEVER_VALIDATED].mean(axis=0)
     filled: FloatArray = np.where(np.isfinite(values), values, mean)
     return filled[:, 0] if len(columns) == 1 else filled

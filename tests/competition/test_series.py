@@ -12,11 +12,15 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from pipeline.base.errors import PipelineError
+from pipeline.base.target_transforms import TargetTransform
 from pipeline.cli import app
 from pipeline.competition.series import SeriesHistory
+from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables.reading import RawTable
 from pipeline.competition.tables.time_columns import series_of
+from pipeline.competition.workspace import Workspace
 from pipeline.config.spec import load_spec
+from pipeline.scoring.series_baselines import series_baselines
 
 HORIZON = 7.0
 DAYS = 500
@@ -74,10 +78,19 @@ def test_the_columns_are_what_their_names_say() -> None:
             "mean_7": last_week["sold"].mean(),
             "weekday_mean": weekday["sold"].mean(),
             "year_ago": year["sold"].mean(),
-            "n_known": float(len(own)),
+            "year_ago_week": own[(own["time"] - times[row] + 364).abs() <= 3]["sold"].mean(),
+            "years_ago_mean": year["sold"].mean(),
         }
         for name, value in expected.items():
+            value = own["sold"].mean() if np.isnan(value) else value
             np.testing.assert_allclose(columns[f"sold.{name}"].iloc[row], value, atol=1e-9, err_msg=name)
+
+
+def test_what_is_not_known_of_a_known_past_is_its_mean() -> None:
+    times, keys = np.arange(60.0), pd.Series(["a"] * 60, dtype="str")
+    columns = known(times, keys, np.arange(60.0))
+    assert columns[:7].isna().all(axis=None)
+    assert columns["sold.year_ago"].iloc[20] == np.arange(14.0).mean() == columns["sold.mean"].iloc[20]
 
 
 def test_other_rows_and_other_series_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,6 +183,40 @@ def test_init_drafts_the_series(root: Path) -> None:
     assert spec.time is not None
     assert (spec.time.date, spec.time.key, spec.time.horizon) == ("day", ["store", "item"], 14)
     assert (spec.folds.kind, spec.folds.length) == ("time", 14)
+
+
+def test_the_past_is_on_the_scale_of_the_target_and_no_column_tells_how_late_a_row_is(root: Path) -> None:
+    path = root / "data" / "toy" / "competition.toml"
+    options = ("-c", "toy", "--root", str(root))
+    built = run_command("features", *options)
+    assert built.exit_code == 0, built.output
+    assert "left out, as they grow beyond those of train: day_year, day_elapsed_days" in built.output
+    features = path.parent / "features" / "train.parquet"
+    plain = pd.read_parquet(features)
+    assert {"day_month", "day.week", "day.is_month_end"} <= set(plain.columns)
+    assert not {"day_year", "day_elapsed_days", "sold.n_known"} & set(plain.columns)
+    path.write_text(SPEC.replace('metric = "rmse"', 'metric = "rmse"\ntarget_transform = "log1p"') + "trend = true\n")
+    again = run_command("features", *options)
+    assert "target_transform in the spec, time in the spec changed" in again.output
+    logged = pd.read_parquet(features)
+    np.testing.assert_allclose(logged["sold.last"], np.log1p(plain["sold.last"]))
+    assert "day_elapsed_days" in logged
+
+
+@pytest.mark.parametrize("transform", ["none", "log1p"])
+def test_the_baselines_are_on_the_scale_of_the_metric(root: Path, transform: TargetTransform) -> None:
+    path = root / "data" / "toy" / "competition.toml"
+    path.write_text(SPEC.replace('metric = "rmse"', f'metric = "rmse"\ntarget_transform = "{transform}"'))
+    built = run_command("features", "-c", "toy", "--root", str(root))
+    assert built.exit_code == 0, built.output
+    train = pd.read_csv(path.parent / "raw" / "train.csv")
+    days = pd.to_datetime(train["day"])
+    ago = train.assign(day=days + pd.Timedelta(days=14))[["day", "store", "item", "sold"]]
+    last = train.assign(day=days).merge(ago, on=["day", "store", "item"], how="left", suffixes=("", "_last"))
+    scored = last[last["day"] > days.max() - pd.Timedelta(days=42)]
+    rmse = float(np.sqrt(((scored["sold"] - scored["sold_last"]) ** 2).mean()))
+    found = series_baselines(FeatureStore(Workspace(root, "toy"), load_spec(path)))
+    assert found["last"] == pytest.approx(rmse)
 
 
 @pytest.mark.parametrize(

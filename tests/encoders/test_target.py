@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.special import softmax as scipy_softmax
 
+from pipeline.base.target_transforms import TargetTransform, inverse_transform, transform_target
 from pipeline.competition.problem import balanced_class_weights
-from pipeline.config.sections import TargetTransform
-from pipeline.encoders.target import TargetScaler, class_indicators, inverse_transform, softmax, transform_target
+from pipeline.encoders.target import TargetScaler, class_indicators, softmax
 
 TRANSFORMS: tuple[TargetTransform, ...] = ("none", "log", "log1p", "standardise")
 AMOUNTS = hnp.arrays(np.float64, hnp.array_shapes(max_dims=2, max_side=5), elements=st.floats(1e-3, 1e9))

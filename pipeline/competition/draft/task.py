@@ -13,6 +13,7 @@ import pandas as pd
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, SpecError, did_you_mean
+from pipeline.base.target_transforms import TargetTransform
 from pipeline.competition.draft.files import DraftFiles
 from pipeline.competition.draft.scales import ordered_levels
 from pipeline.competition.draft.weights import DraftWeights, guess_weights
@@ -21,7 +22,6 @@ from pipeline.competition.tables.checks import class_labels
 from pipeline.competition.tables.deciding import MIN_NUMBER_SHARE
 from pipeline.competition.tables.ranked_labels import label_reader
 from pipeline.competition.tables.reading import MISSING_MARKERS, as_written, first_true, inferred, listed, numbers_of
-from pipeline.config.sections import TargetTransform
 from pipeline.metrics import DEFAULT_METRIC, METRICS, Task
 from pipeline.metrics.kaggle_names import metrics_of_kaggle
 from pipeline.metrics.own import own_metric_parts

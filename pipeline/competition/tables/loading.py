@@ -31,7 +31,7 @@ from pipeline.competition.tables.dates import date_format_of, parse_dates
 from pipeline.competition.tables.deciding import decide_recipe
 from pipeline.competition.tables.reading import RawTable, first_true, inferred, listed, numbers_of
 from pipeline.competition.tables.spelling import spelling_of
-from pipeline.competition.tables.time_columns import TimeColumns
+from pipeline.competition.tables.time_columns import TimeColumns, trends_of
 from pipeline.competition.tables.typed import ColumnRecipe, type_new_rows
 from pipeline.config.spec import CompetitionSpec
 from pipeline.config.types import Label, Role
@@ -82,22 +82,27 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
     decided = [decide_recipe(name, [train, test], spec.columns) for name in sources]
     recipes = [recipe for recipe, _ in decided]
     train_features = type_new_rows(train, recipes)
-    constant = [name for name in train_features if _is_constant(train_features[name])]
-    recipes = [replace(recipe, features=[f for f in recipe.features if f not in constant]) for recipe in recipes]
+    trends = trends_of(spec, recipes)
+    constant = [name for name in train_features if name not in trends and _is_constant(train_features[name])]
+    unused = {*trends, *constant}
+    recipes = [replace(recipe, features=[f for f in recipe.features if f not in unused]) for recipe in recipes]
     for recipe in recipes:
-        if not recipe.features:
+        if not recipe.features and spec.time is not None and recipe.source == spec.time.date and trends:
+            left_out[recipe.source] = "only tells how late a row is"
+        elif not recipe.features:
             is_missing = recipe.cells(train).isna().all()
             left_out[recipe.source] = "all values are missing" if is_missing else "same value in every train row"
     recipes = [recipe for recipe in recipes if recipe.features]
-    train_features, test_features = train_features.drop(columns=constant), type_new_rows(test, recipes)
+    train_features, test_features = train_features.drop(columns=[*unused]), type_new_rows(test, recipes)
     roles: dict[str, Role] = {feature: recipe.role for recipe in recipes for feature in recipe.features}
     if spec.time is not None:
-        time_columns = TimeColumns.fit(spec.time, train, test, target)
+        time_columns = TimeColumns.fit(spec, train, test, target)
         of_train = time_columns.read(train)
         of_train = of_train[[name for name in of_train if not _is_constant(of_train[name])]]
         train_features = with_columns(train_features, of_train)
         test_features = with_columns(test_features, time_columns.read(test)[of_train.columns])
         roles |= dict.fromkeys(map(str, of_train.columns), "number")
+        notes.append(time_columns.note(of_train.shape[1], trends))
     if not roles:
         reasons = "; ".join(f"{name!r}: {reason}" for name, reason in [*left_out.items()][:10])
         raise DataError("no column is left to learn from", where=train.where(), hint=f"Left out: {reasons or 'none'}.")
@@ -158,10 +163,9 @@ def _with_targets(train: RawTable, sample: RawTable, spec: CompetitionSpec) -> t
 
 def time_columns_of(raw: Path, spec: CompetitionSpec) -> TimeColumns:
     """The history of the competition's series, for other rows. Raises DataError."""
-    assert spec.time is not None
     read = read_tables(raw, spec)
     train, _ = _with_targets(read.train, read.sample, spec)
-    return TimeColumns.fit(spec.time, train, read.test, regression_target(train, spec))
+    return TimeColumns.fit(spec, train, read.test, regression_target(train, spec))
 
 
 def with_columns(frame: pd.DataFrame, added: pd.DataFrame) -> pd.DataFrame:

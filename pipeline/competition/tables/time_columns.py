@@ -1,4 +1,4 @@
-"""The columns that [time] of a spec adds to a table: calendar, and the history of each row's series.
+"""The columns that [time] of a spec adds to a table or leaves out: calendar, and the history of each row's series.
 
 Knows raw tables and the spec; must not know folds or models.
 """
@@ -13,14 +13,18 @@ import pandas as pd
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError
+from pipeline.base.target_transforms import TargetTransform, transform_target
 from pipeline.base.text import TEXT
 from pipeline.competition.series import SeriesHistory
 from pipeline.competition.tables.dates import EPOCH, date_format_of, number_format_of, parse_dates
 from pipeline.competition.tables.reading import RawTable, as_written, first_true, numbers_of
-from pipeline.competition.tables.typed import without_zero_fraction
+from pipeline.competition.tables.typed import ColumnRecipe, part_of, without_zero_fraction
 from pipeline.config.sections import SeriesTime
+from pipeline.config.spec import CompetitionSpec
 
 DAYS_OF_YEAR = 365.25
+MONTH_EDGE = 3  # days at the begin and the end of a month
+TRENDS = ("year", "elapsed_days")  # parts of a date that grow beyond those of train rows
 SIGN = "\x1f"  # between the parts of a key
 
 
@@ -57,31 +61,65 @@ class Clock:
 
 @dataclass(frozen=True)
 class TimeColumns:
-    """The history of the train rows, and what it says of any rows."""
+    """The history of the train rows, on the scale of the target's transform, and what it says of any rows."""
 
     spec: SeriesTime
+    transform: TargetTransform
     clock: Clock
     targets: list[str]
     history: SeriesHistory
 
     @classmethod
-    def fit(cls, spec: SeriesTime, train: RawTable, test: RawTable, target: pd.DataFrame) -> TimeColumns:
+    def fit(cls, spec: CompetitionSpec, train: RawTable, test: RawTable, target: pd.DataFrame) -> TimeColumns:
         """Learn from the train rows; `target` has their numbers. Raises DataError."""
-        clock = Clock.of([train, test], spec.date)
-        history = SeriesHistory.fit(clock.read(train), series_of(train, spec.key), target.to_numpy(), spec.horizon)
-        return cls(spec, clock, [str(name) for name in target.columns], history)
+        assert spec.time is not None
+        time, clock = spec.time, Clock.of([train, test], spec.time.date)
+        values = transform_target(spec.target_transform, target.to_numpy(dtype=np.float64))
+        history = SeriesHistory.fit(clock.read(train), series_of(train, time.key), values, time.horizon)
+        return cls(time, spec.target_transform, clock, [str(name) for name in target.columns], history)
 
     def read(self, table: RawTable) -> pd.DataFrame:
         """The columns of any rows: float64, RangeIndex."""
         times = self.clock.read(table)
         columns = self.history.columns(times, series_of(table, self.spec.key), self.targets)
-        if self.clock.date_format:
-            angle = 2.0 * np.pi * (times % DAYS_OF_YEAR) / DAYS_OF_YEAR
-            columns[f"{self.spec.date}.year_sine"], columns[f"{self.spec.date}.year_cosine"] = (
-                np.sin(angle),
-                np.cos(angle),
-            )
-        return columns
+        if not self.clock.date_format:
+            return columns
+        return columns.assign(**{f"{self.spec.date}.{name}": part for name, part in _calendar(times).items()})
+
+    def note(self, n_columns: int, trends: Sequence[str]) -> str:
+        """What was added and left out, for the user."""
+        scale = f", as {self.transform} of the target" if self.transform in ("log", "log1p") else ""
+        left_out = f"; left out, as they grow beyond those of train: {', '.join(trends)}" if trends else ""
+        n_series = len(self.history.codes)
+        return f"[time]: {n_columns} columns of the calendar and the past of {n_series} series{scale}{left_out}"
+
+
+def trends_of(spec: CompetitionSpec, recipes: Sequence[ColumnRecipe]) -> list[str]:
+    """The features that only tell how late a row is, and that models of [time] do not see."""
+    if spec.time is None or spec.time.trend:
+        return []
+    return [
+        name
+        for recipe in recipes
+        if recipe.source == spec.time.date and recipe.role == "number"
+        for name in recipe.features
+        if recipe.kind != "date" or part_of(name) in TRENDS
+    ]
+
+
+def _calendar(times: FloatArray) -> dict[str, FloatArray]:
+    """What the parts of a date do not tell of days since 1970: the place in the year, and the edges of months."""
+    days = pd.Series(EPOCH + pd.to_timedelta(times, unit="D"))
+    angle = 2.0 * np.pi * (times % DAYS_OF_YEAR) / DAYS_OF_YEAR
+    later = days + pd.Timedelta(days=MONTH_EDGE)
+    return {
+        "year_sine": np.sin(angle),
+        "year_cosine": np.cos(angle),
+        "day_of_year": days.dt.day_of_year.to_numpy(dtype=np.float64),
+        "week": days.dt.isocalendar().week.to_numpy(dtype=np.float64),
+        "is_month_begin": (days.dt.day <= MONTH_EDGE).to_numpy(dtype=np.float64),
+        "is_month_end": (later.dt.day <= MONTH_EDGE).to_numpy(dtype=np.float64),
+    }
 
 
 def series_of(table: RawTable, key: Sequence[str]) -> pd.Series:
