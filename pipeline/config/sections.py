@@ -223,6 +223,9 @@ class JoinedTable(Table):
 
     file: str = Field(description="name of the file")
     by: list[str] = Field(min_length=1, description="key: a column, or a list of several, that all three files have")
+    onto: str | None = Field(
+        default=None, description="name of another of `[[tables]]` that has the key instead of train and test"
+    )
     name: str = Field(default="", description="prefix of the new columns, `name.column`; default: the file's name")
     columns: list[str] = Field(default=[], description="columns to join; default: all but the key")
     aggregates: list[Aggregate] = Field(

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from pipeline.base.errors import SpecError, did_you_mean
+from pipeline.base.expressions import Expression
 from pipeline.base.names import competition_slug, dataset_slug
 from pipeline.base.target_transforms import TargetTransform
 from pipeline.config.search_space import SpaceEntry
@@ -54,6 +55,11 @@ class CompetitionSpec(Table):
     target: list[str] = Field(
         min_length=1, description="target column, or a list of several, over which the metric is averaged"
     )
+    target_expression: str | None = Field(
+        default=None,
+        description="what the target is, if it is no column: an expression of train columns such as `close - open`; "
+        "`[target]` with `name` and `expression` sets both keys",
+    )
     task: Task = Field(description="what to predict: numbers, or one of two or several classes")
     metric: str = Field(
         description="how Kaggle scores; see [metrics](#metrics). `file.py:function`: "
@@ -92,6 +98,23 @@ class CompetitionSpec(Table):
     _slugs_are_valid = field_validator("kaggle_slug", "dataset")(_slug)
     _file_can_exist = field_validator("feature_function")(checked_file_name)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _target_can_be_a_section(cls, data: Any) -> Any:
+        section = data.get("target") if isinstance(data, dict) else None
+        if not isinstance(section, dict):
+            return data
+        if set(section) != {"name", "expression"}:
+            raise ValueError("[target] has the keys `name` and `expression`, both")
+        return {**data, "target": section["name"], "target_expression": section["expression"]}
+
+    @field_validator("target_expression")
+    @classmethod
+    def _expression_can_be_read(cls, value: str | None) -> str | None:
+        if value is not None:
+            Expression.parse(value)
+        return value
+
     @field_validator("target", mode="before")
     @classmethod
     def _one_target_is_a_list_of_one(cls, value: Any) -> Any:
@@ -116,6 +139,8 @@ class CompetitionSpec(Table):
             raise ValueError(f"metric {self.metric!r} cannot score a {self.task} task; use one of {', '.join(fitting)}")
         if self.task != "regression" and self.target_transform != "none":
             raise ValueError('target_transform is for regression only; remove it or set it to "none"')
+        if self.target_expression is not None and (self.task != "regression" or len(self.target) > 1):
+            raise ValueError("target_expression is for a regression of one target")
         if len(self.target) > 1 and self.task != "regression":
             self._check_several_targets_of_classes()
         if self.submission.writes == "labels" and self.scorer.n_labels is None:
@@ -128,9 +153,7 @@ class CompetitionSpec(Table):
             raise ValueError(
                 "split.column is for one file of train and test rows: give files.test the name of files.train"
             )
-        prefixes = [table.prefix for table in self.tables]
-        if repeated := sorted({name for name in prefixes if prefixes.count(name) > 1}):
-            raise ValueError(f"two [[tables]] are called {repeated[0]!r}: give one another `name`")
+        self._check_joined_tables()
         self._check_time()
         taken = {self.id, *self.target}
         for key in ("categories", "dates", "texts", "missing", "drop", "na_is_category"):
@@ -163,6 +186,19 @@ class CompetitionSpec(Table):
         """The file beside the spec with a metric of one's own."""
         own = own_metric_parts(self.metric)
         return own[0] if own else None
+
+    def _check_joined_tables(self) -> None:
+        """Raise ValueError for tables of one name, or a table that is joined onto none of those that are joined."""
+        prefixes = [table.prefix for table in self.tables]
+        if repeated := sorted({name for name in prefixes if prefixes.count(name) > 1}):
+            raise ValueError(f"two [[tables]] are called {repeated[0]!r}: give one another `name`")
+        known: set[str | None] = {None}
+        for _ in self.tables:
+            known |= {table.prefix for table in self.tables if table.onto in known}
+        for table in self.tables:
+            if table.onto not in known:
+                hint = did_you_mean(str(table.onto), [name for name in prefixes if name != table.prefix])
+                raise ValueError(f"[[tables]] {table.file!r}: onto = {table.onto!r} leads to no joined table. {hint}")
 
     def _check_time(self) -> None:
         """Raise ValueError if the history of [time] could show a fold the targets that it validates."""

@@ -5,4 +5,5 @@ from __future__ import annotations
 from typing import Literal
 
 Label = str | int | bool | float
-Role = Literal["number", "category", "ordered", "text"]
+Role = Literal["number", "past", "category", "ordered", "text"]  # past: numbers on the scale of the target
+NUMERIC: tuple[Role, ...] = ("number", "past")

@@ -51,6 +51,7 @@ class NumberColumn(FittedColumn):
     scale: float
     offset: float = 0.0  # subtracted from unscaled numbers that float32 would make equal
     has_indicator: bool = False
+    is_linear: bool = False  # no value is bent or clipped, as those of the target are not
 
     def raw(self, frame: pd.DataFrame) -> FloatArray:
         """(rows,) numbers before scaling, NaN for missing."""
@@ -64,12 +65,19 @@ class NumberColumn(FittedColumn):
 
     @classmethod
     def fit(
-        cls, name: str, levels: list[str] | None, steps: FeatureSteps, frame: pd.DataFrame, stem: str | None = None
+        cls,
+        name: str,
+        levels: list[str] | None,
+        steps: FeatureSteps,
+        frame: pd.DataFrame,
+        stem: str | None = None,
+        *,
+        is_linear: bool = False,
     ) -> NumberColumn:
         """Learn from the fit rows; `levels`: those of an ordered column, lowest first."""
-        column = cls(name=name, stem=stem, levels=levels, centre=0.0, scale=1.0)
+        column = cls(name=name, stem=stem, levels=levels, centre=0.0, scale=1.0, is_linear=is_linear)
         values = column.raw(frame)
-        if steps.log1p_skewed is not None and levels is None:
+        if steps.log1p_skewed is not None and levels is None and not is_linear:
             skew = cast(float, pd.Series(values, dtype=np.float64).skew())
             if abs(skew) > steps.log1p_skewed:
                 column = column.model_copy(update={"is_log1p": True})
@@ -83,7 +91,7 @@ class NumberColumn(FittedColumn):
         centre = float(known.mean()) if len(known) else 0.0
         is_constant = bool(known.nunique() < 2)  # rounding can make the deviation of equal numbers positive
         scale = 0.0 if is_constant else float(known.std())
-        if steps.scaling == "robust" and len(known):
+        if steps.scaling == "robust" and len(known) and not is_linear:
             quarter, centre, three_quarters = (float(q) for q in known.quantile([0.25, 0.5, 0.75]))
             spread = three_quarters - quarter
             scale = spread if spread > 0 else float(known.max() - known.min()) / 2.0

@@ -17,7 +17,7 @@ from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, did_you_mean
 from pipeline.base.text import TEXT
 from pipeline.config.run import FeatureSteps
-from pipeline.config.types import Role
+from pipeline.config.types import NUMERIC, Role
 from pipeline.encoders.columns import (
     CategoryColumn,
     Fitted,
@@ -151,7 +151,7 @@ class TableEncoder(Fitted):
         if self.scaling == "none":
             return np.clip(values - number.offset, -LARGEST, LARGEST).astype(np.float32)
         scaled = (values - number.centre) / number.scale
-        if self.scaling == "robust":
+        if self.scaling == "robust" and not number.is_linear:
             scaled = scaled / np.sqrt(1.0 + (scaled / SMOOTH_CLIP_AT) ** 2)
         return np.nan_to_num(np.clip(scaled, -LARGEST, LARGEST), nan=0.0).astype(np.float32)
 
@@ -212,8 +212,9 @@ def fit_encoder(
                 target_means.append(TargetMeans.fit(name, target_frame[name], target, stems.get(name)))
             continue
         levels = ordered.get(name) if role == "ordered" and steps.ordered_mapping else None
-        if role == "number" or levels is not None or (steps.codes_as_numbers and _is_code(wide[name])):
-            numbers.append(NumberColumn.fit(name, levels, steps, wide, stems.get(name)))
+        if role in NUMERIC or levels is not None or (steps.codes_as_numbers and _is_code(wide[name])):
+            is_past = role == "past"
+            numbers.append(NumberColumn.fit(name, levels, steps, wide, stems.get(name), is_linear=is_past))
             continue
         category = CategoryColumn.fit(name, view, steps, wide, stems.get(name))
         categories.append(category)

@@ -19,7 +19,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.text import TEXT
-from pipeline.config.types import Role
+from pipeline.config.types import NUMERIC, Role
 
 N_PARTS = 5
 N_ROUNDS = 60  # boosting rounds of adversarial validation
@@ -60,7 +60,7 @@ def numbers_of(frames: list[pd.DataFrame], roles: Mapping[str, Role]) -> list[pd
     whole = pd.concat(frames, ignore_index=True)
     columns = {}
     for name in whole.columns:
-        if roles[name] == "number":
+        if roles[name] in NUMERIC:
             columns[name] = pd.to_numeric(whole[name], errors="coerce").astype(np.float64)
         else:
             texts = whole[name].astype(TEXT).where(whole[name].notna())

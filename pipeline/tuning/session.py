@@ -19,6 +19,7 @@ from pipeline.competition import dependencies
 from pipeline.competition.store import FeatureStore
 from pipeline.config.run import RunConfig
 from pipeline.config.search_space import SpaceEntry
+from pipeline.config.types import NUMERIC
 from pipeline.metrics import Metric
 from pipeline.models.base import FitContext
 from pipeline.models.registry import MODELS, load_search_space
@@ -109,7 +110,7 @@ def open_tuning(
         if model not in MODELS:
             raise SpecError(f"unknown model {model!r}", where=f"[tune.{model}]", hint=did_you_mean(model, MODELS))
     folder = store.workspace.tuning(base.model)
-    n_numbers = sum(role == "number" for role in store.problem(base).roles.values())
+    n_numbers = sum(role in NUMERIC for role in store.problem(base).roles.values())
     space = load_search_space(base.model, store.spec.task, store.spec.tune.get(base.model, {}), n_numbers=n_numbers)
     if not space:
         raise SpecError(

@@ -25,6 +25,7 @@ from pipeline.config.spec import CompetitionSpec
 from pipeline.config.table import validated
 
 N_TRAIN, N_TEST = 60, 20
+MONTHS = ["months.count", "months.debt.mean"]
 
 
 def whole() -> pd.DataFrame:
@@ -206,6 +207,37 @@ def test_aggregates_agree_with_a_merge_by_pandas(rows: list[tuple[int, int]], ke
     wanted = other.groupby("k")["v"].agg(["mean", "max", "last", "nunique"]).reindex([*keys, 5])
     for how in wanted:
         np.testing.assert_allclose(into.frame[f"o.v.{how}"].to_numpy(float), wanted[how].to_numpy(float))
+
+
+def test_a_table_is_joined_onto_a_joined_table(tmp_path: Path) -> None:
+    usual(tmp_path)
+    loans = pd.DataFrame({"store": [1, 1, 2, 3, 4], "loan": ["a", "b", "c", "d", "e"]})
+    months = pd.DataFrame({"loan": ["a", "a", "b", "c", "c"], "debt": ["$1,000", "$3,000", "$500", "$10", "$30"]})
+    write(tmp_path, months=months, loans=loans)
+    tables = [
+        {"file": "months.csv", "by": "loan", "onto": "loans", "aggregates": ["count", "mean"]},
+        {"file": "loans.csv", "by": "store", "aggregates": ["count", "mean"], "columns": MONTHS},
+    ]
+    made = load_tables(tmp_path, spec_of(tables=tables))
+    by_store = made.train.groupby("store").first()
+    np.testing.assert_allclose(by_store["loans.months.debt.mean.mean"], [1250.0, 20.0, np.nan, np.nan])
+    np.testing.assert_allclose(by_store["loans.months.count.mean"], [1.5, 2.0, 0.0, 0.0])
+    assert sum("texts such as '$1,000' are" in note for note in made.notes) == 1
+    assert any("2 of 5 rows of loans.csv have no row in months.csv" in note for note in made.notes)
+    write(tmp_path, months=months.assign(loan="z"))
+    with pytest.raises(DataError, match=r"no row of loans\.csv has its 'loan' here"):
+        load_tables(tmp_path, spec_of(tables=tables))
+
+
+@pytest.mark.parametrize("onto", ["loan", "months", "others"])
+def test_a_table_that_leads_to_no_joined_table_is_refused(onto: str) -> None:
+    tables = [
+        {"file": "loans.csv", "by": "store"},
+        {"file": "months.csv", "by": "loan", "onto": onto},
+        {"file": "others.csv", "by": "loan", "onto": "months"},
+    ]
+    with pytest.raises(SpecError, match="leads to no joined table"):
+        spec_of(tables=tables)
 
 
 def test_keys_are_equal_as_numbers_only_if_all_are_numbers() -> None:

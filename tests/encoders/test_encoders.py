@@ -245,6 +245,14 @@ def test_robust_scaling_is_by_quartiles_and_clips_smoothly() -> None:
     assert mostly_one.numbers[0].scale == 2.0  # half the range where the quartiles coincide
 
 
+def test_the_past_of_a_target_is_neither_bent_nor_clipped() -> None:
+    frame = pd.DataFrame({"sold.last": [0.0, 1.0, 2.0, 3.0, 1e5]})
+    steps = FeatureSteps(scaling="robust", log1p_skewed=0.75)
+    encoder = fit(frame, steps, roles={"sold.last": "past"})
+    past = frame["sold.last"]
+    np.testing.assert_allclose(encoder.transform(frame).values[:, 0], (past - past.mean()) / past.std(), rtol=1e-6)
+
+
 def test_pixels_are_scaled_by_the_highest_of_all_columns() -> None:
     frame = pd.DataFrame({"pixel_0": [0.0, 51.0], "pixel_1": [255.0, 0.0], "pixel_2": [np.nan, np.nan]})
     encoder = fit(frame, FeatureSteps(scaling="pixels"), roles=dict.fromkeys(frame.columns, "number"))

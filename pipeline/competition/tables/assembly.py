@@ -17,6 +17,7 @@ from pipeline.base.text import TEXT
 from pipeline.competition.tables.ids import with_ids
 from pipeline.competition.tables.joining import join_tables
 from pipeline.competition.tables.reading import RawTable, as_written, find_raw, first_true, listed, read_raw
+from pipeline.competition.tables.target_expression import with_target, without_parts_of_target
 from pipeline.config.sections import Split
 from pipeline.config.spec import CompetitionSpec
 
@@ -38,8 +39,10 @@ def read_tables(raw: Path, spec: CompetitionSpec) -> RawTables:
     notes = list(train.notes)
     labels = read_raw(find_raw(raw, named.labels)) if named.labels is not None else None
     if spec.is_one_file:
+        train, said = with_target(train, spec)
         train, test, note = divided(train, spec.target, spec.split)
-        notes.append(note)
+        test = without_parts_of_target(test, spec)
+        notes += [*said, note]
     else:
         test = read_raw(find_raw(raw, named.test))
         notes += test.notes
@@ -48,6 +51,9 @@ def read_tables(raw: Path, spec: CompetitionSpec) -> RawTables:
         key = spec.ids.train if isinstance(spec.ids.train, str) and spec.ids.train else spec.id
         train, said = with_labels(train, labels, key)
         notes += [*labels.notes, *said]
+    if not spec.is_one_file:
+        train, said = with_target(train, spec)
+        notes += said
     train, test, sample = with_ids(train, test, sample, spec.id, spec.ids)
     (train, test), said = join_tables(raw, spec.tables, [train, test])
     return RawTables(train, test, sample, notes + said)

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from pipeline.base.arrays import FloatArray
 from pipeline.base.text import TEXT
 from pipeline.competition.tables.dates import DATE_PARTS, TOLD, date_format_of, parse_dates
 from pipeline.competition.tables.markers import DATE_MARKERS, MARKERS
@@ -46,6 +47,22 @@ def decide_recipe(name: str, tables: list[RawTable], columns: Columns) -> Decide
     if name in columns.categories:
         return replace(recipe, kind="code"), []
     return (recipe, []) if keeps_na else _by_values(recipe, tables)
+
+
+def numbers_in(cells: pd.Series) -> tuple[FloatArray, str] | None:
+    """The cells as numbers, and what was converted ("" for plain numbers); None unless nearly all are numbers."""
+    least = MIN_NUMBER_SHARE * int(cells.notna().sum())
+    numbers = numbers_of(cells)
+    if np.count_nonzero(~np.isnan(numbers)) >= least > 0:
+        return numbers, ""
+    notation = find_notation(_sampled([cells])) if least > 0 and is_text(cells) else None
+    if notation is None:
+        return None
+    numbers = notation.read(cells)
+    is_read = ~np.isnan(numbers)
+    if np.count_nonzero(is_read) < least:
+        return None
+    return numbers, f"texts such as {next(iter(cells[is_read].head(1)))!r} are {notation.told}"
 
 
 def _by_values(recipe: ColumnRecipe, tables: list[RawTable]) -> Decided:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError, did_you_mean
-from pipeline.competition.tables.deciding import MIN_NUMBER_SHARE
+from pipeline.competition.tables.deciding import numbers_in
 from pipeline.competition.tables.reading import (
     RawTable,
     as_written,
@@ -23,7 +23,6 @@ from pipeline.competition.tables.reading import (
     inferred,
     is_text,
     listed,
-    numbers_of,
     read_raw,
 )
 from pipeline.config.sections import JoinedTable
@@ -44,7 +43,10 @@ def join_tables(raw: Path, tables: Sequence[JoinedTable], onto: list[RawTable]) 
     """Join the files in the folder `raw` onto train and test. Raises DataError, also if no row has a match."""
     notes: list[str] = []
     for table in tables:
-        other = read_raw(find_raw(raw, table.file))
+        if table.onto is not None:
+            continue
+        other, said = _with_own_tables(raw, table, tables)
+        notes += said
         done = join(other, table, onto)
         for into, share in zip(onto, done.shares, strict=True):
             if share == 0.0 and len(into.frame):
@@ -54,7 +56,7 @@ def join_tables(raw: Path, tables: Sequence[JoinedTable], onto: list[RawTable]) 
                     where=other.where(),
                     hint=f"The first values are {listed(keys)}. Remove the table from the spec, or name another key.",
                 )
-        onto, notes = done.onto, [*notes, *other.notes, *done.notes]
+        onto, notes = done.onto, [*notes, *done.notes]
     return onto, notes
 
 
@@ -62,10 +64,30 @@ def join_new_rows(raw: Path, tables: Sequence[JoinedTable], rows: RawTable) -> t
     """Join the files onto other rows; those without a match have missing values, which is told. Raises DataError."""
     notes = []
     for table in tables:
-        done = join(read_raw(find_raw(raw, table.file)), table, [rows])
+        if table.onto is not None:
+            continue
+        other, _ = _with_own_tables(raw, table, tables)
+        done = join(other, table, [rows])
         (rows,) = done.onto
         notes += [note for note in done.notes if "no row" in note]
     return rows, notes
+
+
+def _with_own_tables(raw: Path, table: JoinedTable, tables: Sequence[JoinedTable]) -> tuple[RawTable, list[str]]:
+    """Read a table, with the tables that are joined onto it, and so on; what is told of them. Raises DataError."""
+    whole = read_raw(find_raw(raw, table.file))
+    notes = list(whole.notes)
+    for child in tables:
+        if child.onto == table.prefix:
+            other, said = _with_own_tables(raw, child, tables)
+            done = join(other, child, [whole])
+            if done.shares == [0.0]:
+                what = f"no row of {whole.path.name} has its {listed(child.by)} here"
+                hint = "Remove the table from the spec, or name another key."
+                raise DataError(what, where=other.where(), hint=hint)
+            (whole,) = done.onto
+            notes += [*said, *done.notes]
+    return whole, notes
 
 
 def join(other: RawTable, table: JoinedTable, onto: list[RawTable]) -> Joined:
@@ -79,11 +101,12 @@ def join(other: RawTable, table: JoinedTable, onto: list[RawTable]) -> Joined:
     *codes, their_codes = _codes([raw.frame for raw in (*onto, other)], table.by)
     has_key = their_codes >= 0
     is_unique = len(np.unique(their_codes[has_key])) == int(has_key.sum())
+    converted = list[str]()
     if is_unique:
         extra = other.frame.loc[has_key, columns].add_prefix(f"{table.prefix}.")
         keys = their_codes[has_key]
     else:
-        extra, keys = _aggregated(other, columns, their_codes, table)
+        extra, keys, converted = _aggregated(other, columns, their_codes, table)
     extra = extra.reset_index(drop=True)
     place = np.full(max(int(part.max(initial=-1)) for part in (*codes, their_codes)) + 2, -1)  # the last: no key
     place[keys] = np.arange(len(keys))
@@ -92,7 +115,8 @@ def join(other: RawTable, table: JoinedTable, onto: list[RawTable]) -> Joined:
     extra = extra.drop(columns=[f"{table.prefix}.{name}" for name in same])
     count = "" if is_unique else f"{table.prefix}.count"  # 0 where there is no row
     done = [_with_columns(raw, extra, rows, table, count) for raw, rows in zip(onto, places, strict=True)]
-    return Joined(done, _notes(other, table, extra, same, onto, places, is_unique=is_unique), list(map(_share, places)))
+    notes = _notes(other, table, extra, same, onto, places, is_unique=is_unique)
+    return Joined(done, [*notes, *converted], list(map(_share, places)))
 
 
 def _share(places: Codes) -> float:
@@ -127,18 +151,22 @@ def _codes(frames: list[pd.DataFrame], by: list[str]) -> list[Codes]:
     return [np.asarray(one) for one in np.split(codes, np.cumsum([len(frame) for frame in frames])[:-1])]
 
 
-def _aggregated(other: RawTable, columns: list[str], codes: Codes, table: JoinedTable) -> tuple[pd.DataFrame, Codes]:
-    """A row for each key: its aggregates, and the keys. What a column holds is told from its cells."""
+def _aggregated(
+    other: RawTable, columns: list[str], codes: Codes, table: JoinedTable
+) -> tuple[pd.DataFrame, Codes, list[str]]:
+    """A row for each key: its aggregates, and the keys; what was converted. Cells tell what a column holds."""
     is_kept = codes >= 0
     codes = codes[is_kept]
     keys, group = np.unique(codes, return_inverse=True)
     found: dict[str, pd.Series] = {}
+    converted: list[str] = []
     if "count" in table.aggregates:
         found[f"{table.prefix}.count"] = pd.Series(np.bincount(group), dtype="float64")
     for name in columns:
         cells = other.column(name)[is_kept].reset_index(drop=True)
-        numbers = pd.Series(numbers_of(cells))
-        is_number = numbers.notna().sum() >= MIN_NUMBER_SHARE * cells.notna().sum() > 0
+        read = numbers_in(cells)
+        numbers, is_number = pd.Series(np.nan if read is None else read[0], index=cells.index), read is not None
+        converted += [f"{table.prefix}.{name}: {read[1]}"] if read is not None and read[1] else []
         values = numbers.mask(np.isinf(numbers)) if is_number else pd.Series(pd.factorize(cells)[0], dtype="float64")
         grouped = values.mask(values < 0).groupby(group) if not is_number else values.groupby(group)
         for how in table.aggregates:
@@ -146,7 +174,7 @@ def _aggregated(other: RawTable, columns: list[str], codes: Codes, table: Joined
                 found[f"{table.prefix}.{name}.last"] = _last(numbers if is_number else cells, group, len(keys))
             elif how == "nunique" or (is_number and how != "count"):
                 found[f"{table.prefix}.{name}.{how}"] = grouped.agg(how).astype("float64")
-    return pd.DataFrame(found), keys
+    return pd.DataFrame(found), keys, converted
 
 
 def _last(cells: pd.Series, group: Codes, n_groups: int) -> pd.Series:

@@ -101,7 +101,7 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
         of_train = of_train[[name for name in of_train if not _is_constant(of_train[name])]]
         train_features = with_columns(train_features, of_train)
         test_features = with_columns(test_features, time_columns.read(test)[of_train.columns])
-        roles |= dict.fromkeys(map(str, of_train.columns), "number")
+        roles |= {str(name): time_columns.role_of(str(name)) for name in of_train}
         notes.append(time_columns.note(of_train.shape[1], trends))
     if not roles:
         reasons = "; ".join(f"{name!r}: {reason}" for name, reason in [*left_out.items()][:10])

@@ -21,6 +21,7 @@ from pipeline.competition.tables.reading import RawTable, as_written, first_true
 from pipeline.competition.tables.typed import ColumnRecipe, part_of, without_zero_fraction
 from pipeline.config.sections import SeriesTime
 from pipeline.config.spec import CompetitionSpec
+from pipeline.config.types import Role
 
 DAYS_OF_YEAR = 365.25
 MONTH_EDGE = 3  # days at the begin and the end of a month
@@ -85,6 +86,10 @@ class TimeColumns:
         if not self.clock.date_format:
             return columns
         return columns.assign(**{f"{self.spec.date}.{name}": part for name, part in _calendar(times).items()})
+
+    def role_of(self, column: str) -> Role:
+        """What one of the columns is."""
+        return "past" if any(column.startswith(f"{target}.") for target in self.targets) else "number"
 
     def note(self, n_columns: int, trends: Sequence[str]) -> str:
         """What was added and left out, for the user."""
