@@ -15,7 +15,7 @@ import pandas as pd
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.text import TEXT
-from pipeline.config.types import Role
+from pipeline.config.types import NUMERIC, Role
 from pipeline.scoring import leaks
 
 MOST_ROWS = 20_000  # of each table for histograms and drift
@@ -60,7 +60,7 @@ def column_views(
     told = associations(train, roles, target, n_classes)
     views = []
     for name in train.columns:
-        shares = _number_shares if roles[name] == "number" else _level_shares
+        shares = _number_shares if roles[name] in NUMERIC else _level_shares
         bars, mine, theirs = shares(some[name], some_test[name])
         drift, noise = _drift(some[name], some_test[name], roles[name], len(train.columns))
         views.append(
@@ -153,7 +153,7 @@ def _drift(train: pd.Series, test: pd.Series, role: Role, n_columns: int) -> tup
     """The greatest difference of the distribution functions of numbers, half the summed one of levels; its noise."""
     if role == "text" or not len(train) or not len(test):  # most texts are in one row only
         return math.nan, math.nan
-    if role == "number":
+    if role in NUMERIC:
         mine, theirs = (np.sort(pd.to_numeric(one, errors="coerce").dropna().to_numpy()) for one in (train, test))
         if not len(mine) or not len(theirs):
             return math.nan, math.nan

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.base.target_transforms import transform_target
 from pipeline.competition.tables.typed import ColumnRecipe
-from pipeline.encoders.target import transform_target
+from pipeline.config.types import NUMERIC
 from pipeline.report import words
 from pipeline.report.blocks import Block, Cell, Column, Details, Figure, Figures, Section, Table, Text, number_cell
 from pipeline.report.charts.bars import bar_list, spark
@@ -198,7 +199,7 @@ def _mean_images(material: Material, target: np.ndarray) -> list[Figure]:
     from markupsafe import Markup
 
     store = material.store
-    numbers = [name for name, role in store.manifest.roles.items() if role == "number"]
+    numbers = [name for name, role in store.manifest.roles.items() if role in NUMERIC]
     if round(len(numbers) ** 0.5) ** 2 != len(numbers) or not store.classes:
         return []
     rows = np.random.default_rng(0).permutation(len(target))[:10_000]

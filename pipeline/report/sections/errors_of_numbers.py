@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.config.run_report import RunReport
+from pipeline.config.types import NUMERIC
 from pipeline.report import words
 from pipeline.report.blocks import Block, Cell, Column, Figure, Figures, Heading, Section, Table, Text, number_cell
 from pipeline.report.charts.bars import bar_list
@@ -208,7 +209,7 @@ def _by_columns(material: Material, rows: np.ndarray, errors: np.ndarray) -> lis
     store, found = material.store, []
     for name in telling_columns(material, N_COLUMNS_TRIED):
         values = store.train[name].iloc[rows]
-        if store.manifest.roles[name] == "number":
+        if store.manifest.roles[name] in NUMERIC:
             groups = errors_of.by_quantile(values.to_numpy(dtype=np.float64), errors, 8)
         else:
             groups = errors_of.by_level(values, errors, 8)

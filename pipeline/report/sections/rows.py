@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.config.types import NUMERIC
 from pipeline.report import words
 from pipeline.report.blocks import Cell, Column
 from pipeline.report.charts.heatmap import image
@@ -39,7 +40,7 @@ def row_columns(material: Material, names: list[str]) -> list[Column]:
     """The heads of `row_cells`."""
     picture = [Column("picture")] if material.store.spec.encoder.pixels else []
     return picture + [
-        Column(words.of_data(name, 40), is_number=material.store.manifest.roles[name] == "number") for name in names
+        Column(words.of_data(name, 40), is_number=material.store.manifest.roles[name] in NUMERIC) for name in names
     ]
 
 
@@ -52,7 +53,7 @@ def row_cells(material: Material, row: int, names: list[str]) -> list[Cell]:
         cells.append(Cell("", picture=image(pixels.to_numpy(dtype=np.float64), name=f"picture of row {row + 1}")))
     for name in names:
         value = store.train[name].iloc[row]
-        is_number = store.manifest.roles[name] == "number"
+        is_number = store.manifest.roles[name] in NUMERIC
         cells.append(Cell(words.cell(float(value)), float(value)) if is_number else Cell(words.cell(value)))
     return cells
 
