@@ -248,7 +248,7 @@ def _fit_texts(
 def _fit_generated(
     n_columns: int, roles: Mapping[str, Role | Part], frame: pd.DataFrame, target: FloatArray, seed: int
 ) -> Generated:
-    numbers = [name for name, role in roles.items() if role == "number"]
+    numbers = [name for name, role in roles.items() if role in NUMERIC]
     categories = [name for name, role in roles.items() if role in ("category", "ordered")]
     return choose_generated(n_columns, numbers, categories, frame, target, seed)
 
