@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.base.arrays import FloatArray
+from pipeline.base.target_transforms import inverse_transform, transform_target
 from pipeline.config.run_report import LogOdds
-from pipeline.encoders.target import inverse_transform, transform_target
 from pipeline.metrics import Metric
 from pipeline.scoring.log_odds import combined_log_odds
 

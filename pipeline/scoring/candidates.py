@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
+from pipeline.base.target_transforms import inverse_transform, transform_target
 from pipeline.competition.folds import NEVER_VALIDATED
 from pipeline.config.run_report import Adjustment, LogOdds
-from pipeline.encoders.target import inverse_transform, transform_target
 from pipeline.metrics import Metric, mean_of_targets
 from pipeline.scoring.adjustment import apply_adjustment
 from pipeline.scoring.blending import on_scale

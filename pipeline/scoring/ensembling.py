@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.base.arrays import FloatArray
-from pipeline.base.target_transforms import inverse_transform, transform_target
 from pipeline.competition.folds import NEVER_VALIDATED
 from pipeline.metrics import Metric
 from pipeline.scoring.candidates import Candidates, Fit, Mask, Oofs, Rows, Selection
