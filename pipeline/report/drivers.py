@@ -19,6 +19,7 @@ from pipeline.competition.store import FeatureStore
 from pipeline.config.artifact import Artifact
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import RunReport
+from pipeline.config.types import NUMERIC
 from pipeline.encoders.table import EncodingCache
 from pipeline.report.collect import Material
 from pipeline.report.compute.drivers import (
@@ -107,7 +108,7 @@ def _measured(material: Material, run: RunReport) -> Drivers:
         names = [name for name in groups[one.name] if name in roles and roles[name] != "text"]
         if len(effects) >= N_EFFECTS or len(groups[one.name]) > PATCH or not names or not one.loss > 0:
             continue
-        found = effect(outputs_of, few, names[0], is_number=roles[names[0]] == "number")
+        found = effect(outputs_of, few, names[0], is_number=roles[names[0]] in NUMERIC)
         effects += [] if found is None else [found]
     return Drivers(
         fingerprint=_fingerprint(run),

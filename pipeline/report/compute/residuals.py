@@ -12,7 +12,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
-from pipeline.base.target_transforms import transform_target
 from pipeline.base.text import TEXT
 from pipeline.metrics import Metric
 from pipeline.report.charts.scales import tick_text
