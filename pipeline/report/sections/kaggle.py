@@ -114,7 +114,7 @@ def _choice(material: Material) -> list[Block]:
         Column("±", is_number=True),
     ]
     told = f"Select {words.of_data(pair.first.name, 80)} and {words.of_data(pair.second.name, 80)}."
-    why = [Text(words.of_data(f"{line[:1].upper()}{line[1:]}.", 600)) for line in choice.why]
+    why = [Text(words.of_data(f"{line}.", 600)) for line in choice.why]
     return [Heading("Which two to select"), Text(told), *why, Table("Candidates, best expected first", columns, rows)]
 
 
