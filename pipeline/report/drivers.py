@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,12 +16,12 @@ from pipeline.base import files
 from pipeline.base.arrays import FloatArray
 from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
-from pipeline.config.artifact import Artifact
+from pipeline.config.artifact import Artifact, Record
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import RunReport
 from pipeline.config.types import NUMERIC
 from pipeline.encoders.table import EncodingCache
-from pipeline.report.collect import Material
+from pipeline.report.collect import Material, OutOfFold
 from pipeline.report.compute.drivers import (
     ROWS_OF_EFFECTS,
     Effect,
@@ -31,15 +31,29 @@ from pipeline.report.compute.drivers import (
     permutation_importance,
     sizes,
 )
-from pipeline.report.words import class_name
+from pipeline.report.compute.ensembles import member_errors
+from pipeline.report.words import amount, class_name, of_data
 from pipeline.scoring.blending import on_scale
-from pipeline.scoring.fitted_run import FittedRun
+from pipeline.scoring.fitted_run import FittedPart, FittedRun
 from pipeline.scoring.stored_run import load_run
 
 N_EFFECTS = 6
+N_ROWS, N_CONTRIBUTIONS = 8, 12
 MOST_OUTPUTS = 3
 PATCH = 4  # pixels of a side that are shuffled together
 MOST_GROUPS = 400
+
+
+class RowContributions(Record):
+    """What the columns of a row add to its prediction by a booster, on the scale that it learns; `rest` is of none."""
+
+    id: str
+    actual: str
+    predicted: str
+    columns: list[str]  # those that add most, then `others`
+    values: list[str]
+    added: list[float]
+    rest: float
 
 
 class Drivers(Artifact):
@@ -56,6 +70,8 @@ class Drivers(Artifact):
     importances: list[Importance]
     effects: list[Effect]
     outputs: list[str]  # what the effects are on
+    booster: str  # whose contributions `rows` are; "" if no part of the run can tell
+    rows: list[RowContributions]  # the worst ones
 
 
 def known_drivers(material: Material) -> Drivers | None:
@@ -118,7 +134,77 @@ def _measured(material: Material, run: RunReport) -> Drivers:
         importances=importances,
         effects=effects,
         outputs=outputs,
+        **_contributions(material, run, fitted),
     )
+
+
+def _contributions(material: Material, run: RunReport, fitted: FittedRun) -> dict[str, Any]:
+    """Of the rows with the greatest errors, by the heaviest part that can tell."""
+    store, oof = material.store, material.oof(run)
+    nothing = {"booster": "", "rows": []}
+    if oof.target.ndim > 1 or len(store.classes) > 2 or store.spec.encoder.pixels:
+        return nothing
+    errors = np.abs(member_errors(oof.prediction, oof.target, material.metric))
+    parts = sorted(_parts(fitted, 1.0), key=lambda one: -one[0])
+    for _, part in parts:
+        tell = getattr(part.fitted, "contributions", None)
+        if tell is None:
+            continue
+        rows = []
+        for i in np.argsort(-errors, kind="stable")[:N_ROWS]:
+            frame = store.train.iloc[[oof.rows[i]]].reset_index(drop=True)
+            features, _ = store.run_feature_function(part.config, frame)
+            added = tell(features, int(oof.fold[i]))
+            if added is None:
+                break
+            rows.append(_row(material, oof, int(i), frame, added.iloc[0]))
+        if rows:
+            return {"booster": part.config.model, "rows": rows}
+    return nothing
+
+
+def _parts(fitted: FittedRun, share: float) -> list[tuple[float, FittedPart]]:
+    """All single configurations with their weights."""
+    total = sum(abs(weight) for weight in fitted.weights) or 1.0
+    found: list[tuple[float, FittedPart]] = []
+    for weight, part in zip(fitted.weights, fitted.parts, strict=True):
+        of_part = share * abs(weight) / total
+        found += _parts(part, of_part) if isinstance(part, FittedRun) else [(of_part, part)]
+    return found
+
+
+def _row(material: Material, oof: OutOfFold, i: int, frame: pd.DataFrame, added: pd.Series) -> RowContributions:
+    """Summed to raw columns as far as they are known by name."""
+    names = sorted(map(str, frame.columns), key=len, reverse=True)
+    totals: dict[str, float] = {}
+    for encoded, value in zip(added.index[:-1], added.iloc[:-1], strict=True):
+        raw = next((one for one in names if encoded == one or encoded.startswith((f"{one}=", f"{one}_"))), str(encoded))
+        totals[raw] = totals.get(raw, 0.0) + float(value)
+    ranked = sorted(totals, key=lambda name: -abs(totals[name]))
+    shown, others = ranked[:N_CONTRIBUTIONS], ranked[N_CONTRIBUTIONS:]
+    classes = material.store.classes
+    if classes:
+        actual = class_name(classes[int(oof.target[i])])
+        predicted = f"probability of {class_name(classes[1])} {oof.prediction[i, 1]:.3f}"
+    else:
+        actual, predicted = amount(float(oof.target[i]), 6), amount(float(oof.prediction[i]), 6)
+    return RowContributions(
+        id=of_data(material.store.train_rows["id"].iloc[oof.rows[i]], 40),
+        actual=actual,
+        predicted=predicted,
+        columns=[*shown, *(["all others"] if others else [])],
+        values=[*(_value(frame, name) for name in shown), *([""] if others else [])],
+        added=[*(totals[name] for name in shown), *([sum(totals[name] for name in others)] if others else [])],
+        rest=float(added.iloc[-1]),
+    )
+
+
+def _value(frame: pd.DataFrame, name: str) -> str:
+    """The row's value of a raw column; "" of a column that a feature function makes."""
+    if name not in frame.columns:
+        return ""
+    value = frame[name].iloc[0]
+    return of_data("missing" if pd.isna(value) else f"{value:.6g}" if isinstance(value, float) else value, 40)
 
 
 def groups_of(store: FeatureStore) -> dict[str, list[str]]:

@@ -172,6 +172,16 @@ class Boosting(ParamsLearner[BoostingParams]):
         """Sums of the splits' gains."""
         return member["importance"].astype(np.float64)
 
+    def contributions(self, member: Arrays, x: NDArray[np.float32]) -> FloatArray | None:
+        """(rows, columns + 1) what each column adds to the raw score, and last the score of no column (Tree SHAP).
+
+        None for more than two classes.
+        """
+        if len(member["classes"]) > 2:
+            return None
+        raw = zlib.decompress(member["model"].tobytes())
+        return self._contributions(imported(self.library), raw, x, member["categories"])
+
     def sizes(self, rows: FitRows) -> Sizes:
         """The parameters, with defaults by the numbers of rows and columns."""
         n_rows, n_columns = rows.x.shape
@@ -215,6 +225,11 @@ class Boosting(ParamsLearner[BoostingParams]):
         self, library: ModuleType, stored: bytes, x: NDArray[np.float32], categories: NDArray[np.int64]
     ) -> FloatArray:
         """(rows,) or (rows, classes present) raw scores."""
+        raise NotImplementedError
+
+    def _contributions(
+        self, library: ModuleType, stored: bytes, x: NDArray[np.float32], categories: NDArray[np.int64]
+    ) -> FloatArray:
         raise NotImplementedError
 
     def _gains(self, model: Any, n_columns: int) -> FloatArray:

@@ -90,6 +90,15 @@ class CatBoost(Boosting):
         raw = model.predict(_mixed(x, categories.tolist()), prediction_type="RawFormulaVal", thread_count=1)
         return np.asarray(raw, dtype=np.float64)
 
+    def _contributions(
+        self, library: ModuleType, stored: bytes, x: NDArray[np.float32], categories: NDArray[np.int64]
+    ) -> FloatArray:
+        model = library.CatBoost()
+        model.load_model(blob=stored)
+        pool = library.Pool(_mixed(x, categories.tolist()), cat_features=categories.tolist())
+        added = model.get_feature_importance(data=pool, type="ShapValues", thread_count=1)
+        return np.asarray(added, dtype=np.float64)
+
     def _gains(self, model: Any, n_columns: int) -> FloatArray:
         gains: FloatArray = model.get_feature_importance(type="PredictionValuesChange")
         assert len(gains) == n_columns

@@ -82,6 +82,16 @@ class LightGBM(Boosting):
         raw: FloatArray = model.predict(x, raw_score=True, num_threads=0)
         return raw
 
+    def _contributions(
+        self,
+        library: ModuleType,
+        stored: bytes,
+        x: NDArray[np.float32],
+        categories: NDArray[np.int64],  # noqa: ARG002
+    ) -> FloatArray:
+        added = library.Booster(model_str=stored.decode()).predict(x, pred_contrib=True, num_threads=1)
+        return np.asarray(added, dtype=np.float64)
+
     def _gains(self, model: Any, n_columns: int) -> FloatArray:
         gains: FloatArray = model.feature_importance("gain")
         assert len(gains) == n_columns

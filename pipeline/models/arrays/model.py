@@ -266,6 +266,28 @@ class FittedArrayModel:
             n_splits += 1
         return stored.prediction(total / n_splits)
 
+    def contributions(self, frame: pd.DataFrame, split: int) -> pd.DataFrame | None:
+        """What each encoded column adds to the prediction of each row by a split's members; the last one is the rest.
+
+        On the scale that the model learns (the log odds of the second of two classes). None for models that cannot
+        tell, more than two classes or several targets.
+        """
+        of_member = getattr(self.learner, "contributions", None)
+        if of_member is None or self.n_outputs > 1:
+            return None
+        encoder, scaler = self.stored.encoders[split], self.stored.scalers[split]
+        encoded = encoder.transform(frame)
+        mine = [member for number, member in enumerate(self.members) if self.position(number)[0] == split]
+        added = [None if CONSTANT in member else of_member(member, encoded.values) for member in mine]
+        known = [one for one in added if one is not None]
+        if not known or len(known) < len(mine):
+            return None
+        mean = np.mean(known, axis=0)
+        if self.stored.task == "regression":
+            mean = mean * scaler.scale[0]
+            mean[:, -1] += scaler.centre[0]
+        return pd.DataFrame(mean, columns=[*encoded.names, ""])
+
     def feature_importance(self) -> dict[str, float]:
         """Share of each encoded column, averaged over members, largest first; {} for models without importances."""
         shares: dict[str, float] = {}

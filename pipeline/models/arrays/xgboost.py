@@ -79,6 +79,13 @@ class XGBoost(Boosting):
         raw = model.predict(_dmatrix(library, x, categories.tolist()), output_margin=True)
         return np.asarray(raw, dtype=np.float64)
 
+    def _contributions(
+        self, library: ModuleType, stored: bytes, x: NDArray[np.float32], categories: NDArray[np.int64]
+    ) -> FloatArray:
+        model = library.Booster({"device": "cpu"}, model_file=bytearray(stored))
+        added = model.predict(_dmatrix(library, x, categories.tolist()), pred_contribs=True)
+        return np.asarray(added, dtype=np.float64)
+
     def _gains(self, model: Any, n_columns: int) -> FloatArray:
         gains = np.zeros(n_columns)
         for name, gain in model.get_score(importance_type="total_gain").items():

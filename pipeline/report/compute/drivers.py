@@ -66,7 +66,7 @@ def sizes(n_rows: int, n_groups: int) -> tuple[int, int]:
 def permutation_importance(
     predict: Predict, held: Sequence[HeldRows], groups: Mapping[str, Sequence[str]], *, n_repeats: int
 ) -> list[Importance]:
-    """Shuffle the columns of each group together, within the rows of a fold; most important first."""
+    """Shuffle the columns of each group (of no other) together, within the rows of a fold; most important first."""
     rng = np.random.default_rng(0)
     names = list(groups)
     losses = np.full((len(names), len(held), n_repeats), np.nan)

@@ -5,7 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.report import words
-from pipeline.report.blocks import Block, Cell, Column, Details, Figure, Figures, Section, Table, number_cell
+from pipeline.report.blocks import (
+    Block,
+    Cell,
+    Column,
+    Details,
+    Figure,
+    Figures,
+    Heading,
+    Section,
+    Table,
+    Tabs,
+    Text,
+    number_cell,
+)
 from pipeline.report.charts.bars import bar_list
 from pipeline.report.charts.heatmap import heatmap
 from pipeline.report.charts.plane import Plane
@@ -28,6 +41,8 @@ def section(material: Material) -> Section | None:
         blocks.append(Figures([_patches(material, found)]))
     else:
         blocks.append(Figures([_bars(material, found), *(_effect(material, found, one) for one in found.effects)]))
+        if found.rows:
+            blocks += _rows(found)
         blocks.append(Details(f"All {len(found.importances)} columns", [_table(material, found)]))
     return Section("drivers", "What it goes by", _lead(material, found), blocks)
 
@@ -119,6 +134,24 @@ def _told(material: Material, found: Drivers, one: Effect, mean: np.ndarray) -> 
         f"{words.of_data(found.outputs[0].removeprefix('log ').removeprefix('log1p '), 60)}, {how}; the band "
         "is the spread of the folds."
     )
+
+
+def _rows(found: Drivers) -> list[Block]:
+    """Why the worst rows got their predictions."""
+    tabs = []
+    for row in found.rows:
+        names = [f"{name} = {value}" if value else name for name, value in zip(row.columns, row.values, strict=True)]
+        shown = [f"{value:+.3g}".replace("-", "−") for value in row.added]
+        colours = [1 if value >= 0 else 2 for value in row.added]
+        svg = bar_list(names, row.added, shown=shown, colours=colours, name=f"contributions to row {row.id}")
+        told = f"Actual {row.actual}, predicted {row.predicted}. Without any column the prediction is {row.rest:.4g}."
+        tabs.append((row.id, [Figures([Figure(svg, f"Row {row.id}", told, [(1, "raises"), (2, "lowers")])])]))
+    told = (
+        f"What each value adds to the prediction of the rows with the greatest errors, by {found.booster} on "
+        "the scale that it "
+        "learns (Tree SHAP, models that have not seen the row)."
+    )
+    return [Heading("Why these rows are wrong"), Text(told), Tabs("rows by id", tabs)]
 
 
 def _patches(material: Material, found: Drivers) -> Figure:
