@@ -75,7 +75,7 @@ def race(
 ) -> Best:
     """Train candidates until `minutes` are spent, including earlier calls; keep an ensemble and its file up to date.
 
-    Without `minutes` it is the short race of preset fast: about a minute, and no tuning or further seeds.
+    Without `minutes` it is the short race of preset fast: about a minute, and no tuning.
 
     Every candidate is a run of its own; finished runs are not trained again. After each, the ensemble is chosen again
     and its submission written. When all candidates were tried, part of the remaining time tunes the one of most weight
@@ -219,7 +219,7 @@ class _Race:
         Where none fits, the baseline comes first, then the quickest candidate: anything beats the baseline.
         """
         by_kind, pool = self._weight_by_kind(), self.candidates
-        if not self.is_short and any(one.is_probe for one in pool):
+        if any(one.is_probe for one in pool):
             pool = [*pool, *plan.more_seeds([one for one in pool if not one.is_probe], by_kind, self.pace)]
         untried = self._untried(plan.in_order(pool, self._weight_by_model(), by_kind, self.pace))
         if fitting := self._first_fitting(untried):
