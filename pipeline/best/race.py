@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -17,8 +17,9 @@ from pipeline.base.errors import PipelineError, TrainingError
 from pipeline.base.interruption import ENDED_EARLY, Stopped, on_interrupt
 from pipeline.base.progress import say
 from pipeline.best import plan
-from pipeline.best.ensemble_run import FinishedRun, ensemble_folder, finished_run, write_ensemble
+from pipeline.best.ensemble_run import finished_run
 from pipeline.best.plan import Candidate, Pace
+from pipeline.best.standing import Standing
 from pipeline.best.time_limit import TimeLimit
 from pipeline.competition.run_files import fault_in
 from pipeline.competition.store import FeatureStore
@@ -26,7 +27,6 @@ from pipeline.competition.workspace import RunFolder
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import GivenUp, RunReport
 from pipeline.models.run_configuration import resolved
-from pipeline.scoring.data_check import known_trust, say_trust, trust_in
 from pipeline.scoring.ensembling import SMALLEST_WEIGHT
 
 RESERVE_S = 1.5  # kept for the last ensemble and its file, or twice the time of the previous one;
@@ -86,14 +86,13 @@ def race(
     minutes = plan.short_minutes(*store.train.shape) if minutes is None else minutes
     work = _Race(store, stages, minutes, is_short, smallest_weight, clock, clock() if started is None else started)
     work.take_finished()
-    if work.left() > 0 or not work.members:
+    if work.left() > 0 or not work.standing.members:
         work.show_plan()
     with on_interrupt(work.interrupt):
         while not work.is_interrupted and (candidate := work.next_candidate()) is not None:
             if work.try_candidate(candidate):
                 work.combine()
-                work.look_once()
-    if not work.members:
+    if not work.standing.members:
         if work.is_interrupted:
             raise Stopped
         first = work.given_up[0].why if work.given_up else "there was no candidate"
@@ -114,14 +113,11 @@ class _Race:
     smallest_weight: float
     clock: Callable[[], float]
     started: float
-    members: list[FinishedRun] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)  # labels
     given_up: list[GivenUp] = field(default_factory=list)
-    weights: dict[str, float] = field(default_factory=dict)  # run -> weight
     tuned: list[Candidate] = field(default_factory=list)
     tuned_kinds: set[str] = field(default_factory=set)  # tuning was tried, successful or not
     is_interrupted: bool = False
-    has_looked: bool = False
     is_first_due: bool = False  # the first candidate took too long: the baseline comes before it
     spent_before_s: float = 0.0
     combining_s: float = 0.0
@@ -141,10 +137,11 @@ class _Race:
         found = plan.candidates_for(self.size, without=self.missing)
         self.quick, self.floor = plan.stopgaps_for(self.size, without=self.missing)
         self.candidates = plan.quick_first(found, self.quick, self.budget_s)
-        self.run = ensemble_folder(self.store)
-        known = RunReport.read_or_none(self.run.report, otherwise="the ensemble is made again")
+        self.standing = Standing(self.store, self.title, self.stages.finish, self.smallest_weight)
+        run = self.standing.run
+        known = RunReport.read_or_none(run.report, otherwise="the ensemble is made again")
         self.known = None if known is None else known.ensemble
-        self.is_intact = known is not None and not fault_in(self.run, known)
+        self.is_intact = known is not None and not fault_in(run, known)
         origins = {one.kind: one for one in self.candidates}
         for kind, config in ({} if self.known is None else self.known.tuned).items():
             if kind in origins:
@@ -154,10 +151,6 @@ class _Race:
     def title(self) -> str:
         """What messages begin with."""
         return "fast" if self.is_short else "best"
-
-    def say(self, text: str) -> None:
-        """Print a message of this race."""
-        say(f"{self.title}: {text}")
 
     def interrupt(self) -> None:
         """Stop the running fit at its next checkpoint, and the race with it."""
@@ -184,16 +177,19 @@ class _Race:
             report = RunReport.read_or_none(run.report, otherwise="the run is made again")
             if report is not None and not self.store.outdated(report) and not fault_in(run, report):
                 self._take(one, run, elapsed_s=recorded[run.name].elapsed_s if run.name in recorded else None)
-        if not self.members:
+        members = self.standing.members
+        if not members:
             return
-        names = {member.name for member in self.members}
+        names = {member.name for member in members}
         if self.known is not None and recorded.keys() <= names:
             self.spent_before_s = self.known.spent_s
         else:
-            self.spent_before_s = sum(member.elapsed_s for member in self.members)
-        self.say(f"{len(self.members)} runs are finished, {self.spent_before_s:.0f} of {self.budget_s:.0f} s are spent")
+            self.spent_before_s = sum(member.elapsed_s for member in members)
+        self.standing.say(
+            f"{len(members)} runs are finished, {self.spent_before_s:.0f} of {self.budget_s:.0f} s are spent"
+        )
         if recorded.keys() == names and self.is_intact and self.known and self.known.prune == self.smallest_weight:
-            self.weights = {one.run: one.weight for one in self.known.looked_at}
+            self.standing.weights = {one.run: one.weight for one in self.known.looked_at}
         else:
             self.combine()
 
@@ -201,7 +197,7 @@ class _Race:
         """Print the candidates and their estimated times."""
         size, lacking = self.size, " and ".join(self.missing)
         there = f"; {lacking} of the extra `boosting` would add to it" if lacking else ""
-        self.say(
+        self.standing.say(
             f"plan for {self.minutes:.3g} minutes: {size.n_rows} rows x {size.n_columns} columns, "
             f"{size.n_folds} folds{there}"
         )
@@ -226,7 +222,7 @@ class _Race:
             return fitting
         if self.has_nothing:
             return self.floor
-        if all(member.kind == self.floor.kind for member in self.members):
+        if all(member.kind == self.floor.kind for member in self.standing.members):
             return min(untried, key=self.pace.estimate, default=None) if self.left() > 0 else None
         if self.is_short:
             return None
@@ -246,7 +242,7 @@ class _Race:
     @property
     def has_nothing(self) -> bool:
         """Whether there is no submission yet and the baseline was not tried."""
-        return not self.members and self.floor.label not in self.tried
+        return not self.standing.members and self.floor.label not in self.tried
 
     def left_for_next(self) -> float:
         """Seconds for the next candidate: the time left, or until the deadline of the first submission."""
@@ -273,23 +269,17 @@ class _Race:
         return None
 
     def _weight_by_kind(self) -> dict[str, float]:
-        return self._weight_by({member.name: member.kind for member in self.members})
+        return self.standing.weight_by(lambda member: member.kind)
 
     def _weight_by_model(self) -> dict[str, float]:
-        return self._weight_by({member.name: member.report.config.model for member in self.members})
-
-    def _weight_by(self, key_of_run: Mapping[str, str]) -> dict[str, float]:
-        total: dict[str, float] = {}
-        for run, weight in self.weights.items():
-            total[key_of_run[run]] = total.get(key_of_run[run], 0.0) + weight
-        return total
+        return self.standing.weight_by(lambda member: member.report.config.model)
 
     def _tune_next(self, share: float) -> bool:
         """Tune the untuned candidate of most weight, if enough trials fit into `share` of the time left.
 
         The result is a new candidate. Returns whether there was one to tune.
         """
-        if self.is_interrupted or not self.members:
+        if self.is_interrupted or not self.standing.members:
             return False
         seconds, weights = share * self.left(), self._weight_by_kind()
         plain = [one for one in self.candidates if one not in self.quick and one.kind not in self.tuned_kinds]
@@ -297,7 +287,7 @@ class _Race:
         if chosen is None:
             return False
         self.tuned_kinds.add(chosen.kind)
-        self.say(f"tuning {chosen.label} for {seconds:.0f} s; {self.left():.0f} s left")
+        self.standing.say(f"tuning {chosen.label} for {seconds:.0f} s; {self.left():.0f} s left")
         self.stop = threading.Event()
         try:
             config = self.stages.tune(chosen.config, seconds, self.stop)
@@ -317,7 +307,7 @@ class _Race:
         self.tried.add(candidate.label)
         estimate = self.pace.estimate(candidate)
         limit = self._limit(candidate, estimate)
-        self.say(f"{candidate.label}, about {estimate:.0f} s; {max(0.0, self.left()):.0f} s left")
+        self.standing.say(f"{candidate.label}, about {estimate:.0f} s; {max(0.0, self.left()):.0f} s left")
         timed = TimeLimit(limit, self.clock)
         self.stop = timed.stop
         try:
@@ -350,11 +340,11 @@ class _Race:
 
     def _give_up(self, candidate: Candidate, why: str) -> None:
         self.given_up.append(GivenUp(candidate=candidate.label, why=why))
-        self.say(f"{candidate.label} is given up: {why}")
+        self.standing.say(f"{candidate.label} is given up: {why}")
 
     def _take(self, candidate: Candidate, run: RunFolder, elapsed_s: float | None = None) -> None:
         member = finished_run(self.store, run, label=candidate.label, kind=candidate.kind, elapsed_s=elapsed_s)
-        self.members.append(member)
+        self.standing.members.append(member)
         self.tried.add(candidate.label)
         # what is tuned or gets further seeds is the version that was trained
         self.candidates = [candidate if one.label == candidate.label else one for one in self.candidates]
@@ -362,56 +352,27 @@ class _Race:
             self.pace.measured(candidate, member.elapsed_s)
 
     def combine(self) -> None:
-        """Choose the ensemble of all finished runs; write it as a run, with its submission."""
+        """Choose the ensemble again."""
         begun = self.clock()
-        report = write_ensemble(
-            self.store,
-            self.run,
-            self.members,
-            smallest_weight=self.smallest_weight,
+        self.standing.combine(
+            round(self.spent_s(), 2),
             given_up=self.given_up,
             tuned={one.origin: one.config for one in self.tuned},
             minutes=self.minutes,
-            spent_s=round(self.spent_s(), 2),
         )
-        ensemble = report.ensemble
-        assert ensemble is not None, "write_ensemble reports its ensemble"
-        self.weights = {one.run: one.weight for one in ensemble.members}
-        self.stages.finish(report.config, self.run, True)
         self.combining_s = self.clock() - begun
-        self.say(
-            f"{len(self.weights)} of {len(self.members)} runs have weight ({ensemble.method}): nested "
-            f"{self.store.spec.metric} {ensemble.nested_score:.5f}, cv {report.cv_score:.5f}, "
-            f"after {self.spent_s():.0f} s"
-        )
-
-    def look_once(self) -> None:
-        """Print the data check once, after the first submission."""
-        if not self.has_looked:
-            self.has_looked = True
-            say_trust(trust_in(self.store))
-            RunReport.read(self.run.report).updated(trust=known_trust(self.store)).write(self.run.report)
 
     def conclude(self) -> Best:
         """Write the final submission and print its members and the time spent."""
-        report = RunReport.read(self.run.report)
-        ensemble = report.ensemble
-        assert ensemble is not None, "the ensemble's report is another run's"
+        standing = self.standing
         if self.is_interrupted:
-            self.say("interrupted; this is the best so far, and the same command continues")
-        for member in sorted(ensemble.looked_at, key=lambda one: -one.weight):
-            share = f"{member.weight:6.1%}" if member.weight else "     -"
-            say(f"  {share}  {member.label:<22} cv {member.cv_score:.5f}  {member.elapsed_s:5.0f} s")
-        if self.smallest_weight != SMALLEST_WEIGHT:
-            before = ensemble.without_prune
-            self.say(
-                f"{len(ensemble.members)} runs with a weight of at least {self.smallest_weight:g}, nested "
-                f"{ensemble.nested_score:.5f}; with {SMALLEST_WEIGHT:g}: {before.members} runs, nested "
-                f"{before.nested_score:.5f}"
-            )
-        submission = self.stages.finish(resolved(report.config), self.run, self.is_interrupted)
+            standing.say("interrupted; this is the best so far, and the same command continues")
+        submission = standing.conclude(is_interim=self.is_interrupted)
         if self.given_up or self.known is None:
-            ensemble = ensemble.updated(given_up=self.given_up, spent_s=round(self.spent_s(), 2))
-            RunReport.read(self.run.report).updated(ensemble=ensemble).write(self.run.report)
-        self.say(f"{self.spent_s():.0f} s of {60 * self.minutes:.0f} s")
-        return Best(submission, self.run, self.is_interrupted)
+            report = RunReport.read(standing.run.report)
+            assert report.ensemble is not None, "the ensemble's report is another run's"
+            ensemble = report.ensemble.updated(given_up=self.given_up, spent_s=round(self.spent_s(), 2))
+            report.updated(ensemble=ensemble).write(standing.run.report)
+        standing.say_where_time_went(self.spent_s())
+        standing.say(f"{self.spent_s():.0f} s of {60 * self.minutes:.0f} s")
+        return Best(submission, standing.run, self.is_interrupted)
