@@ -80,7 +80,8 @@ def permutation_importance(
                 predicted = predict(_shuffled(rows.frame, groups, batch, orders), rows.fold)
                 for j, part in enumerate(np.split(predicted, len(batch))):
                     losses[start + j, i, repeat] = rows.metric.gain(base, rows.metric(rows.target, part))
-    by_fold = np.nanmean(losses, axis=2)
+    n_known = np.isfinite(losses).sum(axis=2)
+    by_fold = np.where(n_known > 0, np.nansum(losses, axis=2) / np.maximum(1, n_known), np.nan)
     found = []
     for name, values in zip(names, by_fold, strict=True):
         known = values[np.isfinite(values)]

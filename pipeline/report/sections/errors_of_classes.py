@@ -66,7 +66,8 @@ def _lead(codes: Codes, predicted: Codes, classes: list[str]) -> str:
     hardest = int(present[recall[present].argmin()])
     return (
         f"{told}; most often {classes[i]} is taken for {classes[j]} ({words.count(int(wrong[i, j]), 'time')}). "
-        f"{classes[hardest]} is found least: {words.percent(float(recall[hardest]))} of its rows."
+        f"{classes[hardest][:1].upper()}{classes[hardest][1:]} is found least: "
+        f"{words.percent(float(recall[hardest]))} of its rows."
     )
 
 

@@ -105,5 +105,6 @@ def _facts(material: Material, run: RunReport) -> list[tuple[str, str]]:
 
 
 def _command(material: Material, run: RunReport) -> str:
-    told = how_to_repeat(run, material.folder(run).report, command="submit")
+    report = material.folder(run).report.relative_to(material.store.workspace.root)
+    told = how_to_repeat(run, report, command="submit")
     return told.split("`")[1]

@@ -166,7 +166,8 @@ def _patches(material: Material, found: Drivers) -> Figure:
         losses[row, column] = np.nan_to_num(item.loss)
     top = float(np.abs(losses).max()) or 1.0
     names = [[f"{losses[i, j]:+.4f}" for j in range(n_columns)] for i in range(n_rows)]
-    digits = words.digits_for(float(np.nanmedian([item.noise for item in found.importances])))
+    noise = [item.noise for item in found.importances if np.isfinite(item.noise)]
+    digits = words.digits_for(float(np.median(noise))) if noise else 3
     shown = [[f"{losses[i, j]:.{min(digits, 3)}f}" for j in range(n_columns)] for i in range(n_rows)]
     labels = [str(4 * i) for i in range(max(n_rows, n_columns))]
     svg = heatmap(
