@@ -47,7 +47,7 @@ class Size:
     n_columns: int
     n_folds: int
     n_classes: int = 0
-    has_free_texts: bool = False  # sentences, not names or codes
+    n_characters: int = 0  # in the columns of sentences; not of names or codes
     is_absolute: bool = False  # whether the metric is of absolute errors, which take longer to boost
     n_targets: int = 1
 
@@ -110,14 +110,15 @@ def missing_packages() -> list[str]:
     return sorted(name for name in packages if importlib.util.find_spec(name) is None)
 
 
-def has_free_texts(frame: pd.DataFrame, roles: Mapping[str, Role]) -> bool:
-    """Whether a column of texts holds sentences."""
-    return any(holds_sentences(frame[name]) for name, role in roles.items() if role == "text")
+def characters_of_sentences(frame: pd.DataFrame, roles: Mapping[str, Role]) -> int:
+    """How many characters the columns of sentences have together; 0 without such columns."""
+    sentences = [name for name, role in roles.items() if role == "text" and holds_sentences(frame[name])]
+    return sum(int(frame[name].str.len().sum()) for name in sentences)
 
 
 def candidates_for(size: Size, *, without: Sequence[str] = ()) -> list[Candidate]:
     """The candidates in training order; those whose packages are in `without` are left out."""
-    names = portfolio().order_for(size.task, size.n_rows, size.n_columns, has_sentences=size.has_free_texts)
+    names = portfolio().order_for(size.task, size.n_rows, size.n_columns, has_sentences=size.n_characters > 0)
     return [
         candidate_of(name, size) for name in names if MODELS[portfolio().variants[name].model].package not in without
     ]
@@ -140,14 +141,13 @@ def quick_first(candidates: Sequence[Candidate], quick: Sequence[Candidate], bud
 def in_order(
     candidates: Sequence[Candidate], earned: Mapping[str, float], by_kind: Mapping[str, float], pace: Pace
 ) -> list[Candidate]:
-    """Probes as they stand; if there were any, the others by what their models promise for a second.
+    """Probes, and what stands before one, as they stand; what comes after by what its model promises for a second.
 
     `earned` is the ensemble weight of every model so far, `by_kind` of every kind of candidate. Further seeds are
     candidates, too.
     """
     candidates = [one for one in candidates if one.follows is None or by_kind.get(one.follows)]
-    if not any(one.is_probe for one in candidates):
-        return list(candidates)
+    n_first = max((number for number, one in enumerate(candidates, 1) if one.is_probe), default=len(candidates))
     of_family: dict[str, float] = {}
     for model, weight in earned.items():
         of_family[_family(model)] = of_family.get(_family(model), 0.0) + weight
@@ -159,8 +159,7 @@ def in_order(
             worth = OF_SEEDS * by_kind.get(one.kind, 0.0)
         return float(worth / pace.estimate(one) ** 0.5)
 
-    probes = [one for one in candidates if one.is_probe]
-    return [*probes, *sorted((one for one in candidates if not one.is_probe), key=promise, reverse=True)]
+    return [*candidates[:n_first], *sorted(candidates[n_first:], key=promise, reverse=True)]
 
 
 def _family(model: str) -> str:
@@ -250,7 +249,8 @@ def _seconds(variant: Variant, size: Size) -> float:
     entry, cost = MODELS[variant.model], variant.cost
     is_boosting = entry.family == "boosting"
     n_fits = variant.seeds * (1 if entry.is_network else size.n_targets)
-    return n_fits * _growth(cost, size, is_boosting=is_boosting)
+    of_texts = cost.characters * size.n_characters / 1e6 * size.n_folds / REFERENCE_FOLDS
+    return n_fits * _growth(cost, size, is_boosting=is_boosting) + of_texts
 
 
 def _growth(cost: Cost, size: Size, *, is_boosting: bool) -> float:

@@ -23,6 +23,7 @@ class Cost(Table):
     columns: float = 0.3  # exponent
     classes_factor: float = 1.0  # of two classes, relative to regression
     classes: float = 0.0  # exponent of the number of classes minus 1
+    characters: float = 5.0  # more seconds for a million characters of sentences: their components are learned
 
 
 class Smaller(Table):

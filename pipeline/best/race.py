@@ -128,9 +128,9 @@ class _Race:
         self.budget_s = 60.0 * self.minutes * (SHARE_BEFORE_REFIT if spec.folds.rules.is_chained else 1.0)
         rows, columns = self.store.train.shape
         n_classes, is_absolute = len(self.store.classes), self.store.metric.loss == "mae"
-        has_texts = plan.has_free_texts(self.store.train, self.store.manifest.roles)
+        n_characters = plan.characters_of_sentences(self.store.train, self.store.manifest.roles)
         self.size = plan.Size(
-            spec.task, rows, columns, len(self.store.splits), n_classes, has_texts, is_absolute, len(spec.target)
+            spec.task, rows, columns, len(self.store.splits), n_classes, n_characters, is_absolute, len(spec.target)
         )
         self.pace = Pace()
         self.missing = plan.missing_packages()

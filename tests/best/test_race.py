@@ -26,7 +26,7 @@ from pipeline.best.plan import (
     Pace,
     Size,
     candidates_for,
-    has_free_texts,
+    characters_of_sentences,
     in_order,
     more_seeds,
     quick_first,
@@ -353,8 +353,8 @@ def test_the_command_line_takes_minutes_and_refuses_a_model(bench: Bench) -> Non
 
 def test_sentences_are_told_from_names_and_codes() -> None:
     frame = pd.DataFrame({"said": ["it rains again today, too", None], "name": ["Ms. Anna Berg", "Otto"]}, dtype="str")
-    assert has_free_texts(frame, {"said": "text", "name": "text"})
-    assert not has_free_texts(frame, {"said": "category", "name": "text"})
+    assert characters_of_sentences(frame, {"said": "text", "name": "text"}) == len("it rains again today, too")
+    assert characters_of_sentences(frame, {"said": "category", "name": "text"}) == 0
 
 
 def test_plans_begin_with_what_fits_and_end_with_seeds_of_what_earns() -> None:
@@ -365,8 +365,9 @@ def test_plans_begin_with_what_fits_and_end_with_seeds_of_what_earns() -> None:
     assert not without & {"catboost", "xgboost"}
     huge = candidates_for(Size("regression", 100_000, 400, 5))
     assert not {one.config.model for one in huge} & {"svm", "kernel_ridge"}
-    reading = candidates_for(Size("binary", 7_000, 400, 5, 2, has_free_texts=True))
-    assert reading[0].config.model == "text_linear" != candidates[0].config.model
+    reading = candidates_for(Size("binary", 7_000, 400, 5, 2, n_characters=700_000))
+    assert [one.config.model for one in reading[:2]] == ["text_linear"] * 2
+    assert candidates[0].config.model != "text_linear"
     wide = candidates_for(Size("regression", 1_500, 400, 5))
     assert [one.config.model for one in wide[:2]] == ["lightgbm", "lasso"]
     quick, floor = stopgaps_for(Size("regression", 1_500, 400, 5))
@@ -397,6 +398,19 @@ def test_probes_come_first_and_what_follows_is_what_earned_weight() -> None:
     }
     small = candidates_for(SIZE)
     assert in_order(small, {"svm": 1.0}, {}, pace) == small
+
+
+def test_sentences_are_read_first_whatever_their_components_cost_other_models() -> None:
+    size = Size("binary", 7_600, 3, 5, 2, n_characters=800_000)
+    many = quick_first(candidates_for(size), stopgaps_for(size)[0], 60.0)
+    pace = Pace()
+    quick = next(one for one in many if one.label == "lightgbm quick")
+    wordless = plan.candidate_of("lightgbm quick", replace(size, n_characters=0))
+    pace.measured(quick, wordless.reference_s + 8.0)  # seconds that learning the components took
+    ordered = in_order(many, {"lightgbm": 1.0}, {}, pace)
+    assert [one.label for one in ordered[:2]] == ["text_linear words", "text_linear"]
+    assert pace.estimate(ordered[1]) < 30.0
+    assert stopgaps_for(size)[1].reference_s < 2.0  # the floor reads no texts
 
 
 def test_estimates_follow_what_was_measured_of_the_same_model() -> None:
