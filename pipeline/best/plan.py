@@ -224,11 +224,12 @@ def candidate_of(name: str, size: Size) -> Candidate:
     """The portfolio's variant `name` on a table of this size, with its smaller versions."""
     variant = portfolio().variants[name]
     overrides = [f"seeds={variant.seeds}", *_settings(variant, size)]
-    seconds = _seconds(variant, size)
+    of_fits, of_texts = _seconds_of_fits(variant, size), _seconds_of_texts(variant, size)
 
     def version(more: Sequence[str], share: float) -> Candidate:
         config = load_run_config(model=variant.model, overrides=[*overrides, *more])
-        return Candidate(name, name, config, share * seconds, is_probe=variant.is_probe, follows=variant.follows)
+        seconds = share * of_fits + of_texts
+        return Candidate(name, name, config, seconds, is_probe=variant.is_probe, follows=variant.follows)
 
     smaller = tuple(version(one.set, one.cost) for one in variant.smaller)
     return replace(version((), 1.0), smaller=smaller)
@@ -245,12 +246,15 @@ def _settings(variant: Variant, size: Size) -> list[str]:
     return [*settings, f"{key}={share:.3g}"]
 
 
-def _seconds(variant: Variant, size: Size) -> float:
+def _seconds_of_texts(variant: Variant, size: Size) -> float:
+    return variant.cost.characters * size.n_characters / 1e6 * size.n_folds / REFERENCE_FOLDS
+
+
+def _seconds_of_fits(variant: Variant, size: Size) -> float:
     entry, cost = MODELS[variant.model], variant.cost
     is_boosting = entry.family == "boosting"
     n_fits = variant.seeds * (1 if entry.is_network else size.n_targets)
-    of_texts = cost.characters * size.n_characters / 1e6 * size.n_folds / REFERENCE_FOLDS
-    return n_fits * _growth(cost, size, is_boosting=is_boosting) + of_texts
+    return n_fits * _growth(cost, size, is_boosting=is_boosting)
 
 
 def _growth(cost: Cost, size: Size, *, is_boosting: bool) -> float:
