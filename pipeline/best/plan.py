@@ -134,7 +134,7 @@ def quick_first(candidates: Sequence[Candidate], quick: Sequence[Candidate], bud
     """The candidates, with quick ones around them when the first would delay the first submission."""
     is_slow = not candidates[0].is_probe and candidates[0].reference_s > min(FIRST_SHARE * budget_s, FIRST_S)
     labels = {one.label for one in candidates}
-    lacking = [one for one in quick if one.label not in labels]
+    lacking = [one for one in quick if one.label not in labels and one.reference_s < candidates[0].reference_s]
     return [*lacking[:1], *candidates, *lacking[1:]] if is_slow else list(candidates)
 
 

@@ -411,6 +411,9 @@ def test_sentences_are_read_first_whatever_their_components_cost_other_models() 
     assert [one.label for one in ordered[:2]] == ["text_linear words", "text_linear"]
     assert pace.estimate(ordered[1]) < 30.0
     assert stopgaps_for(size)[1].reference_s < 2.0  # the floor reads no texts
+    longer = Size("multiclass", 19_600, 1, 5, 3, n_characters=2_900_000)
+    long = candidates_for(longer)
+    assert quick_first(long, stopgaps_for(longer)[0], 30.0) == long  # boosting is no quicker than reading words
 
 
 def test_estimates_follow_what_was_measured_of_the_same_model() -> None:
