@@ -147,7 +147,7 @@ def in_order(
     candidates, too.
     """
     candidates = [one for one in candidates if one.follows is None or by_kind.get(one.follows)]
-    n_first = max((number for number, one in enumerate(candidates, 1) if one.is_probe), default=len(candidates))
+    n_first = _n_first(candidates)
     of_family: dict[str, float] = {}
     for model, weight in earned.items():
         of_family[_family(model)] = of_family.get(_family(model), 0.0) + weight
@@ -162,6 +162,11 @@ def in_order(
     return [*candidates[:n_first], *sorted(candidates[n_first:], key=promise, reverse=True)]
 
 
+def _n_first(candidates: Sequence[Candidate]) -> int:
+    """How many stand up to the last probe; all of them without probes."""
+    return max((number for number, one in enumerate(candidates, 1) if one.is_probe), default=len(candidates))
+
+
 def _family(model: str) -> str:
     entry = MODELS[model]
     return "networks" if entry.is_network else entry.family or model
@@ -169,10 +174,9 @@ def _family(model: str) -> str:
 
 def outline(candidates: Sequence[Candidate]) -> Iterator[str]:
     """What comes first and what may follow, where probes decide."""
-    probes = ", ".join(one.label for one in candidates if one.is_probe)
-    others = ", ".join(one.label for one in candidates if not one.is_probe)
-    yield f"quick versions first: {probes}"
-    yield f"then, by what their models earn: {others}"
+    labels, n_first = [one.label for one in candidates], _n_first(candidates)
+    yield f"first: {', '.join(labels[:n_first])}"
+    yield f"then, by what their models earn: {', '.join(labels[n_first:])}"
 
 
 def timetable(candidates: Sequence[Candidate], pace: Pace, *, spent_s: float, budget_s: float) -> Iterator[str]:
