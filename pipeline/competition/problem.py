@@ -36,7 +36,6 @@ class Problem:
     scope: Scope
     target_transform: TargetTransform
     left_out: Sequence[str] = ()  # raw columns that are not features, such as constant ones
-    moments: FloatArray | None = None  # (rows,) when each row was, of time series
     balances_classes: bool = False  # all classes have the same total weight in the train rows of a fit
 
     @property

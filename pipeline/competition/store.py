@@ -218,7 +218,6 @@ class FeatureStore:
             scope=config.scope or self.spec.encoder.scope,
             target_transform=transform if self.spec.task == "regression" else "none",
             left_out=tuple(self.manifest.left_out),
-            moments=None if self.spec.time is None else self.train_rows[MOMENT].to_numpy(dtype=np.float64),
             balances_classes=config.class_weights == "balanced",
         )
 

@@ -13,7 +13,7 @@ import torch
 from pipeline.base.errors import ArtifactError
 from pipeline.metrics import METRICS
 from pipeline.models.arrays import trees
-from pipeline.models.arrays.learners import Arrays, FitRows, Job, held_out
+from pipeline.models.arrays.learners import Arrays, FitRows, Job
 from pipeline.models.arrays.stored import estimator_of, stored
 from pipeline.models.arrays.trees import (
     ExtraTrees,
@@ -137,14 +137,3 @@ def test_trees_do_not_depend_on_how_many_are_grown_at_once(n_classes: int, monke
     for learner, member in zip(learners, whole, strict=True):
         again = learner.fit(rows, free)
         np.testing.assert_array_equal(learner.predict(again, rows.x), learner.predict(member, rows.x))
-
-
-def test_rows_in_time_order_are_held_out_by_blocks_after_the_others() -> None:
-    moments = np.repeat(np.arange(8.0), 3)[::-1].copy()
-    rows = FitRows(np.zeros((24, 1), dtype=np.float32), moments, None, {}, 0, METRICS["rmse"], moments)
-    for number, held_moments in enumerate([{6.0, 7.0}, {4.0, 5.0}, {2.0, 3.0}, {6.0, 7.0}]):
-        part, held = held_out(rows, 4, 0, number)
-        assert set(held.y) == held_moments
-        assert part.y.max() < held.y.min()
-    same = FitRows(rows.x, rows.y, None, {}, 0, METRICS["rmse"], np.zeros(24))
-    assert len(held_out(same, 4, 0)[1].y) == 24

@@ -34,7 +34,6 @@ class FitRows:
     cardinality: dict[int, int]  # position of a category column -> number of codes; ordinal view
     n_classes: int  # 0 for regression
     metric: Metric
-    moments: FloatArray | None = None  # (rows,) when each row was, if choices inside the fit must not look ahead
 
     @property
     def is_regression(self) -> bool:
@@ -49,8 +48,7 @@ class FitRows:
     def take(self, rows: NDArray[np.intp]) -> FitRows:
         """Some of the rows."""
         weight = None if self.weight is None else self.weight[rows]
-        moments = None if self.moments is None else self.moments[rows]
-        return replace(self, x=self.x[rows], y=self.y[rows], weight=weight, moments=moments)
+        return replace(self, x=self.x[rows], y=self.y[rows], weight=weight)
 
     def at_most(self, n_rows: int, seed: int) -> FitRows:
         """All rows, or `n_rows` of them drawn without replacement, in their order."""
@@ -137,26 +135,11 @@ def inner_splits(rows: FitRows, n_splits: int, seed: int) -> Iterator[tuple[NDAr
 
 
 def held_out(rows: FitRows, n_parts: int, seed: int, number: int = 0) -> tuple[FitRows, FitRows]:
-    """The fit rows without part `number` of `n_parts`, and that part without rows of classes unseen in the rest.
-
-    Of rows in time order, the part is a block, counted from the last, and the others are earlier: with random parts
-    boosting learns each day by heart, as of s3e19, which scored a SMAPE of 16.1 by thousands of rounds.
-    """
-    splits = list(inner_splits(rows, n_parts, seed) if rows.moments is None else _blocks(rows.moments, n_parts))
+    """The fit rows without part `number` of `n_parts`, and that part without rows of classes unseen in the rest."""
+    splits = list(inner_splits(rows, n_parts, seed))
     inside, outside = splits[number % len(splits)]
     part, held = rows.take(inside), rows.take(outside)
     return part, held if rows.is_regression else held.take(np.flatnonzero(np.isin(held.y, part.y)))
-
-
-def _blocks(moments: FloatArray, n_parts: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Earlier rows and a block of rows, from the last block to the second; equal moments are in one block."""
-    bounds = np.unique(np.sort(moments)[np.arange(1, n_parts) * len(moments) // n_parts])
-    for low, high in zip(bounds[::-1], [np.inf, *bounds[:0:-1]], strict=True):
-        inside, outside = np.flatnonzero(moments < low), np.flatnonzero((moments >= low) & (moments < high))
-        if len(inside):
-            yield inside, outside
-    if len(bounds) == 1 and bounds[0] == moments.min():  # one moment holds nearly all rows
-        yield np.arange(len(moments)), np.arange(len(moments))
 
 
 def lr_for(n_rows: int) -> float:

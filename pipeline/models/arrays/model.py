@@ -197,7 +197,6 @@ class _SplitTables:
             cardinality={encoded.names.index(name): n_codes for name, n_codes in encoded.cardinality.items()},
             n_classes=problem.n_classes,
             metric=problem.metric,
-            moments=None if problem.moments is None else problem.moments[rows],
         )
 
 
