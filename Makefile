@@ -126,7 +126,7 @@ bench: $(SETUP_DEV) ## run the benchmarks against plain PyTorch loops, about ten
 	@$(VENV)/bin/python benchmarks/packed.py --epochs 40
 	@$(VENV)/bin/python benchmarks/tuning.py
 
-clean: $(SETUP) ## remove features and runs of the competition; keep raw files, spec, studies and submissions
+clean: $(SETUP) ## remove features, runs and the page of the competition; keep raw files, spec, studies and submissions
 	@$(PIPELINE) clean $(NAMED)
 
 $(VENV)/bin/python:

@@ -231,7 +231,7 @@ class RunReport(Artifact):
     WHAT: ClassVar[str] = "a run's report"
     REMEDY: ClassVar[str] = "Delete the folder {folder} and train the run again."
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     run: str
     competition: str
     data: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 
@@ -50,7 +49,6 @@ def page(
             script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
             version=VERSION,
-            written=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
         )
     )
 
