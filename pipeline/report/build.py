@@ -63,7 +63,8 @@ def write_report(store: FeatureStore, run: str | None = None, *, is_measured: bo
         is_sample=material.is_sample,
         failures=failures,
     )
-    files.write_text(path, text)
+    if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text:
+        files.write_text(path, text)
     return path
 
 

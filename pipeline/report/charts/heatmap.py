@@ -16,7 +16,7 @@ from markupsafe import Markup
 from pipeline.base.arrays import FloatArray
 from pipeline.report.charts.drawing import number, picture, short, text
 
-WIDTH, LABELS, HEAD, END = 420.0, 116.0, 78.0, 30.0
+WIDTH, LABELS, HEAD, END = 420.0, 116.0, 78.0, 56.0
 MOST_WRITTEN = 16  # columns whose cells hold their number
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from pipeline.base.text import TEXT
 from pipeline.report import words
 from pipeline.report.blocks import Block, Cell, Column, Figure, Figures, Heading, Section, Table, number_cell
 from pipeline.report.charts.bars import bar_list
@@ -138,7 +139,7 @@ def _slice(material: Material, complete: pd.DataFrame, name: str) -> Figure | No
     metric, values = material.metric, complete[name]
     known = values.notna().to_numpy()
     scores = complete["cv_score"].to_numpy(dtype=np.float64)[known]
-    if known.sum() < 3 or values[known].astype(str).nunique() < 2:
+    if known.sum() < 3 or values[known].astype(TEXT).nunique() < 2:
         return None
     losses = metric.losses(scores)
     near = losses <= np.quantile(losses, 0.9)
@@ -150,7 +151,7 @@ def _slice(material: Material, complete: pd.DataFrame, name: str) -> Figure | No
         x = numbers
         shown = f"{float(best):.3g}"
     else:
-        levels = sorted(values[known].astype(str).unique())
+        levels = sorted(values[known].astype(TEXT).unique())
         x = np.array([levels.index(str(one)) for one in values[known]], dtype=np.float64)
         plane = Plane(
             [-0.5, len(levels) - 0.5], scores[near], x_label=name, y_label=metric.name, x_names=levels, height=230
