@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 from jinja2 import Environment
 
 from pipeline.report import build, render
 from pipeline.report.blocks import Cell, Column, Section, Table
+from pipeline.report.sections.ensemble import alike
 from tests.conftest import Toy
 
 HOSTILE = "<script>alert(1)</script>"
@@ -109,3 +111,8 @@ def test_numbers_that_are_missing_sort_last() -> None:
     table = Table("t", [Column("a"), Column("b", is_number=True)], [[Cell("x"), Cell("–", float("nan"))]])
     page = render.page([Section("s", "S", "lead", [table])], competition="c", kicker="", is_sample=False)
     assert 'data-v=""' in page
+
+
+def test_members_without_errors_have_no_correlation_to_show() -> None:
+    assert alike(["a", "b"], np.full((2, 2), np.nan)) == []
+    assert len(alike(["a", "b"], np.array([[1.0, 0.5], [0.5, 1.0]]))) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.base.arrays import FloatArray
 from pipeline.config.run_report import EnsembleReport, MemberReport, RunReport
 from pipeline.metrics import Metric
 from pipeline.report import words
@@ -106,8 +107,16 @@ def _of_predictions(
     told += f" Whiskers are 95 % intervals; weights were chosen on these rows, so that gains are optimistic.{sampled}"
     figures = [Figure(adds, "What each member adds", told)]
 
-    together = error_correlation(predictions, target, metric)
+    figures += alike(labels, error_correlation(predictions, target, metric))
+    figures.append(_for_the_time(material, members, growing(predictions, how, target), noise))
+    return figures
+
+
+def alike(labels: list[str], together: FloatArray) -> list[Figure]:
+    """How the members' errors are correlated: `together` (members, members); nothing where no member has errors."""
     off = together[~np.eye(len(together), dtype=bool)]
+    if not np.isfinite(off).any():  # members without errors
+        return []
     least = np.unravel_index(
         int(np.nanargmin(np.where(np.eye(len(together), dtype=bool), np.inf, together))), together.shape
     )
@@ -127,9 +136,7 @@ def _of_predictions(
         "alike gain more "
         "from being averaged."
     )
-    figures.append(Figure(svg, "How alike their errors are", caption))
-    figures.append(_for_the_time(material, members, growing(predictions, how, target), noise))
-    return figures
+    return [Figure(svg, "How alike their errors are", caption)]
 
 
 def _combination(run: RunReport, n_members: int, weights: list[float], metric: Metric) -> Combination:
