@@ -198,7 +198,10 @@ class Competition:
     def final(
         self, /, preset: str = "fast", model: str | None = None, *, minutes: float | None = None, **overrides: Any
     ) -> Submission:
-        """Write a checked submission file; the parameters are those of `submit`."""
+        """Write a checked submission file; the parameters are those of `submit`.
+
+        Preset "fast" without a model or settings is a race of about a minute.
+        """
         return self._final(preset, model, minutes, overrides)[1]
 
     @isolated

@@ -27,7 +27,10 @@ Competition = Annotated[
     str, typer.Option("--competition", "-c", envvar="COMPETITION", callback=names.competition_slug, help=SLUG)
 ]
 Root = Annotated[Path, typer.Option(help="The folder that holds data/ and submissions/.")]
-PRESETS = f"{', '.join(preset_names())}, best, tuned or a .toml file; auto: tuned if up to date, otherwise fast."
+PRESETS = (
+    f"{', '.join(preset_names())}, best, tuned or a .toml file; auto: tuned if up to date, otherwise fast. "
+    "Without a model or settings, fast is a race of many models in `submit` and `final`, and one network elsewhere."
+)
 Preset = Annotated[str, typer.Option("--preset", "-p", help=PRESETS)]
 MODEL = "Replaces the preset's model, e.g. ridge, random_forest, catboost."
 ModelName = Annotated[str | None, typer.Option("--model", "-m", help=MODEL)]

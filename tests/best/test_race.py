@@ -443,7 +443,7 @@ def test_what_would_take_too_much_of_the_time_is_trained_in_a_smaller_version(
 
 
 @pytest.mark.slow
-def test_the_short_race_neither_tunes_nor_adds_seeds(bench: Bench) -> None:
+def test_the_short_race_of_few_rows_neither_tunes_nor_adds_seeds(bench: Bench) -> None:
     bench.seconds = dict.fromkeys(bench.seconds, 0.1)
     best = bench(None)
     assert sorted(bench.trained) == ["mlp", "neighbours", "ridge"]
