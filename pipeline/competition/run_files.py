@@ -21,7 +21,8 @@ PREDICTIONS: tuple[Literal["oof"], Literal["test"]] = ("oof", "test")
 
 def how_to_repeat(report: RunReport, path: Path, *, command: str = "train") -> str:
     """Say which command makes the run whose report is at `path` again."""
-    again = "submit --preset best" if report.ensemble is not None else f"{command} --preset {path}"
+    race = None if report.ensemble is None else f"submit --preset best --minutes {report.ensemble.minutes:.3g}"
+    again = race or f"{command} --preset {path}"
     return f"`python -m pipeline {again} -c {report.competition}` makes it again."
 
 
