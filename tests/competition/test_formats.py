@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.base.errors import DataError
 from pipeline.competition.tables.formats import alternatives, is_table, table_name
-from pipeline.competition.tables.reading import find_raw, read_header, read_raw
+from pipeline.competition.tables.reading import find_raw, read_head, read_header, read_raw
 
 TEXT = 'id,name,size\n007,"Smith, J",1.10\n8,,12345678901234567890\n9,Zoë | ü,3\n'
 CELLS = [["007", "Smith, J", "1.10"], ["8", "", "12345678901234567890"], ["9", "Zoë | ü", "3"]]
@@ -63,6 +63,25 @@ def test_a_table_reads_alike_however_it_is_written(tmp_path: Path, name: str) ->
     raw = read_raw(path)
     assert raw.frame.to_numpy().tolist() == CELLS
     assert raw.frame.columns.tolist() == ["id", "name", "size"]
+
+
+@pytest.mark.parametrize("n_bytes", [22, 30, 1 << 20])
+@pytest.mark.parametrize("name", FILES)
+def test_the_first_rows_are_the_same_without_the_rest(
+    tmp_path: Path, name: str, n_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / Path(name).name
+    path.write_bytes(FILES[name])
+    monkeypatch.setattr("pipeline.competition.tables.reading.HEADER_BYTES", n_bytes)
+    assert read_head(path, 1).to_numpy().tolist() == CELLS[:1]
+
+
+def test_the_first_rows_of_a_long_file_are_read_without_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n" + '1,"two\nlines"\n' * 200_000 + "a row of one field\n")
+    assert read_head(path, 2).to_numpy().tolist() == [["1", "two\nlines"]] * 2
+    with pytest.raises(DataError, match="has 1 fields"):
+        read_raw(path)
 
 
 def test_parquet_in_a_zip_is_read(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pipeline.base.errors import DataError
 from pipeline.base.text import TEXT
 from pipeline.competition.samples import make_sample
 from pipeline.competition.tables.formats import PARQUET, is_table
-from pipeline.competition.tables.reading import read_header, read_raw
+from pipeline.competition.tables.reading import read_head, read_header
 
 MARK_FILE = "SAMPLE_DATA.md"  # written among the raw files, so that they cannot be without it for a moment
 MARK_TEXT = """\
@@ -54,7 +54,8 @@ def _is_sample_table(path: Path) -> bool:
     try:
         names = set(read_header(path))
         candidates = [name for name, (key, _) in BLOCKS.items() if key in names and _blocks_in(names, name)]
-        return any(_shares_rows(_first_rows(path), name) for name in candidates)
+        rows = _first_rows(path) if candidates else pd.DataFrame()
+        return any(_shares_rows(rows, name) for name in candidates)
     except (OSError, ValueError, DataError):  # what reads the table for its content reports these
         return False
 
@@ -67,7 +68,7 @@ def _first_rows(path: Path) -> pd.DataFrame:
     if path.suffix == PARQUET:
         batches = islice(pq.ParquetFile(path).iter_batches(N_ROWS), 1)
         return pd.DataFrame(pd.concat(batch.to_pandas() for batch in batches))
-    return read_raw(path).frame.head(N_ROWS)
+    return read_head(path, N_ROWS)
 
 
 def _shares_rows(frame: pd.DataFrame, name: str) -> bool:
@@ -75,7 +76,7 @@ def _shares_rows(frame: pd.DataFrame, name: str) -> bool:
     key, _ = BLOCKS[name]
     sample = make_sample(name)
     known = pd.concat([sample.train, sample.test], ignore_index=True)
-    known.index, frame.index = pd.Index(_cells(known[key])), pd.Index(_cells(frame[key]))
+    known, frame = known.set_axis(pd.Index(_cells(known[key]))), frame.set_axis(pd.Index(_cells(frame[key])))
     n_rows, frame = len(frame), frame[frame.index.isin(known.index)]
     known = known.loc[frame.index]
     for block in _blocks_in(set(frame.columns), name):

@@ -227,6 +227,20 @@ def read_header(path: Path) -> list[str]:
     return header_of(data, separator_of(data, SEPARATOR_OF[kind]), str(path))
 
 
+def read_head(path: Path, n_rows: int) -> pd.DataFrame:
+    """The first rows of a table, at most `n_rows`, of a long text without reading the rest. Raises DataError."""
+    head = read_bytes(path, HEADER_BYTES) if (kind := format_of(path)) in SEPARATOR_OF else b""
+    if len(head) == HEADER_BYTES and head[:2] not in UTF_16:
+        try:
+            data, _ = utf8(head[: head.rfind(b"\n") + 1], path.name, str(path))
+            frame = delimited(data, separator_of(data, SEPARATOR_OF[kind]), str(path))
+        except DataError:  # the last line may end within a quoted cell
+            frame = pd.DataFrame()
+        if len(frame):
+            return frame.head(n_rows)
+    return read_raw(path).frame.head(n_rows)
+
+
 def _read_parquet(path: Path) -> RawTable:
     try:
         table = pq.read_table(path if path.suffix.lower() == PARQUET else pa.BufferReader(read_bytes(path)))
