@@ -14,6 +14,7 @@ from pipeline.base import files
 from pipeline.base.version import VERSION
 from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.own_metric import code_of
+from pipeline.competition.tables import public_holidays
 from pipeline.competition.tables.reading import find_raw
 from pipeline.competition.workspace import Workspace
 from pipeline.config.file_record import FileRecord
@@ -47,8 +48,10 @@ def raw_paths(workspace: Workspace, spec: CompetitionSpec) -> dict[str, Path]:
 def of_features(workspace: Workspace, spec: CompetitionSpec, *, is_sample: bool) -> Inputs:
     """`features/`: raw files, fold file, and the spec except for what only later stages read."""
     raw = {f"the {key} file": FileRecord.of(path).sha256 for key, path in raw_paths(workspace, spec).items()}
+    has_holidays = spec.time is not None and (spec.time.holidays or spec.time.country is not None)
     return {
         **raw,
+        **({"the version of the package holidays": public_holidays.version()} if has_holidays else {}),
         "the fold file": _file(workspace, spec.folds.file),
         **of_spec(spec),
         "the mark of sample data": is_sample,

@@ -180,11 +180,27 @@ class SeriesTime(Table):
         description="whether models see the date's year and elapsed days (or the number of a numeric time), which grow "
         "beyond those that they were trained on",
     )
+    holidays: list[str] = Field(
+        default=[],
+        description='codes of countries such as `"US"`, or of parts of them such as `"US-CA"`, whose public holidays '
+        "become columns (extra: holidays)",
+    )
+    country: str | None = Field(
+        default=None,
+        description="column with the country of each row, by name or code, whose public holidays become columns "
+        "(extra: holidays)",
+    )
 
-    @field_validator("key", mode="before")
+    @field_validator("key", "holidays", mode="before")
     @classmethod
-    def _one_column_is_a_list_of_one(cls, value: Any) -> Any:
+    def _one_text_is_a_list_of_one(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _countries_are_named_once(self) -> SeriesTime:
+        if self.holidays and self.country is not None:
+            raise ValueError("the keys `holidays` and `country` name the countries twice: remove one")
+        return self
 
 
 class Encoder(Table):

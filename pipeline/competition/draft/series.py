@@ -5,6 +5,7 @@ Knows the raw tables; must not know how the spec is written.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError
 from pipeline.competition.draft.files import DraftFiles
+from pipeline.competition.tables import public_holidays
 from pipeline.competition.tables.reading import RawTable
 from pipeline.competition.tables.time_columns import Clock, series_of
 
+COUNTRY = "country"  # in the name of a column that may hold them
 FEWEST_TIMES = 20  # of a series, on average
 KNOWN_SERIES = 0.9  # share of the test rows whose series train has
 
@@ -30,6 +33,8 @@ class DraftSeries:
     key: list[str]
     horizon: float
     evidence: str
+    country: str = ""  # column with the country of each row
+    remark: str = ""  # how holidays could be added
 
 
 def find_series(files: DraftFiles, date: str, features: Sequence[str]) -> DraftSeries | None:
@@ -51,7 +56,22 @@ def find_series(files: DraftFiles, date: str, features: Sequence[str]) -> DraftS
     if len(series) < FEWEST_TIMES * n_series or series_of(test, key).isin(series).mean() < KNOWN_SERIES:
         return None
     named = f"{n_series} series by {' and '.join(map(repr, key))}" if key else "one series"
-    return DraftSeries(date, key, horizon, f"{named}, each with one row a {date!r}; test ends {horizon:g} after train")
+    evidence = f"{named}, each with one row a {date!r}; test ends {horizon:g} after train"
+    country, remark = _holidays(files, features) if clock.date_format else ("", "")
+    return DraftSeries(date, key, horizon, evidence, country, remark)
+
+
+def _holidays(files: DraftFiles, features: Sequence[str]) -> tuple[str, str]:
+    """The column all of whose texts are countries, each another one; or else what can be done about holidays."""
+    column = next((name for name in features if COUNTRY in name.lower()), "")
+    if column and public_holidays.is_installed():
+        texts = {str(text) for table in (files.train, files.test) for text in table.column(column).dropna().unique()}
+        codes = {public_holidays.code_of(text) for text in texts}
+        if len(codes - {None}) == len(texts) > 0:
+            return column, ""
+    key = f"country = {json.dumps(column, ensure_ascii=False)}" if column else 'holidays = "US"'
+    needs = "" if public_holidays.is_installed() else f", after {public_holidays.INSTALL}"
+    return "", f"for the public holidays of {'each country' if column else 'a country, by its code'}: {key}{needs}"
 
 
 def _key_of(train: RawTable, times: FloatArray, names: Sequence[str]) -> list[str] | None:

@@ -181,7 +181,9 @@ def _time(files: DraftFiles, prediction: Prediction, date: str) -> list[str]:
     if series is None:
         return []
     lines = ["", "[time]", *_line("date", series.date), *_line("key", series.key, series.evidence)]
-    return [*lines, f"horizon = {math.ceil(series.horizon)}"]
+    lines += [f"horizon = {math.ceil(series.horizon)}"]
+    lines += _line("country", series.country, "all its texts are countries: public holidays") if series.country else []
+    return [*lines, *([_comment(series.remark)] if series.remark else [])]
 
 
 def _forecast_folds(order: TimeOrder) -> tuple[int, int] | None:

@@ -61,7 +61,10 @@ def columns_of_spec(spec: CompetitionSpec) -> list[tuple[str, str]]:
 
 def columns_of_time(spec: CompetitionSpec) -> list[tuple[str, str]]:
     """Each (key, column) of [time], which all rows must have."""
-    return [] if spec.time is None else [("time.date", spec.time.date), *(("time.key", name) for name in spec.time.key)]
+    if spec.time is None:
+        return []
+    country = [("time.country", spec.time.country)] if spec.time.country is not None else []
+    return [("time.date", spec.time.date), *(("time.key", name) for name in spec.time.key), *country]
 
 
 def ids_of(raw: RawTable, name: str, *, are_unique: bool = True) -> pd.Series:

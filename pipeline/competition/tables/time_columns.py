@@ -17,7 +17,13 @@ from pipeline.base.target_transforms import TargetTransform, transform_target
 from pipeline.base.text import TEXT
 from pipeline.competition.series import SeriesHistory
 from pipeline.competition.tables.dates import EPOCH, date_format_of, number_format_of, parse_dates
-from pipeline.competition.tables.reading import RawTable, as_written, first_true, numbers_of
+from pipeline.competition.tables.public_holidays import (
+    checked_code,
+    code_of,
+    holiday_columns,
+    holiday_columns_by_row,
+)
+from pipeline.competition.tables.reading import RawTable, as_written, first_true, listed, numbers_of
 from pipeline.competition.tables.typed import ColumnRecipe, part_of, without_zero_fraction
 from pipeline.config.sections import SeriesTime
 from pipeline.config.spec import CompetitionSpec
@@ -69,6 +75,7 @@ class TimeColumns:
     clock: Clock
     targets: list[str]
     history: SeriesHistory
+    unknown: list[str]  # texts of the column of countries that are none
 
     @classmethod
     def fit(cls, spec: CompetitionSpec, train: RawTable, test: RawTable, target: pd.DataFrame) -> TimeColumns:
@@ -77,7 +84,8 @@ class TimeColumns:
         time, clock = spec.time, Clock.of([train, test], spec.time.date)
         values = transform_target(spec.target_transform, target.to_numpy(dtype=np.float64))
         history = SeriesHistory.fit(clock.read(train), series_of(train, time.key), values, time.horizon)
-        return cls(time, spec.target_transform, clock, [str(name) for name in target.columns], history)
+        unknown = _check_countries(time, clock, [train, test])
+        return cls(time, spec.target_transform, clock, [str(name) for name in target.columns], history, unknown)
 
     def read(self, table: RawTable) -> pd.DataFrame:
         """The columns of any rows: float64, RangeIndex."""
@@ -85,7 +93,8 @@ class TimeColumns:
         columns = self.history.columns(times, series_of(table, self.spec.key), self.targets)
         if not self.clock.date_format:
             return columns
-        return columns.assign(**{f"{self.spec.date}.{name}": part for name, part in _calendar(times).items()})
+        of_days = _calendar(times) | _holidays(self.spec, table, times)
+        return columns.assign(**{f"{self.spec.date}.{name}": part for name, part in of_days.items()})
 
     def role_of(self, column: str) -> Role:
         """What one of the columns is."""
@@ -96,7 +105,9 @@ class TimeColumns:
         scale = f", as {self.transform} of the target" if self.transform in ("log", "log1p") else ""
         left_out = f"; left out, as they grow beyond those of train: {', '.join(trends)}" if trends else ""
         n_series = len(self.history.codes)
-        return f"[time]: {n_columns} columns of the calendar and the past of {n_series} series{scale}{left_out}"
+        no_country = f"; no countries, and without holidays: {listed(self.unknown, 5)}" if self.unknown else ""
+        what = f"{n_columns} columns of the calendar and the past of {n_series} series"
+        return f"[time]: {what}{scale}{left_out}{no_country}"
 
 
 def trends_of(spec: CompetitionSpec, recipes: Sequence[ColumnRecipe]) -> list[str]:
@@ -124,6 +135,37 @@ def _calendar(times: FloatArray) -> dict[str, FloatArray]:
         "week": days.dt.isocalendar().week.to_numpy(dtype=np.float64),
         "is_month_begin": (days.dt.day <= MONTH_EDGE).to_numpy(dtype=np.float64),
         "is_month_end": (later.dt.day <= MONTH_EDGE).to_numpy(dtype=np.float64),
+    }
+
+
+def _check_countries(spec: SeriesTime, clock: Clock, tables: Sequence[RawTable]) -> list[str]:
+    """The texts of the column of countries that are none. Raises DataError for codes that are none."""
+    if not clock.date_format and (spec.holidays or spec.country is not None):
+        hint = "Remove `holidays` and `country` from the spec."
+        raise DataError(f"the times in {spec.date!r} are numbers, which have no holidays", where="[time]", hint=hint)
+    for code in spec.holidays:
+        checked_code(code)
+    if spec.country is None:
+        return []
+    texts = sorted({str(text) for table in tables for text in table.column(spec.country).dropna().unique()})
+    unknown = [text for text in texts if code_of(text) is None]
+    if len(unknown) == len(texts):
+        hint = "Name countries in English, or by their codes."
+        raise DataError(
+            f"no text is a country, such as {listed(texts, 3)}", where=tables[0].where(spec.country), hint=hint
+        )
+    return unknown
+
+
+def _holidays(spec: SeriesTime, table: RawTable, times: FloatArray) -> dict[str, FloatArray]:
+    """The columns of public holidays that the spec asks for: those of each of several countries have its code."""
+    if spec.country is not None:
+        return holiday_columns_by_row(times, table.column(spec.country))
+    found = {code: holiday_columns(times, code) for code in map(checked_code, spec.holidays)}
+    return {
+        name if len(found) == 1 else f"{code}_{name}": values
+        for code, columns in found.items()
+        for name, values in columns.items()
     }
 
 
