@@ -41,12 +41,12 @@ CPU = torch.device("cpu")
 HOW = ("plain loop, DataLoader", "plain loop, batches by index", "packs")
 
 
-def trials(epochs: int, evaluate_every: int = 1) -> list[dict[str, Any]]:
+def trials(epochs: int, evaluate_every: int = 1, n_trials: int = N_TRIALS) -> list[dict[str, Any]]:
     """The parameters of the trials: rates and dropouts drawn once."""
     rng = np.random.default_rng(0)
     fixed = {**load_run_config("seed-mlp").params, "epochs": epochs, "evaluate_every": evaluate_every}
     return [
-        {**fixed, "lr": float(10 ** rng.uniform(-2, -0.7)), "dropout": rng.uniform(0, 0.4)} for _ in range(N_TRIALS)
+        {**fixed, "lr": float(10 ** rng.uniform(-2, -0.7)), "dropout": rng.uniform(0, 0.4)} for _ in range(n_trials)
     ]
 
 

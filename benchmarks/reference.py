@@ -17,20 +17,26 @@ LOG_RMSE = METRICS["log_rmse"]
 
 
 def train_one(
-    x: np.ndarray, price: np.ndarray, split: Split, params: dict[str, Any], *, has_loader: bool = True
+    x: np.ndarray,
+    price: np.ndarray,
+    split: Split,
+    params: dict[str, Any],
+    *,
+    has_loader: bool = True,
+    device: torch.device | str = "cpu",
 ) -> tuple[float, float, np.ndarray]:
     """Train an MLP on the raw price, scored as a pack is: last train and valid log-RMSE, valid predictions.
 
     `has_loader` False draws batches by index from the tensor: the first thing one does to make it faster.
     """
-    train_x, valid_x = torch.from_numpy(x[split.train_rows]), torch.from_numpy(x[split.valid_rows])
-    train_y = torch.from_numpy(price[split.train_rows].astype(np.float32))[:, None]
+    train_x, valid_x = (torch.from_numpy(x[rows]).to(device) for rows in (split.train_rows, split.valid_rows))
+    train_y = torch.from_numpy(price[split.train_rows].astype(np.float32)).to(device)[:, None]
     parts: list[nn.Module] = []
     n_inputs = x.shape[1]
     for n_hidden in params.get("hidden_sizes", []):
         parts += [nn.Linear(n_inputs, n_hidden), nn.ReLU(), nn.Dropout(params["dropout"])]
         n_inputs = n_hidden
-    network = nn.Sequential(*parts, nn.Linear(n_inputs, 1))
+    network = nn.Sequential(*parts, nn.Linear(n_inputs, 1)).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=params["lr"], weight_decay=params["weight_decay"])
     loader = DataLoader(TensorDataset(train_x, train_y), batch_size=params["batch_size"], shuffle=True)
     for epoch in range(1, params["epochs"] + 1):
@@ -43,12 +49,12 @@ def train_one(
             continue
         network.eval()
         with torch.no_grad():
-            prediction = network(valid_x).numpy()[:, 0]
-            train_score = LOG_RMSE(price[split.train_rows], network(train_x).numpy()[:, 0])
+            prediction = network(valid_x).cpu().numpy()[:, 0]
+            train_score = LOG_RMSE(price[split.train_rows], network(train_x).cpu().numpy()[:, 0])
             valid_score = LOG_RMSE(price[split.valid_rows], prediction)
     return train_score, valid_score, prediction
 
 
 def _by_index(x: torch.Tensor, y: torch.Tensor, batch_size: int) -> Iterator[Sequence[torch.Tensor]]:
-    for rows in torch.randperm(len(x)).split(batch_size):
+    for rows in torch.randperm(len(x), device=x.device).split(batch_size):
         yield x[rows], y[rows]

@@ -1,16 +1,19 @@
-"""Inverted dropout for a pack: each member has its own rate and, on the CPU, its own stream of masks.
+"""Inverted dropout for a pack: each member has its own rate and its own stream of masks.
 
 Knows the shapes of tensors; must not know what they hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from pipeline.nets import fused
 
 LEVELS = 1 << 16  # masks come from 16-bit integers, so rates are exact to 1/65536
 PER_DRAW = 4  # such integers in one 64-bit draw
@@ -18,7 +21,7 @@ DRAWN_AHEAD = 1 << 14  # integers per member and call: small masks are drawn for
 
 
 class PackedDropout:
-    """Masks of one epoch. On the CPU a member's masks do not depend on the rest of the pack; on a GPU they do."""
+    """Masks of one epoch, drawn into buffers. On a GPU without Triton, the members of a pack share a stream."""
 
     def __init__(
         self,
@@ -57,6 +60,19 @@ class PackedDropout:
         """Let every replay of a captured graph advance the stream."""
         graph.register_generator_state(self._generator)
 
+    def mark(self) -> Callable[[], object]:
+        """Return the function that goes back to the present place in the stream of a GPU."""
+        offset = self._generator.get_offset() if self.device.type == "cuda" else 0
+        return lambda: self._generator.set_offset(offset) if self.device.type == "cuda" else None
+
+    def drop(self, x: Tensor, layer: int, mask: Tensor, out: Tensor) -> Tensor:
+        """Write to `out` what is left of x (members, batch, units), the output of a hidden layer; fill `mask`."""
+        return torch.mul(x, self.fill(mask, layer), out=out)
+
+    def drop_gradient(self, d: Tensor, layer: int, mask: Tensor) -> None:  # noqa: ARG002
+        """Turn the gradient of what `drop` returned into that of x."""
+        d.mul_(mask)
+
     def fill(self, mask: Tensor, layer: int) -> Tensor:
         """Fill mask (members, batch, units): 0 for a dropped unit, else 1 / (1 - rate). Layer 0 starts a new batch."""
         if self.device.type != "cpu":
@@ -84,8 +100,62 @@ class PackedDropout:
             bits[:, :length] = drawn.reshape(self._n_ahead, length)
 
     def __call__(self, x: Tensor, layer: int) -> Tensor:
-        """Drop units of x (members, batch, units), the output of a hidden layer."""
+        """Drop units of x (members, batch, units), differentiably."""
         return x * self.fill(torch.empty_like(x, requires_grad=False), layer)
+
+
+class FusedDropout(PackedDropout):
+    """Nothing is stored: the same draw drops units and their gradients. A member's does not depend on the pack."""
+
+    def __init__(self, rates: Sequence[float], seeds: Sequence[int], device: torch.device) -> None:
+        self.device = device
+        self._rates = torch.tensor(rates, dtype=torch.float32, device=device)
+        self._seeds = torch.tensor(seeds, dtype=torch.int64, device=device)
+        self._number = torch.tensor(-1, dtype=torch.int64, device=device)
+
+    def restart(self, seeds: Sequence[int]) -> None:
+        self._seeds.copy_(torch.tensor(seeds, dtype=torch.int64))
+        self._number.fill_(-1)
+
+    def register(self, graph: torch.cuda.CUDAGraph) -> None:
+        """Do nothing: a replay advances the batch, which lies on the device."""
+
+    def mark(self) -> Callable[[], object]:
+        batch = self._number.clone()
+        return lambda: self._number.copy_(batch)
+
+    def drop(self, x: Tensor, layer: int, mask: Tensor, out: Tensor) -> Tensor:  # noqa: ARG002
+        if layer == 0:
+            self._number += 1
+        return self._dropped(x, layer, out)
+
+    def drop_gradient(self, d: Tensor, layer: int, mask: Tensor) -> None:  # noqa: ARG002
+        self._dropped(d, layer, d)
+
+    def __call__(self, x: Tensor, layer: int) -> Tensor:
+        if layer == 0:
+            self._number += 1
+        dropped: Tensor = _Drop.apply(x, self, layer)  # type: ignore[no-untyped-call]
+        return dropped
+
+    def _dropped(self, x: Tensor, layer: int, out: Tensor) -> Tensor:
+        fused.drop(x, out, self._rates, self._seeds, self._number, layer)
+        return out
+
+
+class _Drop(torch.autograd.Function):
+    """`FusedDropout` with its gradient, before the next batch begins."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dropout: FusedDropout, layer: int) -> Tensor:
+        ctx.dropout, ctx.layer = dropout, layer
+        x = x.contiguous()
+        return dropout._dropped(x, layer, torch.empty_like(x))
+
+    @staticmethod
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, None, None]:
+        d = d.contiguous()
+        return ctx.dropout._dropped(d, ctx.layer, torch.empty_like(d)), None, None
 
 
 def _length(n_rows: int, width: int) -> int:

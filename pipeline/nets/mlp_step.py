@@ -78,8 +78,8 @@ class MLPStep:
             after.append(active)
             if dropout is not None:
                 shape = active.shape[1:]
-                masks.append(dropout.fill(self._batch_of(self._masks[layer], *shape), layer))
-                active = torch.mul(active, masks[-1], out=self._batch_of(self._dropped[layer], *shape))
+                masks.append(self._batch_of(self._masks[layer], *shape))
+                active = dropout.drop(active, layer, masks[-1], out=self._batch_of(self._dropped[layer], *shape))
             inputs.append(active)
         d = loss.gradient(output, y, weight)
         for layer in range(n_hidden, 0, -1):
@@ -88,7 +88,7 @@ class MLPStep:
             weights = views[f"weight_{layer}"]
             d = input_gradient(d, weights, self._batch_of(self._upstream[layer - 1], n_rows, weights.shape[1]))
             if dropout is not None:
-                d.mul_(masks[layer - 1])
+                dropout.drop_gradient(d, layer - 1, masks[layer - 1])
             d = BACKWARD[mlp.activation](d, before[layer - 1], after[layer - 1])
         torch.sum(d, dim=1, keepdim=True, out=gradients["bias_0"])
         linear_gradient(x, d, out=gradients["weight_0"])

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
+from pipeline.nets import fused
 from pipeline.nets.parameters import ParameterPack, blocks_of
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
@@ -205,6 +206,9 @@ class VectorOptimizer(Optimizer):
     def step(self, lr: Tensor, is_active: Tensor) -> None:
         """Update from the gradient; lr (members,), is_active (members,) 1.0 or, for idle members, 0.0."""
         self._steps += is_active
+        if self.update.name != "sgd" and fused.is_available(lr.device):
+            self._fused_step(lr, is_active)
+            return
         for name, info in self.parameters.infos.items():
             decays = info.is_weight or self.update.decays_biases
             self._step_block(
@@ -214,6 +218,31 @@ class VectorOptimizer(Optimizer):
                 (lr * is_active)[:, None],
                 is_active[:, None],
                 self._weight_decay if decays else None,
+            )
+
+    def _fused_step(self, lr: Tensor, is_active: Tensor) -> None:
+        """Step Adam or AdamW by one kernel per block."""
+        steps = self._steps.clamp_min(1.0)
+        bias1, bias2 = (-torch.expm1(steps * log_beta[:, 0]) for log_beta in self._log_betas)  # 1 - beta^steps
+        rate, inverse_root, zero = lr / bias1, bias2.rsqrt(), torch.zeros_like(lr)
+        decay, keep = self._weight_decay[:, 0], torch.ones_like(lr)
+        if self.update.name == "adamw":
+            decay, keep = zero, 1.0 - lr * decay
+        first, second = self._beta_rests
+        for name, info in self.parameters.infos.items():
+            decays = info.is_weight or self.update.decays_biases
+            moments = [blocks[name].flatten(1) for blocks in self._blocks]
+            fused.adam_step(
+                self.parameters.views[name].detach().flatten(1),
+                self.parameters.gradients[name].flatten(1),
+                (moments[0], moments[1]),
+                rate=rate,
+                is_active=is_active,
+                keep=keep if decays else 1.0 + zero,
+                decay=decay if decays else zero,
+                rests=(first[:, 0], second[:, 0]),
+                inverse_root=inverse_root,
+                eps=EPS,
             )
 
     def _step_block(

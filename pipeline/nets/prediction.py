@@ -13,7 +13,8 @@ from pipeline.nets.inputs import Inputs
 from pipeline.nets.networks import Network
 from pipeline.nets.plan import Rows
 
-CHUNK_ACTIVATIONS = 1 << 20  # of one layer in one forward pass
+CHUNK_ACTIVATIONS = 1 << 20  # of one layer in one forward pass, which then stays in a CPU's cache
+CHUNK_ON_GPU = 1 << 26  # enough to keep it busy: 256 MiB
 MEMBERS_AT_ONCE = 64  # in one forward pass on a GPU; on a CPU one member at a time is faster
 
 
@@ -32,7 +33,7 @@ def predict(
     wanted: Sequence[Rows | None] = [None] * len(views) if rows is None else rows
     device = next(iter(parameters.values())).device
     outputs: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(views)
-    n_at_once = 1 if device.type == "cpu" else MEMBERS_AT_ONCE
+    n_at_once, chunk_size = (1, CHUNK_ACTIVATIONS) if device.type == "cpu" else (MEMBERS_AT_ONCE, CHUNK_ON_GPU)
     same: dict[tuple[int, int], list[int]] = {}  # members by view and array of rows
     for member, (view, some) in enumerate(zip(views, wanted, strict=True)):
         same.setdefault((view, id(some)), []).append(member)
@@ -43,7 +44,7 @@ def predict(
         view, some = views[together[0]], wanted[together[0]]
         at = None if some is None else torch.from_numpy(some).to(x.device)
         n_rows = x.dense.shape[1] if at is None else len(at)
-        step = max(1, CHUNK_ACTIVATIONS // (network.widest * len(groups[0])))
+        step = max(1, chunk_size // (network.widest * len(groups[0])))
         parts: list[list[Tensor]] = [[] for _ in groups]
         for start in range(0, max(1, n_rows), step):
             chunk = slice(start, start + step)

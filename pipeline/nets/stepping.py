@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import groupby
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.nets.dropout import PackedDropout
+from pipeline.nets import fused
+from pipeline.nets.dropout import FusedDropout, PackedDropout
 from pipeline.nets.inputs import Gather
 from pipeline.nets.mlp_step import MLPStep
 from pipeline.nets.networks import Network
-from pipeline.nets.optimizers import SCHEDULES, Group, Optimizer, PackedOptimizer, VectorOptimizer
+from pipeline.nets.optimizers import SCHEDULES, Group, Optimizer, PackedOptimizer, ScheduleName, VectorOptimizer
 from pipeline.nets.parameters import ParameterPack
 from pipeline.nets.plan import Member, PackData, Plan
 
@@ -68,8 +70,11 @@ class Steps(ABC):
             self.dropout.restart(dropout_seeds)
         elif any(member.dropout > 0 for member in self.members):
             rates = [member.dropout for member in self.members]
-            largest = [min(self.plan.batch_size, len(m.train_rows)) * self.n_heads for m in self.members]
-            self.dropout = PackedDropout(rates, dropout_seeds, self.device, largest, self.hidden_sizes)
+            if fused.is_available(self.device):
+                self.dropout = FusedDropout(rates, dropout_seeds, self.device)
+            else:
+                largest = [min(self.plan.batch_size, len(m.train_rows)) * self.n_heads for m in self.members]
+                self.dropout = PackedDropout(rates, dropout_seeds, self.device, largest, self.hidden_sizes)
         for batch, (rows, weight) in enumerate(batches):
             self._step(epoch, batch, rows, weight)
 
@@ -81,7 +86,12 @@ class Steps(ABC):
     def lr(self, member: int, epoch: int, batch: int) -> float:
         """Return a member's learning rate in a step."""
         own, n = self.members[member], self.n_batches[member]
-        return own.lr * SCHEDULES[own.schedule]((epoch * n + batch) / (self.plan.epochs * n))
+        return own.lr * factor_of_lr(own.schedule, epoch, batch, n, self.plan.epochs)
+
+
+def factor_of_lr(schedule: ScheduleName, epoch: int, batch: int, n_batches: int, epochs: int) -> float:
+    """Return the factor of the learning rate in a step of a member with `n_batches` an epoch."""
+    return SCHEDULES[schedule]((epoch * n_batches + batch) / (epochs * n_batches))
 
 
 class FusedSteps(Steps):
@@ -120,11 +130,16 @@ class VectorSteps(Steps):
 
     def train_epoch(self, epoch: int, batches: Batches, dropout_seeds: Sequence[int]) -> None:
         """Copy the learning rates of the epoch to the device, then train."""
-        members, numbers = range(len(self.members)), range(max(self.n_batches))
-        rates = [[self.lr(m, epoch, min(batch, self.n_batches[m] - 1)) for m in members] for batch in numbers]
-        is_active = [[float(batch < self.n_batches[m]) for m in members] for batch in numbers]
+        schedules = [(m.schedule, n) for m, n in zip(self.members, self.n_batches, strict=True)]
+        numbers = range(max(self.n_batches))
+        factors = {
+            (name, n): [factor_of_lr(name, epoch, min(batch, n - 1), n, self.plan.epochs) for batch in numbers]
+            for name, n in set(schedules)
+        }
+        rates = np.array([factors[one] for one in schedules]).T * [member.lr for member in self.members]
+        is_active = np.array(numbers)[:, None] < np.array(self.n_batches)
         # (batches, 2, members): learning rates, and whether a member steps
-        self._rates = torch.tensor([rates, is_active]).transpose(0, 1).contiguous().to(self.device)
+        self._rates = torch.from_numpy(np.stack([rates, is_active], axis=1).astype(np.float32)).to(self.device)
         super().train_epoch(epoch, batches, dropout_seeds)
 
     def _step(self, epoch: int, batch: int, rows: Tensor, weight: Tensor | None) -> None:  # noqa: ARG002
@@ -148,6 +163,7 @@ class VectorSteps(Steps):
         rows, weight, rates = rows.clone(), None if weight is None else weight.clone(), rates.clone()
         changed = [self.parameters.buffer, self.parameters.gradient, *self.optimizer.state()]
         before = [tensor.clone() for tensor in changed]
+        go_back = self.dropout.mark() if self.dropout is not None else lambda: None
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -161,6 +177,7 @@ class VectorSteps(Steps):
             self._update(rows, weight, rates)
         for tensor, value in zip(changed, before, strict=True):
             tensor.copy_(value)
+        go_back()
 
         def replay(*values: Tensor | None) -> None:
             for place, value in zip((rows, weight, rates), values, strict=True):

@@ -29,7 +29,9 @@ MIN_PACK = 4
 MAX_PACK = 64  # on a CPU: with 40 members the fixed cost of a step is small, and so is the memory
 SHARE_OF_MEMORY = 0.5  # of what is free, for packs in training
 COPIES = 5  # of the parameters, without moments: gradients, results, initial and saved ones
+COPIES_ON_GPU = 7  # and what a graph's warm-up changes, which is put back
 ACTIVATIONS_KEPT = 5  # numbers per unit and row in a forward and backward pass
+ACTIVATIONS_ON_GPU = 7  # and those of another graph, for the last batch
 MAX_BYTES_SENT = 1 << 27  # tables sent to a process; on larger ones steps are long enough for threads
 MIN_VISITS = 2_500_000  # rows visited in training, some 10 s of one core, for which starting processes pays
 LONG_STEP = 1 << 22  # multiplications of a forward pass that take longer than the calls around them
@@ -38,12 +40,13 @@ LONG_STEP = 1 << 22  # multiplications of a forward pass that take longer than t
 OnProgress = Callable[[float, int, list[HistoryRow]], None]
 
 
-def member_bytes(network: Network, plan: Plan) -> int:
+def member_bytes(network: Network, plan: Plan, device: torch.device) -> int:
     """Estimate the memory of a member in training: parameters and their copies, a batch and its activations."""
-    n_numbers = network.n_parameters * (COPIES + plan.update.n_moments)
-    widths = network.n_inputs + ACTIVATIONS_KEPT * network.n_activations * network.n_heads
+    copies, kept = (COPIES, ACTIVATIONS_KEPT) if device.type == "cpu" else (COPIES_ON_GPU, ACTIVATIONS_ON_GPU)
+    n_numbers = network.n_parameters * (copies + plan.update.n_moments)
+    widths = network.n_inputs + kept * network.n_activations * network.n_heads
     if not network.is_plain:  # autograd keeps more, at the widest first layer
-        widths += ACTIVATIONS_KEPT * network.widest
+        widths += kept * network.widest
     return 4 * (n_numbers + plan.batch_size * widths)
 
 

@@ -15,10 +15,11 @@ from torch.nn import functional
 
 from pipeline.base.interruption import Stopped
 from pipeline.nets import prediction, training
-from pipeline.nets.dropout import PackedDropout
+from pipeline.nets.convolutional import ConvNet
+from pipeline.nets.dropout import FusedDropout, PackedDropout
 from pipeline.nets.inputs import Inputs
 from pipeline.nets.losses import cross_entropy, mse
-from pipeline.nets.networks import MLP
+from pipeline.nets.networks import MLP, Network
 from pipeline.nets.optimizers import SCHEDULES, ScheduleName, Update
 from pipeline.nets.parameters import views_of
 from pipeline.nets.plan import Member, PackData, Plan
@@ -685,3 +686,55 @@ def test_an_interrupted_training_on_cuda_goes_on_close_to_where_it_was(
         )
     result, whole = train(members, data=data, checkpoint=tmp_path / "pack"), train(members, data=data)
     torch.testing.assert_close(result.matrix, whole.matrix, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.parametrize(
+    "network",
+    [
+        MLP(N_INPUTS, (8, 6), 1, activation="relu"),
+        MLP(N_INPUTS, (8, 8), 1, has_layer_norm=True, is_residual=True, has_input_scale=True),
+        MLP(N_INPUTS, (8,), 1, n_heads=4),
+        ConvNet(2, 2, (3,), 4, 1),
+    ],
+    ids=["plain", "residual", "heads", "convolutional"],
+)
+@pytest.mark.parametrize("update", [Update("adamw"), Update("adam"), Update("sgd", has_momentum=True)], ids=str)
+def test_every_network_and_update_on_cuda_is_close_to_the_cpu(network: Network, update: Update) -> None:
+    if isinstance(network, ConvNet):
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(1, N_ROWS, 4, generator=generator)
+        tables = [PackData(Inputs(x).to(device), x.sum(2, keepdim=True).to(device)) for device in ("cpu", "cuda")]
+    else:
+        tables = [make_data(device=device) for device in ("cpu", "cuda")]
+    members = [make_member(number, n_train, momentum=0.5) for number, n_train in enumerate((64, 37, 65))]
+    plan = dataclasses.replace(PLAN, update=update)
+    on_cpu, on_cuda = (train(members, plan, data=data, network=network, score=rmse_on(data)) for data in tables)
+    torch.testing.assert_close(on_cuda.matrix.cpu(), on_cpu.matrix, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.parametrize("n_heads", [1, 4], ids=["by hand", "by autograd"])
+def test_dropout_on_cuda_does_not_depend_on_the_company(n_heads: int) -> None:
+    network, data = MLP(N_INPUTS, (16, 16), 1, n_heads=n_heads), make_data(device="cuda")
+    members = [make_member(number, dropout=0.2 * number) for number in range(4)]
+    together, alone = train(members, data=data, network=network), train(members[2:3], data=data, network=network)
+    torch.testing.assert_close(together.matrix[2], alone.matrix[0], rtol=1e-3, atol=1e-4)
+    without = train([dataclasses.replace(members[2], dropout=0.0)], data=data, network=network)
+    assert not torch.allclose(alone.matrix, without.matrix, rtol=1e-2)
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_dropout_on_cuda_drops_the_share_it_was_asked_for() -> None:
+    device = torch.device("cuda")
+    rates = [0.0, 0.1, 0.5]
+    dropout = FusedDropout(rates, [1, 2, 3], device)
+    x = torch.ones(3, 1_000, 100, device=device)
+    first, second = (dropout.drop(x, 0, x, torch.empty_like(x)).clone() for _ in range(2))
+    shares = (first == 0).float().mean(dim=(1, 2)).tolist()
+    np.testing.assert_allclose(shares, rates, atol=0.005)
+    np.testing.assert_allclose(first.mean(dim=(1, 2)).tolist(), 1.0, atol=0.02)
+    assert ((first[2] == 0) & (second[2] == 0)).float().mean().item() == pytest.approx(0.25, abs=0.01)

@@ -82,8 +82,8 @@ def test_a_gpu_gets_one_pack_as_long_as_it_fits() -> None:
 def test_a_wider_network_needs_more() -> None:
     plan = Plan(loss=mse, epochs=1, batch_size=64)
     narrow, wide = MLP(10, (16,), 1), MLP(10, (32,), 1)
-    assert member_bytes(narrow, plan) < member_bytes(wide, plan)
-    assert member_bytes(narrow, plan) < member_bytes(MLP(10, (16,), 1, n_heads=4), plan)
+    assert member_bytes(narrow, plan, CPU) < member_bytes(wide, plan, CPU)
+    assert member_bytes(narrow, plan, CPU) < member_bytes(MLP(10, (16,), 1, n_heads=4), plan, CPU)
 
 
 def test_the_estimate_is_no_less_than_the_parameters_a_pack_holds() -> None:
@@ -91,7 +91,7 @@ def test_the_estimate_is_no_less_than_the_parameters_a_pack_holds() -> None:
     rows = torch.stack([network.initial_row(torch.Generator().manual_seed(m)) for m in range(3)])
     pack = ParameterPack(network.parameter_infos(), rows)
     held = pack.buffer.numel() + pack.gradient.numel() + 2 * rows.numel()  # two moments
-    assert 3 * member_bytes(network, plan) >= 4 * held
+    assert 3 * member_bytes(network, plan, CPU) >= 4 * held
 
 
 def test_networks_whose_steps_are_long_are_not_kept_together() -> None:

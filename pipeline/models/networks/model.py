@@ -161,7 +161,7 @@ class _Configuration:
     def check_memory(self, device: torch.device, *, stops_at_failure: bool) -> None:
         """Fail a network of which not even one member fits into memory; raise TrainingError with `stops_at_failure`."""
         network, free = self.stored.network, free_memory(device)
-        needed = member_bytes(network, self.params.plan(self.problem, stops_at_failure=stops_at_failure))
+        needed = member_bytes(network, self.params.plan(self.problem, stops_at_failure=stops_at_failure), device)
         if free is None or needed <= free:
             return
         reason = (
@@ -250,7 +250,7 @@ def _packs(
         cpu_count(),
         context.device,
         unit=1 if should_prune is None else len(one.rows),
-        bytes_each=member_bytes(network, plan),
+        bytes_each=member_bytes(network, plan, context.device),
         free=free_memory(context.device),
         min_size=min_pack_size(network, plan),
     )
