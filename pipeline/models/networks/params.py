@@ -58,7 +58,8 @@ class NeuralParams(Table):
         description="stop after this many evaluations without a better valid score; default: never",
     )
     precision: Precision = Field(
-        default="float32", description="precision of matrix products; tf32 on CUDA only, bf16 also on CPUs that have it"
+        default="float32",
+        description="precision of matrix products; tf32: on CUDA; bf16: on CPUs that have it, on CUDA as tf32",
     )
     evaluate_every: int = bounded(1, ge=1, le=100_000, usual="1 to 10", description="epochs between evaluations")
 
