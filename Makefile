@@ -6,6 +6,7 @@ MODEL       ?=
 TRIALS      ?= 100
 MINUTES     ?=
 STORAGE     ?=
+CLUSTER     ?=
 ROWS        ?=
 DEVICE      ?= auto
 UPLOAD      ?= 1
@@ -19,7 +20,7 @@ PYTHON      ?= python3
 
 # A variable's text never becomes a part of a command: make does not expand it, recipes read "$$NAME" from the
 # environment, and the program checks it. Only VENV is a part of targets and commands.
-override SETTINGS := COMPETITION PRESET MODEL TRIALS MINUTES STORAGE ROWS DEVICE UPLOAD YES AGAIN DATASET FILES WHEELS VENV PYTHON
+override SETTINGS := COMPETITION PRESET MODEL TRIALS MINUTES STORAGE CLUSTER ROWS DEVICE UPLOAD YES AGAIN DATASET FILES WHEELS VENV PYTHON
 override GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 $(foreach name,$(SETTINGS) $(GIVEN),$(eval override $(name) := $$(value $(name))))
 export $(SETTINGS)
@@ -40,11 +41,13 @@ override SETUP_DEV   := $(VENV)/.installed-dev
 override SETUP_BOOST := $(VENV)/.installed-boosting
 override SETUP_DOCS  := $(VENV)/.installed-docs
 override SETUP_DASH  := $(VENV)/.installed-dashboard
+override SETUP_MANY  := $(VENV)/.installed-cluster
 override IS_BEST     := $(filter best,$(PRESET))
-override NEEDED      := $(SETUP) $(if $(IS_BEST)$(filter xgboost catboost,$(MODEL)),$(SETUP_BOOST))
+override NEEDED      := $(SETUP) $(if $(CLUSTER),$(SETUP_MANY)) $(if $(IS_BEST)$(filter xgboost catboost,$(MODEL)),$(SETUP_BOOST))
 override NAMED       := --competition="$$COMPETITION"
 override CONFIGURED  := $(NAMED) --preset="$$PRESET" $${MODEL:+--model="$$MODEL"}
-override RUN         := $(CONFIGURED) --device="$$DEVICE"
+override WHERE       := --device="$$DEVICE" $${CLUSTER:+--cluster="$$CLUSTER"}
+override RUN         := $(CONFIGURED) $(WHERE)
 override RACE        := $(RUN) $${MINUTES:+--minutes="$$MINUTES"}
 # what the commands without --dataset need first
 override FROM_DATASET := $(if $(DATASET),$(PIPELINE) data $(NAMED) --dataset="$$DATASET" &&)
@@ -67,7 +70,7 @@ features: $(SETUP) ## check the raw files; write typed tables and folds
 	@$(FROM_DATASET) $(PIPELINE) features $(NAMED)
 
 tune: $(NEEDED) ## tune MODEL over TRIALS trials; continues where it stopped
-	@$(FROM_DATASET) $(PIPELINE) tune $(NAMED) --device="$$DEVICE" --trials="$$TRIALS" $${MODEL:+--model="$$MODEL"} \
+	@$(FROM_DATASET) $(PIPELINE) tune $(NAMED) $(WHERE) --trials="$$TRIALS" $${MODEL:+--model="$$MODEL"} \
 	  $${STORAGE:+--storage="$$STORAGE"} $${ROWS:+--rows="$$ROWS"} $(if $(filter-out auto,$(PRESET)),--preset="$$PRESET")
 
 train: $(NEEDED) ## cross-validate PRESET, or MODEL
@@ -146,6 +149,11 @@ $(SETUP_DEV): $(SETUP)
 $(SETUP_DASH): $(SETUP)
 	@echo "setup: installing Optuna's dashboard into $(VENV)" >&2
 	@$(INSTALL) -e '.[dashboard]'
+	@touch $@
+
+$(SETUP_MANY): $(SETUP)
+	@echo "setup: installing Dask and PostgreSQL's driver into $(VENV)" >&2
+	@$(INSTALL) -e '.[cluster]'
 	@touch $@
 
 $(SETUP_DOCS): $(SETUP)

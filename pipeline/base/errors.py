@@ -61,6 +61,10 @@ class TrainingError(PipelineError):
     """Training cannot continue: the loss is not finite, memory is full."""
 
 
+class ClusterError(PipelineError):
+    """A cluster cannot be reached, was lost, or has workers that are no use."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word most similar to `word`, ignoring case, or None if there is no similar one."""
     by_lower = {name.lower(): name for name in known}

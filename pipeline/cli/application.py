@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import typer
 import typer.core
@@ -20,6 +20,15 @@ from pipeline.base.share import ShareDone
 from pipeline.base.version import VERSION
 from pipeline.competition.workspace import Workspace
 from pipeline.kaggle.client.credentials import remember_secrets
+
+
+class SupportsClose(Protocol):
+    """What has a method `close`."""
+
+    def close(self) -> None:
+        """Give back what was taken."""
+        ...
+
 
 _until_the_end = ExitStack()  # what a command holds
 
@@ -77,6 +86,11 @@ def in_use(root: Path, competition: str) -> Workspace:
     workspace = Workspace(root, competition)
     _until_the_end.enter_context(workspace.in_use())
     return workspace
+
+
+def close_at_end(resource: SupportsClose) -> None:
+    """Close it when the command ends, however it ends."""
+    _until_the_end.callback(resource.close)
 
 
 def sample_mark(is_sample: bool) -> str:

@@ -38,6 +38,8 @@ Device = Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")]
 SETTINGS = "Changes a setting of the preset, e.g. lr=0.01, seeds=2, features.log1p_skewed=1. Repeatable."
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=SETTINGS)]
 Workers = Annotated[int, typer.Option(help="Worker threads; 0: one per core.", min=0, max=1024)]
+CLUSTER = "Fits run on the workers of a Dask scheduler, tcp://host:8786, or on local:4 processes (extra: cluster)."
+Cluster = Annotated[str | None, typer.Option(help=CLUSTER)]
 MINUTES = "Training time, earlier calls included; default: 10 for preset best, about one for fast."
 Minutes = Annotated[float | None, typer.Option(help=MINUTES, min=0.1, max=20_160, callback=_number)]
 PRUNE = "Presets best and fast: smallest ensemble weight."

@@ -11,11 +11,12 @@ import typer
 
 from pipeline.base.interruption import Stopped
 from pipeline.base.progress import print_result
-from pipeline.cli.application import app, in_use, sample_mark
+from pipeline.cli.application import app, close_at_end, in_use, sample_mark
 from pipeline.cli.options import (
     HOUSE_PRICES,
     TRAIN,
     Again,
+    Cluster,
     Competition,
     Device,
     Minutes,
@@ -39,6 +40,7 @@ def train(
     overrides: Overrides = None,
     device: Device = "auto",
     workers: Workers = 0,
+    cluster: Cluster = None,
     repeats: Annotated[
         int, typer.Option(help="Then score it on this many other fold assignments.", min=0, max=100)
     ] = 0,
@@ -58,7 +60,8 @@ def train(
     if dry_run:
         print_result(as_toml(config.model_dump(mode="json")))
         return
-    context = steps.fit_context(device, workers)
+    context = steps.fit_context(device, workers, cluster)
+    close_at_end(context.workers)
     store, run = steps.train(workspace, config, context)
     print_result(f"run: {run.path}")
     if repeats:
@@ -84,6 +87,7 @@ def tune(
     ] = None,
     device: Device = "auto",
     workers: Workers = 0,
+    cluster: Cluster = None,
     report: Report = True,
     root: Root = Path(),
 ) -> None:
@@ -98,7 +102,8 @@ def tune(
     from pipeline.stages.runs import show_tuning
     from pipeline.tuning.session import TuneOptions
 
-    choice, context = steps.Choice(preset, model, overrides or ()), steps.fit_context(device, workers)
+    choice, context = steps.Choice(preset, model, overrides or ()), steps.fit_context(device, workers, cluster)
+    close_at_end(context.workers)
     options = TuneOptions(trials, batch, sampler, pruner, storage, rows)
     store, folder, is_interrupted = steps.tune(in_use(root, competition), choice, context, options)
     show_tuning(folder, store.spec)
@@ -116,6 +121,7 @@ def submit(
     overrides: Overrides = None,
     device: Device = "auto",
     workers: Workers = 0,
+    cluster: Cluster = None,
     upload: Upload = True,
     yes: Yes = False,
     again: Again = False,
@@ -138,7 +144,8 @@ def submit(
     from pipeline.stages.submit import submit as submit_file
 
     workspace, choice = in_use(root, competition), steps.Choice(preset, model, overrides or ())
-    context = steps.fit_context(device, workers)
+    context = steps.fit_context(device, workers, cluster)
+    close_at_end(context.workers)
     store, path, is_interrupted = steps.finish(
         workspace, choice, context, minutes=minutes, smallest_weight=prune, started=started
     )
@@ -161,10 +168,12 @@ def final(
     overrides: Overrides = None,
     device: Device = "auto",
     workers: Workers = 0,
+    cluster: Cluster = None,
     minutes: Minutes = None,
     prune: Prune = None,
     report: Report = True,
     root: Root = Path(),
 ) -> None:
     """Run every step up to a checked submission: `submit` without the upload."""
-    submit(competition, preset, model, overrides, device, workers, False, False, False, minutes, prune, report, root)
+    of_upload = (False, False, False)
+    submit(competition, preset, model, overrides, device, workers, cluster, *of_upload, minutes, prune, report, root)

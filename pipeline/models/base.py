@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 
 from pipeline.base.arrays import FloatArray
+from pipeline.base.cluster import HERE, Workers
 from pipeline.base.share import WHOLE, Share
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
@@ -43,6 +44,12 @@ class FitContext:
     on_progress: Callable[[float, Sequence[EpochScores]], None] | None = None  # share done, new rows
     stop: threading.Event = field(default_factory=threading.Event)  # set: save a checkpoint, raise Stopped
     share: Share = WHOLE
+    workers: Workers = HERE
+
+    @property
+    def n_cores(self) -> int:
+        """Cores for fits: all those of a cluster's workers, or `n_workers`."""
+        return self.workers.n_cores or self.n_workers
 
 
 class FittedModel(Protocol):

@@ -27,6 +27,7 @@ from pipeline.base.interruption import Stopped, ignore_signals
 from pipeline.base.locks import is_alive
 from pipeline.nets.networks import Network
 from pipeline.nets.plan import PRECISIONS, HistoryRow, Member, PackData, PackJob, Plan
+from pipeline.nets.settings import use_one_core
 from pipeline.nets.training import PackResult, train_pack
 
 IDLE_S = 60  # before an unused process ends, because starting one takes seconds
@@ -131,12 +132,6 @@ def _work(
         else:
             others = (result.best_epoch, result.history, result.failures, result.pruned)
             connection.send(("result", (result.matrix.numpy(), *others)))
-
-
-def use_one_core() -> None:
-    """Let this worker use one core, as each worker has its own."""
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # moments of units without a gradient decay into numbers that are slow to add
 
 
 def _begin(parent: int) -> None:

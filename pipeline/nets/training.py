@@ -55,18 +55,23 @@ def train_pack(
     checkpoint: Path | None = None,
     on_epoch: Callable[[int, list[HistoryRow]], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    should_pause: Callable[[], bool] = lambda: False,
     prune: Prune | None = None,
+    pruned: Collection[int] = (),
 ) -> PackResult:
     """Train all members together; each becomes the network it would be alone (on a GPU, except for dropout masks).
 
     The state is saved to `checkpoint` about every ten seconds and at the end; a later call with the same arguments
-    continues from it (the caller deletes checkpoints of other arguments). When `should_stop` returns True, which is
-    checked after every epoch, the state is saved and Stopped is raised. `prune` names members to remove after an
-    evaluation. `on_epoch` gets the epoch and the history rows since its last call.
+    continues from it (the caller deletes checkpoints of other arguments). When `should_stop` or `should_pause` returns
+    True, which is checked after every epoch, the state is saved and Stopped is raised; a long epoch is stopped, but not
+    paused. `prune` names members to remove after an evaluation, `pruned` those to remove before training goes on.
+    `on_epoch` gets the epoch and the history rows since its last call.
     """
     pack = _Pack(network, plan, data, members, should_stop)
     if (state := files.read_checkpoint(files.read_tensors, checkpoint)) is not None:
         pack.restore(state)
+    if pruned:
+        pack.prune(pruned)
     saved_at, n_reported = time.monotonic(), 0
     while not pack.is_done:
         pack.train_epoch()
@@ -80,7 +85,7 @@ def train_pack(
                 n_reported = len(pack.history)
         if pack.failures and plan.stops_at_failure:
             break
-        is_stopped = should_stop() and not pack.is_done
+        is_stopped = (should_stop() or should_pause()) and not pack.is_done
         is_due = time.monotonic() - saved_at > CHECKPOINT_EVERY_S
         if checkpoint is not None and (is_due or is_stopped or pack.is_done):
             files.write_tensors(checkpoint, pack.state())

@@ -7,10 +7,9 @@ and a second thread would bring its own.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
@@ -18,11 +17,14 @@ from typing import Any
 
 import torch
 
+from pipeline.base.cluster import HERE, Workers, n_waiting
 from pipeline.base.errors import TrainingError
 from pipeline.base.interruption import on_interrupt
 from pipeline.nets.networks import Network
-from pipeline.nets.plan import PRECISIONS, HistoryRow, PackJob, Plan
-from pipeline.nets.processes import train_in_process, use_one_core
+from pipeline.nets.parts import train_in_parts
+from pipeline.nets.plan import HistoryRow, PackJob, Plan
+from pipeline.nets.processes import train_in_process
+from pipeline.nets.settings import LONG_STEP, n_multiplications, set_up_torch, torch_settings_restored
 from pipeline.nets.training import PackResult, train_pack
 
 MIN_PACK = 4
@@ -34,7 +36,6 @@ ACTIVATIONS_KEPT = 5  # numbers per unit and row in a forward and backward pass
 ACTIVATIONS_ON_GPU = 7  # and those of another graph, for the last batch
 MAX_BYTES_SENT = 1 << 27  # tables sent to a process; on larger ones steps are long enough for threads
 MIN_VISITS = 2_500_000  # rows visited in training, some 10 s of one core, for which starting processes pays
-LONG_STEP = 1 << 22  # multiplications of a forward pass that take longer than the calls around them
 
 # (share of all work done, number of the job, its new history rows)
 OnProgress = Callable[[float, int, list[HistoryRow]], None]
@@ -52,12 +53,7 @@ def member_bytes(network: Network, plan: Plan, device: torch.device) -> int:
 
 def min_pack_size(network: Network, plan: Plan) -> int:
     """Return how many members keep a worker on a CPU busy."""
-    return 1 if network.is_heavy else max(1, min(MIN_PACK, LONG_STEP // _n_multiplications(network, plan)))
-
-
-def _n_multiplications(network: Network, plan: Plan) -> int:
-    """Return those of a member's forward pass of a batch, if each parameter is used once per row."""
-    return plan.batch_size * network.n_parameters
+    return 1 if network.is_heavy else max(1, min(MIN_PACK, LONG_STEP // n_multiplications(network, plan)))
 
 
 def pack_sizes(
@@ -95,8 +91,9 @@ def run_packs(
     checkpoints: Path | None = None,
     on_progress: OnProgress | None = None,
     stop: threading.Event | None = None,
+    workers: Workers = HERE,
 ) -> list[PackResult]:
-    """Train every pack; results are in the order of `jobs`.
+    """Train every pack, here or on a cluster's `workers`; results are in the order of `jobs`.
 
     Ctrl-C, or setting `stop`, saves each running pack's checkpoint and raises Stopped. An error of one pack stops the
     others in the same way and is raised; with `stops_at_failure` a failed member is such an error (TrainingError).
@@ -104,19 +101,21 @@ def run_packs(
     stop = stop or threading.Event()
     at_once = min(len(jobs), n_workers) if all(job.data.y.device.type == "cpu" for job in jobs) else 1
     n_threads = max(1, n_workers // max(1, at_once))
-    in_processes = at_once > 1 and _pay_for_processes(jobs)
+    in_processes = at_once > 1 and not workers.is_elsewhere and _pay_for_processes(jobs)
     report = _reporter(jobs, on_progress)
 
     def run(number: int) -> PackResult:
         job = jobs[number]
-        _set_up_torch(job, n_threads)
         checkpoint = None if checkpoints is None else checkpoints / f"{job.name}.safetensors"
-        options: Any = {"checkpoint": checkpoint, "on_epoch": partial(report, number), "should_stop": stop.is_set}
-        if in_processes:
-            result = train_in_process(at_once, job, **options)
+        options: Any = {"checkpoint": checkpoint, "on_epoch": partial(report, number)}
+        if workers.is_elsewhere:
+            result = train_in_parts(workers, job, min(n_threads, workers.most_threads or 1), stop=stop, **options)
+        elif in_processes:
+            result = train_in_process(at_once, job, should_stop=stop.is_set, **options)
         else:
+            set_up_torch(job.network, job.plan, n_threads, is_on_cpu=job.data.y.device.type == "cpu")
             pack = (job.network, job.plan, job.data, job.members, job.score)
-            result = train_pack(*pack, prune=job.prune, **options)
+            result = train_pack(*pack, prune=job.prune, should_stop=stop.is_set, **options)
         if result.failures and job.plan.stops_at_failure:
             position, reason = next(iter(result.failures.items()))
             raise TrainingError(
@@ -126,11 +125,11 @@ def run_packs(
             )
         return result
 
-    with _torch_settings_restored():
-        if at_once <= 1:
+    with torch_settings_restored():
+        if at_once <= 1 and not workers.is_elsewhere:
             with on_interrupt(stop.set):
                 return [run(number) for number in range(len(jobs))]
-        return _run_in_threads(run, jobs, at_once, stop)
+        return _run_in_threads(run, jobs, n_waiting(at_once, workers), stop)
 
 
 def _run_in_threads(
@@ -167,27 +166,6 @@ def _reporter(jobs: Sequence[PackJob], on_progress: OnProgress | None) -> Callab
                 on_progress(sum(epochs_done) / n_epochs, number, rows)
 
     return report
-
-
-def _set_up_torch(job: PackJob, n_threads: int) -> None:
-    """Set threads and precision; on a CPU only long steps gain from threads."""
-    if job.data.y.device.type == "cpu":
-        use_one_core()
-        if job.network.is_heavy or _n_multiplications(job.network, job.plan) >= LONG_STEP:
-            torch.set_num_threads(n_threads)
-    torch.set_float32_matmul_precision(PRECISIONS[job.plan.precision])
-
-
-@contextlib.contextmanager
-def _torch_settings_restored() -> Iterator[None]:
-    """Restore torch's settings, so that predictions are the same here as in a later process."""
-    n_threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)
-        torch.set_flush_denormal(False)
-        torch.set_float32_matmul_precision(precision)
 
 
 def _pay_for_processes(jobs: Sequence[PackJob]) -> bool:

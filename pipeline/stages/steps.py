@@ -173,14 +173,29 @@ def _refuse_choices(choice: Choice) -> None:
         raise SpecError("preset best chooses models and their settings itself", where="--model, --set")
 
 
-def fit_context(device: str = "auto", n_workers: int = 0) -> FitContext:
-    """Choose where fits run: `device` is `auto`, `cuda`, `mps` or `cpu`; 0 workers means one per core."""
+def fit_context(device: str = "auto", n_workers: int = 0, cluster: str | None = None) -> FitContext:
+    """Choose where fits run: `device` is `auto`, `cuda`, `mps` or `cpu`; 0 workers means one per core.
+
+    `cluster` is the address of a Dask scheduler, or `local:4`; the caller closes `workers` of the result. Raises
+    SpecError, ClusterError.
+    """
     from joblib import cpu_count
 
+    from pipeline.base.cluster import Cluster
     from pipeline.models.base import FitContext
     from pipeline.nets.devices import choose_device
 
-    return FitContext(choose_device(device), n_workers or cpu_count(), share=Share.from_environment())
+    if cluster is None:
+        return FitContext(choose_device(device), n_workers or cpu_count(), share=Share.from_environment())
+    if device not in ("auto", "cpu") or n_workers:
+        raise SpecError(
+            "fits on a cluster run on the processors of all its workers",
+            where="--cluster",
+            hint="Leave --device and --workers out.",
+        )
+    workers = Cluster(cluster)
+    say(workers.describe())
+    return FitContext(choose_device("cpu"), cpu_count(), workers=workers)
 
 
 def train(workspace: Workspace, config: RunConfig, context: FitContext) -> tuple[FeatureStore, RunFolder]:

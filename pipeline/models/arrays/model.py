@@ -15,11 +15,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pipeline.base import files
 from pipeline.base.arrays import FloatArray
+from pipeline.base.cluster import n_waiting
 from pipeline.base.interruption import Stopped
 from pipeline.base.seeds import derive_seed
 from pipeline.competition.folds import Split
@@ -83,9 +85,10 @@ class ArrayModel:
         n_members = len(fitted.stored.encoders) * tables.n_members_each
         mine = filter(context.share.has, range(n_members))
         by_split = sorted(mine, key=lambda number: fitted.position(number)[0])
+        n_cores, workers = context.n_cores, context.workers
         is_alone = context.device.type == "cuda"
-        n_parallel = 1 if is_alone else max(1, min(context.n_workers, len(by_split)))
-        threads = dict(zip(by_split, threads_of_each(len(by_split), n_parallel, context.n_workers), strict=True))
+        n_parallel = 1 if is_alone else max(1, min(n_cores, len(by_split)))
+        threads = dict(zip(by_split, threads_of_each(len(by_split), n_parallel, n_cores), strict=True))
 
         def fit(number: int) -> Arrays:
             n_threads = threads[number]
@@ -95,10 +98,13 @@ class ArrayModel:
                 tables.done(split)
                 return known
             job_seed = derive_seed(seed, "split", split, "seed", member_seed, "target", output)
-            with threadpool_limits(n_threads, user_api="openmp"):  # OpenMP keeps its limit by thread
-                rows = tables.fit_rows(split, output)
-                job = Job(job_seed % 2**31, n_threads, context.device, context.stop, self.n_rounds)
-                member = constant_of(rows) or self.learner_class(self.params).fit(rows, job)
+            rows = tables.fit_rows(split, output)
+            job = _Job(
+                job_seed % 2**31, min(n_threads, workers.most_threads or n_threads), context.device, self.n_rounds
+            )
+            member = constant_of(rows) or workers.run(
+                _fit, [rows.x], replace(rows, x=rows.x[:0]), self.learner_class, self.params, job, stop=context.stop
+            )
             tables.done(split)
             if path is not None:
                 files.write_arrays(path, member)
@@ -107,7 +113,7 @@ class ArrayModel:
         with (
             warnings.catch_warnings(),
             threadpool_limits(1, user_api="blas"),  # sums of more threads end in other bits
-            ThreadPoolExecutor(n_parallel) as pool,
+            ThreadPoolExecutor(n_waiting(n_parallel, workers)) as pool,
         ):
             warnings.simplefilter(
                 "ignore", ConvergenceWarning
@@ -128,6 +134,31 @@ def threads_of_each(n_fits: int, n_parallel: int, n_workers: int) -> list[int]:
     n_last = n_fits % n_parallel
     even = [max(1, n_workers // n_parallel)] * (n_fits - n_last)
     return even + [max(1, n_workers // max(1, n_last))] * n_last
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A `Job` that can be sent."""
+
+    seed: int
+    n_threads: int
+    device: torch.device
+    n_rounds: int | None
+
+
+def _fit(
+    x: NDArray[np.float32],
+    rows: FitRows,
+    learner_class: type[Learner],
+    params: Table,
+    job: _Job,
+    *,
+    stop: threading.Event,
+) -> Arrays:
+    """Fit a member on `rows`, whose table is `x`, where this is called."""
+    with threadpool_limits(job.n_threads, user_api="openmp"):  # OpenMP keeps its limit by thread
+        whole = Job(job.seed, job.n_threads, job.device, stop, job.n_rounds)
+        return learner_class(params).fit(replace(rows, x=x), whole)
 
 
 def constant_of(rows: FitRows) -> Arrays | None:

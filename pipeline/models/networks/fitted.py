@@ -58,6 +58,9 @@ class StoredConvNets(StoredNetworks[ConvNet]):
     """`model.json` of convolutional networks."""
 
 
+STORED: dict[type, type[StoredNetworks[Any]]] = {MLP: StoredMLPs, ConvNet: StoredConvNets}
+
+
 @dataclass
 class FittedNeural:
     """Networks of splits x seeds; member = seed * splits + split."""

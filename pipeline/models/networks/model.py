@@ -21,7 +21,7 @@ from pipeline.base.seeds import derive_seed
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
 from pipeline.models.base import EpochScores, FitContext, out_of_fold
-from pipeline.models.networks.fitted import FittedNeural, StoredNetworks
+from pipeline.models.networks.fitted import STORED, FittedNeural, StoredNetworks
 from pipeline.models.networks.params import NeuralParams
 from pipeline.models.networks.tensors import SplitTensors, split_tensors
 from pipeline.nets.devices import free_memory
@@ -117,10 +117,11 @@ def fit_many(
 
     results = run_packs(
         [job for job, _ in packs],
-        n_workers=context.n_workers,
+        n_workers=context.n_cores,
         checkpoints=context.checkpoints,
         on_progress=on_progress,
         stop=context.stop,
+        workers=context.workers,
     )
     context.share.end()
     for (_, members), result in zip(packs, results, strict=True):
@@ -146,8 +147,9 @@ class _Configuration:
         self.best_epochs: list[int] = []
         self.history: list[EpochScores] = []
         self.failure: Failed | Pruned | None = None
-        self.stored = StoredNetworks[Any](
-            network=params.network(tensors.columns, tensors.n_outputs),
+        network = params.network(tensors.columns, tensors.n_outputs)
+        self.stored = STORED[type(network)](
+            network=network,
             columns=tensors.columns,
             encoders=tensors.encoders,
             scalers=tensors.scalers,
@@ -294,9 +296,14 @@ def _prune(should_prune: ShouldPrune, owners: Sequence[Owner], n_splits: int) ->
 def _score(problem: Problem, members: Sequence[tuple[StoredNetworks[Any], int]]) -> Score:
     """The competition's metric of a member's raw outputs; `members` are (configuration, split) by position."""
 
+    metric, target, light = problem.metric, problem.target, dict[int, StoredNetworks[Any]]()
+    for stored, _ in members:  # what scoring needs, which is sent to workers
+        light.setdefault(id(stored), stored.model_copy(update={"encoders": []}))
+    own = [(light[id(stored)], split) for stored, split in members]
+
     def score(position: int, rows: NDArray[np.int64], output: NDArray[np.float32]) -> float:
-        stored, split = members[position]
-        return problem.metric.at(rows)(problem.target[rows], stored.prediction(stored.averageable(output, split)))
+        stored, split = own[position]
+        return metric.at(rows)(target[rows], stored.prediction(stored.averageable(output, split)))
 
     return one_by_one(score)
 
