@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import math
 import pickle
 import re
 import threading
@@ -96,15 +97,22 @@ class Cluster:
 
     def __init__(self, address: str) -> None:
         """Connect to `address`, or start `local:4` workers of one thread each. Raises SpecError, ClusterError."""
-        _quiet_dask()
         self.address, self._local, self._lock = address, _started(address), threading.RLock()
         self._sent: OrderedDict[str, Any] = OrderedDict()  # hash -> future of an object on the workers
         self._hashes: OrderedDict[int, tuple[Any, str]] = OrderedDict()  # id -> the object, which is kept, and its hash
-        self._idle_since: float | None = None
         try:
             self._client = self._connected(CONNECT_S)
+            self._client.wait_for_workers(1, timeout=CONNECT_S)
+            _check_workers(self._client, self.address)
+        except TimeoutError as error:
+            self.close()
+            raise ClusterError(
+                "the scheduler has no workers",
+                where=address,
+                hint=f"Start some: dask worker {address} --nworkers auto --nthreads 1",
+            ) from error
         except BaseException:
-            self._close_local()
+            self.close()
             raise
 
     @property
@@ -133,6 +141,7 @@ class Cluster:
             except _Lost as error:
                 last = error
                 self._restore(client, stop)
+                self._wait_for_worker(self._client, stop)
         raise ClusterError(
             f"workers ended again and again during one fit; their memory may be too small: {last}",
             where=self.address,
@@ -159,14 +168,19 @@ class Cluster:
             data = [self._on_workers(client, one) for one in shared]
             key = f"{function.__name__.strip('_')}-{uuid.uuid4().hex}"
             future = client.submit(_work, own_versions(), function, data, values, key=key, pure=False)
-        is_over = threading.Event()
+        is_over, looked_at = threading.Event(), time.monotonic()
         future.add_done_callback(lambda _: is_over.set())
-        while not is_over.wait(CHECK_S):
-            if stop.is_set():
-                with contextlib.suppress(Exception):
-                    future.cancel()
-                raise Stopped
-            self._say_when_idle(client)
+        try:
+            while not is_over.wait(CHECK_S):
+                if stop.is_set():
+                    raise Stopped
+                if time.monotonic() - looked_at > SAY_IDLE_S:
+                    self._wait_for_worker(client, stop)
+                    looked_at = time.monotonic()
+        except Stopped:
+            with contextlib.suppress(Exception):
+                future.cancel()
+            raise
         if future.status == "error":
             error = future.exception()
             if isinstance(error, KilledWorker):
@@ -204,16 +218,15 @@ class Cluster:
             return dict(self._client.nthreads())
         return {}
 
-    def _say_when_idle(self, client: Any) -> None:
-        """Say once when there has been no worker for a while."""
-        if client.status == "running" and client._scheduler_identity.get("n_workers", 1):
-            self._idle_since = None
-            return
-        now = time.monotonic()
-        self._idle_since = self._idle_since or now
-        if now - self._idle_since > SAY_IDLE_S:
-            self._idle_since = now + 1e9
-            say(f"cluster {self.address}: there is no worker; waiting for one. Ctrl-C ends the wait")
+    def _wait_for_worker(self, client: Any, stop: threading.Event) -> None:
+        """Return when there is a worker, or no scheduler; say once that none is there. Raises Stopped."""
+        since = time.monotonic()
+        while not (self._threads() or client.status != "running"):
+            if time.monotonic() - since > SAY_IDLE_S:
+                since = math.inf
+                say(f"cluster {self.address}: there is no worker; waiting for one. Ctrl-C ends the wait")
+            if stop.wait(CHECK_S):
+                raise Stopped
 
     def _restore(self, client: Any, stop: threading.Event) -> None:
         """After a loss, connect again unless another thread has done so. Raises ClusterError, Stopped."""
@@ -244,7 +257,7 @@ class Cluster:
             say(f"{self.describe()}; connected again")
 
     def _connected(self, timeout_s: float) -> Any:
-        """A client of the scheduler whose workers have all been checked. Raises ClusterError."""
+        """A client of the scheduler. Raises _Unreachable."""
         from distributed import Client
 
         target = self._local if self._local is not None else self.address
@@ -256,14 +269,8 @@ class Cluster:
                 where=self.address,
                 hint="Is `dask scheduler` running there, and is its port open to this machine?",
             ) from error
-        try:
-            if self._local is not None:
-                client.register_plugin(_leave_signals())
-            _check_workers(client, self.address)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                client.close(timeout=1)
-            raise
+        if self._local is not None:
+            client.register_plugin(_leave_signals())
         return client
 
     def _as_user_error(self, error: BaseException) -> BaseException:
@@ -321,14 +328,8 @@ def _set_when_cancelled(worker: Any) -> Iterator[threading.Event]:
 
 
 def _check_workers(client: Any, address: str) -> None:
-    """Raise ClusterError where a worker has other versions than this process, or there is none."""
+    """Raise ClusterError where a worker has other versions than this process; one that joins later `_work` refuses."""
     own = own_versions()
-    try:
-        client.wait_for_workers(1, timeout=CONNECT_S)
-    except TimeoutError as error:
-        raise ClusterError(
-            "the scheduler has no workers", where=address, hint=f"Start some: dask worker {address} --nworkers auto"
-        ) from error
     for worker, found in client.run(portable_versions(), on_error="return").items():
         if isinstance(found, OSError):  # it ended while it was asked; its successor is checked by `_work`
             continue
@@ -341,6 +342,8 @@ def _started(address: str) -> Any:
     """The cluster of `local:4`; None for an address. Raises SpecError for anything else."""
     try:
         from distributed import LocalCluster
+
+        _quiet_dask()
     except ImportError as error:
         raise SpecError(
             "the package distributed is not installed", where="--cluster", hint="pip install -e '.[cluster]'"
@@ -362,8 +365,9 @@ def _started(address: str) -> Any:
 
 def _quiet_dask() -> None:
     """Leave messages to this module: Dask logs a lost connection in many lines."""
-    for name in ("distributed", "tornado", "bokeh", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    for name in [*logging.root.manager.loggerDict, "asyncio"]:
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _leave_signals() -> Any:
