@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
+from pipeline.base.cluster import Cluster
 from pipeline.cli import app
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder, Workspace
@@ -128,6 +129,15 @@ def toy_in(folder: Path) -> Toy:
 def toy(tmp_path: Path) -> Toy:
     """The competition of `toy_in` in a folder of the test."""
     return toy_in(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Two local workers of one thread each."""
+    pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
+    cluster = Cluster("local:2")
+    yield cluster
+    cluster.close()
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
     venv = tmp_path / ".venv"
     (venv / "bin").mkdir(parents=True)
     write_script(venv / "bin" / "python", 'printf "%s\\0" "$@" end >> arguments')
-    for name in (".installed", ".installed-dev", ".installed-boosting", ".installed-docs"):
+    for name in (".installed", ".installed-dev", ".installed-boosting", ".installed-docs", ".installed-cluster"):
         (venv / name).touch()
     return tmp_path
 
@@ -107,10 +107,10 @@ def test_no_text_runs_and_the_program_gets_it_as_it_is(folder: Path, hostile: st
     seen = calls(folder)
     assert seen["clean"] == [f"--competition={texts['COMPETITION']}"]
     assert seen["data"] == [f"--{name.lower()}={texts[name]}" for name in ("COMPETITION", "DATASET", "FILES")]
-    run = [f"--{name.lower()}={texts[name]}" for name in ("COMPETITION", "PRESET", "MODEL", "DEVICE")]
+    run = [f"--{name.lower()}={texts[name]}" for name in ("COMPETITION", "PRESET", "MODEL", "DEVICE", "CLUSTER")]
     assert seen["train"] == run
     assert seen["submit"] == [*run, f"--minutes={texts['MINUTES']}"]
-    tuned = ("COMPETITION", "DEVICE", "TRIALS", "MODEL", "STORAGE", "ROWS", "PRESET")
+    tuned = ("COMPETITION", "DEVICE", "CLUSTER", "TRIALS", "MODEL", "STORAGE", "ROWS", "PRESET")
     assert seen["tune"] == [f"--{name.lower()}={texts[name]}" for name in tuned]
     assert seen["kernel"][-1] == f"--wheels={texts['WHEELS']}"
 

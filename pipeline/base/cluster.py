@@ -30,7 +30,7 @@ CONNECT_S = 10.0  # for the first connection
 MOST_SENT = 32  # objects kept on the workers for further fits
 MOST_ATTEMPTS = 12  # of a fit whose workers end; the scheduler makes some of its own in each
 LOCAL = re.compile(r"local:([1-9]\d{0,2})")
-ADDRESS = re.compile(r"(?:(?:tcp|tls|ws|wss|ucx)://)?[^\s/:]+:\d+|inproc://\S+")
+ADDRESS = re.compile(r"(?:(?:tcp|tls|ws|wss|ucx)://)?(?!local:)([\w.-]+|\[[\da-fA-F:]+\]):\d+")
 
 Result = TypeVar("Result")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.base.errors import PipelineError, TrainingError
+from pipeline.base.errors import ClusterError, PipelineError, TrainingError
 from pipeline.base.interruption import ENDED_EARLY, Stopped, on_interrupt
 from pipeline.base.progress import say
 from pipeline.best import plan
@@ -291,7 +291,9 @@ class _Race:
         self.stop = threading.Event()
         try:
             config = self.stages.tune(chosen.config, seconds, self.stop)
-        except ENDED_EARLY:
+        except (*ENDED_EARLY, ClusterError) as error:
+            if isinstance(error, ClusterError):
+                self.standing.say(error.message)
             self.is_interrupted = True
             return False
         if config is not None:
@@ -325,6 +327,12 @@ class _Race:
                 self._give_up(candidate, f"it takes longer than {limit:.0f} s; a later call continues it")
             else:
                 self.is_interrupted = True
+            return False
+        except ClusterError as error:  # no candidate can be trained
+            if not self.standing.members:
+                raise
+            self.standing.say(error.message)
+            self.is_interrupted = True
             return False
         except PipelineError as error:
             self._give_up(candidate, error.message)

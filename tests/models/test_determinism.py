@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from pipeline.base.cluster import HERE, Cluster, Workers
 from pipeline.metrics import Task
 from pipeline.models.base import FitContext
 from pipeline.models.registry import MODELS
@@ -31,12 +32,14 @@ def threads(number: int) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def predictions(name: str, task: Task, n_workers: int, n_threads: int) -> list[NDArray[np.float64]]:
+def predictions(
+    name: str, task: Task, n_workers: int, n_threads: int, workers: Workers = HERE
+) -> list[NDArray[np.float64]]:
     """Out-of-fold and test predictions of two splits, of networks enough for two packs."""
     problem = make_problem(task, N_ROWS.get(name, 120))
     splits = make_splits(len(problem.train), 2)
     with threads(n_threads):
-        context = FitContext(n_workers=n_workers)
+        context = FitContext(n_workers=n_workers, workers=workers)
         fitted = quick(name).fit(problem, splits, seed=0, n_seeds=4 if MODELS[name].is_network else 1, context=context)
         return [fitted.oof_prediction, fitted.predict(problem.test, [0, 1])]
 
@@ -50,3 +53,12 @@ def test_workers_and_threads_do_not_change_a_bit(name: str, task: Task) -> None:
     for n_workers, n_threads in ((2, 4), (4, 1)):
         for one, other in zip(expected, predictions(name, task, n_workers, n_threads), strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ridge", "lightgbm", "random_forest", "mlp", "text_linear"])
+@pytest.mark.parametrize("task", ["regression", "multiclass"])
+def test_a_fit_on_a_cluster_has_the_bits_of_one_here(name: str, task: Task, cluster: Cluster) -> None:
+    here, there = predictions(name, task, 2, 1), predictions(name, task, 2, 1, workers=cluster)
+    for one, other in zip(here, there, strict=True):
+        np.testing.assert_array_equal(one, other)
