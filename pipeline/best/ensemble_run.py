@@ -15,7 +15,7 @@ from pipeline.base.errors import SpecError
 from pipeline.competition.run_files import PREDICTIONS, read_predictions
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
-from pipeline.config.run import RunConfig
+from pipeline.config.run import GIVEN, RunConfig
 from pipeline.config.run_report import EnsemblePlan, EnsembleReport, MemberReport, RunReport, WithoutPrune
 from pipeline.scoring.adjustment import apply_adjustment
 from pipeline.scoring.blending import combine
@@ -88,6 +88,11 @@ def plan_of(store: FeatureStore) -> EnsemblePlan:
     report = RunReport.read(run.report)
     assert report.ensemble is not None, "the folder is that of an ensemble"
     members = [RunReport.read(store.workspace.run(one.run).report).config for one in report.ensemble.members]
+    for one, config in zip(report.ensemble.members, members, strict=True):
+        if config.model == GIVEN:
+            what = f"the predictions of {one.label!r} were made elsewhere and cannot be made again there"
+            hint = "Take its [[members]] out of the spec and run `make submit PRESET=best UPLOAD=0` once more."
+            raise SpecError(what, where=str(run.path), hint=hint)
     return EnsemblePlan(run=run.name, config=report.config, ensemble=report.ensemble, members=members)
 
 

@@ -17,14 +17,14 @@ from pipeline.base.errors import ClusterError, PipelineError, TrainingError
 from pipeline.base.interruption import ENDED_EARLY, Stopped, on_interrupt
 from pipeline.base.progress import say
 from pipeline.best import plan
-from pipeline.best.ensemble_run import finished_run
+from pipeline.best.ensemble_run import FinishedRun, finished_run
 from pipeline.best.plan import Candidate, Pace
 from pipeline.best.standing import Standing
 from pipeline.best.time_limit import TimeLimit
 from pipeline.competition.run_files import fault_in
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
-from pipeline.config.run import RunConfig
+from pipeline.config.run import GIVEN, RunConfig
 from pipeline.config.run_report import GivenUp, RunReport
 from pipeline.models.run_configuration import resolved
 from pipeline.scoring.ensembling import SMALLEST_WEIGHT
@@ -72,10 +72,12 @@ def race(
     smallest_weight: float = SMALLEST_WEIGHT,
     clock: Callable[[], float] = time.monotonic,
     started: float | None = None,
+    given: Sequence[FinishedRun] = (),
 ) -> Best:
     """Train candidates until `minutes` are spent, including earlier calls; keep an ensemble and its file up to date.
 
-    Without `minutes` it is the short race of preset fast: about a minute, and no tuning.
+    Without `minutes` it is the short race of preset fast: about a minute, and no tuning. Runs that are `given` compete
+    for weights like those that are trained.
 
     Every candidate is a run of its own; finished runs are not trained again. After each, the ensemble is chosen again
     and its submission written. When all candidates were tried, part of the remaining time tunes the one of most weight
@@ -85,6 +87,7 @@ def race(
     is_short = minutes is None
     minutes = plan.short_minutes(*store.train.shape) if minutes is None else minutes
     work = _Race(store, stages, minutes, is_short, smallest_weight, clock, clock() if started is None else started)
+    work.standing.members.extend(given)
     work.take_finished()
     if work.left() > 0 or not work.standing.members:
         work.show_plan()
@@ -272,7 +275,8 @@ class _Race:
         return self.standing.weight_by(lambda member: member.kind)
 
     def _weight_by_model(self) -> dict[str, float]:
-        return self.standing.weight_by(lambda member: member.report.config.model)
+        by_model = self.standing.weight_by(lambda member: member.report.config.model)
+        return {model: weight for model, weight in by_model.items() if model != GIVEN}
 
     def _tune_next(self, share: float) -> bool:
         """Tune the untuned candidate of most weight, if enough trials fit into `share` of the time left.

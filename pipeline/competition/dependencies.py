@@ -25,7 +25,8 @@ from pipeline.config.sections import Scoring
 from pipeline.config.spec import CompetitionSpec
 
 # Keys of a spec that the feature tables do not depend on; all others are inputs of them.
-NO_INPUT = {"name", "kaggle_slug", "dataset", "kaggle_metric", "public_share"}  # of nothing: what Kaggle says of it
+# of nothing: what Kaggle says of the competition, and what joins an ensemble as a run of its own
+NO_INPUT = {"name", "kaggle_slug", "dataset", "kaggle_metric", "public_share", "members"}
 ONLY_CONTENT = {"files", "feature_function"}  # the content of these files counts, not their names
 RUN_ONLY = {"encoder", "target_transform"}  # of runs
 STUDY_ONLY = {"tune"}  # of studies, through the search space

@@ -22,6 +22,7 @@ from pipeline.config.presets import preset_names
 from pipeline.config.sections import Scope
 from pipeline.config.table import MOST_ROWS, Table, bounded, parse_toml, read_text, read_toml, shown_value, validated
 
+GIVEN = "given"  # in place of a model: predictions made elsewhere
 PRESET_NAME = r"^\w[\w.-]{0,59}$"
 LARGEST_SEED = 2**31 - 1  # of what the libraries take; other seeds are derived from it
 

@@ -262,6 +262,24 @@ class JoinedTable(Table):
         return self.name or self.file.partition(".")[0]
 
 
+class GivenMember(Table):
+    """Predictions made elsewhere, a candidate for the ensembles of presets `fast` and `best`: `[[members]]`."""
+
+    folder: str = Field(description="folder beside the spec with the tables `oof` and `test`")
+    label: str = Field(
+        default="",
+        pattern=r"^(\w[\w.-]{0,39})?$",
+        description="name in tables and messages; default: the folder's name",
+    )
+
+    _folder_can_exist = field_validator("folder")(checked_file_name)
+
+    @property
+    def name(self) -> str:
+        """The label."""
+        return self.label or self.folder
+
+
 class IdColumns(Table):
     """Where the ids are, if a file calls its id column otherwise or has none. Ids keep their text in all files."""
 

@@ -20,6 +20,7 @@ from pipeline.config.sections import (
     Encoder,
     Files,
     Folds,
+    GivenMember,
     IdColumns,
     JoinedTable,
     MissingTarget,
@@ -91,6 +92,7 @@ class CompetitionSpec(Table):
     files: Files = Files()
     split: Split = Split()
     tables: list[JoinedTable] = Field(default=[], description="further files, joined by keys; see `[[tables]]`")
+    members: list[GivenMember] = Field(default=[], description="predictions made elsewhere; see `[[members]]`")
     ids: IdColumns = IdColumns()
     submission: SubmissionFormat = SubmissionFormat()
     tune: dict[str, dict[str, SpaceEntry]] = Field(default={}, description="changes of the models' search spaces")

@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any, TypeVar
 
 from pipeline.config.presets import DEFAULT_PRESET
-from pipeline.config.run import Part, RunConfig, apply_override, read_preset
+from pipeline.config.run import GIVEN, Part, RunConfig, apply_override, read_preset
 from pipeline.config.table import validated
 from pipeline.models.registry import entry_of, model_params
 
@@ -49,6 +49,8 @@ def resolved(config: RunConfig, *, where: str = "") -> RunConfig:
 
 
 def _with_all_params(config: Config, where: str) -> Config:
+    if config.model == GIVEN:
+        return config
     params = model_params(config.model, config.params, where=where)
     return config.model_copy(update={"params": params.model_dump(mode="json")})
 

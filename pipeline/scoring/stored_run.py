@@ -9,6 +9,7 @@ from pipeline.base.errors import ArtifactError
 from pipeline.competition.run_files import check_models, how_to_repeat
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder, part_folder
+from pipeline.config.run import GIVEN
 from pipeline.config.run_report import RunReport
 from pipeline.models.registry import entry_of
 from pipeline.scoring.fitted_run import FittedPart, FittedRun
@@ -23,6 +24,12 @@ def load_run(store: FeatureStore, run: RunFolder, *, is_of_folds: bool = False) 
     if reason := store.outdated(report):
         hint = how_to_repeat(report, run.report)
         raise ArtifactError(f"{reason} after the run was trained", where=run.name, hint=hint)
+    if report.config.model == GIVEN:
+        raise ArtifactError(
+            "its predictions were made elsewhere; new rows cannot be predicted by it",
+            where=run.name,
+            hint="Without its [[members]] in the spec, the next race makes an ensemble that can.",
+        )
     weighted = report.config.weighted_parts
     is_refitted = not is_of_folds and bool(report.files.final)
     check_models(run, report, is_refitted=is_refitted)

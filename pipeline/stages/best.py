@@ -12,10 +12,11 @@ from pipeline.best.ensemble_run import ensemble_folder, finished_run, write_plan
 from pipeline.best.race import Best, race
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
-from pipeline.config.run import RunConfig
+from pipeline.config.run import GIVEN, RunConfig
 from pipeline.config.run_report import EnsemblePlan
 from pipeline.models.base import FitContext
 from pipeline.scoring.ensembling import SMALLEST_WEIGHT
+from pipeline.scoring.given import given_run
 from pipeline.stages.final import make_final
 from pipeline.stages.train import train_run
 
@@ -34,7 +35,14 @@ def make_best(
     """
     smallest = SMALLEST_WEIGHT if smallest_weight is None else smallest_weight
     with ensemble_folder(store).held():
-        return race(store, _Stages(store, context), minutes=minutes, smallest_weight=smallest, started=started)
+        given = [
+            finished_run(
+                store, given_run(store, store.workspace.folder / one.folder, one.name), label=one.name, kind=GIVEN
+            )
+            for one in store.spec.members
+        ]
+        stages = _Stages(store, context)
+        return race(store, stages, minutes=minutes, smallest_weight=smallest, started=started, given=given)
 
 
 def rebuild_best(store: FeatureStore, plan: EnsemblePlan, context: FitContext) -> Path:
