@@ -177,9 +177,9 @@ def test_the_race_weighs_a_member_and_says_that_new_rows_have_none(ready: Toy, m
     assert report.ensemble is not None
     assert {one.label for one in report.ensemble.looked_at} == {"by-hand", "ridge"}
     assert next(one.weight for one in report.ensemble.members if one.label == "by-hand") > 0.9
-    predicted = ready.run("predict", report.run, str(Workspace(ready.workspace.root, "toy").raw / "test.csv"))
-    assert predicted.exit_code == 1
+    predicted = ready.run("predict", str(report.run), str(Workspace(ready.workspace.root, "toy").raw / "test.csv"))
+    assert predicted.exit_code != 0
     assert "made elsewhere" in predicted.output
     planned = ready.run("kernel", "--preset", "best", "--no-upload")
-    assert planned.exit_code == 1
+    assert planned.exit_code != 0
     assert "made elsewhere" in planned.output
