@@ -31,6 +31,7 @@ from pipeline.stages.check import check_data
 from pipeline.stages.choose import choose_submissions
 from pipeline.stages.leaderboard import board_frame, ledger_frame, read_leaderboard
 from pipeline.stages.predict import predict_rows
+from pipeline.stages.report import make_report
 from pipeline.stages.runs import list_runs
 from pipeline.stages.submit import submit as submit_file
 from pipeline.tuning.session import TuneOptions
@@ -253,6 +254,15 @@ class Competition:
     def check(self) -> pd.DataFrame:
         """Search the data for what makes scores unreliable; return findings as `mark` ("ok" or "look") and `text`."""
         return pd.DataFrame([asdict(one) for one in check_data(steps.with_features(self.workspace)[0])])
+
+    @isolated
+    def report(self, run: Run | str | None = None, *, importance: bool = True) -> Path:
+        """Write the page about `run`, by default the best one, and return its path.
+
+        `importance`: measure what the prediction goes by, once per run. Raises ArtifactError for an unknown run.
+        """
+        name = run.name if isinstance(run, Run) else run
+        return make_report(steps.with_features(self.workspace)[0], name, is_measured=importance)
 
     @isolated
     def leaderboard(self, n_rows: int = 10) -> Leaderboard:

@@ -34,6 +34,7 @@ class Workspace:
         self.kernels = self.root / "kernels" / self.competition  # the notebook sent to Kaggle, and its state there
         self.submissions = self.root / "submissions" / self.competition
         self.ledger = self.submissions / "ledger.csv"  # every submission that was uploaded
+        self.place = self.submissions / "place.json"  # on the public leaderboard, as last asked for
 
     def in_use(self) -> AbstractContextManager[None]:
         """Keep the files in place meanwhile: `clean` refuses. Others may use them, too.

@@ -52,6 +52,19 @@ def metric_at_kaggle(raw: Path) -> str:
     return "" if facts is None else facts.metric
 
 
+class Place(Artifact):
+    """`submissions/<competition>/place.json`: the team's place on the public leaderboard when it was last asked for."""
+
+    WHAT: ClassVar[str] = "a record of the place on the leaderboard"
+    REMEDY: ClassVar[str] = "Delete {path}; `make leaderboard` writes it again."
+
+    format: Literal[1] = 1
+    rank: int | None  # None: not on it
+    n_teams: int
+    awards_medals: bool
+    asked_at: str  # ISO, UTC
+
+
 class NotebookVersion(Record):
     """The notebook at Kaggle that wrote a submission."""
 

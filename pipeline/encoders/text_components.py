@@ -6,6 +6,7 @@ Knows text columns and fit rows; must not know targets. Latent semantic analysis
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -15,11 +16,13 @@ from scipy import sparse
 
 from pipeline.base.arrays import FloatArray
 from pipeline.encoders.columns import Fitted
+from pipeline.encoders.kept import KEPT, digest
 from pipeline.encoders.terms import TermWeights, Vocabulary, find_terms, holds_sentences, weigh_terms
 
 LONGEST = 2  # words of a term
 MOST_TERMS = 4000
 DIGITS = 7  # of a stored loading; float32 has no more
+BYTES_OF_TERM = 80  # in a tuple of Python
 
 
 class TextComponents(Fitted):
@@ -41,9 +44,8 @@ class TextComponents(Fitted):
         """Each row's components by name; 0 for a text without known terms."""
         if not self.loadings:
             return {}
-        counts = Vocabulary("words", tuple(self.columns), LONGEST, tuple(self.terms)).count(frame)
-        weights = TermWeights(np.arange(len(self.terms)), np.array(self.idf, dtype=np.float32))
-        values = weights.weighted(counts) @ np.array(self.loadings, dtype=np.float32)
+        known = _Terms(tuple(self.columns), tuple(self.terms), np.array(self.idf, dtype=np.float32))
+        values = known.weighted(frame) @ np.array(self.loadings, dtype=np.float32)
         return dict(zip(self.names, values.T.astype(np.float64), strict=True))
 
     @classmethod
@@ -51,16 +53,58 @@ class TextComponents(Fitted):
         cls, columns: Sequence[str], frame: pd.DataFrame, n_components: int, stem: str | None = None
     ) -> TextComponents:
         """Learn terms and components from the fit rows."""
-        (vocabulary,) = find_terms(frame, columns, words=LONGEST, characters=0, is_joined=True)
-        counts = vocabulary.count(frame)
-        weights = weigh_terms(counts, most=MOST_TERMS)
+        known = _Terms.fit(tuple(columns), frame)
         return cls(
             columns=list(columns),
             stem="+".join(columns) if stem is None else stem,
-            terms=[vocabulary.terms[position] for position in weights.chosen],
-            idf=weights.idf.tolist(),
-            loadings=_loadings(weights.weighted(counts), n_components).tolist(),
+            terms=list(known.terms),
+            idf=known.idf.tolist(),
+            loadings=_loadings(known.weighted(frame), n_components).tolist(),
         )
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """The terms of columns of sentences, and the inverse document frequencies of the rows that they were learned from.
+
+    What models with other numbers of components learn from the same rows, and read in the same texts, is kept.
+    """
+
+    columns: tuple[str, ...]
+    terms: tuple[str, ...]
+    idf: NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, columns: tuple[str, ...], frame: pd.DataFrame) -> _Terms:
+        key = ("terms", columns, _digest(frame, columns))
+        return KEPT.get(key, lambda: cls._fit(columns, frame), lambda found: found._n_bytes)
+
+    @classmethod
+    def _fit(cls, columns: tuple[str, ...], frame: pd.DataFrame) -> _Terms:
+        (vocabulary,) = find_terms(frame, columns, words=LONGEST, characters=0, is_joined=True)
+        weights = weigh_terms(vocabulary.count(frame), most=MOST_TERMS)
+        return cls(columns, tuple(vocabulary.terms[position] for position in weights.chosen), weights.idf)
+
+    def weighted(self, frame: pd.DataFrame) -> sparse.csr_matrix:
+        """(rows, terms) TF-IDF of any rows, which callers must not modify."""
+        key = ("weighted", self.columns, self.terms, self.idf.tobytes(), _digest(frame, self.columns))
+        return KEPT.get(key, lambda: self._weighted(frame), lambda made: _bytes_of(made) + self._n_bytes)
+
+    @property
+    def _n_bytes(self) -> int:
+        return BYTES_OF_TERM * len(self.terms)
+
+    def _weighted(self, frame: pd.DataFrame) -> sparse.csr_matrix:
+        counts = Vocabulary("words", self.columns, LONGEST, self.terms).count(frame)
+        return TermWeights(np.arange(len(self.terms)), self.idf).weighted(counts)
+
+
+def _bytes_of(matrix: sparse.csr_matrix) -> int:
+    return int(matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes)
+
+
+def _digest(frame: pd.DataFrame, columns: Sequence[str]) -> str:
+    return digest(*(frame[name] for name in columns))
 
 
 def fit_text_components(

@@ -11,11 +11,13 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.text import TEXT
 from pipeline.encoders.columns import FittedColumn
+from pipeline.encoders.kept import KEPT, digest
 
 DELIMITERS = ("/", "_", "|", ":", "-")
 MOSTLY = 0.95  # share of the texts that must have the same structure
@@ -27,6 +29,7 @@ MOST_KEYS = 20_000  # distinct values of a key
 WORD = re.compile(r"[^\W\d_]{2,}")
 
 Part = Literal["number", "category", "key"]
+Expanded = tuple[NDArray[np.intp], dict[str, pd.Series | FloatArray]]  # each row's text, and the features of each text
 
 
 class TextColumn(FittedColumn):
@@ -61,14 +64,18 @@ class TextColumn(FittedColumn):
 
     def expand(self, column: pd.Series) -> dict[str, pd.Series | FloatArray]:
         """Each row's features, from its own text: numbers, or `str` with missing values."""
-        codes, texts = pd.factorize(column.astype(TEXT), use_na_sentinel=False)
-        made = self._expand_unique(pd.Series(texts, dtype=TEXT))
+        key = (self.model_dump_json(), digest(column))
+        codes, made = KEPT.get(key, lambda: self._expand(column), _n_bytes)
         return {
             name: values[codes]
             if isinstance(values, np.ndarray)
             else pd.Series(values.array.take(codes), index=column.index)
             for name, values in made.items()
         }
+
+    def _expand(self, column: pd.Series) -> Expanded:
+        codes, texts = pd.factorize(column.astype(TEXT), use_na_sentinel=False)
+        return codes, self._expand_unique(pd.Series(texts, dtype=TEXT))
 
     def _expand_unique(self, text: pd.Series) -> dict[str, pd.Series | FloatArray]:
         if self.delimiter is not None:
@@ -110,6 +117,12 @@ def fit_text(name: str, column: pd.Series, stem: str | None = None) -> TextColum
     keys = [key for key in (("whole",) if is_code else ("whole", "first", "last")) if _is_shared(_key(known, key))]
     words = [] if is_code else _frequent_words(known)
     return TextColumn(name=name, stem=stem, is_code=is_code, words=words, keys=keys)
+
+
+def _n_bytes(expanded: Expanded) -> int:
+    codes, made = expanded
+    parts = (part.memory_usage(deep=True) if isinstance(part, pd.Series) else part.nbytes for part in made.values())
+    return int(codes.nbytes + sum(parts))
 
 
 def _uses(piece: pd.Series) -> list[Part]:

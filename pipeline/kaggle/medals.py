@@ -6,6 +6,11 @@ Knows the rules of https://www.kaggle.com/progression; knows no leaderboard.
 from __future__ import annotations
 
 
+def medal_of(rank: int, n_teams: int) -> str:
+    """Return the medal of a rank, "" for none."""
+    return next((medal for medal, last in medal_ranks(n_teams).items() if rank <= last), "")
+
+
 def medal_ranks(n_teams: int) -> dict[str, int]:
     """Return the last rank of each medal, best medal first; 0 if there are too few teams. Percentages round down."""
     if n_teams < 250:

@@ -21,7 +21,7 @@ from pipeline.competition.folds import NEVER_VALIDATED, FoldArray
 from pipeline.competition.run_files import read_history, read_predictions
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
-from pipeline.config.records import Provenance, Repeats, TuningResult
+from pipeline.config.records import Place, Provenance, Repeats, TuningResult
 from pipeline.config.run_report import RunReport
 from pipeline.kaggle.ledger import Entry, Ledger
 from pipeline.metrics import Metric
@@ -125,6 +125,11 @@ class Material:
             return None
         path = self.store.workspace.submissions / f"{self.run.run}.json"
         return Provenance.read_or_none(path, otherwise=OTHERWISE, may_be_newer=True)
+
+    @cached_property
+    def place(self) -> Place | None:
+        """On the public leaderboard, if Kaggle was asked for it."""
+        return Place.read_or_none(self.store.workspace.place, otherwise=OTHERWISE, may_be_newer=True)
 
     @cached_property
     def repeats(self) -> Repeats | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 
 from pipeline.base.progress import say
 from pipeline.competition.workspace import Workspace
+from pipeline.config.records import Place
 from pipeline.config.spec import CompetitionSpec
 from pipeline.kaggle.client.responses import LeaderboardRow
 from pipeline.kaggle.client.session import KaggleSession
@@ -75,7 +77,10 @@ class Standing:
 
 
 def read_leaderboard(workspace: Workspace, spec: CompetitionSpec, *, n_rows: int) -> Standing:
-    """Enter all submissions of the team in the ledger, and return the leaderboard. Raises KaggleError."""
+    """Enter all submissions of the team in the ledger, record its place, and return the leaderboard.
+
+    Raises KaggleError.
+    """
     session = KaggleSession.connect()
     slug = spec.kaggle_slug
     competition = session.competition(slug)
@@ -99,6 +104,12 @@ def read_leaderboard(workspace: Workspace, spec: CompetitionSpec, *, n_rows: int
         entries=entries,
         remarks=compare_with_cv(workspace, entries),
     )
+    Place(
+        rank=rank,
+        n_teams=standing.n_teams,
+        awards_medals=standing.awards_medals,
+        asked_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    ).write(workspace.place)
     if rank is None:
         say(f"leaderboard: you are not among the {standing.n_teams} teams yet")
     else:

@@ -118,6 +118,17 @@ def test_rows_are_predicted_from_a_frame_as_from_a_file(spiral: Competition) -> 
 
 
 @pytest.mark.slow
+def test_the_page_is_about_the_run_that_is_asked_for(spiral: Competition) -> None:
+    run, other = spiral.train(**RIDGE), spiral.train(model="neighbours", numbers=[15])
+    page = spiral.report(run, importance=False)
+    assert page == spiral.workspace.page
+    assert f"The chosen run, {run.name}," in page.read_text(encoding="utf-8")
+    assert f"The best run, {other.name}," in spiral.report(importance=False).read_text(encoding="utf-8")
+    with pytest.raises(ArtifactError, match="no finished run 'absent'"):
+        spiral.report("absent")
+
+
+@pytest.mark.slow
 def test_tune_gives_its_trials_and_a_preset(spiral: Competition) -> None:
     trials = spiral.tune(3, "linear", epochs=5)
     assert len(trials) == 3

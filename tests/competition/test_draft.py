@@ -512,7 +512,7 @@ def test_time_folds_where_most_of_test_is_later(tmp_path: Path, begin: str, kind
 
 
 @pytest.mark.parametrize(
-    ("n_days", "drafted_folds"), [(20, (5, 20.0)), (60, (2, 60.0)), (90, (5, None)), (1, (5, 1.0))]
+    ("n_days", "drafted_folds"), [(20, (5, 20.0)), (60, (2, 60.0)), (90, (2, 36.0)), (170, (5, None)), (1, (5, 1.0))]
 )
 def test_time_folds_are_as_long_as_the_forecast(
     tmp_path: Path, n_days: int, drafted_folds: tuple[int, float | None]

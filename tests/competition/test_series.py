@@ -185,6 +185,57 @@ def test_init_drafts_the_series(root: Path) -> None:
     assert (spec.folds.kind, spec.folds.length) == ("time", 14)
 
 
+@pytest.fixture
+def overlapping(root: Path) -> Path:
+    """Train of 44 days, of which the last five are also asked for; test goes on for 15 more."""
+    raw = root / "data" / "toy" / "raw"
+    train = pd.read_csv(raw / "train.csv")
+    days = sorted(train["day"].unique())[:59]
+    train[train["day"].isin(days[:44])].to_csv(raw / "train.csv", index=False)
+    test = train[train["day"].isin(days[39:])].drop(columns="sold").assign(id=lambda frame: frame["id"] + 10_000)
+    test.to_csv(raw / "test.csv", index=False)
+    test[["id"]].assign(sold=0.0).to_csv(raw / "sample_submission.csv", index=False)
+    return root
+
+
+def test_init_drafts_series_whose_test_begins_before_train_ends(overlapping: Path) -> None:
+    drafted = run_command("init", "toy", "--force", "--root", str(overlapping))
+    assert drafted.exit_code == 0, drafted.output
+    spec = load_spec(overlapping / "data" / "toy" / "competition.toml")
+    assert spec.time is not None
+    assert (spec.time.horizon, spec.folds.kind, spec.folds.length, spec.folds.number) == (15, "time", 9, 2)
+
+
+def test_rows_that_train_and_test_share_see_neither_their_own_nor_a_later_target(overlapping: Path) -> None:
+    folder = overlapping / "data" / "toy"
+    (folder / "competition.toml").write_text(
+        SPEC.replace("length = 14", "length = 9")
+        .replace("number = 3", "number = 2")
+        .replace("horizon = 14", "horizon = 15")
+    )
+
+    def tables() -> list[pd.DataFrame]:
+        built = run_command("features", "-c", "toy", "--root", str(overlapping))
+        assert built.exit_code == 0, built.output
+        names = [name for name in pd.read_parquet(folder / "features" / "test.parquet") if name.startswith("sold.")]
+        return [pd.read_parquet(folder / "features" / f"{part}.parquet")[names] for part in ("train", "test")]
+
+    before = tables()
+    raw = [pd.read_csv(folder / "raw" / f"{part}.csv") for part in ("train", "test")]
+    planted = sorted(raw[0]["day"].unique())[-17]  # from here on each target is another
+    raw[0].loc[raw[0]["day"] >= planted, "sold"] += 1000.0
+    raw[0].to_csv(folder / "raw" / "train.csv", index=False)
+    (folder / "raw" / "source.json").unlink()
+    for rows, old, new in zip(raw, before, tables(), strict=True):
+        knows = (pd.to_datetime(rows["day"]) >= pd.Timestamp(planted) + pd.Timedelta(days=15)).to_numpy()
+        assert 0 < knows.sum() < len(rows)
+        pd.testing.assert_frame_equal(old[~knows], new[~knows])
+        assert (new.loc[knows, "sold.last"] > old.loc[knows, "sold.last"] + 900.0).all()
+    shared = raw[1].merge(raw[0].reset_index(), on=["day", "store", "item"])["index"]
+    assert len(shared) == 5 * 6
+    np.testing.assert_array_equal(before[1][: len(shared)], before[0].loc[shared])
+
+
 def test_the_past_is_on_the_scale_of_the_target_and_no_column_tells_how_late_a_row_is(root: Path) -> None:
     path = root / "data" / "toy" / "competition.toml"
     options = ("-c", "toy", "--root", str(root))

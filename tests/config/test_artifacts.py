@@ -22,6 +22,7 @@ from pipeline.config.records import (
     FoldsSeen,
     KaggleFacts,
     NotebookVersion,
+    Place,
     Provenance,
     RawSource,
     Repeat,
@@ -185,6 +186,7 @@ ARTIFACTS: list[Artifact] = [
         written_at="2026-01-01T00:00:00+00:00",
     ),
     KaggleFacts(metric="RMSLE"),
+    Place(rank=120, n_teams=300, awards_medals=True, asked_at="2026-01-02T03:04:05+00:00"),
     RawSource(source="Kaggle: toy", is_sample=False, fetched_at="2026-01-01", files={"train.csv": FILE}),
     PROVENANCE,
     FeatureManifest(

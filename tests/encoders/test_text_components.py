@@ -10,6 +10,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from pipeline.config.run import FeatureSteps
 from pipeline.config.types import Role
+from pipeline.encoders import text_components
+from pipeline.encoders.kept import MOST_BYTES, Kept
 from pipeline.encoders.table import TableEncoder, fit_encoder
 from pipeline.encoders.terms import WORD_OR_SIGN
 from pipeline.encoders.text_components import TextComponents, fit_text_components
@@ -57,6 +59,21 @@ def test_rows_that_are_not_fitted_on_change_nothing() -> None:
     alone = encoder.transform(others.iloc[:1]).values
     np.testing.assert_array_equal(alone, encoder.transform(others).values[:1])
     assert fitted(frame.sample(frac=1.0, random_state=0)).components[0].terms == encoder.components[0].terms
+
+
+def test_equal_fit_rows_share_what_is_learned_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_components, "KEPT", Kept(MOST_BYTES))
+    n_found = []
+    find = text_components.find_terms
+    monkeypatch.setattr(text_components, "find_terms", lambda *args, **kw: n_found.append(1) or find(*args, **kw))
+    frame, others = frame_of(200), frame_of(200, seed=1)
+    first = fitted(frame).transform(frame).values
+    n_groups = len(n_found)
+    np.testing.assert_array_equal(fitted(frame.copy()).transform(frame.copy()).values, first)
+    assert len(n_found) == n_groups
+    assert (fitted(others).transform(frame).values != first).any()
+    fewer = fitted(frame, STEPS.model_copy(update={"text_components": 2})).transform(frame)
+    assert fewer.values.shape[1] < first.shape[1]
 
 
 def test_a_stored_encoder_reads_the_same() -> None:

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from pipeline.config.records import Place
 from pipeline.kaggle.ledger import Entry, Ledger
 from pipeline.kaggle.medals import medal_ranks
 from pipeline.scoring import fold_noise
@@ -114,6 +115,8 @@ def test_rank_percentile_and_medal_lines_need_no_large_top(kaggle: KaggleServer,
     assert "gold to rank 10 (0.01000), silver to rank 50 (0.05000), bronze to rank 100 (0.10000)" in result.stdout
     assert "ada <- you" in result.stdout
     assert "team 3 " not in result.stdout
+    place = Place.read(finished.workspace.place)
+    assert (place.rank, place.n_teams, place.awards_medals) == (120, 300, False)
 
 
 def test_json_is_all_that_is_on_stdout(kaggle: KaggleServer, finished: Toy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from jinja2 import Environment
 
+from pipeline.config.records import Place
 from pipeline.report import build, render
 from pipeline.report.blocks import Cell, Column, Section, Table
 from pipeline.report.sections.ensemble import alike
@@ -47,6 +48,22 @@ def test_the_page_asks_nothing_of_the_network(toy: Toy) -> None:
     assert not re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', page)
     assert "@import" not in page
     assert "default-src 'none'" in page
+
+
+@pytest.mark.parametrize(
+    ("rank", "awards_medals", "told"),
+    [(45, True, "top 15.0 %, silver zone"), (120, True, "top 40.0 %, on"), (45, False, "top 15.0 %, on")],
+)
+def test_the_headline_has_the_place_on_the_leaderboard(toy: Toy, rank: int, awards_medals: bool, told: str) -> None:
+    toy.submit("--no-upload")
+    assert "public leaderboard" not in page_of(toy)
+    asked_at = "2026-01-02T03:04:05+00:00"
+    Place(rank=rank, n_teams=300, awards_medals=awards_medals, asked_at=asked_at).write(toy.workspace.place)
+    page = page_of(toy)
+    assert f"{rank} of 300" in page
+    assert told in page
+    Place(rank=None, n_teams=300, awards_medals=True, asked_at=asked_at).write(toy.workspace.place)
+    assert "public leaderboard" not in page_of(toy)
 
 
 def test_the_page_is_about_the_run_that_is_named(toy: Toy) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.competition.draft.files import DraftFiles, find_files
 from pipeline.competition.draft.roles import Roles, first_parts, guess_roles
-from pipeline.competition.draft.series import find_series
+from pipeline.competition.draft.series import DraftSeries, find_series
 from pipeline.competition.draft.task import Prediction, guess_prediction
 from pipeline.competition.structure import TimeOrder
 from pipeline.competition.tables.reading import as_written
@@ -23,6 +23,7 @@ from pipeline.config.table import validated
 KAGGLE_SLUGS = {"house-prices": "house-prices-advanced-regression-techniques"}
 USUAL_FOLDS = 5
 MIN_FOLDS = 2
+MOST_TIMES_LONGER = 4  # than a fold is what test asks to forecast
 MAX_LINE = 110  # a longer list gets one item per line
 
 
@@ -158,10 +159,9 @@ def _folds(files: DraftFiles, prediction: Prediction, roles: Roles) -> list[str]
         number, why_number = roles.keys[key].n_train, f"there are {roles.keys[key].n_train} groups"
     lines = ["[folds]", *_line("kind", kind, why)]
     lines += _line("group" if "group" in kind else "time", key) if key else []
-    if kind == "time" and (blocks := _forecast_folds(roles.times[key])) is not None:
-        number, horizon = blocks
-        length = [_comment(f"guessed: {files.test.path.name} ends {horizon} days after train"), f"length = {horizon}"]
-        lines += [*length, f"number = {number}", *_time(files, prediction, key)]
+    of_time = _forecast(files, prediction, roles.times[key], key) if kind == "time" else []
+    if of_time:
+        lines += of_time
     else:
         lines += [] if number == USUAL_FOLDS else [_comment(f"guessed: {why_number}")]
         lines += [f"number = {max(number, 2)}"]
@@ -176,8 +176,20 @@ def _folds(files: DraftFiles, prediction: Prediction, roles: Roles) -> list[str]
     return [*lines, ""]
 
 
-def _time(files: DraftFiles, prediction: Prediction, date: str) -> list[str]:
+def _forecast(files: DraftFiles, prediction: Prediction, order: TimeOrder, date: str) -> list[str]:
+    """Folds in time that forecast as test does, and the series of the table; [] where train is too short for them."""
+    horizon, test = math.ceil(order.horizon), files.test.path.name
     series = find_series(files, date, files.shared_columns) if prediction.task == "regression" else None
+    folds, why = _forecast_folds(order), f"{test} ends {horizon} days after train"
+    if folds is None and series is not None:
+        folds, why = _short_folds(order), f"{why}; beside a history as long as that, train has room for no longer folds"
+    if folds is None:
+        return []
+    number, length = folds
+    return [_comment(f"guessed: {why}"), f"length = {length}", f"number = {number}", *_time(series)]
+
+
+def _time(series: DraftSeries | None) -> list[str]:
     if series is None:
         return []
     lines = ["", "[time]", *_line("date", series.date), *_line("key", series.key, series.evidence)]
@@ -195,6 +207,16 @@ def _forecast_folds(order: TimeOrder) -> tuple[int, int] | None:
     if horizon < 1 or (n_whole := int(order.span // horizon)) <= MIN_FOLDS:
         return None
     return min(USUAL_FOLDS, max(MIN_FOLDS, n_whole - 2)), horizon
+
+
+def _short_folds(order: TimeOrder) -> tuple[int, int] | None:
+    """The same for series, of which the first fold trains on as many days with a known past as it validates.
+
+    None where that is a small part of what test asks for.
+    """
+    horizon = math.ceil(order.horizon)
+    length = int((order.span - horizon) // (MIN_FOLDS + 1))
+    return (MIN_FOLDS, length) if 1 <= length <= horizon <= length * MOST_TIMES_LONGER else None
 
 
 def _fold_kind(files: DraftFiles, prediction: Prediction, roles: Roles) -> tuple[str, str, str]:

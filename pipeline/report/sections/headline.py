@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pipeline.competition.run_files import how_to_repeat
+from pipeline.config.records import Place
 from pipeline.config.run_report import RunReport
 from pipeline.kaggle.ledger import Entry
+from pipeline.kaggle.medals import medal_of
 from pipeline.report import words
 from pipeline.report.blocks import Block, Code, Facts, Section, Text, Tile, Tiles
 from pipeline.report.collect import Material, honest_score
@@ -66,6 +68,8 @@ def _tiles(material: Material, run: RunReport, noise: float, size: Tile) -> list
         if value is not None:
             gap = value - run.cv_score
             tiles.append(Tile(f"{name} score", words.score(value, noise), f"{words.gain(gap, noise)} against cv"))
+    if material.place is not None and material.place.rank is not None:
+        tiles.append(_place_tile(material.place, material.place.rank))
     if material.repeats is not None:
         found = material.repeats
         tiles.append(
@@ -76,6 +80,13 @@ def _tiles(material: Material, run: RunReport, noise: float, size: Tile) -> list
             )
         )
     return [*tiles, size]
+
+
+def _place_tile(place: Place, rank: int) -> Tile:
+    """The place with the share of teams down to it, the medal it would get, and its day."""
+    zone = medal_of(rank, place.n_teams) if place.awards_medals else ""
+    told = f"top {100 * rank / place.n_teams:.1f} %{f', {zone} zone' if zone else ''}, on {words.day(place.asked_at)}"
+    return Tile("public leaderboard", f"{rank:,} of {place.n_teams:,}", told)
 
 
 def _entry(material: Material, run: RunReport) -> Entry | None:
