@@ -43,6 +43,7 @@ override SETUP_DOCS  := $(VENV)/.installed-docs
 override SETUP_DASH  := $(VENV)/.installed-dashboard
 override SETUP_MANY  := $(VENV)/.installed-cluster
 override IS_BEST     := $(filter best,$(PRESET))
+override FOR_STORAGE := $(if $(filter postgres%,$(STORAGE)),$(SETUP_MANY))
 override NEEDED      := $(SETUP) $(if $(CLUSTER),$(SETUP_MANY)) $(if $(IS_BEST)$(filter xgboost catboost,$(MODEL)),$(SETUP_BOOST))
 override NAMED       := --competition="$$COMPETITION"
 override CONFIGURED  := $(NAMED) --preset="$$PRESET" $${MODEL:+--model="$$MODEL"}
@@ -69,9 +70,10 @@ data: $(SETUP) ## fetch the raw files, or only FILES=NAME,NAME; write a spec if 
 features: $(SETUP) ## check the raw files; write typed tables and folds
 	@$(FROM_DATASET) $(PIPELINE) features $(NAMED)
 
-tune: $(NEEDED) ## tune MODEL over TRIALS trials; continues where it stopped
+# the program reads STORAGE from the environment: options can be seen by all users of the machine
+tune: $(NEEDED) $(FOR_STORAGE) ## tune MODEL over TRIALS trials; continues where it stopped
 	@$(FROM_DATASET) $(PIPELINE) tune $(NAMED) $(WHERE) --trials="$$TRIALS" $${MODEL:+--model="$$MODEL"} \
-	  $${STORAGE:+--storage="$$STORAGE"} $${ROWS:+--rows="$$ROWS"} $(if $(filter-out auto,$(PRESET)),--preset="$$PRESET")
+	  $${ROWS:+--rows="$$ROWS"} $(if $(filter-out auto,$(PRESET)),--preset="$$PRESET")
 
 train: $(NEEDED) ## cross-validate PRESET, or MODEL
 	@$(FROM_DATASET) $(PIPELINE) train $(RUN)
@@ -106,8 +108,8 @@ runs: $(SETUP) ## list all runs of the competition, best first
 tensorboard: $(SETUP) ## show training curves in the browser, also of a run in training
 	@$(PIPELINE) tensorboard $(NAMED)
 
-dashboard: $(SETUP_DASH) ## show the study of MODEL in the browser, also while it is tuned
-	@$(PIPELINE) dashboard $(NAMED) $${MODEL:+--model="$$MODEL"} $${STORAGE:+--storage="$$STORAGE"}
+dashboard: $(SETUP_DASH) $(FOR_STORAGE) ## show the study of MODEL in the browser, also while it is tuned
+	@$(PIPELINE) dashboard $(NAMED) $${MODEL:+--model="$$MODEL"}
 
 test: $(SETUP_DEV) ## run all tests
 	@$(VENV)/bin/python -m pytest -n logical --dist worksteal
@@ -143,8 +145,8 @@ $(SETUP): pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(SETUP_DEV): $(SETUP)
 	@echo "setup: installing the development tools into $(VENV)" >&2
-	@$(INSTALL) -e '.[dev,boosting]'
-	@touch $@ $(SETUP_BOOST)
+	@$(INSTALL) -e '.[dev,boosting,cluster]'
+	@touch $@ $(SETUP_BOOST) $(SETUP_CLUST)
 
 $(SETUP_DASH): $(SETUP)
 	@echo "setup: installing Optuna's dashboard into $(VENV)" >&2

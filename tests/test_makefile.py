@@ -110,7 +110,7 @@ def test_no_text_runs_and_the_program_gets_it_as_it_is(folder: Path, hostile: st
     run = [f"--{name.lower()}={texts[name]}" for name in ("COMPETITION", "PRESET", "MODEL", "DEVICE", "CLUSTER")]
     assert seen["train"] == run
     assert seen["submit"] == [*run, f"--minutes={texts['MINUTES']}"]
-    tuned = ("COMPETITION", "DEVICE", "CLUSTER", "TRIALS", "MODEL", "STORAGE", "ROWS", "PRESET")
+    tuned = ("COMPETITION", "DEVICE", "CLUSTER", "TRIALS", "MODEL", "ROWS", "PRESET")
     assert seen["tune"] == [f"--{name.lower()}={texts[name]}" for name in tuned]
     assert seen["kernel"][-1] == f"--wheels={texts['WHEELS']}"
 

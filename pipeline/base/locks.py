@@ -8,10 +8,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -134,6 +137,20 @@ def _release(folder: Path, descriptor: int) -> None:
             shutil.rmtree(folder / LOCKS)
             folder.rmdir()
     os.close(descriptor)
+
+
+@cache
+def this_machine() -> str:
+    """Return a name of what numbers the processes that `is_alive` sees: of this machine since it was started.
+
+    Machines may have one host name, and containers have processes of their own.
+    """
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):  # not on macOS
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        numbered = f"{boot} {os.readlink('/proc/self/ns/pid')}"
+        parts.append(hashlib.sha256(numbered.encode()).hexdigest()[:8])
+    return "-".join(parts)
 
 
 def is_alive(pid: str) -> bool:

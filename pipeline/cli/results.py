@@ -106,11 +106,14 @@ def tensorboard(
 def dashboard(
     competition: Competition = HOUSE_PRICES,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Default: the one tuned last.")] = None,
-    storage: Annotated[str | None, typer.Option(help="The Optuna storage URL that `tune` was given.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(envvar="STORAGE", help="The Optuna storage URL that `tune` was given.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to serve at; 0.0.0.0: for every machine.")] = "localhost",
     port: Annotated[int, typer.Option(help="The port on this machine; 0: any free one.", min=0, max=65535)] = 8080,
     root: Root = Path(),
 ) -> None:
     """Show a model's study in Optuna's dashboard, also while it is tuned, until Ctrl-C."""
     from pipeline.stages.watch import serve_study
 
-    serve_study(Workspace(root, competition), model, storage, port)
+    serve_study(Workspace(root, competition), model, storage, host, port)

@@ -81,7 +81,9 @@ def tune(
     batch: Annotated[int, typer.Option(help="Networks: trials trained together.", min=1, max=10_000)] = 16,
     sampler: Annotated[str, typer.Option(help="tpe, gp, cmaes, qmc or random.")] = "tpe",
     pruner: Annotated[str, typer.Option(help="Networks: halving, hyperband, median, wilcoxon or none.")] = "halving",
-    storage: Annotated[str | None, typer.Option(help="An Optuna storage URL; default: a journal file.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(envvar="STORAGE", help="An Optuna storage URL; default: a journal file.")
+    ] = None,
     rows: Annotated[
         int | None, typer.Option(help="Tune on a stratified sample of this many train rows.", min=1)
     ] = None,
@@ -104,7 +106,7 @@ def tune(
 
     choice, context = steps.Choice(preset, model, overrides or ()), steps.fit_context(device, workers, cluster)
     close_at_end(context.workers)
-    options = TuneOptions(trials, batch, sampler, pruner, storage, rows)
+    options = TuneOptions(trials, batch, sampler, pruner, storage or None, rows)
     store, folder, is_interrupted = steps.tune(in_use(root, competition), choice, context, options)
     show_tuning(folder, store.spec)
     if report:

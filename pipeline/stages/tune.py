@@ -18,11 +18,13 @@ from pipeline.config.records import TuningResult
 from pipeline.config.run import RunConfig
 from pipeline.models.base import EpochScores, FitContext
 from pipeline.models.registry import entry_of
+from pipeline.tuning.agreement import agreed
 from pipeline.tuning.confirmation import Confirmed, confirm, confirmed_choice, kept_confirmation
 from pipeline.tuning.ensemble import Ensemble, as_ensemble, as_preset, comparison, ensemble_of_trials
 from pipeline.tuning.report import importances, trial_table
 from pipeline.tuning.session import TuneOptions, Tuning, open_tuning
-from pipeline.tuning.study import best_trials, finished_trials, quiet_optuna, storage_errors
+from pipeline.tuning.storages import storage_errors
+from pipeline.tuning.study import best_trials, finished_trials, quiet_optuna
 
 SHOW_EVERY_S = 0.25
 TABLES = ("trials.parquet", "importances.parquet")
@@ -35,24 +37,35 @@ def tune(store: FeatureStore, base: RunConfig, context: FitContext, options: Tun
     A study belongs to its features (a sample of the train rows counts as other features), its preset and its search
     space. When interrupted, writes what it has and raises Stopped. Raises SpecError.
     """
-    tuning = open_tuning(store, base, sampler=options.sampler, pruner=options.pruner, storage=options.storage)
+    tuning = open_tuning(
+        store, base, sampler=options.sampler, pruner=options.pruner, storage=options.storage, stop=context.stop
+    )
     study, n_trials = tuning.study, options.n_trials
     n_known = len(finished_trials(study))
     if sampled := _sampled(store):
         say(f"tune:{sampled}; scores are those of the sample")
     say(f"tune: study {study.study_name}: {n_known} of {n_trials} trials are finished; {', '.join(tuning.space)}")
     started = time.monotonic()
-    try:
-        with storage_errors(tuning.place), on_interrupt(context.stop.set):  # no write to the storage is cut short
-            _run_trials(tuning, n_trials, options.batch_size if entry_of(base.model).is_network else 1, context)
-            n_new = len(finished_trials(study)) - n_known
-            say(f"tune: {_summary(tuning)}; {n_new} trials in {time.monotonic() - started:.0f} s")
-            confirmed = confirm(tuning, context)
-            ensemble = ensemble_of_trials(tuning, context)
-    except ENDED_EARLY:
-        _write(tuning, kept_confirmation(tuning), None)
-        raise
-    return _write(tuning, confirmed, ensemble)
+    with storage_errors(tuning.place):
+        try:
+            with on_interrupt(context.stop.set):  # no write to the storage is cut short
+                _run_trials(tuning, n_trials, options.batch_size if entry_of(base.model).is_network else 1, context)
+                n_new = len(finished_trials(study)) - n_known
+                say(f"tune: {_summary(tuning)}; {n_new} trials in {time.monotonic() - started:.0f} s")
+                result = _choose(tuning, context)
+        except ENDED_EARLY:
+            _write(tuning, _result(tuning, kept_confirmation(tuning), None))
+            raise
+        return _write(tuning, result)
+
+
+def _choose(tuning: Tuning, context: FitContext) -> TuningResult | None:
+    """Confirm the best trials and choose; the processes that share a database agree on what one of them finds."""
+
+    def found() -> TuningResult | None:
+        return _result(tuning, confirm(tuning, context), ensemble_of_trials(tuning, context))
+
+    return found() if isinstance(tuning.place, Path) else agreed(tuning, found, context.stop)
 
 
 def _run_trials(tuning: Tuning, n_trials: int, batch_size: int, context: FitContext) -> None:
@@ -92,20 +105,16 @@ def _summary(tuning: Tuning) -> str:
     return f"{len(states)} trials, {n_pruned} pruned, {n_failed} failed, {shown}"
 
 
-def _write(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | None) -> Path:
-    """Write `trials.parquet`, `importances.parquet` and `best.json`.
+def _result(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | None) -> TuningResult | None:
+    """Return what `best.json` holds: the ensemble if it is clearly better, otherwise the best of `confirmed`.
 
-    `best.json` holds the ensemble if it is clearly better, otherwise the best of `confirmed` or, without any, the best
-    trial.
+    Without any, that is the best trial; None without a complete trial.
     """
     study, store, metric = tuning.study, tuning.store, tuning.store.metric
-    path = tuning.folder / "best.json"
-    for name, table in zip(TABLES, (trial_table(study, tuning.space), importances(study)), strict=True):
-        files.write_parquet(tuning.folder / name, table)
     best = best_trials(study, metric, 1)
     if not best:
         say("tune: no trial is complete yet")
-        return path
+        return None
     config, score = tuning.config_of(best[0]), float(best[0].value or 0.0)
     confirmation = compared = None
     if confirmed:
@@ -116,7 +125,7 @@ def _write(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | None
         compared = comparison(tuning, ensemble)
         if compared.is_chosen:
             config, score = as_ensemble(tuning.base, ensemble), ensemble.selection.score
-    TuningResult(
+    return TuningResult(
         study=study.study_name,
         n_trials=n_trials,
         metric=metric.name,
@@ -129,7 +138,16 @@ def _write(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | None
         features=store.data_fingerprint(config),
         is_sample=store.is_sample,
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    ).write(path)
+    )
+
+
+def _write(tuning: Tuning, result: TuningResult | None) -> Path:
+    """Write `trials.parquet`, `importances.parquet` and, if there is a result, `best.json`."""
+    study, path = tuning.study, tuning.folder / "best.json"
+    for name, table in zip(TABLES, (trial_table(study, tuning.space), importances(study)), strict=True):
+        files.write_parquet(tuning.folder / name, table)
+    if result is not None:
+        result.write(path)
     return path
 
 

@@ -45,27 +45,30 @@ def serve_curves(workspace: Workspace, port: int) -> None:
     _wait(url)
 
 
-def serve_study(workspace: Workspace, model: str | None, storage: str | None, port: int) -> None:
+def serve_study(workspace: Workspace, model: str | None, storage: str | None, host: str, port: int) -> None:
     """Serve Optuna's dashboard on the studies of a model, or of the one tuned last, until Ctrl-C.
 
-    Raises ArtifactError if there is none, PipelineError if the dashboard is not installed or the port is taken.
+    Raises ArtifactError if there is none, PipelineError if the dashboard is not installed or the address is taken.
     """
     try:
         from optuna_dashboard import wsgi
     except ImportError:
         hint = "`make dashboard` installs it; without make: pip install -c constraints.txt -e '.[dashboard]'"
         raise PipelineError("optuna-dashboard is not installed", hint=hint) from None
-    from pipeline.tuning.study import open_storage
+    from pipeline.tuning.storages import open_storage
+    from pipeline.tuning.study import quiet_optuna
 
     place = storage or _study_log(workspace, model)
+    with quiet_optuna():
+        opened = open_storage(place, is_waiting=False)
     try:
-        server = make_server("localhost", port, wsgi(open_storage(place)), _Server, _Handler)
+        server = make_server(host, port, wsgi(opened), _Server, _Handler)
     except OSError as error:
-        raise _unusable(port) from error
+        raise _unusable(port, host) from error
     threading.Thread(target=server.serve_forever, daemon=True).start()
     if storage is None:
         say(f"dashboard: the study in {place}")
-    _wait(f"http://localhost:{server.server_port}/")
+    _wait(f"http://{host}:{server.server_port}/")
 
 
 def _study_log(workspace: Workspace, model: str | None) -> Path:
@@ -78,10 +81,11 @@ def _study_log(workspace: Workspace, model: str | None) -> Path:
     return known[-1]
 
 
-def _unusable(port: int) -> PipelineError:
-    return PipelineError(
-        f"the port {port} is in use or not allowed", hint="Choose another with --port; 0 is any free one."
+def _unusable(port: int, host: str = "localhost") -> PipelineError:
+    what = f"the port {port} is in use or not allowed" + (
+        "" if host == "localhost" else f", or {host} is not this machine"
     )
+    return PipelineError(what, hint="Choose another with --port; 0 is any free one.")
 
 
 def _wait(url: str) -> None:

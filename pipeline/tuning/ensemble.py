@@ -22,9 +22,10 @@ from pipeline.scoring.cross_validation import cross_validate
 from pipeline.scoring.ensembling import Selection, best_by_fold, lead, nested_prediction_of_singles, select_greedily
 from pipeline.tuning.session import Tuning
 from pipeline.tuning.study import best_trials
-from pipeline.tuning.tuner import as_trial, n_epochs
+from pipeline.tuning.tuner import OOF, as_trial, n_epochs
 
 MOST_SEEDS = 4  # of a single trial in the comparison: more would take as long as the study
+N_TRAINED_AGAIN = 5  # of the best trials: those whose predictions are on other machines
 CURVE_POINTS = 8  # of a tuned network's history
 TUNED = "tuned"  # preset name of the configuration in `best.json`
 
@@ -71,17 +72,26 @@ def ensemble_of_trials(tuning: Tuning, context: FitContext) -> Ensemble | None:
 
 
 def _stored_oofs(tuning: Tuning, trials: dict[str, FrozenTrial], context: FitContext) -> dict[str, FloatArray]:
-    """Return the trials' stored predictions; broken ones are computed again, those of other machines left out."""
+    """Return the trials' stored predictions, best first.
+
+    Broken ones are computed again. Of those that other machines keep, the best are trained again and the rest left out.
+    """
     oofs: dict[str, FloatArray] = {}
-    broken: dict[str, RunConfig] = {}
+    missing: dict[str, RunConfig] = {}
+    elsewhere = [name for name, one in trials.items() if OOF in one.user_attrs and not tuning.has_oof(one)]
+    again = [name for name in elsewhere if name in [*trials][:N_TRAINED_AGAIN]]
+    if elsewhere:
+        say(
+            f"tune: the predictions of {len(elsewhere)} of {len(trials)} trials are on other machines; "
+            f"{len(again)} of the best {N_TRAINED_AGAIN} trials are trained again for the ensemble, the rest left out"
+        )
     for name, trial in trials.items():
-        with suppress(FileNotFoundError):
-            oof = tuning.oof_of(trial)
-            if oof is None:
-                broken[name] = tuning.config_of(trial)
-            else:
-                oofs[name] = oof
-    found = oofs | (_with_seeds(tuning, broken, 1, context) if broken else {})
+        oof = tuning.oof_of(trial) if tuning.has_oof(trial) else None
+        if oof is not None:
+            oofs[name] = oof
+        elif tuning.has_oof(trial) or name in again:
+            missing[name] = tuning.config_of(trial)
+    found = oofs | (_with_seeds(tuning, missing, 1, context) if missing else {})
     return {name: found[name] for name in trials if name in found}
 
 

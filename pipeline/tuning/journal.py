@@ -5,11 +5,13 @@ Knows lines of JSON; must not know what they mean.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,29 +46,31 @@ class Journal(JournalFileBackend):
 
     def __init__(self, path: Path) -> None:
         self.path, self._guard = path, JournalLock(path.with_suffix(".guard"))
-        self._guard.acquire()
-        try:
+        with self.alone():
             if path.exists():
                 _mend(path)
             super().__init__(str(path), self._guard)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from writing."""
+        self._guard.acquire()
+        try:
+            yield
         finally:
             self._guard.release()
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append a line per log, after cutting off the half line of a writer that was killed."""
-        self._guard.acquire()
-        try:
-            with self.path.open("r+b") as file:
-                end = file.seek(0, os.SEEK_END)
-                if end and (file.seek(end - 1), file.read(1))[1] != b"\n":
-                    file.seek(0)
-                    file.truncate(file.read().rfind(b"\n") + 1)
-                file.seek(0, os.SEEK_END)
-                file.write(b"".join(_line(log) for log in logs))
-                file.flush()
-                os.fsync(file.fileno())
-        finally:
-            self._guard.release()
+        with self.alone(), self.path.open("r+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            if end and (file.seek(end - 1), file.read(1))[1] != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
+            file.seek(0, os.SEEK_END)
+            file.write(b"".join(_line(log) for log in logs))
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _line(log: dict[str, Any]) -> bytes:

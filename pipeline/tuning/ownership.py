@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import os
-import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,9 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipeline.base import files
-from pipeline.base.locks import is_alive
+from pipeline.base.locks import is_alive, this_machine
+from pipeline.tuning.outage import without_waiting
+from pipeline.tuning.turns import turn
 
 OWNER, KILLED = "owner", "killed"  # user attributes of trials
 PROPOSED = "proposed"  # user attribute of trials: every value is known
@@ -30,7 +32,7 @@ ORDINAL = "ordinal"  # user attribute of a trial that repeats a killed one
 SEAL = "seal"  # user attribute of complete trials: a hash of their parameters and value
 BEAT = "beat:"  # prefix of the study attributes that hold owners' last heartbeats, in seconds since 1970
 BEAT_EVERY_S = 10.0
-GRACE_S = 120.0  # longer than clocks of hosts differ and storages are unavailable
+GRACE_S = 120.0  # longer than clocks of hosts differ and networks are cut
 OWNERLESS_GRACE_S = 10.0  # a trial is marked with its owner within milliseconds
 
 
@@ -41,7 +43,9 @@ class Ownership:
     study: optuna.Study
     storage: BaseStorage
     clock: Callable[[], float] = time.time
-    owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
+    owner: str = field(default_factory=lambda: f"{this_machine()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
+    stop: threading.Event = field(default_factory=threading.Event)
+    up_since: Callable[[], float] = lambda: -math.inf  # by the clock: nobody could send a heartbeat before
     _ownerless_since: dict[int, float] = field(default_factory=dict)
 
     def beat(self) -> None:
@@ -55,9 +59,10 @@ class Ownership:
         is_over = threading.Event()
 
         def go_on() -> None:
-            while not is_over.wait(BEAT_EVERY_S):
-                with contextlib.suppress(Exception):  # the storage is unavailable for a moment
-                    self.beat()
+            with without_waiting():
+                while not is_over.wait(BEAT_EVERY_S):
+                    with contextlib.suppress(Exception):  # the storage is unavailable for a moment
+                        self.beat()
 
         thread = threading.Thread(target=go_on, name="heartbeat", daemon=True)
         thread.start()
@@ -82,31 +87,47 @@ class Ownership:
             if trial.number in running:
                 self._fail_and_enqueue(running[trial.number])
 
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[Callable[[], bool]]:
+        """Keep other processes from taking trials; yields a function that tells whether that held until now."""
+        with turn(self.study, "trials", self.stop) as is_held:
+            yield is_held
+
     def reap(self) -> None:
         """Give back the trials of dead owners."""
-        for trial in self._running():
-            if self._is_abandoned(trial):
+        running = self._running()
+        silence_s = self._silences() if running else {}
+        for trial in running:
+            if self._is_abandoned(trial, silence_s):
                 self._fail_and_enqueue(trial)
 
     def has_silent_others(self) -> bool:
         """Return whether a running trial has no owner, or one that has missed heartbeats and may be dead."""
-        return any(
-            OWNER not in trial.user_attrs or self._silence_s(trial) > 3 * BEAT_EVERY_S for trial in self._running()
-        )
+        silence_s = self._silences()
+        owners = (trial.user_attrs.get(OWNER) for trial in self._running())
+        return any(silence_s.get(str(owner), math.inf) > 3 * BEAT_EVERY_S for owner in owners)
 
-    def _is_abandoned(self, trial: FrozenTrial) -> bool:
+    def others(self) -> list[str]:
+        """Return the machines of the other processes that send heartbeats, one for each process."""
+        beating = (owner for owner, silence_s in self._silences().items() if silence_s < 3 * BEAT_EVERY_S)
+        return sorted(owner.rsplit(":", 2)[0] for owner in beating if owner != self.owner)
+
+    def _silences(self) -> dict[str, float]:
+        """Return for how many seconds each owner has sent no heartbeat though it could."""
+        now, up_since = self.clock(), self.up_since()
+        beats = {name: float(at) for name, at in self.study.user_attrs.items() if name.startswith(BEAT)}
+        return {name.removeprefix(BEAT): now - max(at, up_since) for name, at in beats.items()}
+
+    def _is_abandoned(self, trial: FrozenTrial, silence_s: Mapping[str, float]) -> bool:
         if OWNER not in trial.user_attrs:  # killed between starting and marking the trial
             since = self._ownerless_since.setdefault(trial.number, self.clock())
             return self.clock() - since > OWNERLESS_GRACE_S
-        host, pid, token = [*str(trial.user_attrs[OWNER]).rsplit(":", 2), "", ""][:3]
-        own_host, own_pid, own_token = self.owner.rsplit(":", 2)
-        if host == own_host and pid == own_pid:  # process ids are reused, in containers all the time
+        owner = str(trial.user_attrs[OWNER])
+        machine, pid, token = [*owner.rsplit(":", 2), "", ""][:3]
+        own_machine, own_pid, own_token = self.owner.rsplit(":", 2)
+        if machine == own_machine and pid == own_pid:  # process ids are reused, in containers all the time
             return token != own_token
-        return (host == own_host and not is_alive(pid)) or self._silence_s(trial) > GRACE_S
-
-    def _silence_s(self, trial: FrozenTrial) -> float:
-        beat = self.study.user_attrs.get(f"{BEAT}{trial.user_attrs[OWNER]}")
-        return float("inf") if beat is None else self.clock() - float(beat)
+        return (machine == own_machine and not is_alive(pid)) or silence_s.get(owner, math.inf) > GRACE_S
 
     def _fail_and_enqueue(self, trial: FrozenTrial) -> None:
         """Fail the trial and enqueue its values again, unless another process was first."""

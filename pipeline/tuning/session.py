@@ -5,6 +5,7 @@ Knows studies, feature stores and the folder of a model's tuning; knows nothing 
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +25,11 @@ from pipeline.metrics import Metric
 from pipeline.models.base import FitContext
 from pipeline.models.registry import MODELS, load_search_space
 from pipeline.tuning.ownership import Ownership
+from pipeline.tuning.postgresql import PostgresStorage
+from pipeline.tuning.storages import storage_errors
 from pipeline.tuning.study import check_space, default_values, differences, open_study, values_of, with_values
 from pipeline.tuning.tuner import OOF, Tuner, n_epochs
+from pipeline.tuning.turns import backend_of, turn
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,13 @@ class Tuning:
         files.write_npy(path, oof)
         return files.sha256_of(path)
 
-    def oof_of(self, trial: optuna.trial.FrozenTrial) -> FloatArray | None:
-        """Return a trial's stored out-of-fold prediction; None if it is broken, which is said.
+    def has_oof(self, trial: optuna.trial.FrozenTrial) -> bool:
+        """Return whether the trial's out-of-fold prediction is on this machine."""
+        return (self.oofs / f"{trial.number}.npy").exists()
 
-        Raises FileNotFoundError if it was never stored here, as that of a trial of another machine.
-        """
+    def oof_of(self, trial: optuna.trial.FrozenTrial) -> FloatArray | None:
+        """Return a trial's stored out-of-fold prediction; None if it is broken, which is said."""
         path, recorded = self.oofs / f"{trial.number}.npy", trial.user_attrs.get(OOF)
-        if not path.exists():
-            raise FileNotFoundError(path)
         try:
             if recorded is not None and not files.is_unchanged(path, recorded):
                 raise ArtifactError("was changed after it was written", where=str(path))
@@ -86,7 +89,9 @@ class Tuning:
 
     def tuner(self, context: FitContext) -> Tuner:
         """Return what trains the study's trials."""
-        ownership, store = Ownership(self.study, self.storage), self.store
+        ownership, store = Ownership(self.study, self.storage, stop=context.stop), self.store
+        if isinstance(backend := backend_of(self.storage), PostgresStorage):  # clocks of machines differ
+            ownership.clock, ownership.up_since = lambda: backend.times()[0], lambda: backend.times()[1]
         of_study = (self.study, ownership, self.space, self.base, self.metric)
         return Tuner(*of_study, store.problem, store.splits, context, self.keep_oof)
 
@@ -99,10 +104,11 @@ def open_tuning(
     sampler: str = "tpe",
     pruner: str = "halving",
     storage: str | None = None,
+    stop: threading.Event | None = None,
 ) -> Tuning:
     """Open the study of these features, this configuration and its model's search space; create it if there is none.
 
-    `metric` replaces the competition's. Raises SpecError.
+    `metric` replaces the competition's; `stop` ends the waiting for a server. Raises SpecError.
     """
     if base.parts:
         raise SpecError("an ensemble cannot be tuned", where=f"preset {base.preset}", hint="Tune a single model.")
@@ -133,10 +139,12 @@ def open_tuning(
         epochs=n_epochs(base),
         seed=base.seed,
         made_of=made_of,
+        stop=stop,
     )
-    if not study.get_trials(deepcopy=False):
-        if changed := differences(study, backend):
-            say(f"tune: starting a new study; {changed}; the earlier trials stay in the storage")
-        if defaults := default_values(base, space):
+    with storage_errors(place), turn(study, "trials", stop):
+        is_new = not study.get_trials(deepcopy=False)
+        if is_new and (defaults := default_values(base, space)):
             study.enqueue_trial(defaults, skip_if_exists=True)
+    if is_new and (changed := differences(study, backend)):
+        say(f"tune: starting a new study; {changed}; the earlier trials stay in the storage")
     return Tuning(store, base, metric, space, study, backend, folder, place)

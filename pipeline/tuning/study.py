@@ -7,41 +7,32 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError, StorageInternalError
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.exceptions import DuplicatedStudyError
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy import create_engine, make_url
-from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.base.errors import ArtifactError, PipelineError, SpecError, did_you_mean
+from pipeline.base.errors import SpecError, did_you_mean
 from pipeline.config.run import RunConfig, set_value
 from pipeline.config.search_space import SpaceEntry
 from pipeline.config.table import validated
 from pipeline.metrics import Metric
 from pipeline.models.run_configuration import resolved
-from pipeline.tuning.journal import Journal
 from pipeline.tuning.ownership import check_seals, was_killed
 from pipeline.tuning.pruning import HalvingPruner, WilcoxonFoldPruner
 from pipeline.tuning.sampling import SeededSampler
+from pipeline.tuning.storages import AT_OPENING, open_storage, storage_errors
 
 NOT_TUNED = {"preset", "description", "model", "parts", "params", "final", "final_reason"}  # fields of a run
 REASON = "reason"  # user attribute of trials: why it failed or was not trained
 MADE_OF = "made_of"  # user attribute of studies: features, configuration and search space
-STORAGE_ERRORS: tuple[type[Exception], ...] = (StorageInternalError, SQLAlchemyError, json.JSONDecodeError)
-PASSWORD = re.compile(r"(://[^:/@]*:)[^@/]*@")
-URL_HINT = (
-    "--storage is an Optuna URL, such as sqlite:///studies.db. Databases other than SQLite need a driver; the extra "
-    "`cluster` has PostgreSQL's."
-)
-FILE_HINT = "Move it away; `make tune` then begins a new study."
 RUNGS = 4  # evaluations of a trial at which it may be pruned
 
 SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
@@ -77,35 +68,6 @@ def quiet_optuna() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-@contextlib.contextmanager
-def storage_errors(storage: str | Path, *others: type[Exception]) -> Iterator[None]:
-    """Turn what a broken or unreachable storage raises into an ArtifactError, without the password of a URL."""
-    try:
-        yield
-    except PipelineError:
-        raise
-    except (*STORAGE_ERRORS, *others) as error:
-        what, where = (PASSWORD.sub(r"\1***@", str(text)) for text in (error, storage))
-        raise ArtifactError(
-            f"the study cannot be read or written: {what.split(chr(10))[0] or type(error).__name__}",
-            where=where,
-            hint=FILE_HINT if isinstance(storage, Path) else URL_HINT,
-        ) from error
-
-
-def _storage_at(url: str) -> BaseStorage:
-    """Open an Optuna URL; a SQLite file is checked for damage first."""
-    path = make_url(url).database if url.startswith("sqlite") else None
-    if path is not None and Path(path).exists():
-        engine = create_engine(url)
-        with engine.connect() as connection:
-            found = connection.exec_driver_sql("PRAGMA quick_check").scalar()
-        engine.dispose()
-        if found != "ok":
-            raise OSError(f"the database is damaged: {found}")
-    return optuna.storages.get_storage(url)
-
-
 @quiet_optuna()
 def open_study(
     storage: str | Path,
@@ -117,39 +79,25 @@ def open_study(
     epochs: int,
     seed: int,
     made_of: Mapping[str, Any] | None = None,
+    stop: threading.Event | None = None,
 ) -> tuple[optuna.Study, BaseStorage]:
     """Open or create the study called `name` in `storage`, a journal file's path or an Optuna URL.
 
-    `made_of` is stored with a new study for `differences`. Raises SpecError for an unknown sampler or pruner,
-    ArtifactError for a storage that cannot be opened.
+    `made_of` is stored with a new study for `differences`; `stop` ends the waiting for a server that is away. Raises
+    SpecError for an unknown sampler or pruner, ArtifactError for a storage that cannot be opened.
     """
     if sampler not in SAMPLERS:
         raise SpecError(f"unknown sampler {sampler!r}", hint=did_you_mean(sampler, SAMPLERS))
     if pruner not in PRUNERS:
         raise SpecError(f"unknown pruner {pruner!r}", hint=did_you_mean(pruner, PRUNERS))
-    with storage_errors(storage, OSError, ImportError, ValueError, KeyError, AssertionError):
-        study, backend = _opened(storage, name, metric, dict(made_of or {}))
+    backend = open_storage(storage, stop)
+    with storage_errors(storage, *AT_OPENING):
+        study = _opened(backend, name, metric, dict(made_of or {}))
     study.sampler, study.pruner = SeededSampler(quiet_optuna()(SAMPLERS[sampler]), seed), PRUNERS[pruner](epochs)
     return study, backend
 
 
-def open_storage(storage: str | Path) -> BaseStorage:
-    """Open a journal file or an Optuna URL with all its studies. Raises ArtifactError."""
-    with quiet_optuna(), storage_errors(storage, OSError, ImportError, ValueError, KeyError, AssertionError):
-        return _backend(storage)
-
-
-def _backend(storage: str | Path) -> BaseStorage:
-    if isinstance(storage, Path):
-        storage.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(Journal(storage))
-    return _storage_at(storage)
-
-
-def _opened(
-    storage: str | Path, name: str, metric: Metric, made_of: dict[str, Any]
-) -> tuple[optuna.Study, BaseStorage]:
-    backend = _backend(storage)
+def _opened(backend: BaseStorage, name: str, metric: Metric, made_of: dict[str, Any]) -> optuna.Study:
     direction = StudyDirection.MAXIMIZE if metric.greater_is_better else StudyDirection.MINIMIZE
     try:
         study = optuna.create_study(storage=backend, study_name=name, direction=direction)
@@ -157,7 +105,7 @@ def _opened(
     except DuplicatedStudyError:
         study = optuna.load_study(study_name=name, storage=backend)
         check_seals(study)
-    return study, backend
+    return study
 
 
 def differences(study: optuna.Study, storage: BaseStorage) -> str:

@@ -38,7 +38,8 @@ def tune_within(
     back to the study.
     """
     started = clock()
-    tuning = open_tuning(store, base, metric=METRICS["log_loss"] if store.metric.reads == "label" else None)
+    metric = METRICS["log_loss"] if store.metric.reads == "label" else None
+    tuning = open_tuning(store, base, metric=metric, stop=context.stop)
     study = tuning.study
     slowest, batch_started = 0.0, started
     with progress_bar("tune") as update:

@@ -38,6 +38,8 @@ from pipeline.tuning.study import REASON, RUNGS, finished_trials, suggest, with_
 
 FOLD_SCORES, OOF = "fold_scores", "oof"  # user attributes of complete trials; the sha256 of the stored prediction
 WAIT_S = 1.0
+WAITING = "tune: waiting for the trials of other processes"
+SILENT = "tune: another process is silent; waiting until it finishes its trials or can be replaced"
 
 
 @dataclass
@@ -65,37 +67,49 @@ class Tuner:
     def run(self, n_trials: int, batch_size: int, go_on: Callable[[], bool]) -> None:
         """Train until the study has `n_trials` finished trials, or `go_on`, called after every batch, returns False.
 
-        Trials of killed processes do not count; their values are proposed again. If another process has running trials
-        and is silent, wait until it finishes them or is known to be dead. Raises Stopped when stopped; the trials of
-        the batch are then given back.
+        Trials of killed processes do not count; their values are proposed again. Waits for the trials of other
+        processes, until they are finished or their process is known to be dead. Raises Stopped when stopped; the
+        trials of the batch are then given back.
         """
+        said: set[str] = set()
         with self.ownership.beating():
-            is_waiting = False
             while True:
                 if self.context.stop.is_set():
                     raise Stopped
-                self.ownership.reap()
-                running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-                n_asked = len(finished_trials(self.study)) + len(running)
-                if n_asked < n_trials:
-                    n_rest = batch_size - n_asked % batch_size  # of a batch that a kill cut short
-                    self._run_batch(min(n_rest, n_trials - n_asked))
+                if trials := self._take(n_trials, batch_size):
+                    self._train(trials)
                     if not go_on():
                         return
-                elif self.ownership.has_silent_others():
-                    if not is_waiting:
-                        say("tune: another process is silent; waiting until it finishes its trials or can be replaced")
-                    is_waiting = True
-                    self.sleep(WAIT_S)
-                else:
+                elif len(finished_trials(self.study)) >= n_trials:
                     return
+                else:
+                    if (text := SILENT if self.ownership.has_silent_others() else WAITING) not in said:
+                        say(text)
+                        said.add(text)
+                    self.sleep(WAIT_S)
 
-    def _run_batch(self, n_trials: int) -> None:
-        trials: list[Trial] = []
+    def _take(self, n_trials: int, batch_size: int) -> list[Trial]:
+        """Start up to a batch of trials, as many as the total has room for; no other process does so meanwhile."""
+        while True:
+            trials: list[Trial] = []
+            try:
+                with self.ownership.turn() as is_held:
+                    self.ownership.reap()
+                    running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+                    n_asked = len(finished_trials(self.study)) + len(running)
+                    n_rest = batch_size - n_asked % batch_size  # of a batch that a kill cut short
+                    for _ in range(min(n_rest, n_trials - n_asked)):
+                        trials.append(self.study.ask())
+                        self.ownership.take(trials[-1])
+                    if is_held():
+                        return trials
+            except BaseException:
+                self.ownership.give_back(trials)
+                raise
+            self.ownership.give_back(trials)  # a server has restarted: another process may have counted them, too
+
+    def _train(self, trials: list[Trial]) -> None:
         try:
-            for _ in range(n_trials):
-                trials.append(self.study.ask())
-                self.ownership.take(trials[-1])
             configs = [self._proposed(trial) for trial in trials]
             new = [number for number, trial in enumerate(trials) if not self._is_known(trial)]
             train = self._train_packed if entry_of(self.base.model).is_network else self._train_one_by_one

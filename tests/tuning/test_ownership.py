@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
 import pytest
 
+from pipeline.base.locks import this_machine
 from pipeline.metrics import METRICS
 from pipeline.tuning.ownership import (
     BEAT_EVERY_S,
@@ -48,8 +48,10 @@ class Shared:
         return process
 
 
-@pytest.fixture(params=["journal", "sqlite"])
+@pytest.fixture(params=["journal", "sqlite", "postgresql"])
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Shared:
+    if request.param == "postgresql":
+        return Shared(request.getfixturevalue("postgresql").database())
     return Shared(tmp_path / "s.log" if request.param == "journal" else f"sqlite:///{tmp_path}/s.db")
 
 
@@ -136,15 +138,15 @@ def test_a_result_that_comes_first_is_not_lost(shared: Shared) -> None:
 def test_dead_on_this_host_is_known_at_once_even_when_the_process_id_came_again(
     shared: Shared, process_id: int
 ) -> None:
-    started(shared.process(f"{socket.gethostname()}:{process_id}:a"))
-    here = shared.process(f"{socket.gethostname()}:{os.getpid()}:b")
+    started(shared.process(f"{this_machine()}:{process_id}:a"))
+    here = shared.process(f"{this_machine()}:{os.getpid()}:b")
     here.reap()
     assert states(here) == ["FAIL", "WAITING"]
 
 
 def test_living_on_this_host_keeps_its_trials(shared: Shared) -> None:
-    started(shared.process(f"{socket.gethostname()}:{os.getppid()}:a"))
-    here = shared.process(f"{socket.gethostname()}:{os.getpid()}:b")
+    started(shared.process(f"{this_machine()}:{os.getppid()}:a"))
+    here = shared.process(f"{this_machine()}:{os.getpid()}:b")
     here.reap()
     assert states(here) == ["RUNNING"]
 
