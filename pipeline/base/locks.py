@@ -141,7 +141,7 @@ def _release(folder: Path, descriptor: int) -> None:
 
 @cache
 def this_machine() -> str:
-    """Return a name of what numbers the processes that `is_alive` sees: of this machine since it was started.
+    """Return `host/hash`: a name of what numbers the processes that `is_alive` sees, this machine since its start.
 
     Machines may have one host name, and containers have processes of their own.
     """
@@ -150,7 +150,7 @@ def this_machine() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         numbered = f"{boot} {os.readlink('/proc/self/ns/pid')}"
         parts.append(hashlib.sha256(numbered.encode()).hexdigest()[:8])
-    return "-".join(parts)
+    return "/".join(parts)
 
 
 def is_alive(pid: str) -> bool:

@@ -45,6 +45,8 @@ def tune(store: FeatureStore, base: RunConfig, context: FitContext, options: Tun
     if sampled := _sampled(store):
         say(f"tune:{sampled}; scores are those of the sample")
     say(f"tune: study {study.study_name}: {n_known} of {n_trials} trials are finished; {', '.join(tuning.space)}")
+    if others := tuning.ownership(context).others():
+        say(f"tune: other processes that take part: {', '.join(others)}")
     started = time.monotonic()
     with storage_errors(tuning.place):
         try:

@@ -6,11 +6,11 @@ Knows studies; must not know how a result is found.
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable
 
 from pipeline.base import files
-from pipeline.base.locks import this_machine
 from pipeline.base.progress import say
 from pipeline.config.records import TuningResult
 from pipeline.tuning.session import Tuning
@@ -42,6 +42,6 @@ def agreed(tuning: Tuning, find: Callable[[], TuningResult | None], stop: thread
             if found is None:
                 return None
             if is_held():  # otherwise a restart of the server may have let another process find one, too
-                content = {FOUND_BY: this_machine(), CONTENT: found.model_dump(mode="json")}
+                content = {FOUND_BY: socket.gethostname(), CONTENT: found.model_dump(mode="json")}
                 tuning.study.set_user_attr(key, content)
                 return found

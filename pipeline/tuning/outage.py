@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0  # between two attempts; twice as long after each
 LONGEST_OUTAGE_S = 30 * 60.0  # longer ones end the command, which can be started again
+LONGEST_START_S = 10.0  # for a server that has not answered this process yet: it restarts, or its address is wrong
 PASSING = ("08", "57P01", "57P02", "57P03", "53300", "40001", "40P01")  # SQLSTATEs: cut off, stopping, full, deadlock
 REFUSALS = ("password", "does not exist", "no pg_hba.conf entry", "not permitted", "permission denied", "SSL")
 
@@ -72,6 +73,7 @@ class Patience:
     stop: threading.Event
     is_waiting: bool = True  # False: every error is the caller's at once
     clock: Callable[[], float] = time.monotonic
+    longest_s: float = LONGEST_OUTAGE_S
     back_at: float = field(default=-float("inf"), init=False)  # by the clock: when the server was back the last time
 
     def __call__(self, operation: Callable[[], T]) -> T:
@@ -83,7 +85,7 @@ class Patience:
                 found = operation()
             except (SQLAlchemyError, StorageInternalError) as error:
                 n_failures += 1
-                is_over = self.clock() - began > LONGEST_OUTAGE_S
+                is_over = self.clock() - began > self.longest_s
                 if not self.is_waiting or _is_hasty.get() or is_over or not is_away(error):
                     raise
                 if self.stop.is_set():

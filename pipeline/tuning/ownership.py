@@ -108,9 +108,9 @@ class Ownership:
         return any(silence_s.get(str(owner), math.inf) > 3 * BEAT_EVERY_S for owner in owners)
 
     def others(self) -> list[str]:
-        """Return the machines of the other processes that send heartbeats, one for each process."""
+        """Return the hosts of the other processes that send heartbeats, one for each process."""
         beating = (owner for owner, silence_s in self._silences().items() if silence_s < 3 * BEAT_EVERY_S)
-        return sorted(owner.rsplit(":", 2)[0] for owner in beating if owner != self.owner)
+        return sorted(owner.rsplit(":", 2)[0].partition("/")[0] for owner in beating if owner != self.owner)
 
     def _silences(self) -> dict[str, float]:
         """Return for how many seconds each owner has sent no heartbeat though it could."""

@@ -27,6 +27,7 @@ from sqlalchemy.pool import NullPool
 from pipeline.base.errors import SpecError
 from pipeline.base.interruption import Stopped
 from pipeline.base.redaction import remember_login
+from pipeline.tuning import outage
 from pipeline.tuning.outage import Patience, sqlstate_of
 
 DRIVERS = {"postgresql": "psycopg", "postgres": "psycopg", "postgresql+psycopg": "psycopg"}
@@ -75,12 +76,14 @@ class PostgresStorage(RDBStorage):
 
     def __init__(self, url: URL, stop: threading.Event | None = None, *, is_waiting: bool = True) -> None:
         place = f"{url.host or 'on this machine'}{f':{url.port}' if url.port else ''}/{url.database or ''}"
-        self.patience = Patience(place, stop or threading.Event(), is_waiting)
+        self.patience = Patience(place, stop or threading.Event(), is_waiting, longest_s=outage.LONGEST_START_S)
         address = url.render_as_string(hide_password=False)
         options = {"connect_args": {name: value for name, value in CONNECT.items() if name not in url.query}}
         self._lenders = create_engine(address, poolclass=NullPool, isolation_level="AUTOCOMMIT", **options)
+        create = super().__init__
         with self.alone("tables"):  # of several first processes, one creates them
-            super().__init__(address, options | {"pool_pre_ping": True})
+            self.patience(lambda: create(address, options | {"pool_pre_ping": True}))
+        self.patience.longest_s = outage.LONGEST_OUTAGE_S
 
     def times(self) -> tuple[float, float]:
         """Return the server's time in seconds since 1970, and since when it can be reached from here."""

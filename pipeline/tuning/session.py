@@ -87,13 +87,17 @@ class Tuning:
         """Return the trial's configuration."""
         return with_values(self.base, values_of(trial, self.space))
 
-    def tuner(self, context: FitContext) -> Tuner:
-        """Return what trains the study's trials."""
-        ownership, store = Ownership(self.study, self.storage, stop=context.stop), self.store
+    def ownership(self, context: FitContext) -> Ownership:
+        """Return this process's part in the study."""
+        ownership = Ownership(self.study, self.storage, stop=context.stop)
         if isinstance(backend := backend_of(self.storage), PostgresStorage):  # clocks of machines differ
             ownership.clock, ownership.up_since = lambda: backend.times()[0], lambda: backend.times()[1]
-        of_study = (self.study, ownership, self.space, self.base, self.metric)
-        return Tuner(*of_study, store.problem, store.splits, context, self.keep_oof)
+        return ownership
+
+    def tuner(self, context: FitContext) -> Tuner:
+        """Return what trains the study's trials."""
+        of_study = (self.study, self.ownership(context), self.space, self.base, self.metric)
+        return Tuner(*of_study, self.store.problem, self.store.splits, context, self.keep_oof)
 
 
 def open_tuning(

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.base.errors import ArtifactError, PipelineError
 from pipeline.tuning.journal import Journal
-from pipeline.tuning.outage import driver_error, without_waiting
+from pipeline.tuning.outage import driver_error
 from pipeline.tuning.postgresql import PostgresStorage, address_of, explained, is_postgresql
 
 STORAGE_ERRORS: tuple[type[Exception], ...] = (StorageInternalError, SQLAlchemyError, json.JSONDecodeError)
@@ -58,7 +58,8 @@ def _as_message(storage: str | Path, error: Exception) -> ArtifactError:
 def open_storage(storage: str | Path, stop: threading.Event | None = None, *, is_waiting: bool = True) -> BaseStorage:
     """Open a journal file or an Optuna URL with all its studies. Raises ArtifactError.
 
-    PostgreSQL is waited for, unless `is_waiting` is False, if it is away later on; `stop` then raises Stopped.
+    PostgreSQL is waited for while it is away, for some seconds at first, unless `is_waiting` is False. `stop` then
+    raises Stopped.
     """
     with storage_errors(storage, *AT_OPENING):
         if isinstance(storage, Path):
@@ -66,8 +67,7 @@ def open_storage(storage: str | Path, stop: threading.Event | None = None, *, is
             return JournalStorage(Journal(storage))
         if not is_postgresql(storage):
             return _storage_at(storage)
-        with without_waiting():
-            return optuna.storages.get_storage(PostgresStorage(address_of(storage), stop, is_waiting=is_waiting))
+        return optuna.storages.get_storage(PostgresStorage(address_of(storage), stop, is_waiting=is_waiting))
 
 
 def _storage_at(url: str) -> BaseStorage:

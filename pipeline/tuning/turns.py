@@ -43,7 +43,7 @@ def turn(
         if isinstance(backend, JournalStorage) and isinstance(backend._backend, Journal):
             held.enter_context(backend._backend.alone())
         elif (path := _file_of(backend)) is not None:
-            held.enter_context(_locked(path.with_name(f"{path.name}.{what}"), stop or threading.Event(), on_wait))
+            held.enter_context(_locked(path.with_name(f".{path.name}.{what}.lock"), stop or threading.Event(), on_wait))
         yield lambda: True
 
 

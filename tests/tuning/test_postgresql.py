@@ -69,8 +69,14 @@ def eventually(is_true: Callable[[], object], seconds: float = 120.0) -> None:
     ],
 )
 def test_what_is_wrong_with_a_server_is_said_plainly(
-    postgresql: PostgresServer, login: str, host: str, database: str, expected: list[str]
+    postgresql: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+    login: str,
+    host: str,
+    database: str,
+    expected: list[str],
 ) -> None:
+    monkeypatch.setattr(outage, "LONGEST_START_S", 0.0)
     here = f"127.0.0.1:{postgresql.port}"
     url = postgresql.url(database, login).replace(here, host or here)
     with pytest.raises(ArtifactError) as caught:
@@ -130,6 +136,14 @@ def test_a_server_that_restarts_is_waited_for(
     said = capfd.readouterr().err
     assert said.count("waiting for the database 127.0.0.1") == 1
     assert said.count("the database is back after") == 1
+
+
+@pytest.mark.slow
+def test_a_process_that_starts_during_a_restart_waits_for_some_seconds(postgresql: PostgresServer) -> None:
+    url = postgresql.database()
+    postgresql.stop()
+    threading.Timer(1.0, postgresql.start).start()
+    assert opened(url).trials == []
 
 
 @pytest.mark.slow
