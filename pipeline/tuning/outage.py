@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from pipeline.base.interruption import Stopped
 from pipeline.base.progress import say
@@ -43,12 +43,9 @@ def without_waiting() -> Iterator[None]:
 
 
 def driver_error(error: BaseException | None) -> BaseException | None:
-    """Return the database driver's own error among the causes of an error; None if there is none."""
-    while error is not None:
-        if isinstance(error, DBAPIError):
-            return error.orig
-        error = error.__cause__
-    return None
+    """Return the database driver's own error among those that led to an error; None if there is none."""
+    found = _of_driver(error)
+    return None if found is None else found.orig
 
 
 def sqlstate_of(error: BaseException) -> str | None:
@@ -58,11 +55,18 @@ def sqlstate_of(error: BaseException) -> str | None:
 
 def is_away(error: BaseException) -> bool:
     """Return whether the same operation can succeed in a while: the server is stopped, cut off or full."""
-    found, code = driver_error(error), sqlstate_of(error)
-    if code is not None:
-        return code.startswith(PASSING)
-    is_cut = type(found).__name__ in ("OperationalError", "InterfaceError")
-    return is_cut and not any(word in str(found) for word in REFUSALS)
+    found, code = _of_driver(error), sqlstate_of(error)
+    if found is None or code is not None:
+        return (code or "").startswith(PASSING)
+    is_cut = found.connection_invalidated or isinstance(found, OperationalError | InterfaceError)
+    return is_cut and not any(word in str(found.orig) for word in REFUSALS)
+
+
+def _of_driver(error: BaseException | None) -> DBAPIError | None:
+    """Return the first error of the driver; Optuna raises others while it handles one, which then are no causes."""
+    while error is not None and not isinstance(error, DBAPIError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 @dataclass

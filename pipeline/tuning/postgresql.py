@@ -9,6 +9,7 @@ import contextlib
 import copy
 import hashlib
 import json
+import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -76,6 +77,7 @@ class PostgresStorage(RDBStorage):
 
     def __init__(self, url: URL, stop: threading.Event | None = None, *, is_waiting: bool = True) -> None:
         place = f"{url.host or 'on this machine'}{f':{url.port}' if url.port else ''}/{url.database or ''}"
+        logging.getLogger(RDBStorage.__module__).setLevel(logging.ERROR)  # what a cut connection makes Optuna try
         self.patience = Patience(place, stop or threading.Event(), is_waiting, longest_s=outage.LONGEST_START_S)
         address = url.render_as_string(hide_password=False)
         options = {"connect_args": {name: value for name, value in CONNECT.items() if name not in url.query}}

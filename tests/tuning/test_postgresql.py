@@ -157,6 +157,38 @@ def test_a_restart_between_two_calls_is_not_noticed(
     assert "waiting" not in capfd.readouterr().err
 
 
+@pytest.mark.slow
+def test_what_a_restart_cuts_at_any_moment_is_done_once(postgresql: PostgresServer) -> None:
+    url = postgresql.database()
+    is_over, told, errors = threading.Event(), [0, 0, 0], list[Exception]()
+
+    def work(number: int) -> None:
+        study = opened(url)
+        while not is_over.is_set():
+            try:
+                trial = study.ask()
+                trial.suggest_float("x", 0.0, 1.0)
+                trial.report(1.0, 1)
+                study.tell(trial, 1.0)
+                told[number] += 1
+            except Exception as error:
+                errors.append(error)
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(len(told))]
+    for worker in workers:
+        worker.start()
+    for is_crash in (True, False, True, False):
+        before = [*told]
+        eventually(lambda before=before: all(n > at for n, at in zip(told, before, strict=True)))
+        postgresql.stop(is_crash=is_crash)
+        postgresql.start()
+    is_over.set()
+    for worker in workers:
+        worker.join()
+    assert errors == []
+    assert [trial.state for trial in opened(url).trials] == [TrialState.COMPLETE] * sum(told)
+
+
 def away() -> OperationalError:
     return OperationalError("SELECT 1", None, type("OperationalError", (Exception,), {})("connection refused"))
 
