@@ -70,25 +70,23 @@ class Bench:
         """What a machine's processes print."""
         return self.machines[number].workspace.root / "log.txt"
 
-    def study(self) -> optuna.Study | None:
-        """The study, once there is one."""
+    def study(self) -> optuna.Study:
+        """The one study of the database."""
         with quiet_optuna():
             storage = open_storage(self.url)
-            names = [one.study_name for one in optuna.get_all_study_summaries(storage)]
-            return optuna.load_study(study_name=names[0], storage=storage) if len(names) == 1 else None
+            (summary,) = optuna.get_all_study_summaries(storage)
+            return optuna.load_study(study_name=summary.study_name, storage=storage)
 
 
 def run(bench: Bench, kills: list[int], restarts: list[int], rng: random.Random) -> tuple[float, float, int]:
     """Kill and restart when so many trials are finished; seconds in all, of outages, and processes that hang."""
     began, away_s, n_restarts = time.monotonic(), 0.0, 0
     bench.processes = [bench.start(number) for number in range(len(bench.machines))]
-    study = None
     while any(process.poll() is None for process in bench.processes):
         if time.monotonic() - began > LONGEST_S:
             break
         time.sleep(0.05)
-        study = study or bench.study()
-        n_finished = len(finished_trials(study)) if study is not None else 0
+        n_finished = bench.server.n_complete(bench.url)
         while kills and kills[0] <= n_finished:
             kills.pop(0)
             number = rng.choice([n for n, process in enumerate(bench.processes) if process.poll() is None] or [0])
@@ -144,7 +142,6 @@ def main() -> None:
 def report(bench: Bench, n_kills: int, n_restarts: int, elapsed_s: float, away_s: float, n_hanging: int) -> None:
     """Print the table, and end with 1 if a law is broken."""
     study = bench.study()
-    assert study is not None
     finished, trials = finished_trials(study), study.get_trials()
     trained = [json.dumps(one.params, sort_keys=True) for one in finished if REASON not in one.user_attrs]
     n_open = sum(not one.state.is_finished() for one in trials)
@@ -178,7 +175,8 @@ def report(bench: Bench, n_kills: int, n_restarts: int, elapsed_s: float, away_s
     broken = [name for name, value in wanted.items() if facts[name] != value]
     if broken:
         for number, text in enumerate(texts):
-            print(f"--- machine {number}\n{text[-3000:]}", file=sys.stderr)
+            told = "\n".join(line for line in text.splitlines() if not line.startswith(("│", "┃", "┏", "┡", "└")))
+            print(f"--- machine {number}\n{told[-3000:]}", file=sys.stderr)
         raise SystemExit(f"not as wanted: {', '.join(broken)}")
 
 

@@ -302,12 +302,6 @@ def the_study(url: str) -> optuna.Study:
     return optuna.load_study(study_name=summary.study_name, storage=storage)
 
 
-def n_finished(url: str) -> int:
-    storage = open_storage(url)
-    return sum(len(finished_trials(optuna.load_study(study_name=one.study_name, storage=storage)))
-               for one in optuna.get_all_study_summaries(storage))  # fmt: skip
-
-
 @pytest.mark.slow
 def test_two_machines_reach_the_total_exactly_through_a_kill_and_a_restart(
     tmp_path: Path, postgresql: PostgresServer
@@ -315,7 +309,7 @@ def test_two_machines_reach_the_total_exactly_through_a_kill_and_a_restart(
     url, n_trials = postgresql.database(), 24
     machines = [of_machine(tmp_path / name) for name in ("one", "two")]
     processes = [tune_on(toy, url, n_trials) for toy in machines]  # both find an empty database
-    eventually(lambda: n_finished(url) >= 4)
+    eventually(lambda: postgresql.n_complete(url) >= 4, 400.0)
     processes[0].send_signal(signal.SIGKILL)
     processes[0].communicate()
     processes[0] = tune_on(machines[0], url, n_trials)
