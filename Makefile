@@ -145,8 +145,8 @@ $(SETUP): pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(SETUP_DEV): $(SETUP)
 	@echo "setup: installing the development tools into $(VENV)" >&2
-	@$(INSTALL) -e '.[dev,boosting,cluster]'
-	@touch $@ $(SETUP_BOOST) $(SETUP_MANY)
+	@$(INSTALL) -e '.[dev,boosting]'
+	@touch $@ $(SETUP_BOOST)
 
 $(SETUP_DASH): $(SETUP)
 	@echo "setup: installing Optuna's dashboard into $(VENV)" >&2
