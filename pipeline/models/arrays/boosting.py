@@ -40,6 +40,11 @@ from pipeline.models.arrays.learners import (
 ROWS_FOR_GPU = 20_000  # with fewer rows a GPU is slower than one core
 FEW_ROWS = 4_000  # up to here the number of rounds is averaged over all held-out parts
 MANY_ROWS, PARTS_OF_MANY = 20_000, 10  # with more rows, the model that found the number of rounds on a tenth is kept
+BINS = 255  # the libraries' own; exact to the eighth of a per cent of the rows
+FINE_BINS, ROWS_FOR_FINE_BINS = (
+    1023,
+    100_000,
+)  # up to here most scores gain by them; rounds take up to half as long again
 EXTRA = "boosting"
 
 
@@ -69,6 +74,13 @@ class BoostingParams(Table):
         description="share of the columns drawn for every tree; default: by their number",
     )
     l2: float = bounded(1.0, ge=0, le=1e6, usual="0.1 to 30", description="L2 penalty of leaf values")
+    bins: int | None = bounded(
+        None,
+        ge=15,
+        le=65_535,
+        usual="255 to 4095",
+        description="intervals of a column's values, between which trees split; default: by rows, of catboost its own",
+    )
     loss: str = Field(
         default="auto",
         pattern="^(auto|mse|mae|huber)$",
@@ -194,6 +206,10 @@ class Boosting(ParamsLearner[BoostingParams]):
             column_share=self.params.column_share or column_share_for(n_columns),
             patience=self.params.patience or max(10, round(3.0 / lr)),
         )
+
+    def bins(self, rows: FitRows) -> int:
+        """The parameter, by default finer than the libraries' where that costs little."""
+        return self.params.bins or (FINE_BINS if len(rows.y) <= ROWS_FOR_FINE_BINS else BINS)
 
     def loss(self, rows: FitRows) -> str:
         """The loss of a regression; the metric's by default."""

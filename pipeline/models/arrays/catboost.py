@@ -15,8 +15,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.base.arrays import FloatArray
-from pipeline.models.arrays.boosting import Boosting
+from pipeline.models.arrays.boosting import BINS, Boosting
 from pipeline.models.arrays.learners import FitRows, Job
+
+MOST_ON_GPU = 254  # borders of a column
+LARGEST_COUNT = 65_534
 
 
 class CatBoost(Boosting):
@@ -40,6 +43,7 @@ class CatBoost(Boosting):
             "l2_leaf_reg": self.params.l2,
             "bootstrap_type": "Bernoulli",
             "subsample": self.params.row_share,
+            "border_count": min((self.params.bins or BINS) - 1, MOST_ON_GPU if on_gpu else LARGEST_COUNT),
             "one_hot_max_size": self.params.one_hot_max,
             "iterations": n_rounds,
             "random_seed": job.seed,

@@ -36,6 +36,7 @@ class LightGBM(Boosting):
             "bagging_fraction": self.params.row_share,
             "bagging_freq": 1,
             "lambda_l2": self.params.l2,
+            "max_bin": self.bins(rows),
             "max_cat_to_onehot": self.params.one_hot_max,
             "seed": job.seed,
             "num_threads": job.n_threads,

@@ -37,7 +37,7 @@ class XGBoost(Boosting):
             "lambda": self.params.l2,
             "max_cat_to_onehot": self.params.one_hot_max,
             "tree_method": "hist",
-            "max_bin": 256,
+            "max_bin": self.bins(rows) + 1,
             "device": "cuda" if self.uses_gpu(rows, job) else "cpu",
             "seed": job.seed,
             "nthread": job.n_threads,
