@@ -44,7 +44,7 @@ BINS = 255  # the libraries' own; exact to the eighth of a per cent of the rows
 FINE_BINS, ROWS_FOR_FINE_BINS = (
     1023,
     100_000,
-)  # up to here most scores gain by them; rounds take up to half as long again
+)  # with so few rows most scores gain, rounds take up to half as long again
 EXTRA = "boosting"
 
 
