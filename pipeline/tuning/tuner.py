@@ -6,6 +6,7 @@ differ by their parameters alone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -109,11 +110,14 @@ class Tuner:
             self.ownership.give_back(trials)  # a server has restarted: another process may have counted them, too
 
     def _train(self, trials: list[Trial]) -> None:
+        configs: dict[int, RunConfig] = {}
         try:
-            configs = [self._proposed(trial) for trial in trials]
-            new = [number for number, trial in enumerate(trials) if not self._is_known(trial)]
+            for trial in trials:
+                with contextlib.suppress(UpdateFinishedTrialError):  # another process took the trial over
+                    configs[trial.number] = self._proposed(trial)
+            new = [trial for trial in trials if trial.number in configs and not self._is_known(trial)]
             train = self._train_packed if entry_of(self.base.model).is_network else self._train_one_by_one
-            train([trials[number] for number in new], [configs[number] for number in new])
+            train(new, [configs[trial.number] for trial in new])
         except BaseException:
             self.ownership.give_back(trials)
             raise
@@ -130,9 +134,10 @@ class Tuner:
         twin = next((other for other in complete if other.params == trial.params), None)
         if twin is None or not trial.params:
             return False
-        trial.set_user_attr(REASON, f"same values as trial {twin.number}")
-        trial.set_user_attr(FOLD_SCORES, twin.user_attrs.get(FOLD_SCORES, []))
-        tell_if_mine(self.study, trial, values=twin.value)
+        with contextlib.suppress(UpdateFinishedTrialError):  # another process took the trial over
+            trial.set_user_attr(REASON, f"same values as trial {twin.number}")
+            trial.set_user_attr(FOLD_SCORES, twin.user_attrs.get(FOLD_SCORES, []))
+            tell_if_mine(self.study, trial, values=twin.value)
         return True
 
     def _train_one_by_one(self, trials: Sequence[Trial], configs: Sequence[RunConfig]) -> None:

@@ -682,6 +682,21 @@ def test_it_waits_for_a_silent_owner_and_takes_its_trials_over(tuned: Toy, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("is_proposed", [False, True])
+def test_trials_that_another_process_took_over_are_left_to_it(tuned: Toy, is_proposed: bool) -> None:
+    assert tuned.run("features").exit_code == 0
+    tuning = open_tuning(tuned.store(), load_run_config("fast", overrides=["epochs=2"]))
+    tuner = tuning.tuner(FitContext())
+    trials = tuner._take(2, 2)
+    if is_proposed:
+        suggest(trials[0], tuning.space)
+    Ownership(tuning.study, tuning.storage, lambda: time.time() + 1e6, "there:1:a").reap()
+    tuner._train(trials)
+    assert finished_trials(tuning.study) == []
+    assert tuner.epochs_of == {}
+
+
+@pytest.mark.slow
 def test_a_study_on_a_sample_of_the_rows_is_one_of_its_own_and_says_so(tuned: Toy) -> None:
     tuned.edit_spec("number = 4", "number = 2")
     tune = [*TUNE, "--trials", "2", "--pruner", "none"]
