@@ -55,9 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("competitions", nargs="*", default=list(METRICS), metavar="COMPETITION")
     given = parser.parse_args()
-    print(
-        "| competition | metric | `submit`, nested | LightGBM | lead, SE | wall s | processor s | LightGBM s |"
-    )
+    print("| competition | metric | `submit`, nested | LightGBM | lead, SE | wall s | processor s | LightGBM s |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     leads = []
     for competition in given.competitions:

@@ -24,6 +24,14 @@ def test_every_dependency_is_pinned() -> None:
     assert names - pinned == set()
 
 
+def test_what_is_no_python_file_is_installed_too() -> None:
+    package = ROOT / "pipeline"
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]
+    installed = {path for pattern in patterns["pipeline"] for path in package.glob(pattern)}
+    data = {path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert data - installed == set()
+
+
 def test_one_version_of_ruff_and_nbstripout() -> None:
     hooks = (ROOT / ".pre-commit-config.yaml").read_text("utf-8")
     assert re.findall(r"ruff-pre-commit\n\s+rev: v(\S+)", hooks) == [PINS["ruff"]]
