@@ -26,7 +26,7 @@ Rows = NDArray[np.int64]
 
 MIN_ROWS_PER_FOLD = 20  # in a sample of the rows
 MOMENT = "moment"  # column of the stored train rows: the time that [folds] names
-NEVER_VALIDATED = -1  # rows before the first validation block of forward chaining, or outside a holdout
+NEVER_VALIDATED = -1  # rows before the first block of forward chaining, outside a holdout, or of [[extra_rows]]
 SPLITTERS: dict[FoldKind, str] = {  # of scikit-learn
     "shuffled": "KFold",
     "stratified": "StratifiedKFold",
@@ -80,6 +80,11 @@ def assign_folds(folds: Folds, rows: TrainRows) -> FoldArray:
     if folds.group is not None:
         _check_groups(rows.columns[folds.group], fold_of_row)
     return fold_of_row.astype(np.int64)
+
+
+def with_unvalidated(fold_of_row: FoldArray, n_extra: int) -> FoldArray:
+    """The folds of all rows, where `n_extra` rows that only train follow those that have folds."""
+    return np.append(fold_of_row, np.full(n_extra, NEVER_VALIDATED, dtype=np.int64))
 
 
 def splits_of(fold_of_row: FoldArray, *, is_chained: bool, window: Window | None = None) -> list[Split]:

@@ -51,7 +51,8 @@ class FeatureManifest(Artifact):
     made_of: dict[str, str]  # input -> hash
     raw_files: dict[str, FileRecord]  # those that were read
     files: FeatureFiles
-    n_train_rows: int
+    n_train_rows: int  # of the train file
+    n_extra_rows: int = 0  # of [[extra_rows]]; they follow the others in `train`, `train_rows` and `folds`
     n_test_rows: int
     roles: dict[str, Role]
     dtypes: dict[str, str]
@@ -60,7 +61,7 @@ class FeatureManifest(Artifact):
     classes: list[Label]  # in code order; [] for regression
     n_folds: int
     rows_by_fold: list[int]
-    n_never_validated: int
+    n_never_validated: int  # of the train file
     notes: list[str]
     versions: dict[str, str]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,7 @@ from pipeline.competition.folds import (
     sample_rows,
     splits_of,
     window_of,
+    with_unvalidated,
 )
 from pipeline.competition.manifest import FILE_NAMES, FeatureManifest
 from pipeline.competition.metric_trial import known_finding
@@ -47,6 +48,8 @@ from pipeline.config.run_report import RunReport
 from pipeline.config.spec import CompetitionSpec
 from pipeline.config.types import Label, Role
 from pipeline.metrics import Metric
+
+RowsOf = TypeVar("RowsOf", pd.DataFrame, FloatArray, NDArray[np.int64])
 
 SAMPLE_MARK = "simulated or built-in sample data, not Kaggle's"
 
@@ -100,11 +103,25 @@ class FeatureStore:
         """Select the train rows in use from a table of all train rows."""
         return frame if self._sample is None else frame.iloc[self._sample].reset_index(drop=True)
 
+    def own(self, rows: RowsOf) -> RowsOf:
+        """The rows of the train file, of a table or array of all train rows in use: those of [[extra_rows]] follow."""
+        return rows[: self.n_own_rows]
+
+    @property
+    def n_own_rows(self) -> int:
+        """The number of rows in use of the train file."""
+        n_all = self.manifest.n_train_rows
+        return n_all if self.n_rows is None else min(n_all, self.n_rows)
+
     @cached_property
     def _sample(self) -> NDArray[np.int64] | None:
+        """The rows in use: some of the train file, and as great a share of the extra ones."""
         if self.n_rows is None:
             return None
-        return sample_rows(self._all_folds, self._target_of(self._all_train_rows), self.n_rows, self.spec.folds.seed)
+        n_all, n_extra, seed = self.manifest.n_train_rows, self.manifest.n_extra_rows, self.spec.folds.seed
+        own = sample_rows(self._all_folds[:n_all], self._target_of(self._all_train_rows)[:n_all], self.n_rows, seed)
+        extra = np.random.default_rng(seed).permutation(n_extra)[: n_extra * len(own) // n_all]
+        return np.concatenate([own, n_all + np.sort(extra)])
 
     @cached_property
     def _all_train_rows(self) -> pd.DataFrame:
@@ -144,12 +161,13 @@ class FeatureStore:
             return []
         columns = pd.DataFrame()
         if folds.group:
-            columns = self.sampled(load_tables(self.workspace.raw, self.spec).fold_columns)
-        rows = TrainRows(self.train_rows["id"], self.target, self.classes, columns, self.workspace.folder)
-        return [
-            assign_folds(folds.model_copy(update={"kind": kind, "seed": folds.seed + 1 + repeat}), rows)
-            for repeat in range(number)
-        ]
+            columns = load_tables(self.workspace.raw, self.spec).fold_columns
+            columns = columns if self._sample is None else columns.iloc[self.own(self._sample)].reset_index(drop=True)
+        own = self.own(self.train_rows)
+        rows = TrainRows(own["id"], self.own(self.target), self.classes, columns, self.workspace.folder)
+        changes = [{"kind": kind, "seed": folds.seed + 1 + repeat} for repeat in range(number)]
+        n_extra = len(self.train_rows) - len(own)
+        return [with_unvalidated(assign_folds(folds.model_copy(update=one), rows), n_extra) for one in changes]
 
     @property
     def classes(self) -> list[Label]:

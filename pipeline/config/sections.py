@@ -280,6 +280,19 @@ class GivenMember(Table):
         return self.label or self.folder
 
 
+class ExtraRows(Table):
+    """A further file of rows like those of train, such as an original data set: they train, and are never validated."""
+
+    file: str = Field(
+        description="name of the file in `raw/`, with the target and columns as in train; those it lacks are missing"
+    )
+    weight: float = bounded(
+        1.0, gt=0.0, le=1000.0, usual="0.1 to 1", description="weight of each of its rows in the loss"
+    )
+
+    _file_can_exist = field_validator("file")(checked_file_name)
+
+
 class IdColumns(Table):
     """Where the ids are, if a file calls its id column otherwise or has none. Ids keep their text in all files."""
 

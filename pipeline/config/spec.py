@@ -18,6 +18,7 @@ from pipeline.config.search_space import SpaceEntry
 from pipeline.config.sections import (
     Columns,
     Encoder,
+    ExtraRows,
     Files,
     Folds,
     GivenMember,
@@ -93,6 +94,7 @@ class CompetitionSpec(Table):
     split: Split = Split()
     tables: list[JoinedTable] = Field(default=[], description="further files, joined by keys; see `[[tables]]`")
     members: list[GivenMember] = Field(default=[], description="predictions made elsewhere; see `[[members]]`")
+    extra_rows: list[ExtraRows] = Field(default=[], description="further rows to train on; see `[[extra_rows]]`")
     ids: IdColumns = IdColumns()
     submission: SubmissionFormat = SubmissionFormat()
     tune: dict[str, dict[str, SpaceEntry]] = Field(default={}, description="changes of the models' search spaces")
@@ -157,6 +159,7 @@ class CompetitionSpec(Table):
             )
         self._check_joined_tables()
         self._check_time()
+        self._check_extra_rows()
         taken = {self.id, *self.target}
         for key in ("categories", "dates", "texts", "missing", "drop", "na_is_category"):
             for column in getattr(self.columns, key):
@@ -217,6 +220,19 @@ class CompetitionSpec(Table):
                 "targets that it validates"
             )
 
+    def _check_extra_rows(self) -> None:
+        """Raise ValueError for extra rows whose place among folds in time nobody knows, or a file of two uses."""
+        taken = [*self.files.model_dump().values(), *(table.file for table in self.tables)]
+        for one in self.extra_rows:
+            if one.file in taken:
+                raise ValueError(f"[[extra_rows]] {one.file!r}: the spec names this file twice")
+            taken.append(one.file)
+        if self.extra_rows and (self.time is not None or self.folds.rules.is_chained):
+            raise ValueError(
+                '[[extra_rows]] cannot be used with [time] or folds of kind "time": a fold may only train on earlier '
+                "rows, and they are of no known time"
+            )
+
     def _check_several_targets_of_classes(self) -> None:
         if self.task == "multiclass":
             raise ValueError('several targets are numbers (task = "regression") or have two classes each ("binary")')
@@ -234,7 +250,8 @@ class CompetitionSpec(Table):
     def raw_names(self) -> dict[str, str]:
         """The names of all raw files that are read, by what they are."""
         named = {key: name for key, name in self.files.model_dump().items() if name is not None}
-        return named | {f"{table.prefix} table": table.file for table in self.tables}
+        named |= {f"{table.prefix} table": table.file for table in self.tables}
+        return named | {f"{one.file} (extra rows)": one.file for one in self.extra_rows}
 
     @property
     def is_one_file(self) -> bool:

@@ -111,8 +111,9 @@ class Material:
     def views(self) -> list[ColumnView]:
         """The columns, evenly spaced ones if there are very many; of several targets the first is looked at."""
         store = self.store
-        target = store.target.reshape(len(store.target), -1)[:, 0]
-        train, test = store.train, store.test
+        target = store.own(store.target)
+        target = target.reshape(len(target), -1)[:, 0]
+        train, test = store.own(store.train), store.test
         if train.shape[1] > MOST_COLUMNS:
             kept = [train.columns[i] for i in np.linspace(0, train.shape[1] - 1, MOST_COLUMNS).astype(int)]
             train, test = train[kept], test[kept]

@@ -268,6 +268,6 @@ def _outputs(material: Material) -> tuple[list[str], Callable[[FloatArray], Floa
     if store.target.ndim == 2:
         return [f"probability of {name}" for name in targets], lambda prediction: prediction[:, :MOST_OUTPUTS]
     classes = store.classes
-    counts = np.bincount(store.target.astype(np.int64), minlength=len(classes))
+    counts = np.bincount(store.own(store.target).astype(np.int64), minlength=len(classes))
     shown = [1] if len(classes) == 2 else np.argsort(-counts, kind="stable")[:MOST_OUTPUTS].tolist()
     return [f"probability of {class_name(classes[i])}" for i in shown], lambda prediction: prediction[:, shown]

@@ -1,6 +1,6 @@
 """Data checks that tell how far a score can be trusted, computed once per feature set and kept in a file.
 
-Knows feature stores; must not know runs.
+Knows feature stores; must not know runs. Extra rows are not looked at: they validate nothing.
 """
 
 from __future__ import annotations
@@ -67,13 +67,14 @@ def _path(store: FeatureStore) -> Path:
 
 
 def _looked(store: FeatureStore, n_rows: int, n_columns: int, on_progress: OnProgress) -> Trust:
-    repeated = leaks.duplicates_of(store.train, store.test, store.target)
+    own, own_target = store.own(store.train), store.own(store.target)
+    repeated = leaks.duplicates_of(own, store.test, own_target)
     rng = np.random.default_rng(0)
-    rows, test_rows = (leaks.sampled(len(frame), n_rows, rng) for frame in (store.train, store.test))
-    columns = [store.train.columns[i] for i in leaks.sampled(store.train.shape[1], n_columns, rng)]
-    frames = [store.train.iloc[rows][columns], store.test.iloc[test_rows][columns]]
+    rows, test_rows = (leaks.sampled(len(frame), n_rows, rng) for frame in (own, store.test))
+    columns = [own.columns[i] for i in leaks.sampled(own.shape[1], n_columns, rng)]
+    frames = [own.iloc[rows][columns], store.test.iloc[test_rows][columns]]
     train, test = leaks.numbers_of(frames, store.manifest.roles)
-    target = store.target.reshape(len(store.target), -1)[rows, 0]
+    target = own_target.reshape(len(own_target), -1)[rows, 0]
     if store.spec.task == "regression":
         target = transform_target(store.spec.target_transform, target)
     n_parts, n_rounds = (FEW_PARTS, FEW_ROUNDS) if n_rows <= FEW_ROWS else (leaks.N_PARTS, leaks.N_ROUNDS)
@@ -122,7 +123,7 @@ def _of_structure(store: FeatureStore) -> list[Finding]:
     dates = [recipe for recipe in store.manifest.recipes if recipe.kind == "date"]
     date_of = {name: date.source for date in dates for name in date.features if part_of(name) == ORDERED_BY}
     for name, role in store.manifest.roles.items():
-        train, test = store.train[name], store.test[name]
+        train, test = store.own(store.train)[name], store.test[name]
         if role in ("category", "text") and (keys := disjoint_keys(train, test)) is not None:
             text = f"test has none of the {keys.n_train} values of {name!r} in train, but {keys.n_test} new ones"
             advice = f'; folds that share its values are optimistic: [folds] kind = "group", group = "{name}"'
@@ -141,14 +142,14 @@ def _of_far_markers(store: FeatureStore) -> list[Finding]:
     """Numbers such as -999 that may stand for missing cells."""
     findings = []
     for name, role in store.manifest.roles.items():
-        if role == "number" and (marker := far_marker(store.train[name].to_numpy())) is not None:
+        if role == "number" and (marker := far_marker(store.own(store.train)[name].to_numpy())) is not None:
             findings.append(Finding("look", f"{name}: {marker.told}; if it marks missing cells: {marker.key(name)}"))
     return findings
 
 
 def _of_order(store: FeatureStore, rows: np.ndarray, target: np.ndarray, n_parts: int) -> list[Finding]:
     orders = {"the order of the train rows": rows.astype(np.float64)}
-    ids = pd.to_numeric(store.train_rows["id"], errors="coerce")
+    ids = pd.to_numeric(store.own(store.train_rows)["id"], errors="coerce")
     if ids.notna().all():
         orders["the id"] = ids.to_numpy(dtype=np.float64)[rows]
     findings = []

@@ -12,7 +12,15 @@ from pipeline.base import files
 from pipeline.base.progress import say
 from pipeline.competition import dependencies
 from pipeline.competition.fold_checks import check_folds
-from pipeline.competition.folds import MOMENT, NEVER_VALIDATED, FoldArray, TrainRows, assign_folds, moments_of
+from pipeline.competition.folds import (
+    MOMENT,
+    NEVER_VALIDATED,
+    FoldArray,
+    TrainRows,
+    assign_folds,
+    moments_of,
+    with_unvalidated,
+)
 from pipeline.competition.manifest import FILE_NAMES, FeatureFiles, FeatureManifest
 from pipeline.competition.metric_trial import tried_metric
 from pipeline.competition.own_metric import METRIC_WEIGHT, SOLUTION, bound_metric
@@ -39,21 +47,23 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
         reason = dependencies.changed(known.made_of, inputs) or known.files.fault_in(workspace.features)
         if not reason:
             store = FeatureStore(workspace, spec)
-            tried_metric(workspace, spec, store.train_rows, store.target, store.classes)
+            tried_metric(workspace, spec, store.own(store.train_rows), store.own(store.target), store.classes)
             return False
         say(f"features: {reason}; the features are built again")
     tables = load_tables(workspace.raw, spec)
     train_rows = _train_rows(tables)
     target = tables.target.to_numpy(dtype=np.float64)
     target = target[:, 0] if target.shape[1] == 1 else target
-    rows = TrainRows(tables.train_ids, target, tables.classes, tables.fold_columns, workspace.folder)
-    fold_of_row = assign_folds(spec.folds, rows)
+    n_own, n_extra = tables.n_own_rows, tables.n_extra_rows
+    own_target = target[:n_own]
+    rows = TrainRows(tables.train_ids[:n_own], own_target, tables.classes, tables.fold_columns, workspace.folder)
+    fold_of_row = with_unvalidated(assign_folds(spec.folds, rows), n_extra)
     moments = None if spec.folds.time is None else moments_of(tables.fold_columns[spec.folds.time])
     if moments is not None:
         train_rows[MOMENT] = moments
-    spec = tried_metric(workspace, spec, train_rows, target, tables.classes)
+    spec = tried_metric(workspace, spec, train_rows[:n_own], own_target, tables.classes)
     sample = read_table(find_raw(workspace.raw, spec.files.sample_submission), as_text=spec.text_columns)
-    check_form(spec, tables.classes, sample, tables.test_ids, target)
+    check_form(spec, tables.classes, sample, tables.test_ids, own_target)
     metric = bound_metric(spec, workspace.folder, train_rows, tables.classes)
     weight = tables.metric_weight if tables.sample_weight is None else tables.sample_weight
     notes = [
@@ -72,7 +82,8 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
         made_of=dependencies.hashed(inputs),
         raw_files=_raw_files(workspace, spec),
         files=FeatureFiles.of(workspace.features),
-        n_train_rows=len(tables.train),
+        n_train_rows=n_own,
+        n_extra_rows=n_extra,
         n_test_rows=len(tables.test),
         roles=tables.roles,
         dtypes={str(name): "str" if is_text(column) else str(column.dtype) for name, column in tables.train.items()},
@@ -81,13 +92,14 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
         classes=tables.classes,
         n_folds=n_folds,
         rows_by_fold=[int((fold_of_row == fold).sum()) for fold in range(n_folds)],
-        n_never_validated=int((fold_of_row == NEVER_VALIDATED).sum()),
+        n_never_validated=int((fold_of_row[:n_own] == NEVER_VALIDATED).sum()),
         notes=notes,
         versions=files.versions(),
     ).write(workspace.manifest)
     for note in [*(f"{name!r} is left out: {reason}" for name, reason in tables.left_out.items()), *notes]:
         say(f"features: {note}")
-    counts = f"{len(tables.train)} train rows, {len(tables.test)} test rows, {len(tables.roles)} columns"
+    of_train = f"{n_own} train rows" + (f" and {n_extra} extra rows" if n_extra else "")
+    counts = f"{of_train}, {len(tables.test)} test rows, {len(tables.roles)} columns"
     say(f"features: {counts}, {n_folds} folds ({spec.folds.kind})")
     return True
 

@@ -132,7 +132,7 @@ def _result(tuning: Tuning, confirmed: list[Confirmed], ensemble: Ensemble | Non
         n_trials=n_trials,
         metric=metric.name,
         cv_score=score,
-        n_train_rows=len(store.train_rows),
+        n_train_rows=store.n_own_rows,
         is_of_all_rows=not _sampled(store),
         confirmation=confirmation,
         ensemble=compared,
@@ -155,5 +155,5 @@ def _write(tuning: Tuning, result: TuningResult | None) -> Path:
 
 def _sampled(store: FeatureStore) -> str:
     """Describe the sample of the train rows; "" for all rows."""
-    n_seen, n_all = len(store.train_rows), store.manifest.n_train_rows
+    n_seen, n_all = store.n_own_rows, store.manifest.n_train_rows
     return "" if n_seen == n_all else f" on a sample of {n_seen} of {n_all} train rows"

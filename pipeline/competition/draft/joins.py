@@ -62,7 +62,9 @@ def _reason_against(header: list[str], shared: list[str], test: RawTable, id_col
     if not shared:
         return "it shares no column with both train and test"
     if any(name in header for name in predicted):
-        return f"it has {listed([name for name in predicted if name in header])}, which is to be predicted"
+        is_like_train = set(predicted) <= set(header) and 2 * len(shared) >= len(test.frame.columns)
+        more = "; [[extra_rows]] would train on its rows" if is_like_train else ""
+        return f"it has {listed([name for name in predicted if name in header])}, which is to be predicted{more}"
     if len(shared) > 1 and set(test.frame.columns) <= {*header, id_column}:
         return f"it has all columns of {test.path.name}: more rows of the same kind"
     return ""

@@ -122,6 +122,18 @@ def is_without_target(train: RawTable, target: list[str], markers: dict[str, fro
     return is_lacking
 
 
+def with_known_targets(train: RawTable, spec: CompetitionSpec, markers: frozenset[str]) -> tuple[RawTable, list[str]]:
+    """The rows that have a target, and how many lack one; all rows if the spec refuses such. Raises DataError."""
+    is_lacking = is_without_target(train, spec.target, dict.fromkeys(spec.target, markers))
+    if spec.missing_target == "refuse" or not is_lacking.any():
+        return train, []
+    if is_lacking.all():
+        raise DataError("every row lacks a target", where=train.where(spec.target[0]))
+    row = train.row_number(first_true(is_lacking) or 0)
+    n_rows = f"{int(is_lacking.sum())} of {len(train.frame)} rows of {train.path.name} lack a target"
+    return train.taken(~is_lacking), [f"{n_rows} and are left out (the first is row {row})"]
+
+
 def respelled(train: RawTable, target: str, spelling: dict[str, str]) -> RawTable:
     """Train with the labels of its target spelled otherwise."""
     labels = as_written(train.frame[target])

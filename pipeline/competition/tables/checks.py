@@ -184,6 +184,26 @@ def class_target(
     return pd.DataFrame(codes, index=pd.RangeIndex(len(raw.frame))), labels
 
 
+def known_class_target(
+    raw: RawTable, spec: CompetitionSpec, markers: frozenset[str], classes: list[Label]
+) -> pd.DataFrame:
+    """The int64 codes of another file's labels, which are among `classes`. Raises DataError."""
+    code_of_text, codes = {str(label): code for code, label in enumerate(classes)}, {}
+    for name in spec.target:
+        series = raw.column(name, markers=markers)
+        _refuse_missing(raw, name, series)
+        texts = as_written(series)
+        code = texts.map(code_of_text)
+        if (row := first_true(code.isna())) is not None:
+            raise DataError(
+                f"no train row has the class {texts.iloc[row]!r}",
+                where=raw.where(name, row),
+                hint=f"The classes of train are {listed(map(str, classes))}. Write the labels as train has them.",
+            )
+        codes[name] = code.to_numpy(dtype=np.int64)
+    return pd.DataFrame(codes, index=pd.RangeIndex(len(raw.frame)))
+
+
 def class_labels(series: pd.Series) -> list[Label]:
     """The distinct labels, sorted: bools, ints or floats if Python writes them as the file does; else text."""
     texts = sorted(as_written(series.dropna()).unique())

@@ -13,7 +13,8 @@ import pandas as pd
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError
-from pipeline.competition.tables.assembly import is_without_target, read_tables, respelled
+from pipeline.base.text import TEXT
+from pipeline.competition.tables.assembly import read_tables, respelled, with_known_targets
 from pipeline.competition.tables.checks import (
     check_columns,
     check_sample_submission,
@@ -29,7 +30,8 @@ from pipeline.competition.tables.checks import (
 )
 from pipeline.competition.tables.dates import date_format_of, parse_dates
 from pipeline.competition.tables.deciding import decide_recipe
-from pipeline.competition.tables.reading import RawTable, first_true, inferred, listed, numbers_of
+from pipeline.competition.tables.extra_rows import OwnRows, ReadRows, read_extra_rows
+from pipeline.competition.tables.reading import RawTable, inferred, listed, numbers_of
 from pipeline.competition.tables.spelling import spelling_of
 from pipeline.competition.tables.time_columns import TimeColumns, trends_of
 from pipeline.competition.tables.typed import ColumnRecipe, type_new_rows
@@ -41,7 +43,7 @@ MAX_CATEGORIES = 100  # a column with more distinct texts than this, most of the
 
 @dataclass(frozen=True)
 class CompetitionTables:
-    """A competition's checked tables: rows in the order of the files, columns in the order of train."""
+    """A competition's checked tables: rows in the order of the files (extra ones last), columns in that of train."""
 
     train: pd.DataFrame  # features only: float64 numbers, `str` categories, NaN for missing; RangeIndex
     test: pd.DataFrame  # the same columns and dtypes
@@ -52,11 +54,17 @@ class CompetitionTables:
     sample_weight: FloatArray | None
     metric_weight: FloatArray | None
     scoring_columns: pd.DataFrame  # the train columns that [scoring] names for a metric of one's own; may be none
-    fold_columns: pd.DataFrame  # the train columns that [folds] names; may be none
+    fold_columns: pd.DataFrame  # the train columns that [folds] names, without the extra rows; may be none
     roles: dict[str, Role]  # of every feature column
     left_out: dict[str, str]  # raw column -> why no model sees it
     recipes: list[ColumnRecipe]  # how new rows are typed
     notes: list[str]  # for the user
+    n_extra_rows: int = 0  # the last of the train rows, which have no fold
+
+    @property
+    def n_own_rows(self) -> int:
+        """The number of rows of the train file."""
+        return len(self.train) - self.n_extra_rows
 
 
 def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
@@ -106,7 +114,7 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
     if not roles:
         reasons = "; ".join(f"{name!r}: {reason}" for name, reason in [*left_out.items()][:10])
         raise DataError("no column is left to learn from", where=train.where(), hint=f"Left out: {reasons or 'none'}.")
-    return CompetitionTables(
+    tables = CompetitionTables(
         train=train_features,
         test=test_features,
         train_ids=train_ids.rename(spec.id),
@@ -131,6 +139,31 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
             *_notes_of(train_features, recipes),
         ],
     )
+    own = OwnRows(train, train_features, target, classes, recipes, markers_of_target(sample, spec))
+    return _with_extra_rows(tables, [read_extra_rows(raw, spec, one, own) for one in spec.extra_rows])
+
+
+def _with_extra_rows(tables: CompetitionTables, extra: list[ReadRows]) -> CompetitionTables:
+    """The tables with further rows at the end of train; what scores rows has any value there, which nothing reads."""
+    if not extra:
+        return tables
+    n_extra = sum(len(one.features) for one in extra)
+    loss_weight = tables.metric_weight if tables.sample_weight is None else tables.sample_weight
+    loss_weight = np.ones(len(tables.train)) if loss_weight is None else loss_weight
+    loss_weight = np.concatenate([loss_weight, *(np.full(len(one.features), one.weight) for one in extra)])
+    metric_weight = tables.metric_weight
+    scored = np.append(np.arange(len(tables.train)), np.zeros(n_extra, dtype=np.int64))
+    return replace(
+        tables,
+        train=pd.concat([tables.train, *(one.features for one in extra)], ignore_index=True),
+        train_ids=pd.concat([tables.train_ids.astype(TEXT), *(one.ids for one in extra)], ignore_index=True),
+        target=pd.concat([tables.target, *(one.target for one in extra)], ignore_index=True),
+        sample_weight=None if (loss_weight == 1.0).all() and tables.sample_weight is None else loss_weight,
+        metric_weight=None if metric_weight is None else np.append(metric_weight, np.ones(n_extra)),
+        scoring_columns=tables.scoring_columns.iloc[scored].reset_index(drop=True),
+        notes=[*tables.notes, *(note for one in extra for note in one.notes)],
+        n_extra_rows=n_extra,
+    )
 
 
 def new_rows(raw: RawTable, id_column: str, recipes: list[ColumnRecipe]) -> tuple[pd.Series, pd.DataFrame]:
@@ -149,16 +182,8 @@ def _with_targets(train: RawTable, sample: RawTable, spec: CompetitionSpec) -> t
             train = respelled(train, spec.target[0], spelling)
             pairs = ", ".join(f"{label!r} as {other!r}" for label, other in list(spelling.items())[:5])
             notes.append(f"labels are written as in {sample.path.name}: {pairs}")
-    markers = {name: markers_of_target(sample, spec) for name in spec.target}
-    is_lacking = is_without_target(train, spec.target, markers)
-    if spec.missing_target == "refuse" or not is_lacking.any():
-        return train, notes
-    if is_lacking.all():
-        raise DataError("every row lacks a target", where=train.where(spec.target[0]))
-    row = train.row_number(first_true(is_lacking) or 0)
-    n_rows = f"{int(is_lacking.sum())} of {len(train.frame)} rows of {train.path.name} lack a target"
-    notes.append(f"{n_rows} and are left out (the first is row {row})")
-    return train.taken(~is_lacking), notes
+    train, said = with_known_targets(train, spec, markers_of_target(sample, spec))
+    return train, notes + said
 
 
 def time_columns_of(raw: Path, spec: CompetitionSpec) -> TimeColumns:

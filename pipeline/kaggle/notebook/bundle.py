@@ -102,6 +102,10 @@ def make_bundle(
     Its models need `packages` beyond those that every run needs, and gain from `n_processes` with a GPU each. Raises
     SpecError.
     """
+    if spec.extra_rows and spec.dataset is None:
+        what = f"the notebook would not find {spec.extra_rows[0].file}, which is no file of the competition"
+        hint = 'Submit the CSV made here, or put all raw files in a dataset at Kaggle: dataset = "OWNER/NAME".'
+        raise SpecError(what, where="[[extra_rows]]", hint=hint)
     run = trained.run if isinstance(trained, EnsemblePlan) else run_name(workspace, spec, trained)
     facts = {
         "competition": workspace.competition,

@@ -37,7 +37,8 @@ KINDS = {
 def section(material: Material) -> Section:
     """The columns of the features, and the target."""
     store = material.store
-    target = store.target.reshape(len(store.target), -1)[:, 0]
+    target = store.own(store.target)
+    target = target.reshape(len(target), -1)[:, 0]
     views = material.views
     blocks: list[Block] = [Figures(_target_figures(material)), _table(material, views)]
     if store.spec.encoder.pixels:
@@ -56,6 +57,8 @@ def _lead(material: Material, views: list[ColumnView]) -> str:
         f"{len(manifest.roles):,} columns ({words.listed(kinds)}) of {manifest.n_train_rows:,} train and "
         f"{manifest.n_test_rows:,} test rows"
     )
+    if manifest.n_extra_rows:
+        told += f" (and {words.count(manifest.n_extra_rows, 'extra row')} that only train, which are not shown here)"
     best = [view for view in sorted(views, key=lambda view: -np.nan_to_num(view.association)) if view.association > 0]
     if best:
         shown = [f"{words.of_data(view.name, 40)} ({words.percent(view.association)})" for view in best[:3]]
@@ -133,7 +136,8 @@ def _row(view: ColumnView, recipe: ColumnRecipe | None) -> list[Cell]:
 
 def _target_figures(material: Material) -> list[Figure]:
     store = material.store
-    targets = store.target.reshape(len(store.target), -1)
+    targets = store.own(store.target)
+    targets = targets.reshape(len(targets), -1)
     figures = []
     for j, name in enumerate(store.spec.target[:MOST_TARGETS]):
         values = targets[:, j]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.run_files import how_to_repeat
 from pipeline.config.records import Place
 from pipeline.config.run_report import RunReport
@@ -20,7 +21,7 @@ def section(material: Material) -> Section:
     size = Tile(
         "data",
         f"{manifest.n_train_rows:,} × {len(manifest.roles)}",
-        f"train rows × columns; {words.count(manifest.n_test_rows, 'test row')}",
+        f"train rows × columns; {words.count(manifest.n_test_rows, 'test row')}{_extra(manifest)}",
     )
     remarks = [Text(remark, is_quiet=True) for remark in material.remarks]
     if run is None:
@@ -34,6 +35,10 @@ def section(material: Material) -> Section:
     blocks.append(Code(_command(material, run), "makes this run and its submission again"))
     blocks += remarks
     return Section("headline", "At a glance", _lead(material, run, noise), blocks)
+
+
+def _extra(manifest: FeatureManifest) -> str:
+    return f", {words.count(manifest.n_extra_rows, 'extra row')}" if manifest.n_extra_rows else ""
 
 
 def _lead(material: Material, run: RunReport, noise: float) -> str:
