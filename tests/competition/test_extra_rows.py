@@ -106,6 +106,14 @@ def test_twins_are_told_by_the_columns_that_the_file_has(toy: Toy) -> None:
     assert "original.csv lacks 'town': missing in its rows" in tables.notes
 
 
+def test_twins_may_have_other_ids(toy: Toy) -> None:
+    toy.edit_spec('categories = ["code"]', 'categories = ["code", "id"]')
+    train, _ = toy_tables()
+    tables = tables_of(toy, pd.concat([original(4), train.iloc[:6]]).assign(id=range(1000, 1010)))
+    assert "id" in tables.train
+    assert tables.n_extra_rows == 4
+
+
 def test_a_file_of_train_rows_alone_is_refused(toy: Toy) -> None:
     with pytest.raises(PipelineError, match=r"no row is left to train on: .*64 of 64 rows are train rows"):
         tables_of(toy, toy_tables()[0])
@@ -114,6 +122,7 @@ def test_a_file_of_train_rows_alone_is_refused(toy: Toy) -> None:
 def test_rows_of_a_group_that_is_validated_are_left_out(toy: Toy) -> None:
     toy.edit_spec('kind = "shuffled"', 'kind = "group"\ngroup = "year"')
     old = original(6)
+    old["year"] = old["year"].astype(float)  # written 1999.0
     old.loc[:1, "year"] = toy_tables()[0]["year"].iloc[40]
     store = built(toy, old)
     assert store.manifest.n_extra_rows == 4

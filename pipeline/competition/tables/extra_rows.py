@@ -21,7 +21,7 @@ from pipeline.competition.tables.joining import join_new_rows
 from pipeline.competition.tables.reading import RawTable, as_written, find_raw, is_text, listed, read_raw
 from pipeline.competition.tables.spelling import spelling
 from pipeline.competition.tables.target_expression import with_target
-from pipeline.competition.tables.typed import ColumnRecipe, type_new_rows
+from pipeline.competition.tables.typed import ColumnRecipe, type_new_rows, without_zero_fraction
 from pipeline.config.sections import ExtraRows
 from pipeline.config.spec import CompetitionSpec
 from pipeline.config.types import Label
@@ -121,7 +121,8 @@ def _are_new(
     raw: RawTable, features: pd.DataFrame, target: pd.DataFrame, own: OwnRows, spec: CompetitionSpec
 ) -> tuple[NDArray[np.bool_], list[str]]:
     """Which rows may train every fold: those that neither are a train row nor belong to a group of train rows."""
-    given = [name for recipe in own.recipes if not raw.frame[recipe.source].isna().all() for name in recipe.features]
+    compared = [one for one in own.recipes if one.source != spec.id and not raw.frame[one.source].isna().all()]
+    given = [name for recipe in compared for name in recipe.features]
     mine, theirs = (_hashes(frame[given], y) for frame, y in ((features, target), (own.features, own.target)))
     is_twin = np.isin(mine, theirs)
     notes = []
@@ -130,8 +131,8 @@ def _are_new(
     group = spec.folds.group
     if group is None or group not in raw.frame:
         return ~is_twin, notes
-    groups = as_written(raw.column(group))
-    is_related = (groups.notna() & groups.isin(set(as_written(own.raw.column(group))))).to_numpy(dtype=np.bool_)
+    groups, known = (without_zero_fraction(as_written(one.column(group))) for one in (raw, own.raw))
+    is_related = (groups.notna() & groups.isin(set(known))).to_numpy(dtype=np.bool_)
     if n_related := int((is_related & ~is_twin).sum()):
         notes.append(f"{n_related} of {len(mine)} rows have the {group!r} of train rows")
     return ~(is_twin | is_related), notes
