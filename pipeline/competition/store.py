@@ -23,12 +23,11 @@ from pipeline.base.errors import SpecError, did_you_mean
 from pipeline.base.progress import say
 from pipeline.competition import dependencies
 from pipeline.competition.feature_function import apply_feature_function, dependence_on_other_rows
+from pipeline.competition.fold_kinds import TrainRows, assign_folds
 from pipeline.competition.folds import (
     MOMENT,
     FoldArray,
     Split,
-    TrainRows,
-    assign_folds,
     sample_rows,
     splits_of,
     window_of,

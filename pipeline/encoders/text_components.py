@@ -59,7 +59,7 @@ class TextComponents(Fitted):
             stem="+".join(columns) if stem is None else stem,
             terms=list(known.terms),
             idf=known.idf.tolist(),
-            loadings=_loadings(known.weighted(frame), n_components).tolist(),
+            loadings=known.loadings(frame, n_components).tolist(),
         )
 
 
@@ -87,12 +87,23 @@ class _Terms:
 
     def weighted(self, frame: pd.DataFrame) -> sparse.csr_matrix:
         """(rows, terms) TF-IDF of any rows, which callers must not modify."""
-        key = ("weighted", self.columns, self.terms, self.idf.tobytes(), _digest(frame, self.columns))
+        key = ("weighted", self._key, _digest(frame, self.columns))
         return KEPT.get(key, lambda: self._weighted(frame), lambda made: _bytes_of(made) + self._n_bytes)
+
+    @property
+    def _key(self) -> tuple[tuple[str, ...], tuple[str, ...], bytes]:
+        return self.columns, self.terms, self.idf.tobytes()
 
     @property
     def _n_bytes(self) -> int:
         return BYTES_OF_TERM * len(self.terms)
+
+    def loadings(self, frame: pd.DataFrame, n_components: int) -> NDArray[np.float64]:
+        """(terms, components) of the rows that the terms were learned from."""
+        key = ("loadings", n_components, self._key, _digest(frame, self.columns))
+        return KEPT.get(
+            key, lambda: _loadings(self.weighted(frame), n_components), lambda made: made.nbytes + self._n_bytes
+        )
 
     def _weighted(self, frame: pd.DataFrame) -> sparse.csr_matrix:
         counts = Vocabulary("words", self.columns, LONGEST, self.terms).count(frame)

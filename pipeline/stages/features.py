@@ -12,15 +12,8 @@ from pipeline.base import files
 from pipeline.base.progress import say
 from pipeline.competition import dependencies
 from pipeline.competition.fold_checks import check_folds
-from pipeline.competition.folds import (
-    MOMENT,
-    NEVER_VALIDATED,
-    FoldArray,
-    TrainRows,
-    assign_folds,
-    moments_of,
-    with_unvalidated,
-)
+from pipeline.competition.fold_kinds import TrainRows, assign_folds
+from pipeline.competition.folds import MOMENT, NEVER_VALIDATED, FoldArray, moments_of, with_unvalidated
 from pipeline.competition.manifest import FILE_NAMES, FeatureFiles, FeatureManifest
 from pipeline.competition.metric_trial import tried_metric
 from pipeline.competition.own_metric import METRIC_WEIGHT, SOLUTION, bound_metric

@@ -29,8 +29,8 @@ from pipeline.kaggle.notebook.bundle import (
 )
 from pipeline.kaggle.notebook.run import State, fetch_output, follow, push_once, read_state, running, state_path
 from pipeline.kaggle.notebook.wheels import AUTO, lacking, provide
+from pipeline.kaggle.permission import check_before_sending, why_offline
 from pipeline.kaggle.submission import check_submission
-from pipeline.kaggle.upload import check_before_sending, why_offline
 from pipeline.models.registry import gains_from_gpus, packages_of
 
 MOST_GPUS = 2  # of Kaggle's machines, "GPU T4 x2"

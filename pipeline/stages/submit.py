@@ -13,8 +13,9 @@ from pipeline.config.records import Provenance
 from pipeline.kaggle.client.session import KaggleSession
 from pipeline.kaggle.client.urls import COMPETITION_URL
 from pipeline.kaggle.ledger import Entry, Ledger
+from pipeline.kaggle.permission import why_offline
 from pipeline.kaggle.submission import check_submission
-from pipeline.kaggle.upload import SubmissionFile, send_once, why_offline
+from pipeline.kaggle.upload import SubmissionFile, send_once
 
 WAIT_S = 600.0  # for the score; the next call fetches a score that takes longer
 

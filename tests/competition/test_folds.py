@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.base.errors import DataError, SpecError
-from pipeline.competition.folds import NEVER_VALIDATED, TrainRows, assign_folds, sample_rows, splits_of, window_of
+from pipeline.competition.fold_kinds import TrainRows, assign_folds
+from pipeline.competition.folds import NEVER_VALIDATED, sample_rows, splits_of, window_of
 from pipeline.config.sections import Folds
 
 HERE = Path("nowhere")

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline.api.estimators import SavedEstimator
+from pipeline.api.tabular import SavedEstimator
 from pipeline.base.errors import ArtifactError, NewerFormatError
 from pipeline.competition.manifest import FeatureFiles, FeatureManifest
 from pipeline.competition.tables.typed import ColumnRecipe
