@@ -49,7 +49,7 @@ def raw_paths(workspace: Workspace, spec: CompetitionSpec) -> dict[str, Path]:
 def of_features(workspace: Workspace, spec: CompetitionSpec, *, is_sample: bool) -> Inputs:
     """`features/`: raw files, fold file, and the spec except for what only later stages read."""
     raw = {f"the {key} file": FileRecord.of(path).sha256 for key, path in raw_paths(workspace, spec).items()}
-    has_holidays = spec.time is not None and (spec.time.holidays or spec.time.country is not None)
+    has_holidays = spec.time is not None and spec.time.has_holidays
     return {
         **raw,
         **({"the version of the package holidays": public_holidays.version()} if has_holidays else {}),

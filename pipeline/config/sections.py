@@ -202,6 +202,11 @@ class SeriesTime(Table):
             raise ValueError("the keys `holidays` and `country` name the countries twice: remove one")
         return self
 
+    @property
+    def has_holidays(self) -> bool:
+        """Whether there are columns of public holidays."""
+        return bool(self.holidays) or self.country is not None
+
 
 class Encoder(Table):
     """What encoders may learn from."""

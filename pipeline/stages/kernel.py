@@ -9,6 +9,7 @@ from pipeline.base import files
 from pipeline.base.errors import DataError, KaggleError
 from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
+from pipeline.competition.tables.public_holidays import PACKAGE as HOLIDAYS
 from pipeline.competition.tables.reading import read_table
 from pipeline.competition.workspace import Workspace
 from pipeline.config.records import NotebookVersion, Provenance
@@ -110,10 +111,16 @@ def _bundle(store: FeatureStore, trained: RunConfig | EnsemblePlan, how: Options
         store.workspace,
         store.spec,
         trained,
-        packages=packages_of(config),
+        packages=_packages(store, config),
         n_processes=MOST_GPUS if is_shared or gains_from_gpus(config) else 1,
         options=how,
     )
+
+
+def _packages(store: FeatureStore, config: RunConfig) -> list[str]:
+    """Packages that the models of a run or the competition's features need and others do not."""
+    of_features = [HOLIDAYS] if store.spec.time is not None and store.spec.time.has_holidays else []
+    return sorted({*packages_of(config), *of_features})
 
 
 def _wheels(
@@ -123,7 +130,7 @@ def _wheels(
     own = tuple(name for name in given if name != AUTO)
     config = trained.config if isinstance(trained, EnsemblePlan) else trained
     logs = (path.read_text(encoding="utf-8") for path in sorted(store.workspace.kernels.glob("v*/log.txt")))
-    wanted = lacking(requirements_of(packages_of(config)), logs)
+    wanted = lacking(requirements_of(_packages(store, config)), logs)
     if session is None:
         say(f"kernel: without a push, no dataset of wheels is made (wanted: {', '.join(wanted) or 'none'})")
         return own

@@ -140,7 +140,7 @@ def _calendar(times: FloatArray) -> dict[str, FloatArray]:
 
 def _check_countries(spec: SeriesTime, clock: Clock, tables: Sequence[RawTable]) -> list[str]:
     """The texts of the column of countries that are none. Raises DataError for codes that are none."""
-    if not clock.date_format and (spec.holidays or spec.country is not None):
+    if not clock.date_format and spec.has_holidays:
         hint = "Remove `holidays` and `country` from the spec."
         raise DataError(f"the times in {spec.date!r} are numbers, which have no holidays", where="[time]", hint=hint)
     for code in spec.holidays:
