@@ -153,12 +153,19 @@ def _read(path: Path, read: Callable[[Path], Content]) -> Content:
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
-    """Read a parquet file. Raises ArtifactError."""
+    """Read a parquet file, a large one through a memory map. Raises ArtifactError."""
     import pandas as pd
+    import pyarrow.parquet as pq
 
     import pipeline.base.text  # noqa: F401 - texts as texts under pandas 2, too
+    from pipeline.base import mapped
 
-    return _read(path, lambda file: pd.read_parquet(file))
+    def read(path: Path) -> pd.DataFrame:
+        size = pq.read_metadata(path)
+        is_large = mapped.is_large(size.num_rows, size.num_columns)
+        return mapped.read_parquet(path) if is_large else pd.read_parquet(path)
+
+    return _read(path, read)
 
 
 def read_npy(path: Path) -> NDArray[Any]:

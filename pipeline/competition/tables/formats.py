@@ -5,10 +5,14 @@ Must not know what a table contains.
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import pyarrow as pa
 
@@ -22,6 +26,7 @@ CODECS = {".gz": "gzip", ".zst": "zstd"}  # Arrow's names
 ZIP = ".zip"  # of one table, as older competitions have them: `train.csv.zip` or `train.zip`
 COMPRESSIONS = ("", *CODECS, ZIP)
 MOST_UNPACKED = 32 << 30  # bytes of a zipped table
+LARGE_FILE, USUAL_RATIO = 1 << 28, 4  # unpacked bytes of a large text table; a compressed one unpacks to so many times its own
 DAMAGED = "The file may be incomplete: download it again."
 KINDS = ".csv, .tsv, .txt, .jsonl, .ndjson, .parquet, or one of these compressed as .gz, .zst, .zip"
 
@@ -90,23 +95,55 @@ def format_of(path: Path) -> str:
 
 def read_bytes(path: Path, n_bytes: int | None = None) -> bytes:
     """The bytes of a file, unpacked, or the first `n_bytes` of them. Raises DataError."""
+    with opened(path) as unpacked:
+        data: bytes = unpacked.stream.read() if n_bytes is None else unpacked.stream.read(n_bytes)
+    return data
+
+
+def is_large(path: Path) -> bool:
+    """Whether the file has so many bytes, when unpacked, that they are not read at once."""
+    return path.stat().st_size * (1 if path.suffix.lower() not in COMPRESSIONS else USUAL_RATIO) >= LARGE_FILE
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """The bytes of a file, unpacked while they are read, and how far the file itself is read."""
+
+    stream: Any
+    file: IO[bytes]
+
+    @property
+    def share(self) -> float:
+        """The share of the file that is read."""
+        return self.file.tell() / max(1, os.fstat(self.file.fileno()).st_size)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Unpacked]:
+    """Open a file of any compression. Raises DataError, also while it is read."""
     compression = path.suffix.lower()
     if compression == ZIP:
-        return _unzipped(path, n_bytes)
+        with _unzipped(path) as unpacked:
+            yield unpacked
+        return
     codec = CODECS.get(compression)
     try:
-        with pa.input_stream(str(path), compression=codec) as stream:
-            data: bytes = stream.read() if n_bytes is None else stream.read(n_bytes)
+        with path.open("rb") as file:
+            if codec is None:
+                yield Unpacked(file, file)
+                return
+            with pa.CompressedInputStream(file, codec) as stream:
+                yield Unpacked(stream, file)
     except OSError as error:
         if codec is None:
             raise
         raise DataError(f"is not a complete {codec} file: {error}", where=str(path), hint=DAMAGED) from None
-    return data
 
 
-def _unzipped(path: Path, n_bytes: int | None) -> bytes:
+@contextmanager
+def _unzipped(path: Path) -> Iterator[Unpacked]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as whole, zipfile.ZipFile(whole) as archive:
             members = _members(archive)
             if len(members) != 1:
                 raise DataError(
@@ -119,7 +156,7 @@ def _unzipped(path: Path, n_bytes: int | None) -> bytes:
             if members[0].file_size > MOST_UNPACKED:
                 raise DataError(f"would have {members[0].file_size / 1e9:.0f} GB when unpacked", where=str(path))
             with archive.open(members[0]) as file:
-                return file.read(-1 if n_bytes is None else n_bytes)
+                yield Unpacked(file, whole)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise DataError(f"is not a complete zip file: {error}", where=str(path), hint=DAMAGED) from None
 

@@ -5,14 +5,17 @@ Must not know: encoders, how folds are assigned, models.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from pipeline.base import mapped
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError
+from pipeline.base.progress import progress_bar
 from pipeline.base.text import TEXT
 from pipeline.competition.tables.assembly import read_tables, respelled, with_known_targets
 from pipeline.competition.tables.checks import (
@@ -29,7 +32,7 @@ from pipeline.competition.tables.checks import (
     with_same_type,
 )
 from pipeline.competition.tables.dates import date_format_of, parse_dates
-from pipeline.competition.tables.deciding import decide_recipe
+from pipeline.competition.tables.deciding import Decided, decide_recipe
 from pipeline.competition.tables.extra_rows import OwnRows, ReadRows, read_extra_rows
 from pipeline.competition.tables.reading import RawTable, inferred, listed, numbers_of
 from pipeline.competition.tables.spelling import spelling_of
@@ -87,7 +90,7 @@ def load_tables(raw: Path, spec: CompetitionSpec) -> CompetitionTables:
         target, classes = class_target(train, spec, markers_of_target(sample, spec))
         notes += _notes_of_classes(classes, spec)
     sources, left_out = _feature_sources(train, test, spec)
-    decided = [decide_recipe(name, [train, test], spec.columns) for name in sources]
+    decided = _decided([train, test], sources, spec)
     recipes = [recipe for recipe, _ in decided]
     train_features = type_new_rows(train, recipes)
     trends = trends_of(spec, recipes)
@@ -171,6 +174,19 @@ def new_rows(raw: RawTable, id_column: str, recipes: list[ColumnRecipe]) -> tupl
     check_columns(raw, [("id", id_column)])
     (ids,) = with_same_type([ids_of(raw, id_column)])
     return ids.rename(id_column), type_new_rows(raw, recipes, has_other_levels=True)
+
+
+def _decided(tables: list[RawTable], sources: list[str], spec: CompetitionSpec) -> list[Decided]:
+    """The recipe of each column and its notes; of large tables one column at a time is in memory."""
+    n_rows, decided = len(tables[0].frame), list[Decided]()
+    is_large = mapped.is_large(n_rows, len(sources))
+    with progress_bar("looking at columns") if is_large else nullcontext(None) as update:
+        for number, name in enumerate(sources):
+            decided.append(decide_recipe(name, tables, spec.columns))
+            if update is not None:
+                mapped.release()
+                update((number + 1) / len(sources), f"{name!r}, {n_rows:,} rows")
+    return decided
 
 
 def _with_targets(train: RawTable, sample: RawTable, spec: CompetitionSpec) -> tuple[RawTable, list[str]]:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline.base import mapped
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, did_you_mean
 from pipeline.base.text import TEXT
@@ -26,9 +27,12 @@ from pipeline.competition.tables.formats import (
     SEPARATOR_OF,
     alternatives,
     format_of,
+    is_large,
     read_bytes,
 )
+from pipeline.competition.tables.large_texts import read_large
 from pipeline.competition.tables.text_tables import (
+    HEADER_BYTES,
     SEPARATORS,
     UTF_16,
     delimited,
@@ -48,7 +52,6 @@ WHOLE_NUMBER = r"^(0|-?[1-9]\d{0,17})$"  # what str(int) writes and int64 holds
 LARGEST = 1e37  # of a number in the data: models compute in float32, which ends at 3.4e38
 LARGEST_WHOLE = 2.0**53  # up to which float64 holds every whole number
 TOO_LARGE = f"beyond {LARGEST:g}, the largest number that models can compute with"
-HEADER_BYTES = 1 << 20  # in which a header lies
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,14 @@ class RawTable:
     def taken(self, is_kept: NDArray[np.bool_]) -> RawTable:
         """The rows of which `is_kept` is true; messages go on naming the rows of the file."""
         numbers = np.arange(len(self.frame)) if self.row_numbers is None else self.row_numbers
-        return replace(self, frame=self.frame[is_kept].reset_index(drop=True), row_numbers=numbers[is_kept])
+        if mapped.is_large(*self.frame.shape):
+            file = mapped.ColumnFile(self.path.parent)
+            for name in self.frame.columns:
+                file.add(str(name), self.frame[name][is_kept])
+            frame = file.frame()
+        else:
+            frame = self.frame[is_kept].reset_index(drop=True)
+        return replace(self, frame=frame, row_numbers=numbers[is_kept])
 
     def column(self, name: str, *, markers: Collection[str] = MISSING_MARKERS) -> pd.Series:
         """The column, with NaN for the texts in `markers`."""
@@ -187,13 +197,18 @@ def as_written(series: pd.Series) -> pd.Series:
 
 
 def _read_text(path: Path, kind: str) -> RawTable:
-    data, notes = utf8(read_bytes(path), path.name, str(path))
-    if kind in JSON_LINES:
-        return RawTable(path, json_lines(data, str(path)), notes)
-    separator = separator_of(data, SEPARATOR_OF[kind])
+    if kind not in JSON_LINES and is_large(path):
+        frame, separator, notes = read_large(path, SEPARATOR_OF[kind])
+    else:
+        data, notes = utf8(read_bytes(path), path.name, str(path))
+        if kind in JSON_LINES:
+            return RawTable(path, json_lines(data, str(path)), notes)
+        separator = separator_of(data, SEPARATOR_OF[kind])
+        frame = delimited(data, separator, str(path))
+        del data
     if separator != ",":
         notes.append(f"{path.name}: the cells are separated by {SEPARATORS[separator]}")
-    raw = RawTable(path, delimited(data, separator, str(path)), notes)
+    raw = RawTable(path, frame, notes)
     is_blank = _blank_rows(raw.frame)
     if not is_blank.any():
         return raw

@@ -6,6 +6,7 @@ Must not know: targets, ids, how a recipe is decided, or what is learned from th
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,8 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.base import mapped
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, did_you_mean
+from pipeline.base.progress import progress_bar
 from pipeline.base.text import TEXT
 from pipeline.competition.tables.dates import DATE_PARTS, date_parts, parse_dates
 from pipeline.competition.tables.markers import are_markers
@@ -89,19 +92,29 @@ def type_new_rows(raw: RawTable, recipes: Iterable[ColumnRecipe], *, has_other_l
     `has_other_levels`: an ordered category may have levels that the spec does not know, which models read as unseen.
     Raises DataError for a missing column or a value that does not fit its column's type.
     """
+    recipes = list(recipes)
     typed: dict[str, FloatArray | pd.Series] = {}
-    for recipe in recipes:
-        if recipe.source not in raw.frame.columns:
-            raise DataError(
-                f"there is no column {recipe.source!r}",
-                where=raw.where(),
-                hint=did_you_mean(recipe.source, raw.frame.columns),
-            )
-        for name, values in _apply(recipe, raw, has_other_levels=has_other_levels).items():
-            if name in typed:
-                raise DataError(f"two features would be named {name!r}", where=raw.where(recipe.source))
-            typed[name] = values
-    return pd.DataFrame(typed, index=pd.RangeIndex(len(raw.frame)))
+    is_large = mapped.is_large(len(raw.frame), len(recipes))
+    file = mapped.ColumnFile(raw.path.parent) if is_large else None
+    with progress_bar(f"typing {raw.path.name}") if is_large else nullcontext(None) as update:
+        for number, recipe in enumerate(recipes):
+            if recipe.source not in raw.frame.columns:
+                raise DataError(
+                    f"there is no column {recipe.source!r}",
+                    where=raw.where(),
+                    hint=did_you_mean(recipe.source, raw.frame.columns),
+                )
+            for name, values in _apply(recipe, raw, has_other_levels=has_other_levels).items():
+                if name in typed:
+                    raise DataError(f"two features would be named {name!r}", where=raw.where(recipe.source))
+                typed[name] = values
+                if file is not None:
+                    file.add(name, pd.Series(values, copy=False))
+                    typed[name] = values[:0]
+            if update is not None:
+                mapped.release()
+                update((number + 1) / len(recipes), f"{recipe.source!r}, {len(raw.frame):,} rows")
+    return pd.DataFrame(typed, index=pd.RangeIndex(len(raw.frame))) if file is None else file.frame()
 
 
 def _apply(recipe: ColumnRecipe, raw: RawTable, *, has_other_levels: bool) -> dict[str, FloatArray | pd.Series]:
