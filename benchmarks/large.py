@@ -74,9 +74,7 @@ def write_csv(path: Path, n_rows: int, *, is_train: bool) -> None:
     options = pacsv.WriteOptions(quoting_style="needed")
     writer = None
     for number, start in enumerate(range(0, n_rows, CHUNK)):
-        table = pa.Table.from_pandas(
-            chunk(number, min(CHUNK, n_rows - start), is_train=is_train), preserve_index=False
-        )
+        table = pa.Table.from_pandas(chunk(number, min(CHUNK, n_rows - start), is_train=is_train), preserve_index=False)
         writer = writer or pacsv.CSVWriter(path, table.schema, write_options=options)
         writer.write_table(table)
     assert writer is not None

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
+from numpy.typing import NDArray
 
 from pipeline.base.files import WRITE_HINTS, write_error
 from pipeline.base.text import TEXT
@@ -47,6 +48,19 @@ def read_parquet(path: Path) -> pd.DataFrame:
     return file.frame()
 
 
+class RowsOf:
+    """Some rows of a table, to be read like a frame: a column is copied when it is read, never all of them."""
+
+    def __init__(self, frame: pd.DataFrame, rows: NDArray[np.int64]) -> None:
+        self._frame, self._rows = frame, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, name: str) -> pd.Series:
+        return self._frame[name].iloc[self._rows]
+
+
 class ColumnFile:
     """An unnamed file in `folder`, or among the temporary ones if `folder` is read-only.
 
@@ -55,8 +69,8 @@ class ColumnFile:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder if os.access(folder, os.W_OK) else Path(tempfile.gettempdir())
-        self._file: IO[bytes] = tempfile.TemporaryFile(dir=self._folder)
-        weakref.finalize(self, self._file.close)  # maps stay
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - maps outlive it
+        weakref.finalize(self, self._file.close)
         self._columns: list[tuple[str, int, np.dtype[Any] | None, int]] = []  # name, start, type of numbers, length
 
     def add(self, name: str, values: pd.Series) -> None:
@@ -71,7 +85,7 @@ class ColumnFile:
             numbers = np.ascontiguousarray(values.to_numpy())
             dtype = numbers.dtype
             with self._full_disk_told():
-                self._file.write(memoryview(numbers).cast("B"))
+                self._file.write(numbers.data.cast("B"))
         self._columns.append((name, start, dtype, len(values)))
 
     def frame(self) -> pd.DataFrame:

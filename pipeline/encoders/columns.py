@@ -89,7 +89,9 @@ class NumberColumn(FittedColumn):
         if steps.scaling == "none":
             column = column.model_copy(update={"offset": _offset_of(values[~np.isnan(values)])})
         centre = float(known.mean()) if len(known) else 0.0
-        is_constant = bool(known.nunique() < 2)  # rounding can make the deviation of equal numbers positive
+        is_constant = not len(known) or bool(
+            (known == known.iloc[0]).all()
+        )  # rounding can make the deviation of equal numbers positive
         scale = 0.0 if is_constant else float(known.std())
         if steps.scaling == "robust" and len(known) and not is_linear:
             quarter, centre, three_quarters = (float(q) for q in known.quantile([0.25, 0.5, 0.75]))

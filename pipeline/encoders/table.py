@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.base import mapped
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import DataError, did_you_mean
 from pipeline.base.text import TEXT
@@ -36,6 +37,7 @@ from pipeline.encoders.texts import Part, TextColumn, fit_text
 LARGEST = float(np.finfo(np.float32).max)  # derived numbers, as those in texts, and scaled ones may exceed it
 SMOOTH_CLIP_AT = 3.0  # "Better by Default" (NeurIPS 2024), robust scaling + smooth clipping
 TARGET_ENCODING_FOLDS = 5
+ROWS_AT_ONCE = 100_000  # of a large table
 
 
 class TableEncoder(Fitted):
@@ -116,6 +118,27 @@ class TableEncoder(Fitted):
         vocabularies = {category.name: category.vocabulary for category in self.categories}
         prefixes = {category.name: category.prefix for category in self.categories}
         return Encoded(self.view, dense, names, n_numbers, codes, vocabularies, prefixes)
+
+    def values_of(self, frame: pd.DataFrame, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """(rows, columns) the `values` of some rows, by default of all; beside them only a part is in memory."""
+        n_rows = len(frame) if rows is None else len(rows)
+        order: Literal["C", "F"] = "C" if self.view == "ordinal" else "F"
+        whole: NDArray[np.float32] | None = None
+        for start in range(0, max(1, n_rows), ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            values = self.transform(frame.iloc[part if rows is None else rows[part]]).values
+            if n_rows <= ROWS_AT_ONCE:
+                return values
+            whole = np.empty((n_rows, values.shape[1]), np.float32, order) if whole is None else whole
+            whole[part] = values
+            mapped.release()
+        assert whole is not None
+        return whole
+
+    @property
+    def corrects_fit_rows(self) -> bool:
+        """Whether the rows that it was fitted on are encoded otherwise than new rows."""
+        return bool(self.counts or self.target_means)
 
     def transform_to_bytes(self, frame: pd.DataFrame) -> tuple[NDArray[np.uint8], float] | None:
         """Bytes and their unit, whose product is what `transform` returns.
@@ -280,7 +303,7 @@ def correct_fit_rows(
     the row. `dense` (rows, names) is the dense part of the encoded `frame`, its columns in any order; `target` is
     (rows, outputs).
     """
-    if not encoder.counts and not encoder.target_means:
+    if not encoder.corrects_fit_rows:
         return
     own = encoder.expanded(frame.iloc[fit_rows], are_fit_rows=True)
     counts = {c.column for c in encoder.counts}

@@ -240,9 +240,10 @@ def predictions_of(frame: pd.DataFrame, *, is_classification: bool) -> FloatArra
 
 def scores_of(frame: pd.DataFrame, metric: Metric) -> tuple[float, list[float]]:
     """`cv_score` of the whole out-of-fold vector and the `fold_scores` of a stored frame of all train rows."""
-    frame = frame[frame["fold"] != NEVER_VALIDATED]
-    folds = [frame] + [part for _, part in frame.groupby("fold", sort=True)]
-    whole, *by_fold = [_score(part, metric.at(part.index.to_numpy())) for part in folds]
+    fold_of_row = frame["fold"].to_numpy()
+    validated = fold_of_row != NEVER_VALIDATED
+    parts = [validated, *(fold_of_row == fold for fold in np.unique(fold_of_row[validated]))]
+    whole, *by_fold = [_score(frame[part], metric.at(frame.index[part].to_numpy())) for part in parts]
     return whole, by_fold
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from pipeline.base import mapped
 from pipeline.base.progress import say
 from pipeline.base.target_transforms import transform_target
 from pipeline.competition import dependencies
@@ -83,6 +84,7 @@ def _looked(store: FeatureStore, n_rows: int, n_columns: int, on_progress: OnPro
         findings = [_of_duplicates(repeated), _of_shift(shift), *_of_structure(store), *_of_far_markers(store)]
         findings += _of_order(store, rows, target, n_parts)
         findings.append(_of_columns(train, target, len(store.classes), n_parts, on_progress))
+    mapped.release()
     return Trust(
         n_rows=n_rows,
         n_columns=len(columns),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.base import files
+from pipeline.base import files, mapped
 from pipeline.base.progress import say
 from pipeline.competition import dependencies
 from pipeline.competition.fold_checks import check_folds
@@ -44,6 +44,7 @@ def build_features(workspace: Workspace, spec: CompetitionSpec) -> bool:
             return False
         say(f"features: {reason}; the features are built again")
     tables = load_tables(workspace.raw, spec)
+    mapped.release()
     train_rows = _train_rows(tables)
     target = tables.target.to_numpy(dtype=np.float64)
     target = target[:, 0] if target.shape[1] == 1 else target

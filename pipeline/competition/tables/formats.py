@@ -26,7 +26,10 @@ CODECS = {".gz": "gzip", ".zst": "zstd"}  # Arrow's names
 ZIP = ".zip"  # of one table, as older competitions have them: `train.csv.zip` or `train.zip`
 COMPRESSIONS = ("", *CODECS, ZIP)
 MOST_UNPACKED = 32 << 30  # bytes of a zipped table
-LARGE_FILE, USUAL_RATIO = 1 << 28, 4  # unpacked bytes of a large text table; a compressed one unpacks to so many times its own
+LARGE_FILE, USUAL_RATIO = (
+    1 << 28,
+    4,
+)  # unpacked bytes of a large text table; a compressed one unpacks to so many times its own
 DAMAGED = "The file may be incomplete: download it again."
 KINDS = ".csv, .tsv, .txt, .jsonl, .ndjson, .parquet, or one of these compressed as .gz, .zst, .zip"
 

@@ -14,7 +14,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from pipeline.base.errors import DataError
 from pipeline.base.mapped import ColumnFile, release
 from pipeline.base.progress import progress_bar
 from pipeline.competition.tables.formats import Unpacked, opened, read_bytes

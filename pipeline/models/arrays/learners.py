@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -126,18 +127,21 @@ def inner_splits(rows: FitRows, n_splits: int, seed: int) -> Iterator[tuple[NDAr
     if n_splits < 2:
         yield every_row, every_row
     elif counts is None:
-        yield from KFold(n_splits, shuffle=True, random_state=seed).split(rows.x)
+        yield from KFold(n_splits, shuffle=True, random_state=seed).split(rows.y)
     else:
         common, rare = np.flatnonzero(counts >= n_splits), np.flatnonzero(counts < n_splits)
         folds = StratifiedKFold(n_splits, shuffle=True, random_state=seed)
-        for inside, outside in folds.split(rows.x[common], rows.y[common]):
+        for inside, outside in folds.split(common, rows.y[common]):
             yield np.sort(np.concatenate([common[inside], rare])), common[outside]
 
 
 def held_out(rows: FitRows, n_parts: int, seed: int, number: int = 0) -> tuple[FitRows, FitRows]:
     """The fit rows without part `number` of `n_parts`, and that part without rows of classes unseen in the rest."""
-    splits = list(inner_splits(rows, n_parts, seed))
-    inside, outside = splits[number % len(splits)]
+    chosen = next(islice(inner_splits(rows, n_parts, seed), number, None), None)  # of many rows each split is large
+    if chosen is None:
+        splits = list(inner_splits(rows, n_parts, seed))
+        chosen = splits[number % len(splits)]
+    inside, outside = chosen
     part, held = rows.take(inside), rows.take(outside)
     return part, held if rows.is_regression else held.take(np.flatnonzero(np.isin(held.y, part.y)))
 

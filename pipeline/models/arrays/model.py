@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from pipeline.base import files
+from pipeline.base import files, mapped
 from pipeline.base.arrays import FloatArray
 from pipeline.base.cluster import n_waiting
 from pipeline.base.interruption import Stopped
@@ -87,6 +87,8 @@ class ArrayModel:
         by_split = sorted(mine, key=lambda number: fitted.position(number)[0])
         n_cores, workers = context.n_cores, context.workers
         is_alone = context.device.type == "cuda"
+        if not workers.is_elsewhere and mapped.is_large(*tables.encoders.problem.train.shape):
+            is_alone = True  # its arrays are as large
         n_parallel = 1 if is_alone else max(1, min(n_cores, len(by_split)))
         threads = dict(zip(by_split, threads_of_each(len(by_split), n_parallel, n_cores), strict=True))
 
@@ -210,19 +212,25 @@ class _SplitTables:
         """The valid rows of a split."""
         if split in self._valid_rows:
             return self._valid_rows.pop(split)
-        rows = self.encoders.splits[split].valid_rows  # all its members came from checkpoints
-        return self.encoders.encoders[split].transform(self.encoders.problem.train.iloc[rows]).values
+        rows = self.encoders.splits[split].valid_rows  # of a large table, or all its members came from checkpoints
+        return self.encoders.encoders[split].values_of(self.encoders.problem.train, rows)
 
     def _encode(self, number: int) -> None:
         fit = self.encoders
         split, problem = fit.splits[number], fit.problem
         weight, rows = problem.weights_of(split), split.train_rows
         rows = rows if weight is None else rows[weight[rows] > 0]
-        encoded = fit.encoders[number].transform(problem.train)
-        fit.correct_fit_rows(number, encoded.dense, encoded.dense_names)
-        self._valid_rows[number] = encoded.rows(split.valid_rows)
+        encoder, is_large = fit.encoders[number], mapped.is_large(*problem.train.shape)
+        if is_large and not encoder.corrects_fit_rows:
+            encoded = encoder.transform(problem.train.head(0))  # the names of its columns
+            x = encoder.values_of(problem.train, rows)
+        else:
+            encoded = encoder.transform(problem.train)
+            fit.correct_fit_rows(number, encoded.dense, encoded.dense_names)
+            self._valid_rows[number] = encoded.rows(split.valid_rows)
+            x = encoded.rows(rows)
         self._fit_rows[number] = FitRows(
-            x=encoded.rows(rows),
+            x=x,
             y=fit.scalers[number].scaled(fit.target[rows]),
             weight=None if weight is None else weight[rows] / weight[rows].mean(),
             cardinality={encoded.names.index(name): n_codes for name, n_codes in encoded.cardinality.items()},
@@ -270,6 +278,8 @@ class FittedArrayModel:
     ) -> FloatArray:
         """Average the members of `splits`, on the transformed scale for regression."""
         encoders = self.stored.encoders
+        if encode is TableEncoder.transform:
+            return self.predict_arrays((split, encoders[split].values_of(frame)) for split in splits)
         return self.predict_arrays((split, encode(encoders[split], frame).values) for split in splits)
 
     def predict_arrays(self, tables: Iterable[tuple[int, NDArray[np.float32]]]) -> FloatArray:
