@@ -5,8 +5,7 @@ Must not know: targets, ids, how a recipe is decided, or what is learned from th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -93,28 +92,35 @@ def type_new_rows(raw: RawTable, recipes: Iterable[ColumnRecipe], *, has_other_l
     Raises DataError for a missing column or a value that does not fit its column's type.
     """
     recipes = list(recipes)
-    typed: dict[str, FloatArray | pd.Series] = {}
-    is_large = mapped.is_large(len(raw.frame), len(recipes))
-    file = mapped.ColumnFile(raw.path.parent) if is_large else None
-    with progress_bar(f"typing {raw.path.name}") if is_large else nullcontext(None) as update:
-        for number, recipe in enumerate(recipes):
-            if recipe.source not in raw.frame.columns:
-                raise DataError(
-                    f"there is no column {recipe.source!r}",
-                    where=raw.where(),
-                    hint=did_you_mean(recipe.source, raw.frame.columns),
-                )
-            for name, values in _apply(recipe, raw, has_other_levels=has_other_levels).items():
-                if name in typed:
-                    raise DataError(f"two features would be named {name!r}", where=raw.where(recipe.source))
-                typed[name] = values
-                if file is not None:
-                    file.add(name, pd.Series(values, copy=False))
-                    typed[name] = values[:0]
-            if update is not None:
-                mapped.release()
-                update((number + 1) / len(recipes), f"{recipe.source!r}, {len(raw.frame):,} rows")
-    return pd.DataFrame(typed, index=pd.RangeIndex(len(raw.frame))) if file is None else file.frame()
+    if not mapped.is_large(len(raw.frame), len(recipes)):
+        typed = dict(_typed(raw, recipes, has_other_levels=has_other_levels))
+        return pd.DataFrame(typed, index=pd.RangeIndex(len(raw.frame)))
+    file, sources = mapped.ColumnFile(raw.path.parent), [recipe.source for recipe in recipes for _ in recipe.features]
+    with progress_bar(f"typing {raw.path.name}") as update:
+        for number, (name, values) in enumerate(_typed(raw, recipes, has_other_levels=has_other_levels), start=1):
+            file.add(name, pd.Series(values, copy=False))
+            mapped.release()
+            update(number / len(sources), f"{sources[number - 1]!r}, {len(raw.frame):,} rows")
+    return file.frame()
+
+
+def _typed(
+    raw: RawTable, recipes: Iterable[ColumnRecipe], *, has_other_levels: bool
+) -> Iterator[tuple[str, FloatArray | pd.Series]]:
+    """The name and values of each feature."""
+    names = set[str]()
+    for recipe in recipes:
+        if recipe.source not in raw.frame.columns:
+            raise DataError(
+                f"there is no column {recipe.source!r}",
+                where=raw.where(),
+                hint=did_you_mean(recipe.source, raw.frame.columns),
+            )
+        for name, values in _apply(recipe, raw, has_other_levels=has_other_levels).items():
+            if name in names:
+                raise DataError(f"two features would be named {name!r}", where=raw.where(recipe.source))
+            names.add(name)
+            yield name, values
 
 
 def _apply(recipe: ColumnRecipe, raw: RawTable, *, has_other_levels: bool) -> dict[str, FloatArray | pd.Series]:
