@@ -14,6 +14,7 @@ import re
 import threading
 import time
 import uuid
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
@@ -27,7 +28,7 @@ CHECK_S = 0.2  # between two checks for a stop
 SAY_IDLE_S = 10.0  # without workers, before it is said
 RECONNECT_S = 60.0  # a scheduler that is silent for longer is lost
 CONNECT_S = 10.0  # for the first connection
-MOST_SENT = 32  # objects kept on the workers for further fits
+MOST_KEPT, MOST_BYTES_KEPT = 32, 1 << 30  # objects that stay on the workers for further fits
 MOST_ATTEMPTS = 12  # of a fit whose workers end; the scheduler makes some of its own in each
 LOCAL = re.compile(r"local:([1-9]\d{0,2})")
 ADDRESS = re.compile(r"(?:(?:tcp|tls|ws|wss|ucx)://)?(?!local:)([\w.-]+|\[[\da-fA-F:]+\]):\d+")
@@ -98,8 +99,8 @@ class Cluster:
     def __init__(self, address: str) -> None:
         """Connect to `address`, or start `local:4` workers of one thread each. Raises SpecError, ClusterError."""
         self.address, self._local, self._lock = address, _started(address), threading.RLock()
-        self._sent: OrderedDict[str, Any] = OrderedDict()  # hash -> future of an object on the workers
-        self._hashes: OrderedDict[int, tuple[Any, str]] = OrderedDict()  # id -> the object, which is kept, and its hash
+        self._sent = _Recent()  # hash -> the future of an object on the workers, its bytes
+        self._hashes = _Recent()  # id -> the object, which keeps its id as long, and its hash; its bytes
         try:
             self._client = self._connected(CONNECT_S)
             self._client.wait_for_workers(1, timeout=CONNECT_S)
@@ -195,22 +196,15 @@ class Cluster:
     def _on_workers(self, client: Any, one: Any) -> Any:
         """The future of an object on the workers, which is sent there unless it is known."""
         with self._lock:
-            digest = self._hash(one)
-            known = self._sent.pop(digest, None)
+            (_, digest), n_bytes = self._hashes.pop(id(one), ((None, None), 0))
+            if digest is None:
+                digest, n_bytes = _digest(one)
+            self._hashes.add(id(one), (one, digest), n_bytes)
+            known, _ = self._sent.pop(digest, (None, 0))
             if known is None or known.client is not client or known.status != "finished":
                 (known,) = client.scatter({f"data-{digest}": one}).values()
-            self._sent[digest] = known
-            while len(self._sent) > MOST_SENT:
-                self._sent.popitem(last=False)
+            self._sent.add(digest, known, n_bytes)
             return known
-
-    def _hash(self, one: Any) -> str:
-        _, digest = self._hashes.pop(id(one), (None, None))
-        digest = digest or _digest(one)
-        self._hashes[id(one)] = one, digest
-        while len(self._hashes) > MOST_SENT:
-            self._hashes.popitem(last=False)
-        return digest
 
     def _threads(self) -> dict[str, int]:
         """Threads of each worker; {} while the scheduler is silent."""
@@ -287,6 +281,15 @@ class Cluster:
 INSTALL = "Install the same version there as here, with the extra `cluster`, and start the workers again."
 
 
+class _Recent(OrderedDict[Any, tuple[Any, int]]):
+    """What was used last, with its bytes; the rest is forgotten."""
+
+    def add(self, key: Any, value: Any, n_bytes: int) -> None:
+        self[key] = value, n_bytes
+        while len(self) > MOST_KEPT or (len(self) > 1 and sum(size for _, size in self.values()) > MOST_BYTES_KEPT):
+            self.popitem(last=False)
+
+
 class _Lost(Exception):
     """The scheduler, the workers of a call, or an object that only a dead worker held, is gone."""
 
@@ -304,6 +307,7 @@ def _work(
     worker = get_worker()
     if foreign := difference(own_versions(), versions):
         raise ClusterError(f"the worker has {foreign}", where=worker.address, hint=INSTALL)
+    warnings.simplefilter("ignore")  # here nobody reads them
     with _set_when_cancelled(worker) as stop:
         return function(*shared, *values, stop=stop)
 
@@ -357,7 +361,7 @@ def _started(address: str) -> Any:
         n_workers=int(found[1]),
         threads_per_worker=1,
         processes=True,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",  # any port: without an address it takes 8787, which another may have
         memory_limit=0,
         silence_logs=logging.CRITICAL,
     )
@@ -406,17 +410,18 @@ def _losses(client: Any) -> Iterator[None]:
         raise _Lost(repr(error)) from error
 
 
-def _digest(one: Any) -> str:
-    """A hash of the object's content."""
+def _digest(one: Any) -> tuple[str, int]:
+    """A hash of the object's content, and its bytes."""
     digest = hashlib.blake2b(digest_size=16)
     buffers: list[pickle.PickleBuffer] = []
     try:
-        digest.update(pickle.dumps(one, protocol=5, buffer_callback=buffers.append))
+        rest = pickle.dumps(one, protocol=5, buffer_callback=buffers.append)
     except (pickle.PicklingError, AttributeError, TypeError):  # a function of a user's file
         import cloudpickle
 
         buffers = []
-        digest.update(cloudpickle.dumps(one, protocol=5, buffer_callback=buffers.append))
-    for buffer in buffers:
-        digest.update(buffer.raw())
-    return digest.hexdigest()
+        rest = cloudpickle.dumps(one, protocol=5, buffer_callback=buffers.append)
+    parts = [memoryview(rest), *(buffer.raw() for buffer in buffers)]
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest(), sum(part.nbytes for part in parts)
