@@ -26,6 +26,7 @@ from pipeline.base.worker_versions import difference, own_versions, portable_ver
 
 CHECK_S = 0.2  # between two checks for a stop
 SAY_IDLE_S = 10.0  # without workers, before it is said
+MEND_AFTER_S = 8.0  # without its process, which starts within seconds, before a local worker is replaced
 RECONNECT_S = 60.0  # a scheduler that is silent for longer is lost
 CONNECT_S = 10.0  # for the first connection
 MOST_KEPT, MOST_BYTES_KEPT = 32, 1 << 30  # objects that stay on the workers for further fits
@@ -101,6 +102,7 @@ class Cluster:
         self.address, self._local, self._lock = address, _started(address), threading.RLock()
         self._sent = _Recent()  # hash -> the future of an object on the workers, its bytes
         self._hashes = _Recent()  # id -> the object, which keeps its id as long, and its hash; its bytes
+        self._missing, self._looked_at = set[Any](), time.monotonic()  # local workers that have no process
         try:
             self._client = self._connected(CONNECT_S)
             self._client.wait_for_workers(1, timeout=CONNECT_S)
@@ -176,6 +178,7 @@ class Cluster:
                 if stop.is_set():
                     raise Stopped
                 if time.monotonic() - looked_at > SAY_IDLE_S:
+                    self._mend(client)
                     self._wait_for_worker(client, stop)
                     looked_at = time.monotonic()
         except Stopped:
@@ -216,11 +219,26 @@ class Cluster:
         """Return when there is a worker, or no scheduler; say once that none is there. Raises Stopped."""
         since = time.monotonic()
         while not (self._threads() or client.status != "running"):
+            self._mend(client)
             if time.monotonic() - since > SAY_IDLE_S:
                 since = math.inf
                 say(f"cluster {self.address}: there is no worker; waiting for one. Ctrl-C ends the wait")
             if stop.wait(CHECK_S):
                 raise Stopped
+
+    def _mend(self, client: Any) -> None:
+        """Replace local workers that were killed while they started, which Dask leaves at that."""
+        with self._lock:
+            if self._local is None or time.monotonic() - self._looked_at < MEND_AFTER_S:
+                return
+            with contextlib.suppress(Exception):
+                alive = {worker["id"] for worker in client.scheduler_info()["workers"].values()}
+                missing = set(self._local.workers) - alive
+                n_workers = len(self._local.worker_spec)
+                for name in missing & self._missing:
+                    self._local.worker_spec.pop(name, None)
+                self._local.scale(n_workers)
+                self._missing, self._looked_at = missing, time.monotonic()
 
     def _restore(self, client: Any, stop: threading.Event) -> None:
         """After a loss, connect again unless another thread has done so. Raises ClusterError, Stopped."""
