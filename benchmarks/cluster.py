@@ -1,10 +1,10 @@
 """What a cluster of local Dask workers costs, gains and survives, over House Prices (the sample without real files).
 
-speed     one worker of this process against `--cluster local:2`: a tune of 40 trials, candidates of preset best; the
-          files that both leave are compared byte by byte
-overhead  1,000 tasks of 0.1 s on two workers, against 50 s
-kills     workers and the scheduler of a cluster of its own are killed while `tune` and `final` run; what they leave is
-          compared with what a run without kills leaves
+tune        one worker of this process against `--cluster local:2`: a tune of 40 trials
+candidates  the same for candidates of preset best; the files that both leave are compared byte by byte
+overhead    1,000 tasks of 0.1 s on two workers, against 50 s
+kills       workers and the scheduler of a cluster of its own are killed while `tune` and `final` run; what they leave
+            is compared with what a run without kills leaves
 """
 
 from __future__ import annotations
@@ -81,13 +81,16 @@ def prepared(folder: Path) -> Path:
     return made
 
 
-def speed(folder: Path, n_trials: int) -> Table:
+def speed(folder: Path, parts: Sequence[str], n_trials: int) -> Table:
     """Seconds of whole commands, their ratio, and whether they leave the same bytes."""
     made, table = prepared(folder), Table("what", "one worker", "local:2", "ratio", "same bytes")
-    commands = {f"tune, {n_trials} trials": [[*TUNE, "--trials", str(n_trials)], ["final", "--no-report"]]}
-    commands["candidates of best"] = [
-        ["final", "--no-report", "--model", name, "--set", f"seeds={seeds}"] for name, seeds in CANDIDATES
-    ]
+    commands = dict[str, list[list[str]]]()
+    if "tune" in parts:
+        commands[f"tune, {n_trials} trials"] = [[*TUNE, "--trials", str(n_trials)]]
+    if "candidates" in parts:
+        commands["candidates of best"] = [
+            ["final", "--no-report", "--model", name, "--set", f"seeds={seeds}"] for name, seeds in CANDIDATES
+        ]
     for title, of_one in commands.items():
         seconds, files = list[float](), list[dict[str, str]]()
         for number, where in enumerate((HERE, CLUSTER)):
@@ -216,21 +219,21 @@ def kills(folder: Path, n_of: dict[str, int], every_s: tuple[float, float], seed
 def main() -> None:
     """Measure and print one table for each part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", action="append", choices=["speed", "overhead", "kills"])
+    parser.add_argument("--only", action="append", choices=["overhead", "tune", "candidates", "kills"])
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--worker-kills", type=int, default=30)
     parser.add_argument("--scheduler-kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    wanted, n_of = options.only or ["overhead", "speed", "kills"], dict[str, int]()
+    wanted, n_of = options.only or ["overhead", "tune", "candidates", "kills"], dict[str, int]()
     n_of |= {"worker": options.worker_kills} if options.worker_kills else {}
     n_of |= {"scheduler": options.scheduler_kills} if options.scheduler_kills else {}
     with tempfile.TemporaryDirectory() as folder:
         if "overhead" in wanted:
             Console().print(overhead(1000))
-        if "speed" in wanted:
-            Console().print(speed(Path(folder) / "speed", options.trials))
+        if {"tune", "candidates"} & set(wanted):
+            Console().print(speed(Path(folder) / "speed", wanted, options.trials))
         if "kills" in wanted:
             Console().print(kills(Path(folder) / "kills", n_of, (2.0, 6.0), options.seed, n_trials=16))
 
