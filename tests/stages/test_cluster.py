@@ -22,7 +22,11 @@ from tests.conftest import Toy, toy_in
 pytestmark = pytest.mark.slow
 
 TRAIN = ["final", "--no-report", "--set", "epochs=3", "--set", "hidden_sizes=[8]", "--set", "seeds=2"]
-TUNE = ["tune", "--no-report", "--trials", "6", "--batch", "3", "--pruner", "none", "--set", "epochs=4"]
+TUNE = ["tune", "--no-report", "--pruner", "none", "--trials"]
+OF_MODEL = {
+    "mlp": ["6", "--batch", "3", "--set", "epochs=4", "--set", "batch_size=16"],
+    "random_forest": ["2", "--set", "n_trees=5"],
+}
 OWN = """
 def score(solution, submission, row_id_column_name):
     return (solution["price"] - submission["price"]).abs().mean()
@@ -56,18 +60,18 @@ def test_a_submission_made_on_a_cluster_has_the_same_bytes(pair: tuple[Toy, Toy]
     assert here.only_run().history.read_bytes() == there.only_run().history.read_bytes()
 
 
-@pytest.mark.parametrize("model", ["mlp", "random_forest"])
+@pytest.mark.parametrize("model", OF_MODEL)
 def test_a_study_on_a_cluster_finds_the_same(pair: tuple[Toy, Toy], cluster: Cluster, model: str) -> None:
-    run_both(pair, cluster, *(TUNE if model == "mlp" else TUNE[:-2]), "--model", model)
+    run_both(pair, cluster, *TUNE, *OF_MODEL[model], "--model", model)
     here, there = [TuningResult.read(toy.workspace.tuning(model) / "best.json") for toy in pair]
     assert (here.config, here.cv_score) == (there.config, there.cv_score)
 
 
 def test_trials_are_pruned_on_a_cluster(toy: Toy, cluster: Cluster) -> None:
-    options = [*TUNE[1:4], "12", "--set", "epochs=8"]
-    result = toy.run("tune", "--no-report", "--trials", "12", *options[3:], "--cluster", address(cluster))
+    options = ["--trials", "10", "--batch", "5", "--set", "epochs=8", "--cluster", address(cluster)]
+    result = toy.run("tune", "--no-report", *options)
     assert result.exit_code == 0, result.output
-    assert "12 trials" in result.stderr
+    assert "10 trials, " in result.stderr
     assert " 0 pruned" not in result.stderr
 
 
