@@ -100,7 +100,7 @@ choose: $(SETUP) ## say which two submissions to select for the private leaderbo
 	@$(PIPELINE) choose $(NAMED)
 
 doctor: $(SETUP) ## show what was found on this machine and at Kaggle, and what is wrong
-	@$(PIPELINE) doctor $(NAMED)
+	@$(PIPELINE) doctor $(NAMED) $${CLUSTER:+--cluster="$$CLUSTER"}
 
 runs: $(SETUP) ## list all runs of the competition, best first
 	@$(PIPELINE) runs $(NAMED)

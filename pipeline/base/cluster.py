@@ -14,6 +14,7 @@ import re
 import threading
 import time
 import uuid
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
@@ -25,9 +26,10 @@ from pipeline.base.worker_versions import difference, own_versions, portable_ver
 
 CHECK_S = 0.2  # between two checks for a stop
 SAY_IDLE_S = 10.0  # without workers, before it is said
+MEND_AFTER_S = 8.0  # without its process, which starts within seconds, before a local worker is replaced
 RECONNECT_S = 60.0  # a scheduler that is silent for longer is lost
 CONNECT_S = 10.0  # for the first connection
-MOST_SENT = 32  # objects kept on the workers for further fits
+MOST_KEPT, MOST_BYTES_KEPT = 32, 1 << 30  # objects that stay on the workers for further fits
 MOST_ATTEMPTS = 12  # of a fit whose workers end; the scheduler makes some of its own in each
 LOCAL = re.compile(r"local:([1-9]\d{0,2})")
 ADDRESS = re.compile(r"(?:(?:tcp|tls|ws|wss|ucx)://)?(?!local:)([\w.-]+|\[[\da-fA-F:]+\]):\d+")
@@ -98,8 +100,9 @@ class Cluster:
     def __init__(self, address: str) -> None:
         """Connect to `address`, or start `local:4` workers of one thread each. Raises SpecError, ClusterError."""
         self.address, self._local, self._lock = address, _started(address), threading.RLock()
-        self._sent: OrderedDict[str, Any] = OrderedDict()  # hash -> future of an object on the workers
-        self._hashes: OrderedDict[int, tuple[Any, str]] = OrderedDict()  # id -> the object, which is kept, and its hash
+        self._sent = _Recent()  # hash -> the future of an object on the workers, its bytes
+        self._hashes = _Recent()  # id -> the object, which keeps its id as long, and its hash; its bytes
+        self._missing, self._looked_at = set[Any](), time.monotonic()  # local workers that have no process
         try:
             self._client = self._connected(CONNECT_S)
             self._client.wait_for_workers(1, timeout=CONNECT_S)
@@ -175,6 +178,7 @@ class Cluster:
                 if stop.is_set():
                     raise Stopped
                 if time.monotonic() - looked_at > SAY_IDLE_S:
+                    self._mend(client)
                     self._wait_for_worker(client, stop)
                     looked_at = time.monotonic()
         except Stopped:
@@ -195,22 +199,15 @@ class Cluster:
     def _on_workers(self, client: Any, one: Any) -> Any:
         """The future of an object on the workers, which is sent there unless it is known."""
         with self._lock:
-            digest = self._hash(one)
-            known = self._sent.pop(digest, None)
+            (_, digest), n_bytes = self._hashes.pop(id(one), ((None, None), 0))
+            if digest is None:
+                digest, n_bytes = _digest(one)
+            self._hashes.add(id(one), (one, digest), n_bytes)
+            known, _ = self._sent.pop(digest, (None, 0))
             if known is None or known.client is not client or known.status != "finished":
                 (known,) = client.scatter({f"data-{digest}": one}).values()
-            self._sent[digest] = known
-            while len(self._sent) > MOST_SENT:
-                self._sent.popitem(last=False)
+            self._sent.add(digest, known, n_bytes)
             return known
-
-    def _hash(self, one: Any) -> str:
-        _, digest = self._hashes.pop(id(one), (None, None))
-        digest = digest or _digest(one)
-        self._hashes[id(one)] = one, digest
-        while len(self._hashes) > MOST_SENT:
-            self._hashes.popitem(last=False)
-        return digest
 
     def _threads(self) -> dict[str, int]:
         """Threads of each worker; {} while the scheduler is silent."""
@@ -222,11 +219,26 @@ class Cluster:
         """Return when there is a worker, or no scheduler; say once that none is there. Raises Stopped."""
         since = time.monotonic()
         while not (self._threads() or client.status != "running"):
+            self._mend(client)
             if time.monotonic() - since > SAY_IDLE_S:
                 since = math.inf
                 say(f"cluster {self.address}: there is no worker; waiting for one. Ctrl-C ends the wait")
             if stop.wait(CHECK_S):
                 raise Stopped
+
+    def _mend(self, client: Any) -> None:
+        """Replace local workers that were killed while they started, which Dask leaves at that."""
+        with self._lock:
+            if self._local is None or time.monotonic() - self._looked_at < MEND_AFTER_S:
+                return
+            with contextlib.suppress(Exception):
+                alive = {worker["id"] for worker in client.scheduler_info()["workers"].values()}
+                missing = set(self._local.workers) - alive
+                n_workers = len(self._local.worker_spec)
+                for name in missing & self._missing:
+                    self._local.worker_spec.pop(name, None)
+                self._local.scale(n_workers)
+                self._missing, self._looked_at = missing, time.monotonic()
 
     def _restore(self, client: Any, stop: threading.Event) -> None:
         """After a loss, connect again unless another thread has done so. Raises ClusterError, Stopped."""
@@ -287,6 +299,15 @@ class Cluster:
 INSTALL = "Install the same version there as here, with the extra `cluster`, and start the workers again."
 
 
+class _Recent(OrderedDict[Any, tuple[Any, int]]):
+    """What was used last, with its bytes; the rest is forgotten."""
+
+    def add(self, key: Any, value: Any, n_bytes: int) -> None:
+        self[key] = value, n_bytes
+        while len(self) > MOST_KEPT or (len(self) > 1 and sum(size for _, size in self.values()) > MOST_BYTES_KEPT):
+            self.popitem(last=False)
+
+
 class _Lost(Exception):
     """The scheduler, the workers of a call, or an object that only a dead worker held, is gone."""
 
@@ -304,6 +325,7 @@ def _work(
     worker = get_worker()
     if foreign := difference(own_versions(), versions):
         raise ClusterError(f"the worker has {foreign}", where=worker.address, hint=INSTALL)
+    warnings.simplefilter("ignore")  # here nobody reads them
     with _set_when_cancelled(worker) as stop:
         return function(*shared, *values, stop=stop)
 
@@ -357,7 +379,7 @@ def _started(address: str) -> Any:
         n_workers=int(found[1]),
         threads_per_worker=1,
         processes=True,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",  # any port: without an address it takes 8787, which another may have
         memory_limit=0,
         silence_logs=logging.CRITICAL,
     )
@@ -406,17 +428,18 @@ def _losses(client: Any) -> Iterator[None]:
         raise _Lost(repr(error)) from error
 
 
-def _digest(one: Any) -> str:
-    """A hash of the object's content."""
+def _digest(one: Any) -> tuple[str, int]:
+    """A hash of the object's content, and its bytes."""
     digest = hashlib.blake2b(digest_size=16)
     buffers: list[pickle.PickleBuffer] = []
     try:
-        digest.update(pickle.dumps(one, protocol=5, buffer_callback=buffers.append))
+        rest = pickle.dumps(one, protocol=5, buffer_callback=buffers.append)
     except (pickle.PicklingError, AttributeError, TypeError):  # a function of a user's file
         import cloudpickle
 
         buffers = []
-        digest.update(cloudpickle.dumps(one, protocol=5, buffer_callback=buffers.append))
-    for buffer in buffers:
-        digest.update(buffer.raw())
-    return digest.hexdigest()
+        rest = cloudpickle.dumps(one, protocol=5, buffer_callback=buffers.append)
+    parts = [memoryview(rest), *(buffer.raw() for buffer in buffers)]
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest(), sum(part.nbytes for part in parts)

@@ -20,7 +20,7 @@ from pipeline.metrics import Task
 from pipeline.models.registry import MODELS
 from pipeline.models.run_configuration import load_run_config
 
-REFERENCE_ROWS, REFERENCE_COLUMNS, REFERENCE_FOLDS = 1460, 79, 5  # House Prices
+REFERENCE_ROWS, REFERENCE_COLUMNS, REFERENCE_FOLDS, REFERENCE_CORES = 1460, 79, 5, 2  # House Prices
 # share of the budget and seconds: a first candidate that takes longer waits for a quick one
 FIRST_SHARE, FIRST_S = 0.25, 30.0
 WIDE_BOOSTING = 0.9  # exponent of the number of columns above the reference's
@@ -50,6 +50,7 @@ class Size:
     n_characters: int = 0  # in the columns of sentences; not of names or codes
     is_absolute: bool = False  # whether the metric is of absolute errors, which take longer to boost
     n_targets: int = 1
+    n_cores: int = REFERENCE_CORES  # those of a cluster
 
 
 @dataclass(frozen=True)
@@ -258,7 +259,9 @@ def _seconds_of_fits(variant: Variant, size: Size) -> float:
     entry, cost = MODELS[variant.model], variant.cost
     is_boosting = entry.family == "boosting"
     n_fits = variant.seeds * (1 if entry.is_network else size.n_targets)
-    return n_fits * _growth(cost, size, is_boosting=is_boosting)
+    # packs of networks are cut for the cores of this machine, whatever the cluster has
+    n_used = REFERENCE_CORES if entry.is_network else min(size.n_cores, n_fits * size.n_folds)
+    return n_fits * _growth(cost, size, is_boosting=is_boosting) * REFERENCE_CORES / n_used
 
 
 def _growth(cost: Cost, size: Size, *, is_boosting: bool) -> float:

@@ -73,11 +73,12 @@ def race(
     clock: Callable[[], float] = time.monotonic,
     started: float | None = None,
     given: Sequence[FinishedRun] = (),
+    n_cores: int | None = None,
 ) -> Best:
     """Train candidates until `minutes` are spent, including earlier calls; keep an ensemble and its file up to date.
 
     Without `minutes` it is the short race of preset fast: about a minute, and no tuning. Runs that are `given` compete
-    for weights like those that are trained.
+    for weights like those that are trained. `n_cores` are those of a cluster, which trains the candidates faster.
 
     Every candidate is a run of its own; finished runs are not trained again. After each, the ensemble is chosen again
     and its submission written. When all candidates were tried, part of the remaining time tunes the one of most weight
@@ -86,7 +87,9 @@ def race(
     """
     is_short = minutes is None
     minutes = plan.short_minutes(*store.train.shape) if minutes is None else minutes
-    work = _Race(store, stages, minutes, is_short, smallest_weight, clock, clock() if started is None else started)
+    started = clock() if started is None else started
+    cores = plan.REFERENCE_CORES if n_cores is None else n_cores
+    work = _Race(store, stages, minutes, is_short, smallest_weight, clock, started, cores)
     work.standing.members.extend(given)
     work.take_finished()
     if work.left() > 0 or not work.standing.members:
@@ -116,6 +119,7 @@ class _Race:
     smallest_weight: float
     clock: Callable[[], float]
     started: float
+    n_cores: int
     tried: set[str] = field(default_factory=set)  # labels
     given_up: list[GivenUp] = field(default_factory=list)
     tuned: list[Candidate] = field(default_factory=list)
@@ -133,7 +137,8 @@ class _Race:
         n_classes, is_absolute = len(self.store.classes), self.store.metric.loss == "mae"
         n_characters = plan.characters_of_sentences(self.store.train, self.store.manifest.roles)
         self.size = plan.Size(
-            spec.task, rows, columns, len(self.store.splits), n_classes, n_characters, is_absolute, len(spec.target)
+            *(spec.task, rows, columns, len(self.store.splits), n_classes, n_characters, is_absolute, len(spec.target)),
+            n_cores=self.n_cores,
         )
         self.pace = Pace()
         self.missing = plan.missing_packages()

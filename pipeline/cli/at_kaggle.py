@@ -15,6 +15,7 @@ from pipeline.cli.options import (
     HOUSE_PRICES,
     KAGGLE,
     AsJson,
+    Cluster,
     Competition,
     ModelName,
     Overrides,
@@ -132,8 +133,10 @@ def choose(competition: Competition = HOUSE_PRICES, as_json: AsJson = False, roo
 
 
 @app.command(rich_help_panel=KAGGLE)
-def doctor(competition: Competition = HOUSE_PRICES, as_json: AsJson = False, root: Root = Path()) -> None:
-    """Check this machine, the credentials and access to Kaggle.
+def doctor(
+    competition: Competition = HOUSE_PRICES, cluster: Cluster = None, as_json: AsJson = False, root: Root = Path()
+) -> None:
+    """Check this machine, the workers of a cluster, the credentials and access to Kaggle.
 
     Never shows a secret. Exits with 3 if there is a problem.
     """
@@ -141,7 +144,7 @@ def doctor(competition: Competition = HOUSE_PRICES, as_json: AsJson = False, roo
     from pipeline.stages.runs import show_json
 
     findings = []
-    for finding in examine(Workspace(root, competition)):
+    for finding in examine(Workspace(root, competition), cluster):
         findings.append({"mark": finding.mark, "text": finding.text})
         if not as_json:
             print_result(f"{finding.mark:8} {finding.text}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from numbers import Real
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from pipeline.metrics import Metric, kaggle_metric_utilities
 from pipeline.metrics.metric import nearly_perfect
 from pipeline.metrics.own import Reads, own_metric_parts
 
+SENT = "sent"  # in what is pickled: the content of the files
 UTILITIES = "kaggle_metric_utilities"
 SOLUTION = "solution_{}"  # column of the train rows: a column of scoring.columns
 METRIC_WEIGHT = "metric_weight"  # column of the train rows: the weights of scoring.weight
@@ -49,6 +51,18 @@ class OwnScore:
     classes: list[Label]
     class_of_column: list[str]
     rows: pd.DataFrame = field(repr=False, compare=False)  # of the train table: the row id, scoring.columns
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The content of the user's files, too, which another machine does not have."""
+        own = {str(one.relative_to(self.path.parent)): one.read_bytes() for one in files_of(self.path)}
+        return {**self.__dict__, SENT: own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Use the user's files if they lie here, too; otherwise write what was sent into a folder of this process."""
+        sent: dict[str, bytes] = state.pop(SENT)
+        if code_of(state["path"]) != state["code"]:
+            state["path"] = Path(_folder_of(tuple(sent.items())).name) / state["path"].name
+        self.__dict__.update(state)
 
     def __call__(self, y_true: FloatArray, y_pred: FloatArray, rows: NDArray[np.int64]) -> float:
         """Score predictions; NaN where the perfect ones cannot be scored either. Raises DataError for a failure."""
@@ -145,6 +159,16 @@ def code_of(path: Path) -> str | None:
     return files.sha256_of_json(
         [(one.relative_to(path.parent).as_posix(), files.sha256_of(one)) for one in files_of(path)]
     )
+
+
+@cache
+def _folder_of(sent: tuple[tuple[str, bytes], ...]) -> TemporaryDirectory[str]:
+    folder = TemporaryDirectory(prefix="pipeline-")
+    for name, content in sent:
+        path = Path(folder.name) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
 
 
 @cache

@@ -41,8 +41,15 @@ def make_best(
             )
             for one in store.spec.members
         ]
-        stages = _Stages(store, context)
-        return race(store, stages, minutes=minutes, smallest_weight=smallest, started=started, given=given)
+        return race(
+            store,
+            _Stages(store, context),
+            minutes=minutes,
+            smallest_weight=smallest,
+            started=started,
+            given=given,
+            n_cores=context.workers.n_cores,
+        )
 
 
 def rebuild_best(store: FeatureStore, plan: EnsemblePlan, context: FitContext) -> Path:

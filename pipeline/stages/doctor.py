@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
 
-from pipeline.base.errors import KaggleError
+from pipeline.base.cluster import Cluster
+from pipeline.base.errors import KaggleError, PipelineError
 from pipeline.competition.workspace import Workspace
 from pipeline.config.spec import load_spec
 from pipeline.kaggle.client.credentials import credential_warnings, found_credentials
@@ -27,10 +29,12 @@ class Diagnosis:
     text: str
 
 
-def examine(workspace: Workspace) -> Iterator[Diagnosis]:
-    """Yield findings about the machine, the credentials, Kaggle and the competition."""
+def examine(workspace: Workspace, cluster: str | None = None) -> Iterator[Diagnosis]:
+    """Yield findings about the machine, a cluster, the credentials, Kaggle and the competition."""
     slug = load_spec(workspace.spec).kaggle_slug if workspace.spec.exists() else workspace.competition
     yield from _machine()
+    if cluster is not None:
+        yield _cluster(cluster)
     yield from _credentials()
     if not found_credentials():
         yield Diagnosis(
@@ -69,6 +73,15 @@ def _machine() -> Iterator[Diagnosis]:
             )
     else:
         yield Diagnosis("note", "GPU: none found by torch; everything runs on the CPU")
+
+
+def _cluster(address: str) -> Diagnosis:
+    try:
+        workers = Cluster(address)
+    except PipelineError as error:
+        return Diagnosis("problem", error.message.replace("\n", "  "))
+    with closing(workers):
+        return Diagnosis("ok", f"{workers.describe()}, of the same versions as here")
 
 
 def _credentials() -> Iterator[Diagnosis]:

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from pipeline.base import files
-from pipeline.base.errors import PipelineError, TrainingError
+from pipeline.base.errors import ClusterError, PipelineError, TrainingError
 from pipeline.base.interruption import Stopped
 from pipeline.best import ensemble_run, plan
 from pipeline.best import race as stage
@@ -202,6 +202,20 @@ def test_without_any_model_the_error_names_the_first_reason(bench: Bench) -> Non
     bench.on_train = broken
     with pytest.raises(PipelineError, match="not a number"):
         bench(1.0)
+
+
+@pytest.mark.slow
+def test_a_lost_cluster_ends_with_the_best_so_far(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    def lost(config: RunConfig, _: threading.Event) -> None:
+        if config.model == "mlp":
+            raise ClusterError("the scheduler was lost")
+
+    bench.on_train = lost
+    best = bench(2.0)
+    assert best.is_interrupted
+    assert len(pd.read_csv(best.submission)) == 20
+    assert "the scheduler was lost" in capsys.readouterr().err
+    assert RunReport.read(best.run.report).ensemble.given_up == []
 
 
 @pytest.mark.slow
@@ -523,3 +537,12 @@ def test_log_odds_and_a_decision_reach_the_predictions_of_new_rows(
     result = titanic.run("predict", run.name, str(titanic.workspace.raw / "test.csv"), "-o", str(output))
     assert result.exit_code == 0, result.output
     pd.testing.assert_frame_equal(pd.read_csv(output), submission)
+
+
+def test_the_plan_counts_the_cores_of_a_cluster() -> None:
+    here = plan.Size("regression", 1460, 79, 5)
+    seconds = {n: {one.kind: one.reference_s for one in plan.candidates_for(replace(here, n_cores=n))} for n in (2, 8)}
+    assert seconds[8]["lightgbm"] < seconds[2]["lightgbm"]
+    assert seconds[8]["mlp"] == seconds[2]["mlp"]  # its packs are cut for this machine
+    one_seed = plan.candidate_of("lasso", replace(here, n_cores=80))
+    assert one_seed.reference_s == pytest.approx(plan.candidate_of("lasso", here).reference_s * 2 / 5)  # five fits

@@ -158,6 +158,7 @@ def _fit(
     stop: threading.Event,
 ) -> Arrays:
     """Fit a member on `rows`, whose table is `x`, where this is called."""
+    threadpool_limits(1, user_api="blas")  # for good: of a worker's threads, each would restore it for the others
     with threadpool_limits(job.n_threads, user_api="openmp"):  # OpenMP keeps its limit by thread
         whole = Job(job.seed, job.n_threads, job.device, stop, job.n_rounds)
         return learner_class(params).fit(replace(rows, x=x), whole)
