@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.base import files
-from pipeline.base.errors import DataError, KaggleError
+from pipeline.base.errors import DataError, KaggleError, SpecError
 from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables.reading import read_table
@@ -27,6 +27,7 @@ from pipeline.kaggle.notebook.bundle import (
     make_bundle,
     requirements_of,
 )
+from pipeline.kaggle.notebook.pretrained import HINT, is_download_wanted, weights_read
 from pipeline.kaggle.notebook.run import State, fetch_output, follow, push_once, read_state, running, state_path
 from pipeline.kaggle.notebook.wheels import AUTO, lacking, provide
 from pipeline.kaggle.submission import check_submission
@@ -62,7 +63,7 @@ def run_at_kaggle(store: FeatureStore, trained: RunConfig | EnsemblePlan, option
     if AUTO in how.wheels:
         session = KaggleSession.connect() if reason is None else None
         how = replace(how, wheels=_wheels(session, store, trained, how.wheels))
-    bundle = _bundle(store, trained, how)
+    bundle = _bundle(store, trained, how, is_pushed=reason is None)
     folder = store.workspace.kernels
     script = bundle.write(folder)
     say(f"kernel: {script} ({len(bundle.text) / 1e3:.0f} kB) trains {bundle.run} on Kaggle")
@@ -103,17 +104,35 @@ def cancel_run(workspace: Workspace) -> str:
     raise KaggleError(what, kind="cancel by hand", hint=hint)
 
 
-def _bundle(store: FeatureStore, trained: RunConfig | EnsemblePlan, how: Options) -> Bundle:
+def _bundle(store: FeatureStore, trained: RunConfig | EnsemblePlan, how: Options, *, is_pushed: bool) -> Bundle:
     config = trained.config if isinstance(trained, EnsemblePlan) else trained
+    if is_pushed:
+        _check_weights(store, config, how)
     is_shared = isinstance(trained, EnsemblePlan) and len(trained.members) > 1
     return make_bundle(
         store.workspace,
         store.spec,
         trained,
-        packages=packages_of(config),
+        packages=_packages(store, config),
         n_processes=MOST_GPUS if is_shared or gains_from_gpus(config) else 1,
         options=how,
     )
+
+
+def _check_weights(store: FeatureStore, config: RunConfig, how: Options) -> None:
+    """Raise SpecError if the run reads weights that the notebook will not have."""
+    read = weights_read(store.workspace, store.spec, config)
+    if read and not how.weights:
+        what = f"the run reads weights that the notebook will not have: {', '.join(read)}"
+        raise SpecError(what, where="--weights", hint=HINT)
+    if is_download_wanted(config) and not how.has_internet:
+        what = "the run fetches weights, and the notebook has no internet access"
+        raise SpecError(what, where="--internet", hint=HINT)
+
+
+def _packages(store: FeatureStore, config: RunConfig) -> list[str]:
+    """Return the packages that the run needs and others do not."""
+    return packages_of(config) + ([] if store.spec.encoder.text_embeddings is None else ["sentence-transformers"])
 
 
 def _wheels(
@@ -123,7 +142,7 @@ def _wheels(
     own = tuple(name for name in given if name != AUTO)
     config = trained.config if isinstance(trained, EnsemblePlan) else trained
     logs = (path.read_text(encoding="utf-8") for path in sorted(store.workspace.kernels.glob("v*/log.txt")))
-    wanted = lacking(requirements_of(packages_of(config)), logs)
+    wanted = lacking(requirements_of(_packages(store, config)), logs)
     if session is None:
         say(f"kernel: without a push, no dataset of wheels is made (wanted: {', '.join(wanted) or 'none'})")
         return own
@@ -243,9 +262,10 @@ def _is_unchanged(path: Path) -> bool:
 
 def _by_hand(store: FeatureStore, how: Options) -> str:
     """Explain how to run the bundle in the browser."""
+    inputs = ", ".join([store.spec.data_slug, *how.wheels, *how.weights])
     accelerator = "GPU T4 x2" if how.accelerator == GPU else how.accelerator
     return (
         f"https://www.kaggle.com/code, New Notebook, File > Import Notebook > {store.workspace.kernels / CODE_FILE}; "
-        f"input {store.spec.data_slug}, accelerator {accelerator}, internet off, Save & Run All; "
+        f"input {inputs}, accelerator {accelerator}, internet off, Save & Run All; "
         f"its output contains {SUBMISSION_FILE}"
     )
