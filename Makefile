@@ -15,12 +15,13 @@ AGAIN       ?=
 DATASET     ?=
 FILES       ?=
 WHEELS      ?=
+WEIGHTS     ?=
 VENV        ?= .venv
 PYTHON      ?= python3
 
 # A variable's text never becomes a part of a command: make does not expand it, recipes read "$$NAME" from the
 # environment, and the program checks it. Only VENV is a part of targets and commands.
-override SETTINGS := COMPETITION PRESET MODEL TRIALS MINUTES STORAGE CLUSTER ROWS DEVICE UPLOAD YES AGAIN DATASET FILES WHEELS VENV PYTHON
+override SETTINGS := COMPETITION PRESET MODEL TRIALS MINUTES STORAGE CLUSTER ROWS DEVICE UPLOAD YES AGAIN DATASET FILES WHEELS WEIGHTS VENV PYTHON
 override GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 $(foreach name,$(SETTINGS) $(GIVEN),$(eval override $(name) := $$(value $(name))))
 export $(SETTINGS)
@@ -39,12 +40,14 @@ override INSTALL     := $(VENV)/bin/python -m pip install --quiet --disable-pip-
 override SETUP       := $(VENV)/.installed
 override SETUP_DEV   := $(VENV)/.installed-dev
 override SETUP_BOOST := $(VENV)/.installed-boosting
+override SETUP_FOUND := $(VENV)/.installed-foundation
 override SETUP_DOCS  := $(VENV)/.installed-docs
 override SETUP_DASH  := $(VENV)/.installed-dashboard
 override SETUP_MANY  := $(VENV)/.installed-cluster
 override IS_BEST     := $(filter best,$(PRESET))
 override FOR_STORAGE := $(if $(filter postgres%,$(STORAGE)),$(SETUP_MANY))
-override NEEDED      := $(SETUP) $(if $(CLUSTER),$(SETUP_MANY)) $(if $(IS_BEST)$(filter xgboost catboost,$(MODEL)),$(SETUP_BOOST))
+override NEEDED      := $(SETUP) $(if $(CLUSTER),$(SETUP_MANY)) $(if $(IS_BEST)$(filter xgboost catboost,$(MODEL)),$(SETUP_BOOST)) \
+  $(if $(filter tabicl tabpfn,$(MODEL)),$(SETUP_FOUND))
 override NAMED       := --competition="$$COMPETITION"
 override CONFIGURED  := $(NAMED) --preset="$$PRESET" $${MODEL:+--model="$$MODEL"}
 override WHERE       := --device="$$DEVICE" $${CLUSTER:+--cluster="$$CLUSTER"}
@@ -87,7 +90,7 @@ submit: $(NEEDED) ## everything from a fresh clone to a checked submission, and 
 	  $(call switch,UPLOAD,,--no-upload) $(call switch,YES,--yes) $(call switch,AGAIN,--again)
 
 kernel: $(NEEDED) ## final training on Kaggle's GPU, output checked and submitted (UPLOAD=0: write the script only)
-	@$(FROM_DATASET) $(PIPELINE) kernel $(CONFIGURED) $${WHEELS:+--wheels="$$WHEELS"} \
+	@$(FROM_DATASET) $(PIPELINE) kernel $(CONFIGURED) $${WHEELS:+--wheels="$$WHEELS"} $${WEIGHTS:+--weights="$$WEIGHTS"} \
 	  $(call switch,UPLOAD,,--no-push) $(call switch,YES,--yes) $(call switch,AGAIN,--submit-again)
 
 report: $(SETUP) ## write the page with everything known of the competition
@@ -145,8 +148,8 @@ $(SETUP): pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(SETUP_DEV): $(SETUP)
 	@echo "setup: installing the development tools into $(VENV)" >&2
-	@$(INSTALL) -e '.[dev,boosting]'
-	@touch $@ $(SETUP_BOOST)
+	@$(INSTALL) -e '.[dev,boosting,text,foundation]'
+	@touch $@ $(SETUP_BOOST) $(SETUP_FOUND)
 
 $(SETUP_DASH): $(SETUP)
 	@echo "setup: installing Optuna's dashboard into $(VENV)" >&2
@@ -167,3 +170,8 @@ $(SETUP_DOCS): $(SETUP)
 $(SETUP_BOOST): $(SETUP)
 	@echo "setup: installing XGBoost and CatBoost into $(VENV)" >&2
 	@$(INSTALL) -e '.[boosting]' && touch $@ || echo "setup: they could not be installed; PRESET=best continues without them" >&2
+
+$(SETUP_FOUND): $(SETUP)
+	@echo "setup: installing TabICL and TabPFN, without weights, into $(VENV)" >&2
+	@$(INSTALL) -e '.[foundation]'
+	@touch $@

@@ -108,7 +108,7 @@ def _no_outside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch,
         monkeypatch.delenv(name)
     if request.node.get_closest_marker("real_data") is None:
         monkeypatch.delenv("PIPELINE_DATA_DIR", raising=False)
-    for name in ("COMPETITION", "STORAGE"):
+    for name in ("COMPETITION", "STORAGE", "PIPELINE_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 

@@ -112,7 +112,7 @@ def test_no_text_runs_and_the_program_gets_it_as_it_is(folder: Path, hostile: st
     assert seen["submit"] == [*run, f"--minutes={texts['MINUTES']}"]
     tuned = ("COMPETITION", "DEVICE", "CLUSTER", "TRIALS", "MODEL", "ROWS", "PRESET")
     assert seen["tune"] == [f"--{name.lower()}={texts[name]}" for name in tuned]
-    assert seen["kernel"][-1] == f"--wheels={texts['WHEELS']}"
+    assert seen["kernel"][-2:] == [f"--{name.lower()}={texts[name]}" for name in ("WHEELS", "WEIGHTS")]
 
 
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)

@@ -42,7 +42,7 @@ def load_module(path: Path, *, substitutes: Mapping[str, ModuleType] | None = No
 
 def _forget_modules_in(folder: str) -> None:
     for name, module in [*sys.modules.items()]:
-        if str(getattr(module, "__file__", None) or "").startswith(f"{folder}/"):
+        if str(vars(module).get("__file__") or "").startswith(f"{folder}/"):  # getattr runs the code of lazy modules
             del sys.modules[name]
 
 

@@ -12,10 +12,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from pipeline.base import weights
+from pipeline.base.errors import SpecError
+from pipeline.base.progress import say
+from pipeline.base.text import holds_sentences
 from pipeline.best.portfolio import Cost, Variant, portfolio
 from pipeline.config.run import RunConfig
 from pipeline.config.types import Role
-from pipeline.encoders.terms import holds_sentences
 from pipeline.metrics import Task
 from pipeline.models.registry import MODELS
 from pipeline.models.run_configuration import load_run_config
@@ -107,8 +110,22 @@ def short_minutes(n_rows: int, n_columns: int) -> float:
 
 def missing_packages() -> list[str]:
     """The packages of optional models that are not installed."""
-    packages = {entry.package for entry in MODELS.values() if entry.package is not None}
+    packages = {entry.package for entry in MODELS.values() if entry.package is not None and not entry.is_pretrained}
     return sorted(name for name in packages if importlib.util.find_spec(name) is None)
+
+
+def pretrained_models(task: Task) -> list[str]:
+    """The pretrained models that are installed and have weights in a folder of PIPELINE_WEIGHTS."""
+    found = []
+    for name, entry in MODELS.items():
+        if entry.is_pretrained and entry.package and importlib.util.find_spec(entry.package) is not None:
+            try:
+                path = weights.checkpoint_of(name, "", is_regression=task == "regression")
+            except SpecError as error:  # several files fit
+                say(f"{name} is left out: {error.what}")
+                continue
+            found += [] if path is None else [name]
+    return found
 
 
 def characters_of_sentences(frame: pd.DataFrame, roles: Mapping[str, Role]) -> int:
@@ -117,11 +134,17 @@ def characters_of_sentences(frame: pd.DataFrame, roles: Mapping[str, Role]) -> i
     return sum(int(frame[name].str.len().sum()) for name in sentences)
 
 
-def candidates_for(size: Size, *, without: Sequence[str] = ()) -> list[Candidate]:
-    """The candidates in training order; those whose packages are in `without` are left out."""
+def candidates_for(size: Size, *, without: Sequence[str] = (), pretrained: Sequence[str] = ()) -> list[Candidate]:
+    """The candidates in training order; those whose packages are in `without` are left out.
+
+    Of the pretrained models, those that are named take part.
+    """
     names = portfolio().order_for(size.task, size.n_rows, size.n_columns, has_sentences=size.n_characters > 0)
+    models = {name: portfolio().variants[name].model for name in names}
     return [
-        candidate_of(name, size) for name in names if MODELS[portfolio().variants[name].model].package not in without
+        candidate_of(name, size)
+        for name, model in models.items()
+        if MODELS[model].package not in without and (model in pretrained or not MODELS[model].is_pretrained)
     ]
 
 

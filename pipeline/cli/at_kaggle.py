@@ -29,6 +29,10 @@ from pipeline.competition.workspace import Workspace
 KAGGLE_TROUBLE = 3  # exit code of `doctor` when something is wrong; that of a KaggleError
 
 
+def _datasets(given: list[str] | None) -> list[str]:
+    return [names.dataset_slug(one) for one in given or ()]
+
+
 def _wheels(given: list[str] | None) -> list[str]:
     return [one if one == "auto" else names.dataset_slug(one) for one in given or ()]
 
@@ -45,6 +49,10 @@ def kernel(
             callback=_wheels,
             help="Dataset of extra wheels, owner/name; auto: made and updated for this run. Repeatable.",
         ),
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(callback=_datasets, help="Dataset with the pretrained weights, owner/name. Repeatable."),
     ] = None,
     internet: Annotated[
         bool, typer.Option("--internet", help="Let the notebook install packages from the web.")
@@ -80,7 +88,7 @@ def kernel(
     if cancel:
         print_result(f"kernel: {cancel_run(workspace)}")
         return
-    how = Options(tuple(wheels or ()), internet, accelerator, timeout, title)
+    how = Options(tuple(wheels or ()), tuple(weights or ()), internet, accelerator, timeout, title)
     store, trained = steps.what_to_bundle(workspace, steps.Choice(preset, model, overrides or ()))
     path = run_at_kaggle(store, trained, KernelOptions(how, push, again, upload, yes))
     if path is None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.base import files
+from pipeline.base import files, weights
 from pipeline.base.version import VERSION
 from pipeline.competition.manifest import FeatureManifest
 from pipeline.competition.own_metric import code_of
@@ -75,6 +75,8 @@ def of_data(
     folds = spec.folds
     window = {"the window of the folds": [folds.gap, folds.max_train]} if folds.gap or folds.max_train else {}
     scoring = {} if spec.scoring == Scoring() else {"scoring in the spec": of_the_spec.pop("scoring")}
+    named = of_the_spec["encoder"].pop("text_embeddings")  # its content counts, not its path
+    embeddings = {} if named is None else {"the text model": _of_weights(weights.located(named, workspace.folder))}
     return {
         "the features": manifest.tables,
         FEATURE_FUNCTION: _code(workspace, spec.feature_function) if has_feature_function else None,
@@ -82,6 +84,7 @@ def of_data(
         **{f"{key} in the spec": of_the_spec[key] for key in OF_RUNS},
         **scoring,
         **window,
+        **embeddings,
         "the ordered categories in the spec": spec.columns.ordered,
         "the order of the folds": spec.folds.rules.is_chained,
         "the version of the pipeline": VERSION,
@@ -94,7 +97,13 @@ def of_run(
     """A run: the data, its configuration, and the sample of the rows if it uses one."""
     sample = {} if n_rows is None else {"the sample of the rows": [n_rows, spec.folds.seed]}
     data = of_data(workspace, spec, manifest, has_feature_function=uses_feature_function(config))
-    return {**data, CONFIGURATION: config.identity, **sample}
+    pretrained = [
+        _of_weights(weights.checkpoint_of(part.model, part.params["weights"], is_regression=spec.task == "regression"))
+        for _, part in config.weighted_parts
+        if "weights" in part.params
+    ]
+    own = {"the weights": pretrained} if pretrained else {}
+    return {**data, CONFIGURATION: config.identity, **own, **sample}
 
 
 def run_name(workspace: Workspace, spec: CompetitionSpec, config: RunConfig) -> str:
@@ -178,6 +187,11 @@ def _file(workspace: Workspace, name: str | None) -> str | None:
     """The hash of a file that the spec names; None if there is none."""
     path = workspace.folder / (name or "")
     return files.sha256_of(path) if path.is_file() else None
+
+
+def _of_weights(path: Path | None) -> str:
+    """The hash of pretrained weights, which may be missing."""
+    return weights.sha256_of(path) or "missing"
 
 
 def _code(workspace: Workspace, name: str | None) -> str | None:

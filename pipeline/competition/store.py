@@ -40,6 +40,7 @@ from pipeline.competition.problem import Problem
 from pipeline.competition.run_files import files_of
 from pipeline.competition.samples.recognition import holds_sample
 from pipeline.competition.tables.loading import load_tables
+from pipeline.competition.text_embeddings import TextEmbeddings, columns_to_embed, model_folder
 from pipeline.competition.workspace import RunFolder, Workspace
 from pipeline.config.file_record import FileRecord
 from pipeline.config.run import RunConfig
@@ -60,7 +61,11 @@ class FeatureStore:
     workspace: Workspace
     spec: CompetitionSpec
     n_rows: int | None = None  # use a sample of this many train rows, stratified by fold and class; None: all
+    device: str = "auto"  # where texts are embedded
     _problems: dict[str, Problem] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _made: dict[bool, tuple[pd.DataFrame, pd.DataFrame, dict[str, Role]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @cached_property
     def manifest(self) -> FeatureManifest:
@@ -192,11 +197,31 @@ class FeatureStore:
         object.__setattr__(self, "spec", known_finding(self.workspace, self.spec))
 
     def run_feature_function(self, config: RunConfig, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Role]]:
-        """The frame and its roles, after the feature function if the competition has one and the run uses it."""
+        """The frame and its roles, after the feature function if the competition has one and the run uses it.
+
+        Then with the embeddings of sentences, if the spec names a model.
+        """
         roles = self.manifest.roles
-        if not config.features.feature_function or self.spec.feature_function is None:
+        if config.features.feature_function and self.spec.feature_function is not None:
+            frame, roles = apply_feature_function(self.workspace.folder / self.spec.feature_function, frame, roles)
+        return self._with_embeddings(frame, roles)
+
+    def _with_embeddings(self, frame: pd.DataFrame, roles: dict[str, Role]) -> tuple[pd.DataFrame, dict[str, Role]]:
+        if self._text_embeddings is None:
             return frame, roles
-        return apply_feature_function(self.workspace.folder / self.spec.feature_function, frame, roles)
+        embeddings, columns = self._text_embeddings
+        return embeddings.with_embeddings(frame, roles, [name for name in columns if roles.get(name) == "text"])
+
+    @cached_property
+    def _text_embeddings(self) -> tuple[TextEmbeddings, list[str]] | None:
+        """The embedded texts of train and test rows, and their columns; None if the spec names no model."""
+        folder = model_folder(self.workspace, self.spec)
+        if folder is None:
+            return None
+        columns = columns_to_embed(self._table("train"), self.manifest.roles)
+        embeddings = TextEmbeddings(folder, self.workspace.text_embeddings, self.device)
+        embeddings.prepare(frame[name] for frame in (self._table("train"), self.test) for name in columns)
+        return embeddings, columns
 
     @cached_property
     def _feature_function_tables(self) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Role]]:
@@ -208,6 +233,17 @@ class FeatureStore:
             say(f"features: {path.name}: {dependence}; test and new rows may get other values than train rows")
         return train, test, roles
 
+    def _frames(self, config: RunConfig) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Role]]:
+        """Train table, test table and roles as the run reads them; runs that read the same share them."""
+        uses_function = config.features.feature_function and self.spec.feature_function is not None
+        if uses_function not in self._made:
+            train, test, roles = self.train, self.test, self.manifest.roles
+            if uses_function:
+                train, test, roles = self._feature_function_tables
+            embedded, roles_of_both = self._with_embeddings(train, roles)
+            self._made[uses_function] = embedded, self._with_embeddings(test, roles)[0], roles_of_both
+        return self._made[uses_function]
+
     def problem(self, config: RunConfig) -> Problem:
         """The problem of a run; configurations that agree in what it depends on share one."""
         read = config.model_dump(mode="json", include={"features", "scope", "target_transform", "class_weights"})
@@ -217,9 +253,7 @@ class FeatureStore:
         return self._problems[key]
 
     def _problem(self, config: RunConfig) -> Problem:
-        train, test, roles = self.train, self.test, self.manifest.roles
-        if config.features.feature_function and self.spec.feature_function is not None:
-            train, test, roles = self._feature_function_tables
+        train, test, roles = self._frames(config)
         transform = config.target_transform or self.spec.target_transform
         return Problem(
             train=train,

@@ -27,6 +27,7 @@ class Workspace:
         self.source = self.raw / "source.json"  # where the raw files came from, and their sha256
         self.solution = self.folder / "solution" / "solution.csv"  # true test targets; only `pipeline score` reads them
         self.features = self.folder / "features"  # typed tables, `folds.npy` and the manifest
+        self.text_embeddings = self.features / "text-embeddings"  # what a model made of texts, by their hash
         self.metric_trial = self.features / "metric.json"
         self.manifest = self.features / "manifest.json"  # written last
         self.runs = self.folder / "runs"  # one folder per run

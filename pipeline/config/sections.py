@@ -213,6 +213,12 @@ class Encoder(Table):
 
     scope: Scope = Field(default="train", description="rows for statistics without the target, such as means")
     pixels: bool = Field(default=False, description="all numbers are pixels; every run scales them into [0, 1]")
+    text_embeddings: str | None = Field(
+        default=None,
+        min_length=1,
+        description="folder of a sentence-transformers model, relative to the spec; its embeddings of sentences are "
+        "further numbers of every model (extra `text`)",
+    )
 
 
 class Files(Table):

@@ -5,5 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 Label = str | int | bool | float
-Role = Literal["number", "past", "category", "ordered", "text"]  # past: numbers on the scale of the target
-NUMERIC: tuple[Role, ...] = ("number", "past")
+# past: numbers on the scale of the target; embedding: one of many numbers that stand for a text
+Role = Literal["number", "past", "embedding", "category", "ordered", "text"]
+NUMERIC: tuple[Role, ...] = ("number", "past", "embedding")

@@ -51,7 +51,7 @@ class NumberColumn(FittedColumn):
     scale: float
     offset: float = 0.0  # subtracted from unscaled numbers that float32 would make equal
     has_indicator: bool = False
-    is_linear: bool = False  # no value is bent or clipped, as those of the target are not
+    is_linear: bool = False  # no value is bent or clipped, as those of the target and of embeddings are not
 
     def raw(self, frame: pd.DataFrame) -> FloatArray:
         """(rows,) numbers before scaling, NaN for missing."""

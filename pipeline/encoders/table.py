@@ -164,10 +164,18 @@ class TableEncoder(Fitted):
 
     def column_names(self) -> list[str]:
         """The names of the encoded columns, in order."""
+        return self._of_no_rows().names
+
+    def category_positions(self) -> list[int]:
+        """The positions of the categories among the encoded columns, in the ordinal view."""
+        encoded = self._of_no_rows()
+        return [encoded.names.index(name) for name in encoded.cardinality]
+
+    def _of_no_rows(self) -> Encoded:
         read = {column.name for column in (*self.texts, *self.numbers, *self.categories, *self.counts)}
         read |= {name for group in self.components for name in group.columns} | self.generated.columns_read
         made = self.made_roles().keys() | self.generated.keys.keys()
-        return self.transform(pd.DataFrame(columns=sorted(read - made), dtype=TEXT)).names
+        return self.transform(pd.DataFrame(columns=sorted(read - made), dtype=TEXT))
 
     def scaled(self, number: NumberColumn, values: FloatArray) -> NDArray[np.float32]:
         """The encoded form of a column's raw numbers."""
@@ -236,8 +244,8 @@ def fit_encoder(
             continue
         levels = ordered.get(name) if role == "ordered" and steps.ordered_mapping else None
         if role in NUMERIC or levels is not None or (steps.codes_as_numbers and _is_code(wide[name])):
-            is_past = role == "past"
-            numbers.append(NumberColumn.fit(name, levels, steps, wide, stems.get(name), is_linear=is_past))
+            is_linear = role in ("past", "embedding")
+            numbers.append(NumberColumn.fit(name, levels, steps, wide, stems.get(name), is_linear=is_linear))
             continue
         category = CategoryColumn.fit(name, view, steps, wide, stems.get(name))
         categories.append(category)
@@ -271,7 +279,7 @@ def _fit_texts(
 def _fit_generated(
     n_columns: int, roles: Mapping[str, Role | Part], frame: pd.DataFrame, target: FloatArray, seed: int
 ) -> Generated:
-    numbers = [name for name, role in roles.items() if role in NUMERIC]
+    numbers = [name for name, role in roles.items() if role in NUMERIC and role != "embedding"]
     categories = [name for name, role in roles.items() if role in ("category", "ordered")]
     return choose_generated(n_columns, numbers, categories, frame, target, seed)
 

@@ -20,7 +20,6 @@ WORD_OR_SIGN = r"(?u)\w+|[^\w\s]"  # signs carry style and emphasis
 FEWEST_CHARACTERS = 2  # of a character n-gram
 MOST_CHARACTERS = 30_000_000  # in all texts; more would take gigabytes as character n-grams
 LEAST_ROWS = 2  # of a term; a term of one row says nothing about another
-FEWEST_WORDS = 5.0  # of a column's mean text, if it holds sentences
 
 Kind = Literal["words", "characters"]
 
@@ -58,12 +57,6 @@ class TermWeights:
             return some
         some.data = (1.0 + np.log(some.data)) * self.idf[some.indices]
         return sparse.csr_matrix(normalize(some, copy=False))
-
-
-def holds_sentences(column: pd.Series) -> bool:
-    """Whether a column of texts holds sentences, rather than names or codes."""
-    text = column.dropna().astype(TEXT)
-    return len(text) > 0 and bool(text.str.count(r"\S+").mean() >= FEWEST_WORDS)
 
 
 def find_terms(

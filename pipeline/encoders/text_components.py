@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pipeline.base.arrays import FloatArray
+from pipeline.base.text import holds_sentences
 from pipeline.encoders.columns import Fitted
 from pipeline.encoders.kept import KEPT, digest
-from pipeline.encoders.terms import TermWeights, Vocabulary, find_terms, holds_sentences, weigh_terms
+from pipeline.encoders.terms import TermWeights, Vocabulary, find_terms, weigh_terms
 
 LONGEST = 2  # words of a term
 MOST_TERMS = 4000
+SAME_AS_NOTHING = 1e-6  # of the strongest component
 DIGITS = 7  # of a stored loading; float32 has no more
 BYTES_OF_TERM = 80  # in a tuple of Python
 
@@ -142,7 +144,9 @@ def _loadings(weighted: sparse.csr_matrix, n_components: int) -> NDArray[np.floa
     if n_components < 1:
         return np.zeros((weighted.shape[1], 0))
     start = np.full(min(weighted.shape), 1.0 / np.sqrt(min(weighted.shape)))
-    vectors = svds(weighted.astype(np.float64), k=n_components, v0=start, return_singular_vectors="vh")[2][::-1].T
-    largest = vectors[np.abs(vectors).argmax(axis=0), np.arange(n_components)]
+    _, strengths, rows = svds(weighted.astype(np.float64), k=n_components, v0=start, return_singular_vectors="vh")
+    # what lies beyond the rank of the texts is no component: other vectors each time, and only rounding along them
+    vectors = rows[strengths > SAME_AS_NOTHING * strengths.max(initial=0.0)][::-1].T
+    largest = vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])]
     loadings: NDArray[np.float64] = np.round(vectors * np.sign(largest), DIGITS)
     return loadings

@@ -27,6 +27,7 @@ class ModelEntry:
     is_network: bool = False  # trains in packs
     uses_gpu: bool = False  # though it is no network, on large tables
     is_seeded: bool = True  # another seed gives another model
-    package: str | None = None  # of the extra `boosting`; import name and distribution name
+    package: str | None = None  # of an extra; import name and distribution name
+    is_pretrained: bool = False  # reads weights that the user has
     storage_package: str | None = None  # reads and writes fitted models, if numpy cannot
     has_space: bool = False  # spaces/<model>.toml says what tuning varies

@@ -30,6 +30,11 @@ from pipeline.models.arrays.trees import ExtraTrees, ForestParams, HistogramBoos
 from pipeline.models.arrays.xgboost import XGBoost
 from pipeline.models.base import FittedModel, Model
 from pipeline.models.entry import ModelEntry
+from pipeline.models.in_context.engine import Engine
+from pipeline.models.in_context.fitted import FittedInContext
+from pipeline.models.in_context.model import InContextModel, InContextParams
+from pipeline.models.in_context.tabicl import TabICL
+from pipeline.models.in_context.tabpfn import TabPFN
 from pipeline.models.networks.architectures import ConvNetParams, MLPParams
 from pipeline.models.networks.fitted import FittedNeural, StoredConvNets
 from pipeline.models.networks.model import NeuralModel
@@ -54,6 +59,19 @@ def _array_model(
 ) -> ModelEntry:
     load = partial(FittedArrayModel.load, learner_class=learner, params_class=params)
     return ModelEntry(description, params, partial(ArrayModel, learner), load, is_seeded=learner.is_seeded, **facts)
+
+
+def _pretrained(description: str, engine: Engine) -> ModelEntry:
+    return ModelEntry(
+        description,
+        InContextParams,
+        partial(InContextModel, engine),
+        partial(FittedInContext.load, engine=engine),
+        family="pretrained",
+        uses_gpu=True,
+        package=engine.package,
+        is_pretrained=True,
+    )
 
 
 _smooth = partial(_array_model, family="smooth")
@@ -157,6 +175,8 @@ MODELS: dict[str, ModelEntry] = {
         defaults={"one_hot_max": 30},
         package="catboost",
     ),
+    "tabicl": _pretrained("pretrained TabICL, which reads the train rows as context (extra: foundation)", TabICL()),
+    "tabpfn": _pretrained("pretrained TabPFN, which reads the train rows as context (extra: foundation)", TabPFN()),
 }
 
 

@@ -21,8 +21,10 @@ from pipeline.config.run import RunConfig
 from pipeline.config.run_report import RunReport
 from pipeline.config.types import NUMERIC
 from pipeline.encoders.table import EncodingCache
+from pipeline.models.registry import entry_of
 from pipeline.report.collect import Material, OutOfFold
 from pipeline.report.compute.drivers import (
+    MOST_PREDICTED,
     ROWS_OF_EFFECTS,
     Effect,
     HeldRows,
@@ -88,6 +90,11 @@ def measured_drivers(material: Material) -> Drivers | None:
     run = material.run
     if known is not None or run is None or not material.is_current:
         return known
+    if slow := sorted({part.model for _, part in run.config.weighted_parts if entry_of(part.model).is_pretrained}):
+        say(
+            f"report: what {run.run} goes by is not measured: {MOST_PREDICTED:,} predictions of {slow[0]} take long"
+        )
+        return None
     found = _measured(material, run)
     found.write(_path(material, run))
     return found

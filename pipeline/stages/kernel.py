@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.base import files
-from pipeline.base.errors import DataError, KaggleError
+from pipeline.base.errors import DataError, KaggleError, SpecError
 from pipeline.base.progress import say
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.tables.public_holidays import PACKAGE as HOLIDAYS
@@ -28,6 +28,7 @@ from pipeline.kaggle.notebook.bundle import (
     make_bundle,
     requirements_of,
 )
+from pipeline.kaggle.notebook.pretrained import HINT, is_download_wanted, weights_read
 from pipeline.kaggle.notebook.run import State, fetch_output, follow, push_once, read_state, running, state_path
 from pipeline.kaggle.notebook.wheels import AUTO, lacking, provide
 from pipeline.kaggle.permission import check_before_sending, why_offline
@@ -63,7 +64,7 @@ def run_at_kaggle(store: FeatureStore, trained: RunConfig | EnsemblePlan, option
     if AUTO in how.wheels:
         session = KaggleSession.connect() if reason is None else None
         how = replace(how, wheels=_wheels(session, store, trained, how.wheels))
-    bundle = _bundle(store, trained, how)
+    bundle = _bundle(store, trained, how, is_pushed=reason is None)
     folder = store.workspace.kernels
     script = bundle.write(folder)
     say(f"kernel: {script} ({len(bundle.text) / 1e3:.0f} kB) trains {bundle.run} on Kaggle")
@@ -104,8 +105,10 @@ def cancel_run(workspace: Workspace) -> str:
     raise KaggleError(what, kind="cancel by hand", hint=hint)
 
 
-def _bundle(store: FeatureStore, trained: RunConfig | EnsemblePlan, how: Options) -> Bundle:
+def _bundle(store: FeatureStore, trained: RunConfig | EnsemblePlan, how: Options, *, is_pushed: bool) -> Bundle:
     config = trained.config if isinstance(trained, EnsemblePlan) else trained
+    if is_pushed:
+        _check_weights(store, config, how)
     is_shared = isinstance(trained, EnsemblePlan) and len(trained.members) > 1
     return make_bundle(
         store.workspace,
@@ -117,10 +120,22 @@ def _bundle(store: FeatureStore, trained: RunConfig | EnsemblePlan, how: Options
     )
 
 
+def _check_weights(store: FeatureStore, config: RunConfig, how: Options) -> None:
+    """Raise SpecError if the run reads weights that the notebook will not have."""
+    read = weights_read(store.workspace, store.spec, config)
+    if read and not how.weights:
+        what = f"the run reads weights that the notebook will not have: {', '.join(read)}"
+        raise SpecError(what, where="--weights", hint=HINT)
+    if is_download_wanted(config) and not how.has_internet:
+        what = "the run fetches weights, and the notebook has no internet access"
+        raise SpecError(what, where="--internet", hint=HINT)
+
+
 def _packages(store: FeatureStore, config: RunConfig) -> list[str]:
     """Packages that the models of a run or the competition's features need and others do not."""
     of_features = [HOLIDAYS] if store.spec.time is not None and store.spec.time.has_holidays else []
-    return sorted({*packages_of(config), *of_features})
+    of_texts = [] if store.spec.encoder.text_embeddings is None else ["sentence-transformers"]
+    return sorted({*packages_of(config), *of_features, *of_texts})
 
 
 def _wheels(
@@ -250,9 +265,10 @@ def _is_unchanged(path: Path) -> bool:
 
 def _by_hand(store: FeatureStore, how: Options) -> str:
     """Explain how to run the bundle in the browser."""
+    inputs = ", ".join([store.spec.data_slug, *how.wheels, *how.weights])
     accelerator = "GPU T4 x2" if how.accelerator == GPU else how.accelerator
     return (
         f"https://www.kaggle.com/code, New Notebook, File > Import Notebook > {store.workspace.kernels / CODE_FILE}; "
-        f"input {store.spec.data_slug}, accelerator {accelerator}, internet off, Save & Run All; "
+        f"input {inputs}, accelerator {accelerator}, internet off, Save & Run All; "
         f"its output contains {SUBMISSION_FILE}"
     )

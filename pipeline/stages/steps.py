@@ -97,14 +97,16 @@ def data_slug(workspace: Workspace) -> str:
     return load_spec(workspace.spec).data_slug if workspace.spec.exists() else workspace.competition
 
 
-def with_features(workspace: Workspace) -> tuple[FeatureStore, bool]:
-    """Return the competition's features, and whether they had to be written."""
+def with_features(workspace: Workspace, context: FitContext | None = None) -> tuple[FeatureStore, bool]:
+    """Return the competition's features, and whether they had to be written; a fit's `context` names its device."""
+    from pipeline.competition.text_embeddings import model_folder
     from pipeline.stages.features import build_features
 
     with workspace.in_use(), workspace.preparing():
         spec = with_spec(workspace)
+        model_folder(workspace, spec)  # a model that is not there is told before anything is made
         was_written = build_features(workspace, spec)
-    store = FeatureStore(workspace, spec)
+    store = FeatureStore(workspace, spec, device="auto" if context is None else str(context.device))
     mark_messages("SAMPLE DATA" if store.is_sample else "")
     return store, was_written
 
@@ -203,7 +205,7 @@ def train(workspace: Workspace, config: RunConfig, context: FitContext) -> tuple
     from pipeline.scoring.data_check import say_trust, trust_in
     from pipeline.stages.train import train_run
 
-    store, _ = with_features(workspace)
+    store, _ = with_features(workspace, context)
     say_trust(trust_in(store))
     return store, train_run(store, config, context)
 
@@ -217,7 +219,7 @@ def tune(
     from pipeline.stages.tune import tune as tune_model
 
     config = load_run_config(choice.preset, model=choice.model, overrides=choice.overrides)
-    store = replace(with_features(workspace)[0], n_rows=options.n_rows)
+    store = replace(with_features(workspace, context)[0], n_rows=options.n_rows)
     folder = workspace.tuning(config.model)
     try:
         tune_model(store, config, context, options)
@@ -251,13 +253,13 @@ def finish(
     if choice.preset == "best" or why_short is not None:
         from pipeline.stages.best import make_best
 
-        store, _ = with_features(workspace)
+        store, _ = with_features(workspace, context)
         best = make_best(store, context, minutes=minutes, smallest_weight=smallest_weight, started=started)
         return store, best.submission, best.is_interrupted
     if Path(choice.preset).name == PLAN_FILE:
         from pipeline.stages.best import rebuild_best
 
-        store, _ = with_features(workspace)
+        store, _ = with_features(workspace, context)
         return store, rebuild_best(store, EnsemblePlan.read(Path(choice.preset)), context), False
     from pipeline.stages.final import make_final
 

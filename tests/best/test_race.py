@@ -47,6 +47,7 @@ from pipeline.scoring.ensembling import SMALLEST_WEIGHT, Choice, Selection
 from pipeline.stages.final import make_final
 from pipeline.stages.train import train_run
 from tests.conftest import TINY, Toy
+from tests.models.pretrained import write_weights
 
 CPU = torch.device("cpu")
 SIZE = Size("regression", 64, 5, 4)
@@ -391,6 +392,41 @@ def test_plans_begin_with_what_fits_and_end_with_seeds_of_what_earns() -> None:
     seeds = more_seeds(candidates, {"mlp": 0.5, "lasso": 0.5}, Pace())
     assert {one.config.model for one in seeds} == {"mlp"}
     assert len({one.config.run_name for one in [*candidates, *seeds]}) == len(candidates) + len(seeds)
+
+
+def test_pretrained_models_race_where_their_weights_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tabicl", reason="the extra `foundation` is not installed")
+    monkeypatch.setenv("PIPELINE_WEIGHTS", str(tmp_path))
+    assert plan.pretrained_models("regression") == []
+    (tmp_path / "tabicl-regressor-v2-20260212.ckpt").touch()
+    assert plan.pretrained_models("regression") == ["tabicl"]
+    assert plan.pretrained_models("binary") == []
+    (tmp_path / "tabicl-regressor-v1-20250208.ckpt").touch()  # which one is meant?
+    assert plan.pretrained_models("regression") == []
+    for size in (SIZE, Size("regression", 20_000, 30, 5)):
+        assert not {one.config.model for one in candidates_for(size)} & {"tabicl", "tabpfn"}
+        some = [one for one in candidates_for(size, pretrained=["tabicl"]) if one.config.model in ("tabicl", "tabpfn")]
+        assert {one.config.model for one in some} == {"tabicl"}
+        assert all(one.config.params["weights"] == "" for one in some)
+        assert [one.is_probe for one in some] == ([False] if size == SIZE else [True, False])
+
+
+@pytest.mark.slow
+def test_a_pretrained_model_is_a_member_like_any_other(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tabicl", reason="the extra `foundation` is not installed")
+    monkeypatch.setenv("PIPELINE_WEIGHTS", str(tmp_path / "weights"))
+    write_weights("tabicl", tmp_path / "weights", is_regression=True)
+    quick = plan.candidate_of("tabicl quick", SIZE)
+    monkeypatch.setattr(plan, "candidates_for", lambda *_, **__: [quick, SMALL[0]])
+    bench.seconds |= {"tabicl": 1.0}
+    bench(0.75, smallest_weight=0.0)
+    assert bench.trained[:2] == ["tabicl", "ridge"]
+    trained = {RunReport.read(path).config.model for path in bench.toy.workspace.runs.glob("*/report.json")}
+    assert {"tabicl", "ridge"} <= trained
+    bench(0.75, smallest_weight=0.0)
+    assert bench.trained == []
 
 
 def test_probes_come_first_and_what_follows_is_what_earned_weight() -> None:

@@ -99,3 +99,11 @@ def test_texts_without_shared_words_have_no_components() -> None:
 
 def test_they_are_off_by_default() -> None:
     assert fitted(frame_of(100), FeatureSteps(scaling="none")).components == []
+
+
+def test_few_different_texts_have_few_components_and_the_same_each_time() -> None:
+    """Beyond the rank of the texts, a solver's vectors are random, and scaling would make their rounding large."""
+    said = pd.Series([f"it was a {'good' if i % 3 else 'bad'} day for all of us" for i in range(60)], dtype="str")
+    made = [TextComponents.fit(["said"], said.to_frame("said"), 16) for _ in range(2)]
+    assert len(made[0].names) == 2
+    assert made[0] == made[1]

@@ -18,7 +18,8 @@ from pipeline.models.base import Model
 from pipeline.models.registry import MODELS, entry_of, model_params
 
 TASKS: tuple[Task, ...] = ("regression", "binary", "multiclass")
-ARRAY_MODELS = [name for name, entry in MODELS.items() if not entry.is_network]
+PRETRAINED = [name for name, entry in MODELS.items() if entry.is_pretrained]  # have laws of their own
+ARRAY_MODELS = [name for name, entry in MODELS.items() if not entry.is_network and name not in PRETRAINED]
 LEARNERS = [name for name in ARRAY_MODELS if name != "text_linear"]  # see one dense matrix
 QUICK: dict[str, dict[str, Any]] = {  # of those that take long
     "mlp": {"epochs": 3},
@@ -31,7 +32,7 @@ QUICK: dict[str, dict[str, Any]] = {  # of those that take long
     "xgboost": {"max_rounds": 15, "lr": 0.2},
     "catboost": {"max_rounds": 15, "lr": 0.2},
 }
-EXTRA = [name for name, entry in MODELS.items() if entry.package]
+EXTRA = [name for name in ARRAY_MODELS if MODELS[name].package]
 STEPS = FeatureSteps(rare_min_count=2, text_parts=True, key_target_means=1000, ordered_mapping=True)
 
 

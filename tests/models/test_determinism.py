@@ -15,9 +15,9 @@ from pipeline.base.cluster import HERE, Cluster, Workers
 from pipeline.metrics import Task
 from pipeline.models.base import FitContext
 from pipeline.models.registry import MODELS
-from tests.models.conftest import make_problem, make_splits, quick
+from tests.models.conftest import PRETRAINED, make_problem, make_splits, quick
 
-SLOW = {"cnn"}  # has its own tests
+OTHERS = {"cnn", *PRETRAINED}  # have their own tests
 NOT_FOR = {"logistic": "regression", "huber": "multiclass"}
 N_ROWS = {"kernel_ridge": 1200, "svm": 600}  # products of small tables use one thread anyway
 
@@ -44,7 +44,7 @@ def predictions(
         return [fitted.oof_prediction, fitted.predict(problem.test, [0, 1])]
 
 
-@pytest.mark.parametrize("name", sorted(MODELS.keys() - SLOW))
+@pytest.mark.parametrize("name", sorted(MODELS.keys() - OTHERS))
 @pytest.mark.parametrize("task", ["regression", "multiclass"])
 def test_workers_and_threads_do_not_change_a_bit(name: str, task: Task) -> None:
     if task == NOT_FOR.get(name):

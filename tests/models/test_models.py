@@ -30,6 +30,7 @@ from tests.models.conftest import (
     ARRAY_MODELS,
     EXTRA,
     LEARNERS,
+    PRETRAINED,
     QUICK,
     STEPS,
     TASKS,
@@ -177,7 +178,7 @@ def test_several_targets_are_learned_side_by_side(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in MODELS if name not in ("huber", "cnn")])
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in ("huber", "cnn", *PRETRAINED)])
 def test_several_targets_of_two_classes_are_learned_side_by_side(name: str, tmp_path: Path) -> None:
     problem = make_problem("binary")
     several = np.column_stack([problem.target, 1.0 - problem.target, np.zeros(len(problem.target))])

@@ -44,12 +44,16 @@ def test_every_family_has_defaults_and_every_default_a_family() -> None:
 
 def test_packages_are_those_of_the_extra() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extra = " ".join(project["optional-dependencies"]["boosting"])
     packages = [entry.package for entry in MODELS.values() if entry.package]
-    optional = [package for package in packages if package in extra]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for name in ("boosting", "foundation"):
+        extra = " ".join(project["optional-dependencies"][name])
+        optional = [package for package in packages if package in extra]
+        assert f"$(filter {' '.join(optional)},$(MODEL))" in makefile
+        packages = [package for package in packages if package not in optional]
     core = " ".join(project["dependencies"])
-    assert all(package in core for package in packages if package not in optional)
-    assert f"$(filter {' '.join(optional)},$(MODEL))" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert all(package in core for package in packages)
+    assert packages_of(load_run_config(model="tabicl")) == ["tabicl"]
     assert packages_of(load_run_config(model="xgboost")) == ["xgboost"]
     assert packages_of(load_run_config(model="random_forest")) == ["skops"]
     assert packages_of(load_run_config()) == []

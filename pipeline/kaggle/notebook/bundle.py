@@ -28,6 +28,7 @@ from pipeline.config.run import RunConfig
 from pipeline.config.run_report import PLAN_FILE, EnsemblePlan
 from pipeline.config.spec import CompetitionSpec
 from pipeline.kaggle.notebook import script
+from pipeline.kaggle.notebook.pretrained import weights_read
 
 CODE_FILE, METADATA_FILE = "final_training.py", "kernel-metadata.json"
 SUBMISSION_FILE, MANIFEST_FILE = "submission.csv", "manifest.json"  # written by the script
@@ -46,9 +47,10 @@ REQUIRED = (
 
 @dataclass(frozen=True)
 class Options:
-    """How the notebook runs. `wheels` are datasets (owner/name) with packages that Kaggle lacks."""
+    """How the notebook runs. `wheels` and `weights` are datasets (owner/name) with packages and pretrained weights."""
 
     wheels: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
     has_internet: bool = False
     accelerator: str = GPU
     timeout_h: float | None = None  # None: Kaggle's own limit
@@ -107,6 +109,8 @@ def make_bundle(
         hint = 'Submit the CSV made here, or put all raw files in a dataset at Kaggle: dataset = "OWNER/NAME".'
         raise SpecError(what, where="[[extra_rows]]", hint=hint)
     run = trained.run if isinstance(trained, EnsemblePlan) else run_name(workspace, spec, trained)
+    config = trained.config if isinstance(trained, EnsemblePlan) else trained
+    pretrained = weights_read(workspace, spec, config)
     facts = {
         "competition": workspace.competition,
         "slug": spec.data_slug,
@@ -116,6 +120,7 @@ def make_bundle(
         "processes": n_processes,
         "requirements": requirements_of(packages),
         "internet": options.has_internet,
+        "weights": {name: one.files for name, one in pretrained.items()},
     }
     payload = base64.encodebytes(_archive(workspace, spec, trained, packages)).decode()
     notebook = _metadata(workspace.competition, spec, options)
@@ -165,7 +170,7 @@ def _metadata(competition: str, spec: CompetitionSpec, options: Options) -> dict
         "machine_shape": "" if options.accelerator == NO_ACCELERATOR else options.accelerator,
         "enable_internet": options.has_internet,
         "competition_sources": [] if spec.dataset else [spec.kaggle_slug],
-        "dataset_sources": [*([spec.dataset] if spec.dataset else []), *options.wheels],
+        "dataset_sources": [*([spec.dataset] if spec.dataset else []), *options.wheels, *options.weights],
         "kernel_sources": [],
         "model_sources": [],
     } | ({} if options.timeout_h is None else {"session_timeout_seconds": round(3600 * options.timeout_h)})

@@ -53,8 +53,9 @@ def main(facts: dict[str, Any], payload: str) -> None:
         folder = Path(temporary)
         with zipfile.ZipFile(io.BytesIO(base64.b64decode(payload))) as archive:
             archive.extractall(folder)  # `project/` is the package; `work/` has the spec and the run
+        find_weights(facts, inputs, folder / "weights")
         install_missing(facts, inputs, folder / "packages")
-        submission = train(facts, files, folder, len(gpus))
+        submission = train(facts, files, folder, inputs, len(gpus))
         write_output(facts, submission, working, elapsed_s=time.monotonic() - started)
 
 
@@ -150,9 +151,48 @@ def install_missing(facts: dict[str, Any], inputs: Path, target: Path) -> None:
     places = [option for folder in wheels for option in ("--find-links", str(folder))]
     source = ["--no-index", *places] if wheels else []
     say(f"{problem}; installing from {', '.join(map(str, wheels)) or 'the internet'}")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *source]
-    if subprocess.run([*command, "--target", str(target), *wanted], check=False).returncode:
+    # an environment of its own: pip counts what the image has, replaces nothing of it and installs only what is lacking
+    environment = target.with_name("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    python = environment / "bin" / "python"
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *source, *wanted]
+    here = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    if subprocess.run(command, env=here, check=False).returncode:
         raise SystemExit(f"pip could not install {', '.join(wanted)}.\n{how_to_attach(wanted, facts)}")
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    target.symlink_to(environment / "lib" / version / "site-packages", target_is_directory=True)
+
+
+def find_weights(facts: dict[str, Any], inputs: Path, links: Path) -> None:
+    """Link the pretrained weights that the run reads into `links`, whatever their folders below `inputs` are called."""
+    links.mkdir()
+    for name, contents in facts["weights"].items():
+        found = next((place for place in places_of(name, contents, inputs) if holds(place, contents)), None)
+        if found is None:
+            files = ", ".join(f"{file or name} (sha256 {sha[:12]})" for file, sha in list(contents.items())[:4]) or name
+            raise SystemExit(
+                f"no input has the weights {name}: {files}.\nMake a Kaggle dataset of them "
+                f"(https://www.kaggle.com/datasets/new) and attach it: python -m pipeline kernel --competition "
+                f"{facts['competition']} --weights OWNER/NAME"
+            )
+        say(f"weights {name}: {found}")
+        (links / name).symlink_to(found.resolve(), target_is_directory=found.is_dir())
+
+
+def places_of(name: str, contents: dict[str, str], inputs: Path) -> Iterator[Path]:
+    """Yield what may be the weights: all folders, or what has their name if they are a file or not known."""
+    for folder in walk(inputs):
+        if contents and "" not in contents:
+            yield folder
+        elif (folder / name).exists():
+            yield folder / name
+
+
+def holds(place: Path, contents: dict[str, str]) -> bool:
+    """Return whether the file, or the files in the folder, have the contents."""
+    if not all((place / name).is_file() for name in contents):
+        return False
+    return all(hashlib.sha256((place / name).read_bytes()).hexdigest() == sha for name, sha in contents.items())
 
 
 def how_to_attach(wanted: list[str], facts: dict[str, Any]) -> str:
@@ -163,11 +203,12 @@ def how_to_attach(wanted: list[str], facts: dict[str, Any]) -> str:
         f"On your machine: pip download --only-binary=:all: --platform manylinux_2_28_x86_64 --python-version {python} "
         f"-d wheels {quoted}\nThen create a Kaggle dataset from the folder (https://www.kaggle.com/datasets/new) and "
         f"attach it: python -m pipeline kernel --competition {facts['competition']} --wheels OWNER/NAME\n"
+        "With --wheels auto it does that by itself.\n"
         "If the competition allows internet access, use --internet instead."
     )
 
 
-def train(facts: dict[str, Any], files: Path, folder: Path, n_gpus: int) -> Path:
+def train(facts: dict[str, Any], files: Path, folder: Path, inputs: Path, n_gpus: int) -> Path:
     """Run features, k-fold and final training through the project's command line; return the submission it wrote."""
     work = folder / "work"
     competition = str(facts["competition"])
@@ -179,6 +220,7 @@ def train(facts: dict[str, Any], files: Path, folder: Path, n_gpus: int) -> Path
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "PYTHONUNBUFFERED": "1",
         "PIPELINE_DATA_DIR": str(data),
+        "PIPELINE_WEIGHTS": os.pathsep.join([str(folder / "weights"), str(inputs)]),
     }
     where = ["--competition", competition, "--root", str(work)]
     command = [sys.executable, "-m", "pipeline", "final", *where, "--preset", str(work / facts["preset"])]

@@ -5,6 +5,7 @@ Knows pip and a Kaggle session; must not know what a run needs the packages for.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ AUTO = "auto"  # in place of a dataset
 IMAGE = Path(__file__).with_name("image.txt")  # the packages of Kaggle's image
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 PYTHON = "3.12"  # of Kaggle's image
+NOT_SENT = re.compile(r"torch$|triton$|nvidia-|cuda-")  # gigabytes, of which the image has its own
 MARK = "Wheels for notebooks of kaggle-pipeline; made and updated by it."  # the description of its datasets
 MAX_NAME = 50
 POLL_DELAYS_S = (3.0, 5.0, 10.0)
@@ -88,19 +90,30 @@ def download(wanted: Mapping[str, str], folder: Path) -> list[Path]:
     where = [option for platform in PLATFORMS for option in ("--platform", platform)]
     requirements = [f"{name}>={minimum}" for name, minimum in wanted.items()]
     say(f"kernel: downloading wheels of {', '.join(requirements)} for Python {PYTHON}")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]
-    options = [*where, "--python-version", PYTHON, "-c", str(constraints), "-d", str(folder)]
-    done = _run([*command, *options, *requirements])
-    constraints.unlink()
+    options = ["--quiet", "--disable-pip-version-check", "--only-binary=:all:", *where, "--python-version", PYTHON]
+    options += ["-c", str(constraints)]
+    report = folder / "report.json"
+    pip = [sys.executable, "-m", "pip"]
+    nowhere = ["--target", str(folder / "nowhere")]  # pip asks for it where the platform is another
+    resolve = [*pip, "install", "--dry-run", "--ignore-installed", "--report", str(report), *nowhere]
+    _ask([*resolve, *options, *requirements])
+    found = json.loads(report.read_text(encoding="utf-8"))["install"]
+    in_image = {_name_in(line) for line in pins}
+    pairs = [(_normal(one["metadata"]["name"]), one["metadata"]["version"]) for one in found]
+    lacking = [f"{name}=={version}" for name, version in pairs if name not in in_image and not NOT_SENT.match(name)]
+    _ask([*pip, "download", "--no-deps", "-d", str(folder), *options, *lacking])
+    for path in (constraints, report):
+        path.unlink()
+    return sorted(folder.glob("*.whl"))
+
+
+def _ask(command: list[str]) -> None:
+    """Run pip. Raises SpecError."""
+    done = _run(command)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip failed"]
         what = f"pip could not download the wheels: {lines[-1].removeprefix('ERROR: ')}"
         raise SpecError(what, where="--wheels auto", hint="Attach a dataset of your own: --wheels OWNER/NAME.")
-    in_image = {_name_in(line) for line in pins}
-    for wheel in folder.glob("*.whl"):
-        if _normal(wheel.name.split("-")[0]) in in_image:
-            wheel.unlink()
-    return sorted(folder.glob("*.whl"))
 
 
 def wait_until_ready(session: KaggleSession, name: str) -> None:
