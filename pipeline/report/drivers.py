@@ -91,9 +91,7 @@ def measured_drivers(material: Material) -> Drivers | None:
     if known is not None or run is None or not material.is_current:
         return known
     if slow := sorted({part.model for _, part in run.config.weighted_parts if entry_of(part.model).is_pretrained}):
-        say(
-            f"report: what {run.run} goes by is not measured: {MOST_PREDICTED:,} predictions of {slow[0]} take long"
-        )
+        say(f"report: what {run.run} goes by is not measured: {MOST_PREDICTED:,} predictions of {slow[0]} take long")
         return None
     found = _measured(material, run)
     found.write(_path(material, run))
