@@ -6,10 +6,11 @@ Knows frames, splits and the metric; must not know stages or where files lie.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,9 @@ from pipeline.base.share import WHOLE, Share
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
 from pipeline.encoders.table import Encode, TableEncoder
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,21 @@ class FitContext:
     def n_cores(self) -> int:
         """Cores for fits: all those of a cluster's workers, or `n_workers`."""
         return self.workers.n_cores or self.n_workers
+
+    def each(self, fit: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """Yield `fit(item)` of each item, in order; on a cluster, of several at once, for one may not fill it."""
+        if not self.workers.is_elsewhere:
+            yield from map(fit, items)
+            return
+        with ThreadPoolExecutor(self.n_cores) as pool:
+            futures = [pool.submit(fit, item) for item in items]
+            try:
+                for future in futures:
+                    yield future.result()
+            except BaseException:
+                self.stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise
 
 
 class FittedModel(Protocol):

@@ -58,8 +58,8 @@ def confirm(tuning: Tuning, context: FitContext) -> list[Confirmed]:
     scored += [(str(trial.number), tuning.config_of(trial), float(trial.value or 0.0)) for trial in best]
     confirmed = []
     with progress_bar("confirm") as update:
-        for number, (name, config, score) in enumerate(scored, start=1):
-            scores = _scores(tuning, name, config, fresh, context, first_seed=1)
+        found = context.each(lambda one: _scores(tuning, one[0], one[1], fresh, context, first_seed=1), scored)
+        for number, ((_, config, score), scores) in enumerate(zip(scored, found, strict=True), start=1):
             confirmed.append(Confirmed(config, score, scores))
             update(number / len(scored), "")
     return confirmed

@@ -5,7 +5,6 @@ Knows studies, features and out-of-fold predictions; knows nothing of commands o
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial
@@ -99,12 +98,20 @@ def _with_seeds(
     tuning: Tuning, configs: dict[str, RunConfig], n_seeds: int, context: FitContext
 ) -> dict[str, FloatArray]:
     """Return the out-of-fold predictions of `n_seeds` seeds; a configuration that diverges is left out."""
-    oofs = {}
+
+    def oof(config: RunConfig) -> FloatArray | None:
+        trial = as_trial(config, n_seeds=n_seeds)
+        try:
+            return cross_validate(trial, tuning.store.problem, tuning.store.splits, context).oof_prediction
+        except TrainingError:
+            return None
+
+    oofs: dict[str, FloatArray] = {}
     with progress_bar("compare") as update:
-        for number, (name, config) in enumerate(configs.items(), start=1):
-            with suppress(TrainingError):
-                trial = as_trial(config, n_seeds=n_seeds)
-                oofs[name] = cross_validate(trial, tuning.store.problem, tuning.store.splits, context).oof_prediction
+        found = context.each(oof, [*configs.values()])
+        for number, (name, prediction) in enumerate(zip(configs, found, strict=True), start=1):
+            if prediction is not None:
+                oofs[name] = prediction
             update(number / len(configs), "")
     return oofs
 
