@@ -32,7 +32,8 @@ from optuna.storages.journal import JournalFileBackend
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.base.cluster import Cluster, n_waiting
+from pipeline.base.cluster import Cluster
+from pipeline.base.fit_workers import n_waiting
 from pipeline.tuning.study import finished_trials
 
 REPOSITORY = Path(__file__).parents[1]

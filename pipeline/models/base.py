@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from pipeline.base.arrays import FloatArray
-from pipeline.base.cluster import HERE, Workers
+from pipeline.base.fit_workers import HERE, Workers
 from pipeline.base.share import WHOLE, Share
 from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from pipeline.base import files
-from pipeline.base.cluster import Workers
+from pipeline.base.fit_workers import Workers
 from pipeline.base.interruption import Stopped
 from pipeline.nets.networks import Network
 from pipeline.nets.plan import HistoryRow, Member, PackData, PackJob, Plan, Score

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from pipeline.base.cluster import HERE, Workers, n_waiting
 from pipeline.base.errors import TrainingError
+from pipeline.base.fit_workers import HERE, Workers, n_waiting
 from pipeline.base.interruption import on_interrupt
 from pipeline.nets.networks import Network
 from pipeline.nets.parts import train_in_parts

@@ -18,8 +18,10 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.base import cluster as module
-from pipeline.base.cluster import HERE, Cluster
+from pipeline.base import dask_link
+from pipeline.base.cluster import Cluster
 from pipeline.base.errors import ClusterError, DataError
+from pipeline.base.fit_workers import HERE
 from pipeline.base.interruption import Stopped
 from pipeline.base.worker_versions import difference, own_versions
 from tests.conftest import Toy
@@ -133,7 +135,8 @@ def test_a_worker_of_another_version_is_refused(
     cluster: Cluster, never: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newer = own_versions() | {"pipeline": "0.9.0"}
-    monkeypatch.setattr(module, "own_versions", lambda: newer)
+    for place in (module, dask_link):
+        monkeypatch.setattr(place, "own_versions", lambda: newer)
     with pytest.raises(ClusterError, match=r"has pipeline 0\.1\.0 instead of 0\.9\.0"):
         Cluster(cluster._local.scheduler_address)
     with pytest.raises(ClusterError, match=r"has pipeline 0\.1\.0 instead of 0\.9\.0"):  # one that joins late

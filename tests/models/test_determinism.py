@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from pipeline.base.cluster import HERE, Cluster, Workers
+from pipeline.base.cluster import Cluster
+from pipeline.base.fit_workers import HERE, Workers
 from pipeline.metrics import Task
 from pipeline.models.base import FitContext
 from pipeline.models.registry import MODELS

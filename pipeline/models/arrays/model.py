@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.base import files, mapped
 from pipeline.base.arrays import FloatArray
-from pipeline.base.cluster import n_waiting
+from pipeline.base.fit_workers import n_waiting
 from pipeline.base.interruption import Stopped
 from pipeline.base.seeds import derive_seed
 from pipeline.competition.folds import Split
