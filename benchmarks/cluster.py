@@ -83,7 +83,7 @@ def speed(folder: Path, parts: Sequence[str], n_trials: int) -> Table:
     made, table = prepared(folder), Table("what", "one worker", "local:2", "ratio", "same bytes")
     commands = dict[str, list[list[str]]]()
     if "tune" in parts:
-        commands[f"tune, {n_trials} trials"] = [[*TUNE, "--trials", str(n_trials)]]
+        commands[f"tune, {n_trials} trials"] = [[*TUNE, "--trials", str(n_trials), "--set", "epochs=20"]]
     if "candidates" in parts:
         plan = made / "plan.toml"
         plan.write_text(PLAN)
@@ -92,10 +92,11 @@ def speed(folder: Path, parts: Sequence[str], n_trials: int) -> Table:
         seconds, files = list[float](), list[dict[str, str]]()
         for number, where in enumerate((HERE, CLUSTER)):
             root = shutil.copytree(made, folder / f"{title}-{number}")
-            each = [run(root, [*options, *where])[0] for options in of_one]
-            for options, taken in zip(of_one, each, strict=True):
+            seconds.append(0.0)
+            for options in of_one:
+                taken, _ = run(root, [*options, *where])
+                seconds[-1] += taken
                 print(f"{' '.join([*options, *where])}: {taken:.1f} s", file=sys.stderr, flush=True)
-            seconds.append(sum(each))
             files.append(left(root))
         one, two = seconds
         table.add_row(title, f"{one:.1f} s", f"{two:.1f} s", f"{one / two:.2f}x", str(files[0] == files[1]))
