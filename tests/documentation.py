@@ -171,7 +171,7 @@ def wrong_command(words: list[str]) -> str:
         return "" if (ROOT / words[1]).is_file() or words[1] == "final_training.py" else f"there is no {words[1]}"
     if words[:2] == ["pip", "install"]:
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
-        asked = [extra for word in words for extra in re.findall(r"^\.\[(.+)\]$", word)]
+        asked = [extra for word in words for found in re.findall(r"^\.\[(.+)\]$", word) for extra in found.split(",")]
         return "" if set(asked) <= extras.keys() else f"there are no extras {asked}"
     return "" if words[0] in OTHER_PROGRAMS else f"{words[0]} is not a program the pages may name"
 

@@ -6,6 +6,7 @@ import ast
 import base64
 import io
 import json
+import lzma
 import os
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def bundle_of(toy: Toy, *overrides: str) -> Bundle:
 def archive_of(bundle: Bundle) -> zipfile.ZipFile:
     """Return the archive that the script extracts."""
     payload = bundle.text.split('PAYLOAD = """')[1].split('"""')[0]
-    return zipfile.ZipFile(io.BytesIO(base64.b64decode(payload)))
+    return zipfile.ZipFile(io.BytesIO(lzma.decompress(base64.b64decode(payload))))
 
 
 def facts_of(toy: Toy) -> dict[str, object]:

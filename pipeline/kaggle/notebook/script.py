@@ -10,6 +10,7 @@ import base64
 import hashlib
 import io
 import json
+import lzma
 import os
 import re
 import shutil
@@ -51,7 +52,7 @@ def main(facts: dict[str, Any], payload: str) -> None:
     say(describe(gpus, facts))
     with tempfile.TemporaryDirectory(prefix="pipeline-") as temporary:
         folder = Path(temporary)
-        with zipfile.ZipFile(io.BytesIO(base64.b64decode(payload))) as archive:
+        with zipfile.ZipFile(io.BytesIO(lzma.decompress(base64.b64decode(payload)))) as archive:
             archive.extractall(folder)  # `project/` is the package; `work/` has the spec and the run
         find_weights(facts, inputs, folder / "weights")
         install_missing(facts, inputs, folder / "packages")
