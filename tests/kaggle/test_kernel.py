@@ -416,3 +416,20 @@ def test_an_active_run_is_named_with_the_page_that_cancels_it(kaggle: KaggleServ
     assert "Cancel Run" in said
     kaggle.kernel_status[:] = ["CANCEL_ACKNOWLEDGED"]
     assert "is active" in kernel(finished, "--cancel")
+
+
+def test_a_notebook_without_the_weights_that_it_reads_is_not_pushed(
+    kaggle: KaggleServer, finished: Toy, tmp_path: Path
+) -> None:
+    weights = tmp_path / "tabicl-regressor.ckpt"
+    weights.write_bytes(b"")
+    for given, words in (
+        (str(weights), "tabicl-regressor.ckpt"),
+        ("", "tabicl*"),
+        ("huggingface", "no internet access"),
+    ):
+        result = finished.run("kernel", "--model", "tabicl", "--set", f"weights={given}")
+        assert result.exit_code == 2, result.output
+        assert words in result.stderr
+        assert "--weights OWNER/NAME" in result.stderr
+    assert "SaveKernel" not in kaggle.names()

@@ -58,6 +58,19 @@ def test_the_notebook_reads_the_attached_weights_and_predicts_the_same(toy: Toy,
     np.testing.assert_allclose(pd.read_csv(kaggle.working / "submission.csv")["price"], here["price"], rtol=1e-6)
 
 
+def test_weights_that_are_only_at_kaggle_are_found_by_their_published_name(
+    toy: Toy, kaggle: Kaggle, tabicl: Path
+) -> None:
+    config = load_run_config("fast", model="tabicl", overrides=READING)
+    bundle = make_bundle(toy.workspace, load_spec(toy.workspace.spec), config, packages=packages_of(config))
+    kaggle.add(toy)
+    write_weights("tabicl", tabicl.parent, is_regression=False)
+    tabicl.parent.rename(kaggle.given / "some-dataset")
+    done = kaggle.run(bundle.text)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (kaggle.working / "submission.csv").exists()
+
+
 def test_the_notebook_finds_the_text_model_whatever_its_folder_is_called(toy: Toy, kaggle: Kaggle) -> None:
     pytest.importorskip("sentence_transformers", reason="the extra `text` is not installed")
     for name in ("train.csv", "test.csv"):

@@ -23,7 +23,8 @@ HINT = "Make a private Kaggle dataset of them and attach it: --weights OWNER/NAM
 class Weights:
     """The file or folder that a run asks for by this name.
 
-    `files` has the sha256 of what must be in the folder, or of the file under ""; {} if it is not here.
+    `files` has the sha256 of what must be in the folder, or of the file under ""; {} if it is not here. A name that
+    ends in `*` is of all files that begin so.
     """
 
     name: str
@@ -57,7 +58,7 @@ def _of_models(spec: CompetitionSpec, config: RunConfig) -> Iterator[Weights]:
             continue
         path = weights.checkpoint_of(part.model, given, is_regression=spec.task == "regression")
         if path is None:
-            yield Weights(Path(given).name or f"weights of {part.model}", {})
+            yield Weights(Path(given).name or f"{part.model}*", {})
         elif given and Path(given).name != path.name:  # a folder with it
             yield Weights(Path(given).name, {path.name: weights.contents(path)[""]})
         else:

@@ -56,7 +56,7 @@ def main(facts: dict[str, Any], payload: str) -> None:
             archive.extractall(folder)  # `project/` is the package; `work/` has the spec and the run
         find_weights(facts, inputs, folder / "weights")
         install_missing(facts, inputs, folder / "packages")
-        submission = train(facts, files, folder, inputs, len(gpus))
+        submission = train(facts, files, folder, len(gpus))
         write_output(facts, submission, working, elapsed_s=time.monotonic() - started)
 
 
@@ -168,16 +168,18 @@ def find_weights(facts: dict[str, Any], inputs: Path, links: Path) -> None:
     """Link the pretrained weights that the run reads into `links`, whatever their folders below `inputs` are called."""
     links.mkdir()
     for name, contents in facts["weights"].items():
-        found = next((place for place in places_of(name, contents, inputs) if holds(place, contents)), None)
-        if found is None:
+        found = [place for place in places_of(name, contents, inputs) if holds(place, contents)]
+        if not found:
             files = ", ".join(f"{file or name} (sha256 {sha[:12]})" for file, sha in list(contents.items())[:4]) or name
             raise SystemExit(
                 f"no input has the weights {name}: {files}.\nMake a Kaggle dataset of them "
                 f"(https://www.kaggle.com/datasets/new) and attach it: python -m pipeline kernel --competition "
                 f"{facts['competition']} --weights OWNER/NAME"
             )
-        say(f"weights {name}: {found}")
-        (links / name).symlink_to(found.resolve(), target_is_directory=found.is_dir())
+        for place in {place.name: place for place in found}.values() if name.endswith("*") else found[:1]:
+            say(f"weights {name}: {place}")
+            link = links / (place.name if name.endswith("*") else name)
+            link.symlink_to(place.resolve(), target_is_directory=place.is_dir())
 
 
 def places_of(name: str, contents: dict[str, str], inputs: Path) -> Iterator[Path]:
@@ -185,6 +187,8 @@ def places_of(name: str, contents: dict[str, str], inputs: Path) -> Iterator[Pat
     for folder in walk(inputs):
         if contents and "" not in contents:
             yield folder
+        elif name.endswith("*"):
+            yield from sorted(path for path in folder.glob(name) if path.is_file())
         elif (folder / name).exists():
             yield folder / name
 
@@ -209,7 +213,7 @@ def how_to_attach(wanted: list[str], facts: dict[str, Any]) -> str:
     )
 
 
-def train(facts: dict[str, Any], files: Path, folder: Path, inputs: Path, n_gpus: int) -> Path:
+def train(facts: dict[str, Any], files: Path, folder: Path, n_gpus: int) -> Path:
     """Run features, k-fold and final training through the project's command line; return the submission it wrote."""
     work = folder / "work"
     competition = str(facts["competition"])
@@ -221,7 +225,7 @@ def train(facts: dict[str, Any], files: Path, folder: Path, inputs: Path, n_gpus
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "PYTHONUNBUFFERED": "1",
         "PIPELINE_DATA_DIR": str(data),
-        "PIPELINE_WEIGHTS": os.pathsep.join([str(folder / "weights"), str(inputs)]),
+        "PIPELINE_WEIGHTS": str(folder / "weights"),
     }
     where = ["--competition", competition, "--root", str(work)]
     command = [sys.executable, "-m", "pipeline", "final", *where, "--preset", str(work / facts["preset"])]
