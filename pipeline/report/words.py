@@ -56,6 +56,19 @@ def amount(value: float, digits: int = 4) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def change(value: float, digits: int = 3) -> str:
+    """A difference of numbers of data with its sign."""
+    size = math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
+    told = amount(round(abs(value), digits - 1 - size), digits)
+    return told if told in ("0", "–") else f"{'+' if value > 0 else '−'}{told}"
+
+
+def count_in_cell(number: int) -> str:
+    """A number of things in at most four characters: `4980`, `12k`."""
+    size = next((size for size in (10**9, 10**6, 10**3) if number >= 10 * size), 0)
+    return f"{number / size:.0f}{ {10**9: 'G', 10**6: 'M', 10**3: 'k'}[size] }" if size else str(number)
+
+
 def count(number: int, what: str, plural: str = "") -> str:
     """A number of things: `1 row`, `1,460 rows`."""
     return f"{number:,} {what if number == 1 else plural or what + 's'}"

@@ -33,6 +33,9 @@ def test_words() -> None:
         "100 %",
     ]
     assert len(words.of_data("x" * 5000)) == words.MOST_CHARACTERS
+    changes = [words.change(value) for value in (277_395.2, -0.09731, 12.0, 0.0, float("nan"), 999.96)]
+    assert changes == ["+277,000", "−0.0973", "+12", "0", "–", "+1,000"]
+    assert [words.count_in_cell(n) for n in (0, 4980, 9999, 12_345, 3_000_000)] == ["0", "4980", "9999", "12k", "3000k"]
 
 
 def test_scales() -> None:

@@ -15,6 +15,7 @@ from pipeline.report.charts.drawing import number, picture, short, text
 from pipeline.report.charts.scales import scale
 
 WIDTH, ROW, LABELS, VALUES = 420.0, 22.0, 144.0, 74.0
+MOST_IN_LABEL = 18  # characters
 SPARK_WIDTH, SPARK_HEIGHT = 110.0, 26.0
 
 
@@ -50,7 +51,7 @@ def bar_list(
             parts.append(
                 Markup('<path class="whisker c0" d="M{} {}H{}"/>').format(low, number(top + (ROW - 8) / 2), high)
             )
-        parts.append(text(LABELS - 8, top + 11, label, css="tick end", most=22))
+        parts.append(text(LABELS - 8, top + 11, label, css="tick end", most=MOST_IN_LABEL))
         parts.append(text(WIDTH - VALUES + 8, top + 11, shown[i], css="tick", most=14))
     return picture(parts, width=WIDTH, height=ROW * len(names) + 6, name=name)
 

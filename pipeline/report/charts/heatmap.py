@@ -16,7 +16,8 @@ from markupsafe import Markup
 from pipeline.base.arrays import FloatArray
 from pipeline.report.charts.drawing import number, picture, short, text
 
-WIDTH, LABELS, HEAD, END = 420.0, 116.0, 78.0, 56.0
+WIDTH, LABELS, MOST_HEAD = 420.0, 116.0, 98.0
+MOST_ABOVE, LETTER = 15, 6.6  # characters of a slanted name above a column; units of one
 MOST_WRITTEN = 16  # columns whose cells hold their number
 
 
@@ -32,9 +33,10 @@ def heatmap(
     column_label: str = "",
 ) -> Markup:
     """One cell per pair of names, shaded by `shades` (0 to 1; negative ones in the other colour)."""
-    cell = (WIDTH - LABELS - END) / len(columns)
+    longest, last = (LETTER * min(MOST_ABOVE, len(name)) for name in (max(columns, key=len), columns[-1]))
+    cell = (WIDTH - LABELS - 8.0 - 0.77 * last) / len(columns)  # they lean beyond the last column
     tall, is_wide = min(cell, 64.0 if len(columns) < 5 else 36.0), cell > 64.0
-    head = 40.0 if is_wide else HEAD
+    head = 40.0 if is_wide else min(MOST_HEAD, 36.0 + 0.64 * longest)
     size = "" if len(columns) <= 8 else " small" if len(columns) <= MOST_WRITTEN else " none"
     parts = [text(LABELS, 12, column_label, css="label"), text(0, head - 8, row_label, css="label")]
     for j, label in enumerate(columns):
@@ -44,7 +46,7 @@ def heatmap(
             continue
         parts.append(
             Markup('<text class="tick" transform="translate({} {}) rotate(-40)">{}</text>').format(
-                number(at - 2), number(HEAD - 6), short(label, 11)
+                number(at - 2), number(head - 6), short(label, MOST_ABOVE)
             )
         )
     for i, label in enumerate(rows):

@@ -94,7 +94,7 @@ def roc_figure_of_each(codes: Codes, share: np.ndarray, classes: list[str]) -> F
         return Figure(plane.svg("no curve"), "ROC curve of each class", "")
     worst, best = min(areas, key=lambda one: areas[one]), max(areas, key=lambda one: areas[one])
     caption = (
-        f"Each class against the others. {best} is told apart best (area {areas[best]:.4f}), {worst} least "
+        f"Each class against the others: {best} is told apart best (area {areas[best]:.4f}), {worst} least "
         f"({areas[worst]:.4f}). The scale of false alarms is logarithmic."
     )
     return Figure(plane.svg("ROC curve of each class against the others"), "ROC curve of each class", caption)

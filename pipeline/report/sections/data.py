@@ -159,12 +159,14 @@ def _class_figure(material: Material, name: str, codes: np.ndarray) -> Figure:
         name=f"share of the train rows by class of {name}",
     )
     rare, common = int(counts.argmin()), int(counts.argmax())
+    told = words.of_data(classes[rare], 60), words.count(int(counts[rare]), "row")
     caption = (
         f"{words.of_data(classes[common], 60)} is the most frequent class "
         f"({words.percent(float(shares[common]))} of the train "
-        f"rows: what is right without a model), {words.of_data(classes[rare], 60)} the rarest "
-        f"({words.count(int(counts[rare]), 'row')})."
+        f"rows: what is right without a model), {told[0]} the rarest ({told[1]})."
     )
+    if counts[rare] == counts[common]:
+        caption = f"Each class has {told[1]}."
     if len(order) < len(classes):
         caption += f" {len(order)} of {len(classes)} classes are drawn."
     return Figure(svg, f"Target {words.of_data(name, 60)}", caption)

@@ -48,7 +48,7 @@ def _lead(material: Material, run: RunReport, ensemble: EnsembleReport) -> str:
     if np.isfinite(gain):
         told += (
             f": in nested folds {words.score(ensemble.nested_score, noise)}, {words.gain(gain, noise)} better "
-            "than the best single run"
+            "than one run chosen in the same way"
         )
     if ensemble.given_up:
         told += (

@@ -113,7 +113,7 @@ def _confusion(codes: Codes, predicted: Codes, classes: list[str]) -> Figure:
         ]
         for i, row in enumerate(part)
     ]
-    shown = [[f"{n:,}" if n else "" for n in row] for row in part]
+    shown = [[words.count_in_cell(int(n)) if n else "" for n in row] for row in part]
     off_shades = shares * signs
     scale = np.abs(off_shades[signs < 0]).max(initial=0.0)
     shades = np.where(signs > 0, shares, off_shades / max(0.4, scale))

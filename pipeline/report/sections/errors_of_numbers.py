@@ -160,7 +160,7 @@ def _spread(material: Material, errors: np.ndarray) -> Figure:
         if abs(bias) < 2 * noise
         else f"{'too high' if bias > 0 else 'too low'} by {words.score(abs(bias), noise)} on average"
     )
-    caption = f"Nine of ten errors lie between {low:.3g} and {high:.3g}; predictions are {leaning}."
+    caption = f"Nine of ten errors lie between {words.change(low)} and {words.change(high)}; predictions are {leaning}."
     return Figure(plane.svg("histogram of the errors"), "Spread of the errors", caption)
 
 
@@ -194,7 +194,7 @@ def _groups(material: Material, title: str, label: str, groups: list[Group], err
         margin_y=0.03,
     )
     titles = [
-        f"{group.name}: error {words.score_with_noise(group.error, group.noise)}, mean {group.bias:+.3g}, "
+        f"{group.name}: error {words.score_with_noise(group.error, group.noise)}, mean {words.change(group.bias)}, "
         f"{group.rows:,} rows"
         for group in groups
     ]
@@ -242,7 +242,7 @@ def _worst(material: Material, oof: OutOfFold, target: np.ndarray, prediction: n
                 row_id(material, row),
                 number_cell(words.amount(float(target[i]), 6), target[i]),
                 number_cell(words.amount(float(prediction[i]), 6), prediction[i]),
-                number_cell(f"{errors[i]:+.3g}".replace("-", "−"), errors[i]),
+                number_cell(words.change(float(errors[i])), errors[i]),
                 *share,
                 Cell(str(oof.fold[i]), float(oof.fold[i])),
                 *row_cells(material, row, names),

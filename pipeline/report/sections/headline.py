@@ -8,6 +8,7 @@ from pipeline.config.records import Place
 from pipeline.config.run_report import RunReport
 from pipeline.kaggle.ledger import Entry
 from pipeline.kaggle.medals import medal_of
+from pipeline.models.registry import MODELS
 from pipeline.report import words
 from pipeline.report.blocks import Block, Code, Facts, Section, Text, Tile, Tiles
 from pipeline.report.collect import Material, honest_score
@@ -108,16 +109,25 @@ def _facts(material: Material, run: RunReport) -> list[tuple[str, str]]:
         ("metric", f"{material.metric.name}: {material.metric.definition.replace('`', '')}"),
         ("target", f"{words.of_data(target)} ({task})"),
         ("folds", kind + (f" by {folds.group or folds.time}" if folds.group or folds.time else "")),
-        ("model", run.config.description or run.config.model),
+        ("model", _model(run)),
     ]
     if provenance is not None:
         path = f"submissions/{store.workspace.competition}/{provenance.submission}"
         final = "average of the fold models" if provenance.final == "average" else "refitted on all train rows"
         pairs.append(("submission", f"{path} ({words.count(provenance.n_rows, 'row')}, {final})"))
     else:
-        pairs.append(("submission", "none yet: `make submit` writes it"))
+        pairs.append(("submission", "none yet: make submit writes it"))
     pairs.append(("trained", f"{words.day(run.finished_at)} UTC on {run.device}, in {words.seconds(run.elapsed_s)}"))
     return pairs
+
+
+def _model(run: RunReport) -> str:
+    """What the run is: an ensemble, or a model with what it is."""
+    parts = [part for _, part in run.config.weighted_parts]
+    if len(parts) > 1:
+        return run.config.description or f"{words.count(len(parts), 'part')}, averaged"
+    description = MODELS[parts[0].model].description
+    return f"{parts[0].model}: {description.partition(' (extra')[0]}"
 
 
 def _command(material: Material, run: RunReport) -> str:

@@ -49,9 +49,7 @@ def section(material: Material) -> Section | None:
         ]
         blocks.append(Table("Length of training", columns, rounds))
     lead = (
-        sentences[0]
-        if sentences
-        else "Trees were added until held-out rows stopped getting better; there are no curves of epochs."
+        sentences[0] if sentences else "There are no curves of epochs; the table tells how long each model was trained."
     )
     return Section("learning", "Learning", lead, blocks)
 

@@ -131,6 +131,7 @@ def _time_figure(material: Material) -> Figure:
         seconds[shown], scores[shown], x_label="seconds of training", y_label=metric.name, log_x=True, margin_x=0.08
     )
     front = np.array([i for i in front if shown[i]], dtype=np.int64)
+    labels = _labels(runs)
     plane.line(seconds[front], scores[front], colour=3, css="dashed")
     plane.points(
         seconds[shown],
@@ -142,8 +143,8 @@ def _time_figure(material: Material) -> Figure:
         ],
     )
     for i in front:
-        plane.note(float(seconds[i]), float(scores[i]), runs[i].config.model)
-    names = [runs[i].config.model for i in front]
+        plane.note(float(seconds[i]), float(scores[i]), labels[i])
+    names = [labels[i] for i in front]
     left_out = int((~shown).sum())
     caption = f"No quicker run beats those on the dashed line: {words.listed(names, 6)}."
     if left_out:

@@ -103,7 +103,7 @@ def _effect(material: Material, found: Drivers, one: Effect) -> Figure:
     caption = _told(material, found, one, means[0])
     if not one.is_number:
         levels = [words.of_data(value, 60) for value in one.at]
-        shown = [f"{change:+.2g}".replace("-", "−") for change in means[0]]
+        shown = [words.change(float(one), 2) for one in means[0]]
         svg = bar_list(levels, one.mean[0], shown=shown, noise=one.spread[0], name=f"effect of {name}")
         return Figure(svg, f"Effect of {name}", f"{caption} Bars: change of {words.of_data(found.outputs[0], 60)}.")
     y = np.concatenate([(means - spreads).reshape(-1), (means + spreads).reshape(-1)])
@@ -141,7 +141,7 @@ def _rows(found: Drivers) -> list[Block]:
     tabs = []
     for row in found.rows:
         names = [f"{name} = {value}" if value else name for name, value in zip(row.columns, row.values, strict=True)]
-        shown = [f"{value:+.3g}".replace("-", "−") for value in row.added]
+        shown = [words.change(value) for value in row.added]
         colours = [1 if value >= 0 else 2 for value in row.added]
         svg = bar_list(names, row.added, shown=shown, colours=colours, name=f"contributions to row {row.id}")
         told = f"Actual {row.actual}, predicted {row.predicted}. Without any column the prediction is {row.rest:.4g}."
