@@ -36,9 +36,16 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 REPOSITORY_PATH = re.compile(r"^(?:pipeline|tests|docs|benchmarks|notebooks|\.github)/[\w./-]+$")
 NAME_IN_FILE = re.compile(r"`(\w+)` (?:in|of) `(pipeline/[\w/]+\.py)`")
-OTHER_PROGRAMS = {"export", "source", "cd", "git", "tensorboard", "optuna-dashboard", ".venv/bin/pre-commit"} | {
-    *("apt-get", "runuser", "ssh", "docker", "dask")
-}
+OTHER_PROGRAMS = {
+    "dask",
+    "export",
+    "source",
+    "cd",
+    "git",
+    "tensorboard",
+    "optuna-dashboard",
+    ".venv/bin/pre-commit",
+} | {*("apt-get", "runuser", "ssh", "docker", "dask")}
 EXAMPLE_SPEC = {"name": "a", "kaggle_slug": "a", "id": "id", "target": "y", "task": "regression", "metric": "rmse"}
 EXAMPLE_RUN = {"preset": "mine", "model": "mlp"}
 
