@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from pipeline.base import files, mapped
 from pipeline.base.arrays import FloatArray
@@ -28,6 +29,7 @@ from pipeline.competition.folds import Split
 from pipeline.competition.problem import Problem
 from pipeline.config.table import Table, validated
 from pipeline.encoders.table import Encode, TableEncoder
+from pipeline.models.arrays.boosting import imported
 from pipeline.models.arrays.learners import Arrays, FitRows, Job, Learner
 from pipeline.models.base import EpochScores, FitContext, out_of_fold
 from pipeline.models.split_encoders import SplitEncoders
@@ -112,6 +114,8 @@ class ArrayModel:
                 files.write_arrays(path, member)
             return member
 
+        if not workers.is_elsewhere:
+            _thread_pools(self.learner_class)
         with (
             warnings.catch_warnings(),
             threadpool_limits(1, user_api="blas"),  # sums of more threads end in other bits
@@ -158,10 +162,23 @@ def _fit(
     stop: threading.Event,
 ) -> Arrays:
     """Fit a member on `rows`, whose table is `x`, where this is called."""
-    threadpool_limits(1, user_api="blas")  # for good: of a worker's threads, each would restore it for the others
-    with threadpool_limits(job.n_threads, user_api="openmp"):  # OpenMP keeps its limit by thread
+    pools = _thread_pools(learner_class)
+    pools.limit(limits=1, user_api="blas")  # for good: of a worker's threads, each would restore it for the others
+    with pools.limit(limits=job.n_threads, user_api="openmp"):  # OpenMP keeps its limit by thread
         whole = Job(job.seed, job.n_threads, job.device, stop, job.n_rounds)
         return learner_class(params).fit(replace(rows, x=x), whole)
+
+
+@cache
+def _thread_pools(learner_class: type[Learner]) -> ThreadpoolController:
+    """The libraries with threads, those of the learner among them; the first call belongs before threads that fit.
+
+    A thread that looks for libraries waits for ever for one that loads a library: each has the lock the other needs,
+    the linker's or Python's.
+    """
+    if library := getattr(learner_class, "library", ""):
+        imported(library)
+    return ThreadpoolController()
 
 
 def constant_of(rows: FitRows) -> Arrays | None:
