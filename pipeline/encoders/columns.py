@@ -11,6 +11,8 @@ from typing import cast
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
@@ -216,5 +218,7 @@ def on_one_scale(numbers: list[NumberColumn], frame: pd.DataFrame) -> list[Numbe
 
 def level_codes(column: pd.Series, levels: list[str]) -> NDArray[np.intp]:
     """(rows,) position of each value in `levels`; -1 for missing and other values."""
-    codes: NDArray[np.intp] = pd.Index(levels, dtype=TEXT).get_indexer(pd.Index(column, dtype=TEXT))
+    texts, known = (pa.array(values, type=pa.large_string()) for values in (column.astype(TEXT), levels))
+    found = pc.fill_null(pc.index_in(texts, value_set=known, skip_nulls=True), -1)
+    codes: NDArray[np.intp] = found.to_numpy(zero_copy_only=False).astype(np.intp)
     return codes
