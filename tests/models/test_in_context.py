@@ -16,14 +16,16 @@ import pytest
 import torch
 
 from pipeline.base import weights
-from pipeline.base.errors import ArtifactError, SpecError
+from pipeline.base.errors import ArtifactError, SpecError, TrainingError
 from pipeline.base.interruption import Stopped
 from pipeline.base.share import Share, ShareDone
 from pipeline.config.run import FeatureSteps
 from pipeline.metrics import METRICS, Task
 from pipeline.models.base import FitContext
 from pipeline.models.in_context import model as model_module
+from pipeline.models.in_context import passes
 from pipeline.models.in_context.engine import Context, Limits, Reading
+from pipeline.models.in_context.passes import Stage
 from pipeline.models.in_context.sampling import sample_context
 from pipeline.models.registry import MODELS
 from tests.models.conftest import PRETRAINED, TASKS, default_model, make_problem, make_splits
@@ -282,6 +284,28 @@ def test_rows_of_weight_0_are_left_out_and_other_weights_are_told(
     model = fitted(name, given("regression"), problem, context_rows=1000)
     assert [len(y) for y in model.y.values()] == [40, 40, 40]
     assert "the weights of rows are not used" in capfd.readouterr().err
+
+
+def test_what_memory_does_not_hold_is_said_before_the_training_and_passes_fit_into_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage(torch.device("cpu"), n_workers=4)
+
+    def sizes(free: float, *shape: int) -> tuple[int, int]:
+        monkeypatch.setattr(passes, "free_memory", lambda: int(free))
+        return stage.sizes(10, (shape[0], shape[1]))
+
+    assert sizes(1e12, 10_000, 80) == (4, 10_000)
+    assert sizes(1e12, 500, 80) == (4, passes.USUAL_AT_ONCE)
+    for free in (8e9, 4e9, 2e9):
+        n_parallel, at_once = sizes(free, 1000, 80)
+        assert n_parallel * (1000 + at_once) * 80 * passes.BYTES_OF_CELL <= free / 2
+        assert at_once >= passes.FEWEST_AT_ONCE
+    with pytest.raises(TrainingError, match=r"a context of 10000 rows x 80 columns takes about 8.1 GB") as caught:
+        sizes(8e9, 10_000, 80)
+    fewer = int(str(caught.value).rpartition("=")[2])
+    assert 4000 < fewer < 5000
+    sizes(8e9, fewer, 80)
 
 
 # --- the sample of the context

@@ -5,11 +5,7 @@ Knows frames and arrays; must not know how contexts are chosen, or a library's o
 
 from __future__ import annotations
 
-import threading
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,24 +13,19 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from pipeline.base import files, weights
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import ArtifactError
-from pipeline.base.interruption import Stopped
 from pipeline.base.seeds import derive_seed
 from pipeline.encoders.table import Encode, TableEncoder
 from pipeline.models.arrays.learners import all_classes
 from pipeline.models.base import EpochScores
 from pipeline.models.in_context.engine import Context, Engine, Predict, Reading, told_errors
+from pipeline.models.in_context.passes import Member, Stage
 from pipeline.models.stored import StoredModel
 from pipeline.nets.devices import choose_device
-
-FEWEST_AT_ONCE = 2048  # rows predicted in one pass, or as many as the context has
-
-Member = tuple[int, int, int]  # split, seed, target
 
 
 class StoredInContext(StoredModel):
@@ -47,38 +38,6 @@ class StoredInContext(StoredModel):
     seed: int
     weights: str  # path of the file
     weights_sha256: str
-
-
-@dataclass
-class Stage:
-    """Where predictions are computed, and what can stop them."""
-
-    device: torch.device
-    n_workers: int
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def check_stop(self) -> None:
-        """Raise Stopped when asked to stop."""
-        if self.stop.is_set():
-            raise Stopped
-
-    def each(self, members: Sequence[Member], work: Callable[[Member], None]) -> None:
-        """Work on all members: on a GPU one by one, on a CPU each by a thread with one core."""
-        n_parallel = max(1, min(len(members), self.n_workers if self.device.type == "cpu" else 1))
-        with (
-            warnings.catch_warnings(),
-            _one_thread(self.device),
-            ThreadPoolExecutor(n_parallel, initializer=_set_threads(self.device)) as pool,
-        ):
-            warnings.simplefilter("ignore")  # the libraries' advice about sizes and GPUs
-            futures = [pool.submit(work, member) for member in members]
-            try:
-                for future in futures:
-                    future.result()
-            except BaseException:
-                self.stop.set()
-                pool.shutdown(cancel_futures=True)
-                raise
 
 
 @dataclass
@@ -115,17 +74,23 @@ class FittedInContext:
         tables = {split: encode(self.stored.encoders[split], frame).values for split in splits}
         predicted: dict[Member, FloatArray] = {}
 
-        def work(member: Member) -> None:
-            predicted[member] = self.of_member(member, tables[member[0]])
+        def work(member: Member, at_once: int) -> None:
+            predicted[member] = self.of_member(member, tables[member[0]], at_once)
 
-        self._stage.each(self.members(splits), work)
+        self._stage.each(self.members(splits), work, self.context_shape)
         total = np.zeros(())
         for split in splits:
             total = total + self.of_split(split, predicted)
         return self.stored.prediction(total / len(splits))
 
-    def of_member(self, member: Member, x: NDArray[np.float32]) -> FloatArray:
-        """(rows,) scaled values or (rows, classes) probabilities of encoded rows."""
+    @property
+    def context_shape(self) -> tuple[int, int]:
+        """Rows and columns of the largest context."""
+        shapes = [x.shape for x in self.x.values()]
+        return max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)
+
+    def of_member(self, member: Member, x: NDArray[np.float32], at_once: int) -> FloatArray:
+        """(rows,) scaled values or (rows, classes) probabilities of encoded rows, `at_once` of them in a pass."""
         stored, (split, seed, output) = self.stored, member
         context_x, y = self.x[split, seed], self.y[split, seed][:, output]
         present = np.unique(y)
@@ -137,7 +102,7 @@ class FittedInContext:
         context = Context(context_x, y.astype(np.int64) if stored.n_classes else y, categories)
         with told_errors(self.engine):
             predict = self.engine.reader(context, self._reading(member), self._stage.check_stop)
-            found = self._in_parts(predict, x, max(FEWEST_AT_ONCE, len(y)))
+            found = self._in_parts(predict, x, at_once)
         return all_classes(found, present, stored.n_classes) if stored.n_classes else found
 
     def of_split(self, split: int, predicted: Mapping[Member, FloatArray]) -> FloatArray:
@@ -211,18 +176,3 @@ class FittedInContext:
             hint = f"Put it back (sha256 {stored.weights_sha256[:12]}), or name its folder in {weights.VARIABLE}."
             raise ArtifactError(f"the file of weights {what}", where=stored.weights, hint=hint)
         return path
-
-
-def _set_threads(device: torch.device) -> Callable[[], None]:
-    """Sums of more threads end in other bits."""
-    return (lambda: torch.set_num_threads(1)) if device.type == "cpu" else lambda: None
-
-
-@contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
-    before = torch.get_num_threads()
-    _set_threads(device)()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -23,7 +23,8 @@ from pipeline.competition.problem import Problem
 from pipeline.config.table import Table, bounded
 from pipeline.models.base import FitContext, out_of_fold
 from pipeline.models.in_context.engine import Engine, Limits, find_weights, limits_of
-from pipeline.models.in_context.fitted import FittedInContext, Member, Stage, StoredInContext
+from pipeline.models.in_context.fitted import FittedInContext, StoredInContext
+from pipeline.models.in_context.passes import Member, Stage
 from pipeline.models.in_context.sampling import sample_context
 from pipeline.models.split_encoders import SplitEncoders
 
@@ -65,7 +66,7 @@ class InContextModel:
     ) -> FittedInContext:
         """Choose the contexts and predict the valid rows; predictions in the checkpoints are taken from there.
 
-        Raises SpecError for missing weights, and for a table beyond their limits.
+        Raises SpecError for missing weights, and for a table beyond their limits; TrainingError if memory is short.
         """
         is_regression = problem.task == "regression"
         path = find_weights(self.engine, self.params.weights, is_regression=is_regression)
@@ -131,17 +132,17 @@ class InContextModel:
         costs = {member: len(fitted.y[member[:2]]) + len(valid[member[0]]) for member in mine}
         whole = sum(costs.values()) + sum(len(fitted.y[member[:2]]) + n_test for member in mine)
 
-        def work(member: Member) -> None:
+        def work(member: Member, at_once: int) -> None:
             path = None if context.checkpoints is None else context.checkpoints / _file(member)
             known = files.read_checkpoint(files.read_npy, path)
-            held[member] = fitted.of_member(member, valid[member[0]]) if known is None else known
+            held[member] = fitted.of_member(member, valid[member[0]], at_once) if known is None else known
             if path is not None and known is None:
                 files.write_npy(path, held[member])
             if context.on_progress is not None:
                 context.on_progress(sum(costs[one] for one in tuple(held)) / whole, [])
 
         assert fitted.stage is not None
-        fitted.stage.each(mine, work)
+        fitted.stage.each(mine, work, fitted.context_shape)
         context.share.end()
         return held
 
