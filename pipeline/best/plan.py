@@ -6,6 +6,7 @@ Knows configurations, sizes and seconds; must not know data, runs or files.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -33,9 +34,11 @@ TUNED_COST = 1.5  # cost of a tuned configuration relative to its origin: tuned 
 N_EXTRA_SEEDS = 6  # rounds of further seeds; the gain is gone long before
 MARGIN, ROUGH_MARGIN = 1.1, 1.4  # safety factors on times of what was timed before, and of what was not
 LARGEST_SHARE, PROBE_SHARE = 0.25, 0.08  # of the budget for one candidate or probe, if it has smaller versions
+OF_PREDICTION = 0.1  # share of the time of a fit on all rows that their prediction takes, after a fit on a sample
 MINUTE_OF_CELLS = 10e6  # another minute for so many cells of the train table
 # what a candidate promises: for a start, and as shares of the ensemble weight of its model, its family, its other seeds
 UNKNOWN, OF_MODEL, OF_FAMILY, OF_SEEDS = 0.02, 0.5, 0.25, 0.3
+WEIGHT_TO_FOLLOW = 0.1  # of a probe in the ensemble, for what is only tried after its success
 
 FLOOR = "baseline"  # always finishes
 QUICK = ("lightgbm quick", "xgboost quick")  # for tables too large for the time given
@@ -55,6 +58,12 @@ class Size:
     n_targets: int = 1
     n_cores: int = REFERENCE_CORES  # those of a cluster
 
+    def sampled(self, max_fit_rows: int | None) -> Size:
+        """The size whose folds have at most so many rows to fit on."""
+        if max_fit_rows is None:
+            return self
+        return replace(self, n_rows=min(self.n_rows, max_fit_rows * self.n_folds // max(1, self.n_folds - 1)))
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -66,7 +75,7 @@ class Candidate:
     reference_s: float  # estimated seconds on the machine the costs were measured on
     origin: str = ""  # of a tuned one: the kind it was tuned from
     is_probe: bool = False
-    follows: str | None = None  # only tried when the candidate with this label has weight in the ensemble
+    follows: str | None = None  # only tried when the candidate with this label has much weight in the ensemble
     smaller: tuple[Candidate, ...] = ()  # cheaper versions of it, largest first
 
     @property
@@ -81,21 +90,25 @@ class Pace:
 
     by_config: dict[str, list[float]] = field(default_factory=dict)  # kind and settings but seeds -> seconds
     ratios: dict[str, list[float]] = field(default_factory=dict)  # model -> seconds over reference seconds
+    ratios_of_kind: dict[str, list[float]] = field(default_factory=dict)  # kind -> the same, of all versions
 
     def measured(self, candidate: Candidate, elapsed_s: float) -> None:
         """Record the time of a candidate."""
         self.by_config.setdefault(_but_seed(candidate), []).append(elapsed_s)
-        self.ratios.setdefault(candidate.config.model, []).append(elapsed_s / candidate.reference_s)
+        ratio = elapsed_s / candidate.reference_s
+        self.ratios.setdefault(candidate.config.model, []).append(ratio)
+        self.ratios_of_kind.setdefault(candidate.kind, []).append(ratio)
 
     def safe_estimate(self, candidate: Candidate) -> float:
         """Seconds that it will hardly exceed: the estimate is rough until an equal one was timed."""
         return (MARGIN if _but_seed(candidate) in self.by_config else ROUGH_MARGIN) * self.estimate(candidate)
 
     def estimate(self, candidate: Candidate) -> float:
-        """Seconds: the mean of equal ones, else the reference at the pace of its model, else at the median pace."""
+        """Seconds: the mean of equal ones, else the reference at the pace of its kind, its model, or all."""
         if own := self.by_config.get(_but_seed(candidate)):
             return float(np.mean(own))
-        ratios = self.ratios.get(candidate.config.model) or [one for each in self.ratios.values() for one in each]
+        every = [one for each in self.ratios.values() for one in each]
+        ratios = self.ratios_of_kind.get(candidate.kind) or self.ratios.get(candidate.config.model) or every
         return candidate.reference_s * (float(np.median(ratios)) if ratios else 1.0)
 
 
@@ -170,7 +183,7 @@ def in_order(
     `earned` is the ensemble weight of every model so far, `by_kind` of every kind of candidate. Further seeds are
     candidates, too.
     """
-    candidates = [one for one in candidates if one.follows is None or by_kind.get(one.follows)]
+    candidates = [one for one in candidates if one.follows is None or by_kind.get(one.follows, 0.0) >= WEIGHT_TO_FOLLOW]
     n_first = _n_first(candidates)
     of_family: dict[str, float] = {}
     for model, weight in earned.items():
@@ -252,15 +265,22 @@ def candidate_of(name: str, size: Size) -> Candidate:
     """The portfolio's variant `name` on a table of this size, with its smaller versions."""
     variant = portfolio().variants[name]
     overrides = [f"seeds={variant.seeds}", *_settings(variant, size)]
-    of_fits, of_texts = _seconds_of_fits(variant, size), _seconds_of_texts(variant, size)
+    of_texts = _seconds_of_texts(variant, size)
 
     def version(more: Sequence[str], share: float) -> Candidate:
         config = load_run_config(model=variant.model, overrides=[*overrides, *more])
+        of_fits = _seconds_of_fits(variant, size.sampled(config.max_fit_rows))
+        if is_sampled(config):
+            of_fits += OF_PREDICTION * _seconds_of_fits(variant, size)
         seconds = share * of_fits + of_texts
         return Candidate(name, name, config, seconds, is_probe=variant.is_probe, follows=variant.follows)
 
-    smaller = tuple(version(one.set, one.cost) for one in variant.smaller)
-    return replace(version((), 1.0), smaller=smaller)
+    def is_sampled(config: RunConfig) -> bool:
+        return size.sampled(config.max_fit_rows) != size
+
+    smaller = [version(one.set, one.cost) for one in variant.smaller]
+    has_effect = [one.config.max_fit_rows is None or is_sampled(one.config) for one in smaller]
+    return replace(version((), 1.0), smaller=tuple(itertools.compress(smaller, has_effect)))
 
 
 def _settings(variant: Variant, size: Size) -> list[str]:

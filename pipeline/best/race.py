@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +33,7 @@ RESERVE_S = 1.5  # kept for the last ensemble and its file, or twice the time of
 RESERVE_SHARE = 0.02  # and this share of the budget for program start and exit
 MOST_OVER = 3.0  # a fit is given up after this many times its estimate, and at least half a minute
 LEAST_LIMIT_S = 30.0
+TRAINED_BY = 0.8  # share of that limit after which what can ends; predictions have the rest
 FIRST_BY_S, FIRST_BY_SHARE = 50.0, 0.38  # deadline of the first submission, at most this share of the budget
 TUNING_SHARE = 0.5  # of the time left when every candidate has been tried
 LAST_TUNING_SHARE = 0.8  # of the time left when further seeds have been tried, too
@@ -42,8 +43,13 @@ SHARE_BEFORE_REFIT = 0.45  # of the budget, where the members are refitted on al
 class Stages(Protocol):
     """The stages a candidate goes through."""
 
-    def train(self, config: RunConfig, stop: threading.Event, on_share: Callable[[float], None]) -> RunFolder:
-        """Cross-validate it; `on_share` receives the share of the fits that is done."""
+    def train(
+        self, config: RunConfig, stop: threading.Event, on_share: Callable[[float], None], seconds: float
+    ) -> RunFolder:
+        """Cross-validate it; `on_share` receives the share of the fits that is done.
+
+        What can ends after so many seconds with what it has learned.
+        """
         ...
 
     def tune(self, config: RunConfig, seconds: float, stop: threading.Event) -> RunConfig | None:
@@ -324,7 +330,7 @@ class _Race:
         self.stop = timed.stop
         try:
             with timed:
-                run = self.stages.train(candidate.config, timed.stop, timed.look_ahead)
+                run = self.stages.train(candidate.config, timed.stop, timed.look_ahead, TRAINED_BY * limit)
         except ENDED_EARLY:
             if timed.is_late and not self.is_interrupted:
                 if timed.whole_s is not None:  # improves the estimates of the others
@@ -335,6 +341,7 @@ class _Race:
                     self.is_first_due = True
                     return False
                 self._give_up(candidate, f"it takes longer than {limit:.0f} s; a later call continues it")
+                self._offer_smaller(candidate)
             else:
                 self.is_interrupted = True
             return False
@@ -359,6 +366,14 @@ class _Race:
     def _give_up(self, candidate: Candidate, why: str) -> None:
         self.given_up.append(GivenUp(candidate=candidate.label, why=why))
         self.standing.say(f"{candidate.label} is given up: {why}")
+
+    def _offer_smaller(self, candidate: Candidate) -> None:
+        """Let the next smaller version of a candidate that takes too long be tried."""
+        for at, one in enumerate(self.candidates):
+            if candidate.label == one.label and candidate in one.versions[:-1]:
+                first, *rest = one.versions[one.versions.index(candidate) + 1 :]
+                self.candidates[at] = replace(first, smaller=tuple(rest))
+                self.tried.discard(one.label)
 
     def _take(self, candidate: Candidate, run: RunFolder, elapsed_s: float | None = None) -> None:
         member = finished_run(self.store, run, label=candidate.label, kind=candidate.kind, elapsed_s=elapsed_s)

@@ -31,6 +31,13 @@ class Split:
     train_rows: Rows
     valid_rows: Rows
 
+    def sampled(self, n_rows: int | None, seed: int) -> Split:
+        """The same split with at most `n_rows` of its train rows, drawn by chance, in their order; None: all."""
+        if n_rows is None or len(self.train_rows) <= n_rows:
+            return self
+        drawn = np.random.default_rng(seed).choice(len(self.train_rows), n_rows, replace=False)
+        return Split(self.train_rows[np.sort(drawn)], self.valid_rows)
+
 
 @dataclass(frozen=True)
 class Window:

@@ -104,6 +104,13 @@ class _ModelConfig(Table):
     features: FeatureSteps = FeatureSteps()
     scope: Scope | None = Field(default=None, description="overrides `encoder.scope` of the spec")
     target_transform: TargetTransform | None = Field(default=None, description="overrides that of the spec")
+    max_fit_rows: int | None = bounded(
+        None,
+        ge=100,
+        le=MOST_ROWS,
+        usual="100000 to 1000000",
+        description="fit each fold on at most this many of its train rows, drawn by chance; default: on all",
+    )
 
 
 class Part(_ModelConfig):
@@ -148,7 +155,7 @@ class RunConfig(_ModelConfig):
 
     @model_validator(mode="after")
     def _ensembles_leave_settings_to_their_parts(self) -> RunConfig:
-        for key in ("params", "features", "scope", "target_transform") if self.parts else ():
+        for key in ("params", "features", "scope", "target_transform", "max_fit_rows") if self.parts else ():
             if getattr(self, key) != RunConfig.model_fields[key].default:
                 raise ValueError(f"{key} cannot be set for an ensemble: set it in its parts")
         return self
@@ -173,8 +180,10 @@ class RunConfig(_ModelConfig):
         left_out = {"description", "final", "final_reason"} | (set() if self.parts else {"parts"})
         settings = self.model_dump(mode="json", exclude=left_out)
         for one in (settings, *settings.get("parts", [])):
-            if not one["features"]["generated"]:  # names of runs are older than this step
+            if not one["features"]["generated"]:  # names of runs are older than this step, and than this key
                 del one["features"]["generated"]
+            if one["max_fit_rows"] is None:
+                del one["max_fit_rows"]
         return settings
 
     @property

@@ -250,6 +250,7 @@ class RunReport(Artifact):
     git_commit: str | None
     versions: dict[str, str]
     parts: list[PartReport]  # in the order of the configuration
+    is_cut: bool = False  # a time limit ended fits before they had all their rounds or trees
     last_epoch_by_fold: list[FoldEpoch]
     classification: ClassificationReport | None
     trust: Trust | None

@@ -5,6 +5,7 @@ Knows frames, splits and the metric; must not know stages or where files lie.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +41,7 @@ class EpochScores:
 
 @dataclass(frozen=True)
 class FitContext:
-    """Where and how a fit runs. Nothing here changes the result, except for the device's rounding."""
+    """Where and how a fit runs. Nothing here changes the result, except for the device's rounding and `ends_at`."""
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     n_workers: int = 1
@@ -49,6 +50,7 @@ class FitContext:
     stop: threading.Event = field(default_factory=threading.Event)  # set: save a checkpoint, raise Stopped
     share: Share = WHOLE
     workers: Workers = HERE
+    ends_at: float = math.inf  # time.monotonic() by which boosting and forests end with what they have learned
 
     @property
     def n_cores(self) -> int:
@@ -80,6 +82,11 @@ class FittedModel(Protocol):
     @property
     def n_epochs(self) -> int | None:
         """Mean number of epochs or rounds of the members; None for models that have none."""
+        ...
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether `FitContext.ends_at` ended a member early."""
         ...
 
     def predict(

@@ -189,6 +189,11 @@ class FittedTextModel:
         """None: it has no epochs."""
         return None
 
+    @property
+    def is_cut(self) -> bool:
+        """False: its solver is not ended early."""
+        return False
+
     def predict(
         self, frame: pd.DataFrame, splits: Sequence[int], *, encode: Encode = TableEncoder.transform
     ) -> FloatArray:

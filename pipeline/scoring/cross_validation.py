@@ -17,6 +17,7 @@ import pandas as pd
 from pipeline.base.arrays import FloatArray
 from pipeline.base.errors import TrainingError
 from pipeline.base.progress import progress_bar
+from pipeline.base.seeds import derive_seed
 from pipeline.base.share import ShareDone
 from pipeline.competition.folds import NEVER_VALIDATED, FoldArray, Split
 from pipeline.competition.problem import Problem
@@ -153,6 +154,11 @@ def check_configuration(config: RunConfig, task: Task, metric: Metric) -> None:
     has_threshold(config, task, metric)
 
 
+def fit_splits(config: RunConfig, splits: Sequence[Split], seed: int) -> list[Split]:
+    """The splits with the train rows that the configuration fits on: all, or `max_fit_rows` drawn with `seed`."""
+    return [one.sampled(config.max_fit_rows, derive_seed(seed, "rows", number)) for number, one in enumerate(splits)]
+
+
 def cross_validate(
     config: RunConfig,
     problem_of: Callable[[RunConfig], Problem],
@@ -183,8 +189,9 @@ def cross_validate(
             )
             model = make_model(part.model, part.params, where=f"preset {config.preset}")
             seed = part.seed + seed_offset
+            drawn = fit_splits(part, splits, seed)
             with suppress(ShareDone):  # then the parts that follow, before it is raised for all
-                fitted.append(model.fit(problem, splits, seed=seed, n_seeds=part.seeds, context=of_part))
+                fitted.append(model.fit(problem, drawn, seed=seed, n_seeds=part.seeds, context=of_part))
     context.share.end()
     return CVResult(config, problems, fitted, splits)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,8 +76,11 @@ class _Stages:
     store: FeatureStore
     context: FitContext
 
-    def train(self, config: RunConfig, stop: threading.Event, on_share: Callable[[float], None]) -> RunFolder:
-        return train_run(self.store, config, replace(self.context, stop=stop), on_share=on_share)
+    def train(
+        self, config: RunConfig, stop: threading.Event, on_share: Callable[[float], None], seconds: float
+    ) -> RunFolder:
+        context = replace(self.context, stop=stop, ends_at=time.monotonic() + seconds)
+        return train_run(self.store, config, context, on_share=on_share)
 
     def tune(self, config: RunConfig, seconds: float, stop: threading.Event) -> RunConfig | None:
         from pipeline.tuning.timed import tune_within  # loads Optuna, which a rebuilt ensemble does not need

@@ -27,7 +27,7 @@ from pipeline.models.base import FitContext
 from pipeline.models.registry import make_model
 from pipeline.scoring.adjustment import apply_adjustment
 from pipeline.scoring.blending import combine
-from pipeline.scoring.cross_validation import prediction_frame, predictions_of
+from pipeline.scoring.cross_validation import fit_splits, prediction_frame, predictions_of
 
 
 def make_final(
@@ -130,7 +130,7 @@ def _refit(
             folder = part_folder(checkpoints, number, len(parts))
             fitted = model.fit(
                 problem,
-                [every_row],
+                fit_splits(part, [every_row], part.seed),
                 seed=part.seed,
                 n_seeds=part.seeds * len(store.splits),
                 context=replace(context, checkpoints=folder, on_progress=on_progress),

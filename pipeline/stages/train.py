@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -38,7 +39,8 @@ def train_run(
     """Cross-validate the configuration unless its run is finished. Raises SpecError, TrainingError.
 
     When interrupted, or stopped by `context.stop` (raises Stopped), it keeps checkpoints and the next call resumes.
-    `on_share` is called with the share of the fits that is done.
+    `on_share` is called with the share of the fits that is done. A run whose fits `context.ends_at` ended early counts
+    as finished for calls with such a limit only.
     """
     run = store.run_of(config)
     with run.held() if context.share.number is None else nullcontext():  # processes with shares work at once
@@ -57,6 +59,8 @@ def _train(
     known = RunReport.read_or_none(run.report, otherwise="the run is trained again")
     if known is not None:
         reason = store.outdated(known) or fault_in(run, known)
+        if known.is_cut and math.isinf(context.ends_at):
+            reason = reason or "a time limit ended its fits early"
         if not reason:
             say(f"train: {run.name} is finished (cv {known.metric} {score_text(known.cv_score)}); nothing to do")
             shutil.rmtree(run.checkpoints, ignore_errors=True)  # of a process that was killed at its very end
@@ -95,6 +99,7 @@ def _train(
         elapsed_s=round(time.monotonic() - started, 2),
         device=str(context.device),
         parts=[_part(problem, fitted) for problem, fitted in zip(found.problems, found.fitted, strict=True)],
+        is_cut=any(fitted.is_cut for fitted in found.fitted),
         last_epoch_by_fold=_last_epoch(history),
         classification=found.classification_report(store.classes),
         trust=known_trust(store),

@@ -32,7 +32,7 @@ from pipeline.models.networks.model import Failed, fit_many, tensors_for
 from pipeline.models.networks.params import NeuralParams
 from pipeline.models.networks.tensors import SplitTensors
 from pipeline.models.registry import complete_params, entry_of
-from pipeline.scoring.cross_validation import CVResult, cross_validate
+from pipeline.scoring.cross_validation import CVResult, cross_validate, fit_splits
 from pipeline.tuning.ownership import Ownership, tell_if_mine
 from pipeline.tuning.pruning import note_fold_scores
 from pipeline.tuning.study import REASON, RUNGS, finished_trials, suggest, with_values
@@ -58,7 +58,7 @@ class Tuner:
     keep_oof: Callable[[int, FloatArray], str]  # trial number, out-of-fold prediction -> sha256 of the file
     sleep: Callable[[float], None] = time.sleep
     epochs_of: dict[int, int] = field(default_factory=dict)  # trial -> epochs that this process has trained
-    _tensors: dict[str, tuple[Problem, SplitTensors]] = field(default_factory=dict)
+    _tensors: dict[str, tuple[Problem, list[Split], SplitTensors]] = field(default_factory=dict)
 
     @property
     def member_epochs(self) -> int:
@@ -155,7 +155,7 @@ class Tuner:
         for number, config in enumerate(configs):
             groups.setdefault(_data_key(config, params[number]), []).append(number)
         for key, numbers in groups.items():
-            problem, tensors = self._data(key, configs[numbers[0]], params[numbers[0]])
+            problem, splits, tensors = self._data(key, configs[numbers[0]], params[numbers[0]])
 
             def should_prune(
                 number: int, epoch: int, fold_scores: list[float], numbers: Sequence[int] = numbers
@@ -172,7 +172,7 @@ class Tuner:
             fits = fit_many(
                 [params[number] for number in numbers],
                 problem,
-                self.splits,
+                splits,
                 tensors,
                 seed=self.base.seed,
                 n_seeds=1,
@@ -212,13 +212,14 @@ class Tuner:
         assert isinstance(params, NeuralParams)
         return params.model_copy(update={"evaluate_every": max(1, params.epochs // RUNGS), "patience": None})
 
-    def _data(self, key: str, config: RunConfig, params: NeuralParams) -> tuple[Problem, SplitTensors]:
+    def _data(self, key: str, config: RunConfig, params: NeuralParams) -> tuple[Problem, list[Split], SplitTensors]:
         if key not in self._tensors:
             if len(self._tensors) > 4:  # one entry per choice of feature steps; drop the oldest
                 self._tensors.pop(next(iter(self._tensors)))
             problem = self.problem_of(config)
-            tensors = tensors_for(params, problem, self.splits, seed=self.base.seed, device=self.context.device)
-            self._tensors[key] = problem, tensors
+            splits = fit_splits(config, self.splits, self.base.seed)
+            tensors = tensors_for(params, problem, splits, seed=self.base.seed, device=self.context.device)
+            self._tensors[key] = problem, splits, tensors
         return self._tensors[key]
 
 
@@ -238,5 +239,5 @@ def as_trial(config: RunConfig, *, n_seeds: int = 1) -> RunConfig:
 def _data_key(config: RunConfig, params: NeuralParams) -> str:
     """Return a key that is equal for configurations that train on the same encoded tables."""
     whole = config.model_dump(mode="json")
-    data = [whole[name] for name in ("features", "scope", "target_transform", "class_weights")]
+    data = [whole[name] for name in ("features", "scope", "target_transform", "class_weights", "max_fit_rows")]
     return json.dumps([*data, params.scales_target], sort_keys=True)

@@ -79,8 +79,12 @@ class Bench:
     on_train: Callable[[RunConfig, threading.Event], None] = lambda *_: None
     tuned: list[tuple[str, float]] = field(default_factory=list)  # model and seconds of every call
     found: dict[str, RunConfig] = field(default_factory=dict)  # model -> what tuning finds
+    allowed: list[float] = field(default_factory=list)  # seconds of every training
 
-    def train(self, config: RunConfig, stop: threading.Event, on_share: Callable[[float], None]) -> RunFolder:
+    def train(
+        self, config: RunConfig, stop: threading.Event, on_share: Callable[[float], None], seconds: float
+    ) -> RunFolder:
+        self.allowed.append(seconds)
         self.on_train(config, stop)
         self.now += self.early.get(config.model, 0.0)
         on_share(0.4)
@@ -474,6 +478,36 @@ def test_estimates_follow_what_was_measured_of_the_same_model() -> None:
     assert pace.estimate(candidate("lightgbm", 5.0, "lr=0.3")) == 10.0
     assert pace.estimate(candidate("extra_trees", 5.0, "n_trees=9")) == 0.5
     assert pace.estimate(other) == pytest.approx(np.median([2.0, 0.1]))
+
+
+@pytest.mark.slow
+def test_a_version_that_takes_too_long_makes_place_for_a_smaller_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smaller = candidate("random_forest", 1.0, "n_trees=3")
+    forest = replace(candidate("random_forest", 8.0, "n_trees=30"), smaller=(smaller,))
+    monkeypatch.setattr(plan, "candidates_for", lambda *_, **__: [SMALL[0], forest])
+    monkeypatch.setattr(bench, "tune", lambda *_: None)
+
+    def take_long(config: RunConfig, _: threading.Event) -> None:
+        bench.early["random_forest"] = 50.0 if config.params.get("n_trees") == 30 else 0.0
+
+    bench.on_train, bench.seconds["random_forest"] = take_long, 5.0
+    bench(2.0)
+    assert bench.trained == ["ridge", "random_forest"]
+    runs = [RunReport.read(path) for path in bench.toy.workspace.runs.glob("*/report.json")]
+    assert {one.config.params["n_trees"] for one in runs if one.config.model == "random_forest"} == {3}
+    assert all(0.0 < seconds <= 120.0 for seconds in bench.allowed)
+
+
+def test_a_sample_of_the_rows_is_a_smaller_version_where_there_are_more_rows() -> None:
+    few, many, huge = (plan.candidate_of("lightgbm quick", Size("binary", n, 30, 5, 2)) for n in (10**5, 10**6, 10**7))
+    assert not few.smaller
+    for one in (many, huge):
+        (sampled,) = one.smaller
+        assert sampled.config.max_fit_rows == 100_000
+        assert sampled.reference_s < 0.5 * one.reference_s
+    assert few.reference_s < many.smaller[0].reference_s < huge.smaller[0].reference_s  # every row is predicted
 
 
 @pytest.mark.slow

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import lzma
 import threading
+import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,10 @@ import torch
 from pipeline.base.errors import ArtifactError
 from pipeline.metrics import METRICS
 from pipeline.models.arrays import trees
-from pipeline.models.arrays.learners import Arrays, FitRows, Job
+from pipeline.models.arrays.boosting import BoostingParams
+from pipeline.models.arrays.catboost import CatBoost
+from pipeline.models.arrays.learners import CUT, FEWEST_GROWN, Arrays, FitRows, Job
+from pipeline.models.arrays.lightgbm import LightGBM
 from pipeline.models.arrays.stored import estimator_of, stored
 from pipeline.models.arrays.trees import (
     ExtraTrees,
@@ -21,9 +26,11 @@ from pipeline.models.arrays.trees import (
     HistogramBoosting,
     HistogramParams,
     RandomForest,
+    _Forest,
     _without_missing,
     rounded_down,
 )
+from pipeline.models.arrays.xgboost import XGBoost
 
 JOB = Job(seed=3, n_threads=1, device=torch.device("cpu"), stop=threading.Event(), n_rounds=12)
 
@@ -137,3 +144,32 @@ def test_trees_do_not_depend_on_how_many_are_grown_at_once(n_classes: int, monke
     for learner, member in zip(learners, whole, strict=True):
         again = learner.fit(rows, free)
         np.testing.assert_array_equal(learner.predict(again, rows.x), learner.predict(member, rows.x))
+
+
+@pytest.mark.parametrize("n_classes", [0, 3])
+@pytest.mark.parametrize(
+    "learner_class",
+    [RandomForest, ExtraTrees, HistogramBoosting, LightGBM, XGBoost, CatBoost],
+    ids=lambda one: one.__name__,
+)
+def test_what_grows_ends_in_time_with_what_it_has(
+    learner_class: type[Any], n_classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(getattr(learner_class, "library", "sklearn"))
+    monkeypatch.setattr(trees, "ROUNDS_AT_ONCE", 5)
+    rows, params = make_rows(n_classes, n_rows=600), {"lr": 1e-3, "patience": 5000}
+    if issubclass(learner_class, _Forest):
+        learner = learner_class(ForestParams(n_trees=60))
+    else:
+        learner = learner_class((HistogramParams if learner_class is HistogramBoosting else BoostingParams)(**params))
+    began = time.monotonic()
+    member = learner.fit(rows, replace(JOB, n_rounds=None, ends_at=began))
+    assert time.monotonic() - began < 20.0  # thousands of rounds take longer
+    assert member[CUT]
+    if "n_rounds" in member:
+        assert FEWEST_GROWN - 5 <= member["n_rounds"] <= FEWEST_GROWN + 5
+    assert np.isfinite(learner.predict(read_anew(member), rows.x)).all()
+    unlimited = learner.fit(rows, replace(JOB, n_rounds=25, ends_at=began + 600.0, cut=threading.Event()))
+    assert CUT not in unlimited
+    plain = learner.fit(rows, replace(JOB, n_rounds=25, cut=threading.Event()))
+    np.testing.assert_array_equal(learner.predict(unlimited, rows.x), learner.predict(plain, rows.x))

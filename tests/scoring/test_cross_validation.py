@@ -12,7 +12,7 @@ from pipeline.base.errors import SpecError, TrainingError
 from pipeline.config.run import Part, RunConfig
 from pipeline.models.base import FitContext
 from pipeline.models.run_configuration import resolved
-from pipeline.scoring.cross_validation import check_configuration, cross_validate
+from pipeline.scoring.cross_validation import check_configuration, cross_validate, fit_splits
 from tests.models.conftest import make_problem, make_splits
 
 SPLITS = make_splits()
@@ -53,6 +53,27 @@ def test_rows_that_no_split_validates_have_no_prediction_and_no_say() -> None:
     report = found.classification_report(["no", "yes"])
     assert report is not None
     assert [one.label for one in report.by_class] == ["no", "yes"]
+
+
+@pytest.mark.parametrize(("model", "params"), [("ridge", {}), ("mlp", {"epochs": 2}), ("lightgbm", {"rounds": 5})])
+def test_a_fit_of_some_rows_sees_no_other_rows(model: str, params: dict[str, Any]) -> None:
+    splits = make_splits(n_rows=400)
+    problem, config = make_problem("regression", n_train=400), config_of(model, params=params, max_fit_rows=100)
+    drawn = fit_splits(config, splits, seed=0)
+    for split, whole in zip(drawn, splits, strict=True):
+        assert len(split.train_rows) == 100 < len(whole.train_rows)
+        assert set(split.train_rows) <= set(whole.train_rows)
+        assert np.all(np.diff(split.train_rows) > 0)  # in their order
+        assert split.valid_rows is whole.valid_rows
+    before = cross_validate(config, lambda _: problem, splits[:1], FitContext()).fitted[0].oof_prediction
+    target = problem.target.copy()
+    target[np.setdiff1d(np.arange(400), drawn[0].train_rows)] *= 100.0
+    other = replace(problem, target=target)
+    after = cross_validate(config, lambda _: other, splits[:1], FitContext()).fitted[0].oof_prediction
+    np.testing.assert_array_equal(after, before)
+    assert cross_validate(config, lambda _: problem, splits, FitContext(), seed_offset=1).config == config
+    assert fit_splits(config, splits, seed=1)[0].train_rows.tolist() != drawn[0].train_rows.tolist()
+    assert fit_splits(config_of(model, params=params), splits, seed=0) == splits
 
 
 def test_a_network_that_diverges_is_a_training_error() -> None:

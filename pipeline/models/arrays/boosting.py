@@ -158,11 +158,11 @@ class Boosting(ParamsLearner[BoostingParams]):
             model, n_rounds = self._trained(library, part, held, job, self.params.max_rounds)
         else:
             n_rounds = n_rounds or self._rounds(library, rows, job)
-            model, _ = self._trained(library, rows, None, job, n_rounds)
+            model, n_rounds = self._trained(library, rows, None, job, n_rounds)
         job.check_stop()  # a stopped model is incomplete
         raw = np.frombuffer(zlib.compress(self._bytes(model), 6), dtype=np.uint8)
         gains = np.asarray(self._gains(model, rows.x.shape[1]), dtype=np.float32)
-        return {
+        member: Arrays = {
             "model": raw,
             "n_rounds": np.array(n_rounds),
             "importance": gains,
@@ -170,6 +170,7 @@ class Boosting(ParamsLearner[BoostingParams]):
             "classes": np.unique(rows.y).astype(np.int64) if rows.n_classes else np.zeros(0, dtype=np.int64),
             "categories": np.array(sorted(rows.cardinality), dtype=np.int64),
         }
+        return job.marked(member)
 
     def predict(self, member: Arrays, x: NDArray[np.float32]) -> FloatArray:
         """Values, or the classes' probabilities."""
@@ -219,10 +220,13 @@ class Boosting(ParamsLearner[BoostingParams]):
         """The mean best number of rounds over the held-out parts; for many rows, of the first part only."""
         if len(rows.y) < 4 * self.params.held_parts:
             return min(100, self.params.max_rounds)
-        best = []
-        for number in range(self.params.held_parts if len(rows.y) <= FEW_ROWS else 1):
-            part, held = held_out(rows, self.params.held_parts, job.seed, number)
-            best.append(self._trained(library, part, held, job, self.params.max_rounds)[1])
+        n_parts, best = self.params.held_parts, []
+        n_searches = n_parts if len(rows.y) <= FEW_ROWS else 1
+        for number in range(n_searches):
+            part, held = held_out(rows, n_parts, job.seed, number)
+            n_to_come = n_searches - number + n_parts / (n_parts - 1)  # fits of such a part, the last one with all rows
+            found = self._trained(library, part, held, job.within(1.0 / n_to_come), self.params.max_rounds)
+            best.append(found[1])
         return max(1, round(float(np.mean(best))))
 
     def uses_gpu(self, rows: FitRows, job: Job) -> bool:
@@ -231,7 +235,7 @@ class Boosting(ParamsLearner[BoostingParams]):
     def _trained(
         self, library: ModuleType, rows: FitRows, held: FitRows | None, job: Job, n_rounds: int
     ) -> tuple[Any, int]:
-        """The model, with `held` cut to the best number of rounds on it, and that number."""
+        """The model and its rounds: `n_rounds`, or what is best on `held` by then; fewer when the job is over."""
         raise NotImplementedError
 
     def _bytes(self, model: Any) -> bytes:

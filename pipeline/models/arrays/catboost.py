@@ -57,8 +57,8 @@ class CatBoost(Boosting):
             params["boosting_type"] = "Plain"
 
         class LookAtStop:
-            def after_iteration(self, info: Any) -> bool:  # noqa: ARG002
-                return not job.stop.is_set()
+            def after_iteration(self, info: Any) -> bool:
+                return not job.stop.is_set() and not job.is_over(info.iteration)
 
         def pool(part: FitRows) -> Any:
             label = part.y if part.is_regression else np.searchsorted(np.unique(rows.y), part.y)
@@ -70,7 +70,7 @@ class CatBoost(Boosting):
         callbacks = {} if on_gpu else {"callbacks": [LookAtStop()]}
         if held is None:
             model.fit(pool(rows), **callbacks)
-            return model, n_rounds
+            return model, int(model.tree_count_)
         model.fit(
             pool(rows),
             eval_set=pool(held),

@@ -5,9 +5,11 @@ Knows arrays; must not know frames, splits, encoders or files.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -23,6 +25,8 @@ from pipeline.metrics import Metric
 
 ParamsT = TypeVar("ParamsT", bound=Table)
 Arrays = dict[str, NDArray[Any]]  # a fitted member: all that prediction needs, without pickle
+CUT = "is_cut"  # the array of a member that ended before it had all its rounds or trees
+FEWEST_GROWN = 20  # rounds or trees before a fit may end
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,34 @@ class FitRows:
 
 @dataclass(frozen=True)
 class Job:
-    """How one fit runs. `n_rounds` is the number of boosting rounds, None to find it."""
+    """How one fit runs. `n_rounds` is the number of boosting rounds, None to find it.
+
+    What grows in rounds or trees ends at `ends_at` with what it has; then an array `CUT` is among its arrays.
+    """
 
     seed: int  # 31 bits
     n_threads: int
     device: torch.device
     stop: threading.Event
     n_rounds: int | None = None
+    ends_at: float = math.inf  # time.monotonic()
+    cut: threading.Event = field(default_factory=threading.Event)
+
+    def is_over(self, n_grown: int) -> bool:
+        """Whether the fit has to end now, with so many rounds or trees; `cut` is set then."""
+        if n_grown < FEWEST_GROWN or time.monotonic() < self.ends_at:
+            return False
+        self.cut.set()
+        return True
+
+    def marked(self, member: Arrays) -> Arrays:
+        """The member of this job; with `CUT` if it had to end."""
+        return member | ({CUT: np.array(True)} if self.cut.is_set() else {})
+
+    def within(self, share: float) -> Job:
+        """The job of a part of the fit that may take a share of the time left."""
+        now = time.monotonic()
+        return replace(self, ends_at=now + share * (self.ends_at - now))
 
     def check_stop(self) -> None:
         """Raise Stopped when the fit was asked to stop; call it about every second."""

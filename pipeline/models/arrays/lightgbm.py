@@ -56,12 +56,19 @@ class LightGBM(Boosting):
                 reference=reference,
             )
 
-        def look_at_stop(_: Any) -> None:
+        losses: list[float] = []  # on `held`, by round
+
+        def look_at_stop(now: Any) -> None:
             job.check_stop()
+            losses.extend(loss for _, _, loss, _ in now.evaluation_result_list or [])
+            if job.is_over(now.iteration + 1):
+                best = int(np.argmin(losses)) if losses else now.iteration
+                raise library.callback.EarlyStopException(best, now.evaluation_result_list or [])
 
         train = dataset(rows)
         if held is None:
-            return library.train(params, train, n_rounds, callbacks=[look_at_stop]), n_rounds
+            model = library.train(params, train, n_rounds, callbacks=[look_at_stop])
+            return model, model.current_iteration()
         stopping = library.early_stopping(sizes.patience, verbose=False)
         model = library.train(
             params, train, n_rounds, valid_sets=[dataset(held, train)], callbacks=[stopping, look_at_stop]

@@ -5,12 +5,15 @@ Knows frames and splits; must not know what a learner does with its arrays.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 import warnings
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +33,7 @@ from pipeline.competition.problem import Problem
 from pipeline.config.table import Table, validated
 from pipeline.encoders.table import Encode, TableEncoder
 from pipeline.models.arrays.boosting import imported
-from pipeline.models.arrays.learners import Arrays, FitRows, Job, Learner
+from pipeline.models.arrays.learners import CUT, Arrays, FitRows, Job, Learner
 from pipeline.models.base import EpochScores, FitContext, out_of_fold
 from pipeline.models.split_encoders import SplitEncoders
 from pipeline.models.stored import StoredModel
@@ -94,18 +97,22 @@ class ArrayModel:
         n_parallel = 1 if is_alone else max(1, min(n_cores, len(by_split)))
         threads = dict(zip(by_split, threads_of_each(len(by_split), n_parallel, n_cores), strict=True))
 
+        to_come = count(len(by_split), -1)  # one for each fit that is still to begin
+
         def fit(number: int) -> Arrays:
             n_threads = threads[number]
             path = None if context.checkpoints is None else context.checkpoints / f"member-{number}.npz"
             split, member_seed, output = fitted.position(number)
-            if (known := files.read_checkpoint(files.read_arrays, path)) is not None:
+            n_to_come = next(to_come)
+            known = files.read_checkpoint(files.read_arrays, path)
+            if known is not None and (CUT not in known or math.isfinite(context.ends_at)):
                 tables.done(split)
                 return known
             job_seed = derive_seed(seed, "split", split, "seed", member_seed, "target", output)
             rows = tables.fit_rows(split, output)
-            job = _Job(
-                job_seed % 2**31, min(n_threads, workers.most_threads or n_threads), context.device, self.n_rounds
-            )
+            seconds = (context.ends_at - time.monotonic()) / math.ceil(n_to_come / n_parallel)
+            n_threads = min(n_threads, workers.most_threads or n_threads)
+            job = _Job(job_seed % 2**31, n_threads, context.device, self.n_rounds, seconds)
             member = constant_of(rows) or workers.run(
                 _fit, [rows.x], replace(rows, x=rows.x[:0]), self.learner_class, self.params, job, stop=context.stop
             )
@@ -150,6 +157,7 @@ class _Job:
     n_threads: int
     device: torch.device
     n_rounds: int | None
+    seconds: float  # that it may take; clocks differ
 
 
 def _fit(
@@ -165,7 +173,7 @@ def _fit(
     pools = _thread_pools(learner_class)
     pools.limit(limits=1, user_api="blas")  # for good: of a worker's threads, each would restore it for the others
     with pools.limit(limits=job.n_threads, user_api="openmp"):  # OpenMP keeps its limit by thread
-        whole = Job(job.seed, job.n_threads, job.device, stop, job.n_rounds)
+        whole = Job(job.seed, job.n_threads, job.device, stop, job.n_rounds, time.monotonic() + job.seconds)
         return learner_class(params).fit(replace(rows, x=x), whole)
 
 
@@ -279,6 +287,11 @@ class FittedArrayModel:
     def n_epochs(self) -> int | None:
         """Mean number of boosting rounds of the members."""
         return self.stored.n_epochs
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a member had to end before it had all its rounds or trees."""
+        return any(CUT in member for member in self.members)
 
     @property
     def n_outputs(self) -> int:

@@ -64,12 +64,15 @@ class _Forest(ParamsLearner[ForestParams]):
         x = _without_missing(rows.x)
         for n_grown in range(0, self.params.n_trees, TREES_AT_ONCE):
             job.check_stop()
+            if job.is_over(n_grown):
+                break
             model.set_params(n_estimators=min(n_grown + TREES_AT_ONCE, self.params.n_trees))
             model.fit(x, rows.y, sample_weight=rows.weight)
         model.set_params(n_jobs=1)  # predictions of several threads are summed in any order
         importance = model.feature_importances_.astype(np.float32)  # before `_slim` clears its source
         _slim([tree.tree_ for tree in model.estimators_])
-        return {"model": stored(model), "n_classes": np.array(rows.n_classes), "importance": importance}
+        member: Arrays = {"model": stored(model), "n_classes": np.array(rows.n_classes), "importance": importance}
+        return job.marked(member)
 
     def predict(self, member: Arrays, x: NDArray[np.float32]) -> FloatArray:
         """Values, or the classes' probabilities."""
@@ -180,7 +183,9 @@ class HistogramBoosting(ParamsLearner[HistogramParams]):
         """The model and the number of rounds."""
         n_rounds = job.n_rounds or self._rounds(rows, job)
         *_, model = self._growing(rows, job, n_rounds)
-        return {"model": stored(model), "n_classes": np.array(rows.n_classes), "n_rounds": np.array(n_rounds)}
+        return job.marked(
+            {"model": stored(model), "n_classes": np.array(rows.n_classes), "n_rounds": np.array(model.n_iter_)}
+        )
 
     def predict(self, member: Arrays, x: NDArray[np.float32]) -> FloatArray:
         """Values, or the classes' probabilities."""
@@ -188,9 +193,11 @@ class HistogramBoosting(ParamsLearner[HistogramParams]):
 
     def _rounds(self, rows: FitRows, job: Job) -> int:
         """The best number of rounds on held-out rows, which scikit-learn's early stopping before 1.7 did not take."""
-        part, held = held_out(rows, self.params.held_parts, job.seed)
+        n_parts = self.params.held_parts
+        part, held = held_out(rows, n_parts, job.seed)
+        of_search = job.within((n_parts - 1) / (2 * n_parts - 1))
         losses = [np.inf]  # by the number of rounds, from 0
-        for model in self._growing(part, job, self.params.max_rounds):
+        for model in self._growing(part, of_search, self.params.max_rounds):
             losses[1:] = _losses_by_round(model, held)
             n_losses = _n_until_stop(losses, self.params.patience)
             if n_losses < len(losses):
@@ -226,6 +233,8 @@ class HistogramBoosting(ParamsLearner[HistogramParams]):
             model.set_params(max_iter=n_grown)
             model.fit(x, rows.y, sample_weight=rows.weight)
             yield model
+            if job.is_over(n_grown):
+                return
 
 
 def _losses_by_round(model: Any, held: FitRows) -> list[float]:

@@ -48,14 +48,15 @@ class XGBoost(Boosting):
 
         class LookAtStop(library.callback.TrainingCallback):  # type: ignore[misc, name-defined]
             def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
-                return job.stop.is_set()
+                return job.stop.is_set() or job.is_over(epoch + 1)
 
         def matrix(part: FitRows) -> Any:
             label = part.y if part.is_regression else np.searchsorted(np.unique(rows.y), part.y)
             return _dmatrix(library, part.x, sorted(part.cardinality), label, part.weight, job.n_threads)
 
         if held is None:
-            return library.train(params, matrix(rows), n_rounds, callbacks=[LookAtStop()]), n_rounds
+            model = library.train(params, matrix(rows), n_rounds, callbacks=[LookAtStop()])
+            return model, int(model.num_boosted_rounds())
         model = library.train(
             params,
             matrix(rows),

@@ -58,6 +58,11 @@ class FittedInContext:
         return None
 
     @property
+    def is_cut(self) -> bool:
+        """False: nothing is trained."""
+        return False
+
+    @property
     def n_outputs(self) -> int:
         """Number of targets."""
         return len(self.stored.scalers[0].centre)

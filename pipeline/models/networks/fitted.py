@@ -75,6 +75,11 @@ class FittedNeural:
         """Mean number of epochs of the members."""
         return self.stored.n_epochs
 
+    @property
+    def is_cut(self) -> bool:
+        """False: networks train all their epochs."""
+        return False
+
     def predict(
         self, frame: pd.DataFrame, splits: Sequence[int], *, encode: Encode = TableEncoder.transform
     ) -> FloatArray:
