@@ -67,10 +67,11 @@ def write_ensemble(
     """Choose the weights and write the run; `of_the_race` are the keys of `EnsembleReport` that are passed on."""
     metric, target, folds = store.metric, store.target, store.fold_of_row
     oofs = {member.name: member.oof for member in members}
-    choice = choose_ensemble(oofs, target, folds, metric, smallest=smallest_weight)
+    kinds = {member.name: member.label if member.kind == GIVEN else member.kind for member in members}
+    choice = choose_ensemble(oofs, target, folds, metric, smallest=smallest_weight, kinds=kinds)
     unpruned = choice
     if smallest_weight != SMALLEST_WEIGHT:
-        unpruned = choose_ensemble(oofs, target, folds, metric)
+        unpruned = choose_ensemble(oofs, target, folds, metric, kinds=kinds)
     ensemble = _ensemble_report(members, choice, unpruned.selection, prune=smallest_weight, **of_the_race)
     by_name = {member.name: member for member in members}
     return _write(store, run, [by_name[one.run] for one in ensemble.members], ensemble)

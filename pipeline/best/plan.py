@@ -38,6 +38,7 @@ OF_PREDICTION = 0.1  # share of the time of a fit on all rows that their predict
 MINUTE_OF_CELLS = 10e6  # another minute for so many cells of the train table
 # what a candidate promises: for a start, and as shares of the ensemble weight of its model, its family, its other seeds
 UNKNOWN, OF_MODEL, OF_FAMILY, OF_SEEDS = 0.02, 0.5, 0.25, 0.3
+OF_NEXT = 0.5  # share of that for a variant of a model that is known by more than a probe
 WEIGHT_TO_FOLLOW = 0.1  # of a probe in the ensemble, for what is only tried after its success
 
 FLOOR = "baseline"  # always finishes
@@ -181,17 +182,20 @@ def in_order(
     """Probes, and what stands before one, as they stand; what comes after by what its model promises for a second.
 
     `earned` is the ensemble weight of every model so far, `by_kind` of every kind of candidate. Further seeds are
-    candidates, too.
+    candidates, too. A model of which more than a probe has weight promises less: its next variant resembles that one.
     """
     candidates = [one for one in candidates if one.follows is None or by_kind.get(one.follows, 0.0) >= WEIGHT_TO_FOLLOW]
     n_first = _n_first(candidates)
     of_family: dict[str, float] = {}
     for model, weight in earned.items():
         of_family[_family(model)] = of_family.get(_family(model), 0.0) + weight
+    is_known = {one.config.model for one in candidates if by_kind.get(one.kind) and not one.is_probe}
 
     def promise(one: Candidate) -> float:
         model = one.config.model
         worth = UNKNOWN + OF_MODEL * earned.get(model, 0.0) + OF_FAMILY * of_family.get(_family(model), 0.0)
+        if model in is_known:
+            worth *= OF_NEXT
         if one.label != one.kind:
             worth = OF_SEEDS * by_kind.get(one.kind, 0.0)
         return float(worth / pace.estimate(one) ** 0.5)

@@ -58,6 +58,7 @@ class Candidates:
     """The rows that a fold validates: candidates' predictions on the metric's scale, targets and folds."""
 
     names: list[str]
+    kind_of: Rows  # (candidates,) numbers of their kinds; candidates of one kind have equal weights
     stack: FloatArray  # (candidates, rows, ...)
     y: FloatArray
     folds: Rows  # of a single holdout five parts
@@ -65,15 +66,34 @@ class Candidates:
     metric: Metric  # of these rows
 
     @classmethod
-    def of(cls, oofs: Oofs, target: FloatArray, fold_of_row: Rows, metric: Metric) -> Candidates:
-        """`oofs` are finite on every row with a fold; rows without one are ignored."""
+    def of(
+        cls, oofs: Oofs, target: FloatArray, fold_of_row: Rows, metric: Metric, kinds: Mapping[str, str] | None = None
+    ) -> Candidates:
+        """`oofs` are finite on every row with a fold; rows without one are ignored. `kinds` are by name."""
         rows = fold_of_row != NEVER_VALIDATED
         names = sorted(oofs)  # of equally good ones the same leads in any order
         stack = np.stack([on_scale(oofs[name][rows], metric) for name in names])
         assert np.isfinite(stack).all(), "a validated row has no prediction"
         y = target[rows]
         folds = parts_of(fold_of_row[rows], y.reshape(len(y), -1)[:, 0])
-        return cls(names, stack, y, folds, rows, metric.at(rows))
+        kind_of = np.unique([(kinds or {}).get(name, name) for name in names], return_inverse=True)[1]
+        return cls(names, kind_of, stack, y, folds, rows, metric.at(rows))
+
+    @cached_property
+    def _shares(self) -> FloatArray:
+        """(kinds, candidates) what each candidate counts in the mean of its kind."""
+        is_of_kind = np.arange(self.kind_of.max() + 1)[:, None] == self.kind_of
+        return np.asarray(is_of_kind / is_of_kind.sum(axis=1, keepdims=True), dtype=np.float64)
+
+    def by_kind(self, of_candidates: FloatArray) -> FloatArray:
+        """(kinds, ...) means over the candidates of each kind; (candidates, ...) as they are where all differ."""
+        if len(self._shares) == len(self.names):
+            return of_candidates[np.argsort(self.kind_of)]
+        return np.tensordot(self._shares, of_candidates, axes=1)
+
+    def spread(self, weights: FloatArray) -> FloatArray:
+        """(candidates,) the weights (kinds,), in equal parts for the candidates of a kind."""
+        return weights @ self._shares
 
     @cached_property
     def sample(self) -> Rows:
@@ -101,23 +121,23 @@ class Candidates:
 
     @cached_property
     def errors(self) -> FloatArray:
-        """(candidates, sampled rows, ...) predictions less what a perfect candidate predicts."""
-        y, stack = self.y[self.sample], self.stack[:, self.sample]
+        """(kinds, sampled rows, ...) predictions less what a perfect candidate predicts."""
+        y, stack = self.y[self.sample], self.by_kind(self.stack[:, self.sample])
         if self.metric.reads == "value":
             return stack - on_scale(y, self.metric)
         return stack - (y if y.ndim == 2 else np.eye(stack.shape[2])[y.astype(np.int64)])
 
     @cached_property
     def of_true(self) -> FloatArray:
-        """(candidates, sampled rows) the probability of the true class."""
+        """(kinds, sampled rows) the probability of the true class."""
         codes = self.y[self.sample].astype(np.int64)
         stack = self.stack[:, self.sample]
-        return np.asarray(stack[:, np.arange(len(codes)), codes] / stack.sum(axis=2), dtype=np.float64)
+        return self.by_kind(stack[:, np.arange(len(codes)), codes] / stack.sum(axis=2))
 
     @cached_property
     def odds(self) -> FloatArray:
-        """(candidates, sampled rows, classes) log odds."""
-        return log_odds(self.stack[:, self.sample])
+        """(kinds, sampled rows, classes) log odds."""
+        return self.by_kind(log_odds(self.stack[:, self.sample]))
 
     def average(self, weights: FloatArray, rows: Mask | Rows) -> FloatArray:
         """The weighted average of the candidates, as `blend` makes it."""

@@ -66,16 +66,25 @@ class Choice:
 
 
 def choose_ensemble(
-    oofs: Oofs, target: FloatArray, fold_of_row: Rows, metric: Metric, *, smallest: float = SMALLEST_WEIGHT
+    oofs: Oofs,
+    target: FloatArray,
+    fold_of_row: Rows,
+    metric: Metric,
+    *,
+    smallest: float = SMALLEST_WEIGHT,
+    kinds: Mapping[str, str] | None = None,
 ) -> Choice:
     """Choose the way to combine candidates by nested scores.
+
+    Candidates of equal `kinds` (by name; without it each is a kind of its own), such as seeds of one configuration,
+    share a weight in equal parts: which seed is best is luck. `smallest` is that of a kind.
 
     The first way is that of the loss nearest to the metric, which uses all errors and is nearly always as good or
     better; another one is chosen if its nested lead exceeds the standard error: choosing by the bare scores would be
     one more opportunity to overfit. The decision of classes is fitted again to the average by the same rule. What is
     chosen is never worse than the best single candidate, which is itself chosen on the other folds.
     """
-    candidates = Candidates.of(oofs, target, fold_of_row, metric)
+    candidates = Candidates.of(oofs, target, fold_of_row, metric, kinds)
     fits = ways(candidates, smallest)
     table = _Table(candidates)
     for way, fit in fits.items():

@@ -54,9 +54,8 @@ def linear(candidates: Candidates, smallest: float) -> Fit:
         used = np.unique(candidates.folds[rows])
         total = np.sum([products[int(fold)] for fold in used], axis=0)
         n_rows = int(np.isin(folds, used).sum())
-        return Combination(
-            pruned(lambda kept: squared_error_weights(total[np.ix_(kept, kept)], n_rows), len(total), smallest)
-        )
+        weights = pruned(lambda kept: squared_error_weights(total[np.ix_(kept, kept)], n_rows), len(total), smallest)
+        return Combination(candidates.spread(weights))
 
     return fit
 
@@ -65,7 +64,8 @@ def absolute(candidates: Candidates, smallest: float) -> Fit:
     def fit(rows: Mask) -> Combination:
         some = rows[candidates.sample]
         errors, weight = candidates.errors[:, some], _of(candidates.sampled_weight, some)
-        return Combination(pruned(lambda kept: absolute_error_weights(errors[kept], weight), len(errors), smallest))
+        weights = pruned(lambda kept: absolute_error_weights(errors[kept], weight), len(errors), smallest)
+        return Combination(candidates.spread(weights))
 
     return fit
 
@@ -74,7 +74,8 @@ def log_loss(candidates: Candidates, smallest: float) -> Fit:
     def fit(rows: Mask) -> Combination:
         some = rows[candidates.sample]
         of_true, weight = candidates.of_true[:, some], _of(candidates.sampled_weight, some)
-        return Combination(pruned(lambda kept: log_loss_weights(of_true[kept], weight), len(of_true), smallest))
+        weights = pruned(lambda kept: log_loss_weights(of_true[kept], weight), len(of_true), smallest)
+        return Combination(candidates.spread(weights))
 
     return fit
 
@@ -85,7 +86,8 @@ def log_odds(candidates: Candidates, smallest: float) -> Fit:
     def fit(rows: Mask) -> Combination:
         some = rows[candidates.sample]
         weight = _of(candidates.sampled_weight, some)
-        return Combination(*log_odds_weights(candidates.odds[:, some], codes[some], smallest, weight))
+        weights, intercepts = log_odds_weights(candidates.odds[:, some], codes[some], smallest, weight)
+        return Combination(candidates.spread(weights), intercepts)
 
     return fit
 
@@ -93,7 +95,8 @@ def log_odds(candidates: Candidates, smallest: float) -> Fit:
 def greedy(candidates: Candidates) -> Fit:
     def fit(rows: Mask) -> Combination:
         some = candidates.sampled(rows)[:GREEDY_ROWS]
-        return Combination(greedy_weights(candidates.stack[:, some], candidates.y[some], candidates.metric.at(some)))
+        stack, y = candidates.by_kind(candidates.stack[:, some]), candidates.y[some]
+        return Combination(candidates.spread(greedy_weights(stack, y, candidates.metric.at(some))))
 
     return fit
 

@@ -285,6 +285,28 @@ def test_an_ensemble_predicts_as_it_is_told(way: str) -> None:
     assert METRICS[name](target, combine(members, shares, METRICS[name], found.log_odds)) == pytest.approx(found.score)
 
 
+@pytest.mark.parametrize("way", CASES)
+def test_candidates_of_a_kind_share_a_weight(way: str) -> None:
+    name, make = CASES[way]
+    metric, (oofs, target) = METRICS[name], make()
+    kinds = dict.fromkeys(list(oofs)[:5], "z: seeds")
+    all_of = Candidates.of(oofs, target, FOLDS, metric, kinds)
+    found = all_of.selection(ways.ways(all_of, SMALLEST_WEIGHT)[way])
+    seeds = {found.weights.get(name, 0.0) for name in kinds}
+    assert len(seeds) == 1
+    members, shares = [oofs[one] for one in found.weights], list(found.weights.values())
+    assert metric(target, combine(members, shares, metric, found.log_odds)) == pytest.approx(found.score)
+    if way == "linear":  # as if the mean of the kind were one candidate
+        mean = blend([oofs[one] for one in kinds], [0.2] * 5, metric)
+        pooled = {one: oof for one, oof in oofs.items() if one not in kinds} | {"z: seeds": mean}
+        as_one = Candidates.of(pooled, target, FOLDS, metric)
+        expected = as_one.selection(ways.ways(as_one, SMALLEST_WEIGHT)[way])
+        assert found.nested_score == pytest.approx(expected.nested_score, rel=1e-9)
+        assert 5 * seeds.pop() == pytest.approx(expected.weights.get("z: seeds", 0.0), abs=1e-9)
+    each = choose_ensemble(oofs, target, FOLDS, metric, kinds={one: one for one in oofs})
+    assert each.selection == choose_ensemble(oofs, target, FOLDS, metric).selection
+
+
 @pytest.mark.parametrize("name", ["rmse", "mae", "log_loss", "roc_auc", "accuracy", "balanced_accuracy"])
 @pytest.mark.parametrize("seed", range(4))
 def test_an_ensemble_is_never_worse_than_the_best_single_candidate(name: str, seed: int) -> None:
