@@ -22,6 +22,7 @@ from pipeline.competition.structure import disjoint_keys, time_order
 from pipeline.competition.tables.typed import part_of
 from pipeline.config.run_report import DataCheck, Finding, Trust
 from pipeline.scoring import leaks
+from pipeline.scoring.shared_keys import shared_key
 
 FEW_ROWS, FEW_COLUMNS = 2_000, 50  # sampled from each table by a run, in about a second; `check` uses more
 ORDERED_BY = "elapsed_days"  # the part of a date that orders it
@@ -81,7 +82,8 @@ def _looked(store: FeatureStore, n_rows: int, n_columns: int, on_progress: OnPro
     n_parts, n_rounds = (FEW_PARTS, FEW_ROUNDS) if n_rows <= FEW_ROWS else (leaks.N_PARTS, leaks.N_ROUNDS)
     with threadpool_limits(1, user_api="openmp"):  # faster than more threads for so little work
         shift = leaks.shift_of(train, test, seed=0, n_parts=min(n_parts, 3), n_rounds=n_rounds)
-        findings = [_of_duplicates(repeated), _of_shift(shift), *_of_structure(store), *_of_far_markers(store)]
+        findings = [_of_duplicates(repeated), _of_shift(shift), *_of_structure(store), *_of_shared_keys(store)]
+        findings += _of_far_markers(store)
         findings += _of_order(store, rows, target, n_parts)
         findings.append(_of_columns(train, target, len(store.classes), n_parts, on_progress))
     mapped.release()
@@ -137,6 +139,29 @@ def _of_structure(store: FeatureStore) -> list[Finding]:
             text = f"{order.later:.0%} of the test rows are later than all train rows in {date!r}"
             advice = f'; folds that mix times are optimistic: [folds] kind = "time", time = "{date}"'
             findings.append(_finding(text, advice, needs_look=folds.time is None and not is_own))
+    return findings
+
+
+def _of_shared_keys(store: FeatureStore) -> list[Finding]:
+    """Columns whose values tie a few rows together, with targets alike: more in valid rows than in test rows?"""
+    folds, findings = store.spec.folds, []
+    if mapped.is_large(*store.train.shape) or folds.group is not None:
+        return []
+    has_classes, target = bool(store.classes), store.own(store.target)
+    y = target.reshape(len(target), -1)[:, 0]
+    y = y if has_classes else transform_target(store.spec.target_transform, y)
+    for name, role in store.manifest.roles.items():
+        train, test = store.own(store.train)[name], store.test[name]
+        if role not in ("category", "text") or disjoint_keys(train, test) is not None:
+            continue
+        found = shared_key(train, test, store.own(store.fold_of_row), y, has_classes=has_classes)
+        if found is not None:
+            text = (
+                f"{found.across_folds:.0%} of the valid rows share {name!r} with rows of other folds, "
+                f"{found.in_test:.0%} of the test rows with train; targets of such rows agree ({found.agreement:.2f})"
+            )
+            advice = f'; the score is optimistic: [folds] kind = "group", group = "{name}" keeps them together'
+            findings.append(_finding(text, advice, needs_look=found.is_optimistic and folds.kind != "file"))
     return findings
 
 
