@@ -37,7 +37,7 @@ LARGEST_SHARE, PROBE_SHARE = 0.25, 0.08  # of the budget for one candidate or pr
 OF_PREDICTION = 0.1  # share of the time of a fit on all rows that their prediction takes, after a fit on a sample
 MINUTE_OF_CELLS = 10e6  # another minute for so many cells of the train table
 # what a candidate promises: for a start, and as shares of the ensemble weight of its model, its family, its other seeds
-UNKNOWN, OF_MODEL, OF_FAMILY, OF_SEEDS = 0.02, 0.5, 0.25, 0.3
+UNKNOWN, OF_FAILED, OF_MODEL, OF_FAMILY, OF_SEEDS = 0.02, 0.004, 0.5, 0.25, 0.3
 OF_NEXT = 0.5  # share of that for a variant of a model that is known by more than a probe
 WEIGHT_TO_FOLLOW = 0.1  # of a probe in the ensemble, for what is only tried after its success
 
@@ -181,23 +181,26 @@ def in_order(
 ) -> list[Candidate]:
     """Probes, and what stands before one, as they stand; what comes after by what its model promises for a second.
 
-    `earned` is the ensemble weight of every model so far, `by_kind` of every kind of candidate. Further seeds are
-    candidates, too. A model of which more than a probe has weight promises less: its next variant resembles that one.
+    `earned` is the ensemble weight of every model that was tried, `by_kind` of every kind of candidate. Further seeds
+    are candidates, too. A model of which more than a probe has weight promises less: its next variant resembles that one.
     """
     candidates = [one for one in candidates if one.follows is None or by_kind.get(one.follows, 0.0) >= WEIGHT_TO_FOLLOW]
     n_first = _n_first(candidates)
     of_family: dict[str, float] = {}
     for model, weight in earned.items():
         of_family[_family(model)] = of_family.get(_family(model), 0.0) + weight
-    is_known = {one.config.model for one in candidates if by_kind.get(one.kind) and not one.is_probe}
+    whole = [one for one in candidates if one.label == one.kind and not one.is_probe]
+    is_known = {one.config.model for one in whole if by_kind.get(one.kind)}
 
     def promise(one: Candidate) -> float:
         model = one.config.model
-        worth = UNKNOWN + OF_MODEL * earned.get(model, 0.0) + OF_FAMILY * of_family.get(_family(model), 0.0)
+        worth = UNKNOWN if earned.get(model, 1.0) else OF_FAILED  # it was tried and has no weight
+        worth += OF_MODEL * earned.get(model, 0.0) + OF_FAMILY * of_family.get(_family(model), 0.0)
         if model in is_known:
             worth *= OF_NEXT
-        if one.label != one.kind:
-            worth = OF_SEEDS * by_kind.get(one.kind, 0.0)
+        if one.label != one.kind:  # what an average gains by one more of n
+            n = one.config.seed
+            worth = OF_SEEDS * by_kind.get(one.kind, 0.0) * 2.0 / (n * (n + 1))
         return float(worth / pace.estimate(one) ** 0.5)
 
     return [*candidates[:n_first], *sorted(candidates[n_first:], key=promise, reverse=True)]
@@ -262,7 +265,7 @@ def tuned_candidate(origin: Candidate, config: RunConfig) -> Candidate:
 
 def _with_seed(one: Candidate, seed: int) -> Candidate:
     config = one.config.model_copy(update={"seed": one.config.seed + seed})
-    return replace(one, label=f"{one.label}, seed {seed}", config=config, smaller=())
+    return replace(one, label=f"{one.label}, seed {seed}", config=config, smaller=(), is_probe=False)
 
 
 def candidate_of(name: str, size: Size) -> Candidate:

@@ -231,7 +231,7 @@ class _Race:
         """
         by_kind, pool = self._weight_by_kind(), self.candidates
         if any(one.is_probe for one in pool):
-            pool = [*pool, *plan.more_seeds([one for one in pool if not one.is_probe], by_kind, self.pace)]
+            pool = [*pool, *plan.more_seeds(pool, by_kind, self.pace)]
         untried = self._untried(plan.in_order(pool, self._weight_by_model(), by_kind, self.pace))
         if fitting := self._first_fitting(untried):
             return fitting
@@ -287,7 +287,9 @@ class _Race:
         return self.standing.weight_by(lambda member: member.kind)
 
     def _weight_by_model(self) -> dict[str, float]:
-        by_model = self.standing.weight_by(lambda member: member.report.config.model)
+        """The weights of all models that were tried."""
+        tried = {member.report.config.model: 0.0 for member in self.standing.members}
+        by_model = tried | self.standing.weight_by(lambda member: member.report.config.model)
         return {model: weight for model, weight in by_model.items() if model != GIVEN}
 
     def _tune_next(self, share: float) -> bool:

@@ -426,7 +426,7 @@ def test_a_pretrained_model_is_a_member_like_any_other(
     monkeypatch.setattr(plan, "candidates_for", lambda *_, **__: [quick, SMALL[0]])
     bench.seconds |= {"tabicl": 1.0}
     bench(0.75, smallest_weight=0.0)
-    assert bench.trained[:2] == ["tabicl", "ridge"]
+    assert bench.trained[0] == "tabicl"
     trained = {RunReport.read(path).config.model for path in bench.toy.workspace.runs.glob("*/report.json")}
     assert {"tabicl", "ridge"} <= trained
     bench(0.75, smallest_weight=0.0)
@@ -452,6 +452,22 @@ def test_probes_come_first_and_what_follows_is_what_earned_weight() -> None:
     }
     small = candidates_for(SIZE)
     assert in_order(small, {"svm": 1.0}, {}, pace) == small
+
+
+def test_each_further_seed_promises_less_and_so_does_a_model_that_failed() -> None:
+    pace, probe = Pace(), replace(candidate("ridge", 1.0), is_probe=True)
+    known, failed, new = (candidate(model, 4.0) for model in ("mlp", "extra_trees", "lightgbm"))
+    pool = [probe, known, failed, new]
+    for one in pool:
+        pace.measured(one, one.reference_s)
+    seeds = more_seeds(pool, {"mlp": 0.6, "ridge": 0.4}, pace)
+    earned = {"mlp": 0.6, "ridge": 0.4, "extra_trees": 0.0}
+    ordered = [one.label for one in in_order([*pool, *seeds], earned, {"mlp": 0.6, "ridge": 0.4}, pace)]
+    assert ordered[0] == "ridge"
+    own = [label for label in ordered if label.startswith("mlp, seed")]
+    assert own == [f"mlp, seed {number}" for number in range(1, 7)]
+    assert ordered.index("mlp, seed 1") < ordered.index("lightgbm") < ordered.index("mlp, seed 6")
+    assert ordered.index("lightgbm") < ordered.index("extra_trees")
 
 
 def test_sentences_are_read_first_whatever_their_components_cost_other_models() -> None:
