@@ -1,7 +1,8 @@
 """Train packs in other processes, which call back into this one for scores, progress and pruning.
 
 Knows `train_pack` and its arguments; must not know which packs should run where. In one process, workers compete for
-Python's lock around every kernel: two threads did 1.2 times the work of one, two processes 1.9 times.
+Python's lock around every kernel: where steps are short, two threads do less than one, and two processes 1.9 times as
+much. Where steps are long, processes lose by what they start and send (benchmarks/ablation.md).
 """
 
 from __future__ import annotations

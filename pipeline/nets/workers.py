@@ -35,6 +35,7 @@ COPIES_ON_GPU = 7  # and what a graph's warm-up changes, which is put back
 ACTIVATIONS_KEPT = 5  # numbers per unit and row in a forward and backward pass
 ACTIVATIONS_ON_GPU = 7  # and those of another graph, for the last batch
 MAX_BYTES_SENT = 1 << 27  # tables sent to a process; on larger ones steps are long enough for threads
+SHORT_STEP = 1 << 24  # multiplications of a pack's forward pass; threads seldom wait for each other in longer ones
 MIN_VISITS = 2_500_000  # rows visited in training, some 10 s of one core, for which starting processes pays
 
 # (share of all work done, number of the job, its new history rows)
@@ -171,5 +172,7 @@ def _reporter(jobs: Sequence[PackJob], on_progress: OnProgress | None) -> Callab
 def _pay_for_processes(jobs: Sequence[PackJob]) -> bool:
     """Whether there is enough to do, in short steps, on tables that are small enough to send."""
     if any(job.network.is_heavy or job.data.x.n_bytes > MAX_BYTES_SENT for job in jobs):
+        return False
+    if any(len(job.members) * n_multiplications(job.network, job.plan) > SHORT_STEP for job in jobs):
         return False
     return sum(job.n_visits for job in jobs) >= MIN_VISITS
