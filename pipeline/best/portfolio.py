@@ -41,7 +41,7 @@ class Variant(Table):
     set_for_classes: list[str] | None = None  # for classification, if different
     seeds: int = 1
     is_probe: bool = False
-    follows: str | None = None  # only tried when this variant has weight in the ensemble
+    follows: str | None = None  # only tried when this variant has much weight in the ensemble
     max_rows: int = MOST_ROWS
     columns_per_split: int | None = None  # of trees: at most so many are sampled, of a tree or a split
     cost: Cost
