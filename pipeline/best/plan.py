@@ -182,7 +182,7 @@ def in_order(
     """Probes, and what stands before one, as they stand; what comes after by what its model promises for a second.
 
     `earned` is the ensemble weight of every model that was tried, `by_kind` of every kind of candidate. Further seeds
-    are candidates, too. A model of which more than a probe has weight promises less: its next variant resembles that one.
+    are candidates, too. A model of which more than a probe has weight promises less: its next variant is much like it.
     """
     candidates = [one for one in candidates if one.follows is None or by_kind.get(one.follows, 0.0) >= WEIGHT_TO_FOLLOW]
     n_first = _n_first(candidates)

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def train_in_process(
 
 def _run_task(n_processes: int, task: Any, address: str, key: bytes) -> None:
     """Run the task in a process; wake the caller, in case the process died before it connected."""
-    begin = partial(_begin, os.getpid())
+    begin = _begin_for(os.getpid())
     how = parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=IDLE_S, initializer=begin)
     # the caller notices a dead process by its closed connection
     with contextlib.suppress(Exception), how, contextlib.ExitStack() as stack:
@@ -133,6 +133,12 @@ def _work(
         else:
             others = (result.best_epoch, result.history, result.failures, result.pruned)
             connection.send(("result", (result.matrix.numpy(), *others)))
+
+
+@cache
+def _begin_for(parent: int) -> Callable[[], None]:
+    """The initializer of a process: the same object each time, or joblib would end the pool and start another one."""
+    return partial(_begin, parent)
 
 
 def _begin(parent: int) -> None:

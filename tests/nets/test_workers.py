@@ -277,3 +277,17 @@ def test_old_files_of_dead_processes_are_removed_from_shared_memory(tmp_path: Pa
     assert {path.name for path in tmp_path.iterdir()} == {*old, *new}
     remove_leftovers(tmp_path, old_s=-1.0)
     assert {path.name for path in tmp_path.iterdir()} == set(new)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("processes")
+def test_processes_work_at_once() -> None:
+    """Each pack is scored while the other one is."""
+    both = threading.Barrier(2, timeout=60.0)
+
+    def meet(_: int, __: NDArray[np.int64], output: NDArray[np.float32]) -> float:
+        both.wait()
+        return float(output.mean())
+
+    first, second = _jobs(meet)
+    run_packs([first, second], n_workers=2)

@@ -56,13 +56,13 @@ class LightGBM(Boosting):
                 reference=reference,
             )
 
-        losses: list[float] = []  # on `held`, by round
+        by_round: list[float] = []  # losses on `held`
 
         def look_at_stop(now: Any) -> None:
             job.check_stop()
-            losses.extend(loss for _, _, loss, _ in now.evaluation_result_list or [])
+            by_round.extend(loss for _, _, loss, _ in now.evaluation_result_list or [])
             if job.is_over(now.iteration + 1):
-                best = int(np.argmin(losses)) if losses else now.iteration
+                best = int(np.argmin(by_round)) if by_round else now.iteration
                 raise library.callback.EarlyStopException(best, now.evaluation_result_list or [])
 
         train = dataset(rows)
