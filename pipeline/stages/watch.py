@@ -90,9 +90,9 @@ def _unusable(port: int, host: str = "localhost") -> PipelineError:
 
 def _wait(url: str) -> None:
     """Print the address, and wait for Ctrl-C."""
-    print_result(f"{url}  (Ctrl-C ends it)")
-    sys.stdout.flush()
-    try:
+    try:  # from the print on: Ctrl-C may follow at once
+        print_result(f"{url}  (Ctrl-C ends it)")
+        sys.stdout.flush()
         threading.Event().wait()
     except ENDED_EARLY:
         return
