@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.base.arrays import FloatArray
+from pipeline.base.arrays import FloatArray, sampled
 from pipeline.base.errors import DataError, SpecError
 from pipeline.competition.tables.reading import first_true
 from pipeline.config.sections import Folds
@@ -35,8 +35,8 @@ class Split:
         """The same split with at most `n_rows` of its train rows, drawn by chance, in their order; None: all."""
         if n_rows is None or len(self.train_rows) <= n_rows:
             return self
-        drawn = np.random.default_rng(seed).choice(len(self.train_rows), n_rows, replace=False)
-        return Split(self.train_rows[np.sort(drawn)], self.valid_rows)
+        drawn = sampled(len(self.train_rows), n_rows, np.random.default_rng(seed))
+        return Split(self.train_rows[drawn], self.valid_rows)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from pipeline.base import mapped
+from pipeline.base.arrays import sampled
 from pipeline.base.progress import say
 from pipeline.base.target_transforms import transform_target
 from pipeline.competition import dependencies
@@ -72,8 +73,8 @@ def _looked(store: FeatureStore, n_rows: int, n_columns: int, on_progress: OnPro
     own, own_target = store.own(store.train), store.own(store.target)
     repeated = leaks.duplicates_of(own, store.test, own_target)
     rng = np.random.default_rng(0)
-    rows, test_rows = (leaks.sampled(len(frame), n_rows, rng) for frame in (own, store.test))
-    columns = [own.columns[i] for i in leaks.sampled(own.shape[1], n_columns, rng)]
+    rows, test_rows = (sampled(len(frame), n_rows, rng) for frame in (own, store.test))
+    columns = [own.columns[i] for i in sampled(own.shape[1], n_columns, rng)]
     frames = [own.iloc[rows][columns], store.test.iloc[test_rows][columns]]
     train, test = leaks.numbers_of(frames, store.manifest.roles)
     target = own_target.reshape(len(own_target), -1)[rows, 0]

@@ -17,7 +17,7 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from pipeline.base.arrays import FloatArray
+from pipeline.base.arrays import FloatArray, sampled
 from pipeline.base.text import TEXT
 from pipeline.config.types import NUMERIC, Role
 
@@ -150,11 +150,6 @@ def told_by(values: FloatArray, target: FloatArray, n_classes: int, *, seed: int
         shares[np.ix_(held, classifier.classes_.astype(int))] = classifier.predict_proba(x[held])
     present = [c for c in range(n_classes) if 0 < (y == c).sum() < len(y)]
     return max([0.0, *(2.0 * _auc(y == c, shares[:, c]) - 1.0 for c in present)])
-
-
-def sampled(number: int, most: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Sorted positions of a sample of at most `most` of `number` items."""
-    return np.arange(number) if number <= most else np.sort(rng.choice(number, most, replace=False))
 
 
 def _auc(is_positive: NDArray[np.bool_], score: FloatArray) -> float:

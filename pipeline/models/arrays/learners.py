@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.base.arrays import FloatArray
+from pipeline.base.arrays import FloatArray, sampled
 from pipeline.base.interruption import Stopped
 from pipeline.config.table import Table
 from pipeline.encoders.encoded import View
@@ -59,7 +59,7 @@ class FitRows:
         """All rows, or `n_rows` of them drawn without replacement, in their order."""
         if len(self.y) <= n_rows:
             return self
-        return self.take(np.sort(np.random.default_rng(seed).choice(len(self.y), n_rows, replace=False)))
+        return self.take(sampled(len(self.y), n_rows, np.random.default_rng(seed)))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from pipeline.base.arrays import FloatArray
+from pipeline.base.arrays import FloatArray, sampled
 from pipeline.base.text import TEXT
 from pipeline.config.types import NUMERIC, Role
 from pipeline.scoring import leaks
@@ -54,8 +54,8 @@ def column_views(
 ) -> list[ColumnView]:
     """Look at every column. `target` is (rows,) numbers or class codes; rows are sampled if there are many."""
     rng = np.random.default_rng(0)
-    rows, test_rows = (leaks.sampled(len(frame), MOST_ROWS, rng) for frame in (train, test))
-    counted = leaks.sampled(len(train), MOST_ROWS_COUNTED, rng)
+    rows, test_rows = (sampled(len(frame), MOST_ROWS, rng) for frame in (train, test))
+    counted = sampled(len(train), MOST_ROWS_COUNTED, rng)
     some, some_test = train.iloc[rows], test.iloc[test_rows]
     told = associations(train, roles, target, n_classes)
     views = []
@@ -85,7 +85,7 @@ def associations(
     train: pd.DataFrame, roles: Mapping[str, Role], target: FloatArray, n_classes: int
 ) -> dict[str, float]:
     """The share of the target that each column explains alone, by a small tree on held-out rows of a sample."""
-    rows = leaks.sampled(len(train), ROWS_OF_ASSOCIATION, np.random.default_rng(0))
+    rows = sampled(len(train), ROWS_OF_ASSOCIATION, np.random.default_rng(0))
     if len(rows) < 2 * leaks.N_SHIFT:
         return {}
     (numbers,) = leaks.numbers_of([train.iloc[rows].reset_index(drop=True)], roles)
