@@ -184,7 +184,11 @@ def in_order(
     `earned` is the ensemble weight of every model that was tried, `by_kind` of every kind of candidate. Further seeds
     are candidates, too. A model of which more than a probe has weight promises less: its next variant is much like it.
     """
-    candidates = [one for one in candidates if one.follows is None or by_kind.get(one.follows, 0.0) >= WEIGHT_TO_FOLLOW]
+    candidates = [
+        one
+        for one in candidates
+        if one.follows is None or _leading_weight(one.follows, candidates, by_kind) >= WEIGHT_TO_FOLLOW
+    ]
     n_first = _n_first(candidates)
     of_family: dict[str, float] = {}
     for model, weight in earned.items():
@@ -204,6 +208,12 @@ def in_order(
         return float(worth / pace.estimate(one) ** 0.5)
 
     return [*candidates[:n_first], *sorted(candidates[n_first:], key=promise, reverse=True)]
+
+
+def _leading_weight(leader: str, candidates: Sequence[Candidate], by_kind: Mapping[str, float]) -> float:
+    """The weight of a probe and of those that follow it, which take it over."""
+    kinds = {leader, *(one.kind for one in candidates if one.follows == leader)}
+    return sum(by_kind.get(kind, 0.0) for kind in kinds)
 
 
 def _n_first(candidates: Sequence[Candidate]) -> int:
@@ -234,7 +244,7 @@ def timetable(candidates: Sequence[Candidate], pace: Pace, *, spent_s: float, bu
         yield f"{one.label:<20} {seeds:<8} about {seconds:4.0f} s, by {total:4.0f} s{when}"
 
 
-def more_seeds(candidates: Sequence[Candidate], weights: dict[str, float], pace: Pace) -> list[Candidate]:
+def more_seeds(candidates: Sequence[Candidate], weights: Mapping[str, float], pace: Pace) -> list[Candidate]:
     """The candidates with further seeds, most weight per second first; `weights` are by kind.
 
     Deterministic models and candidates without weight are left out.
@@ -244,7 +254,9 @@ def more_seeds(candidates: Sequence[Candidate], weights: dict[str, float], pace:
     return [_with_seed(one, seed) for seed in range(1, N_EXTRA_SEEDS + 1) for one in best_first]
 
 
-def to_tune(candidates: Sequence[Candidate], weights: dict[str, float], pace: Pace, seconds: float) -> Candidate | None:
+def to_tune(
+    candidates: Sequence[Candidate], weights: Mapping[str, float], pace: Pace, seconds: float
+) -> Candidate | None:
     """The tunable candidate of most weight of which enough trials fit into `seconds`."""
     fitting = [
         one

@@ -1,4 +1,4 @@
-"""The race: which candidate to train next, which to give up, and when to end.
+"""The race: train one candidate after the other, against the clock, and combine what finishes.
 
 Knows plans, runs and a clock; the stages that train, tune and finish are passed in.
 """
@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -18,14 +18,15 @@ from pipeline.base.interruption import ENDED_EARLY, Stopped, on_interrupt
 from pipeline.base.progress import say
 from pipeline.best import plan
 from pipeline.best.ensemble_run import FinishedRun, finished_run
-from pipeline.best.plan import Candidate, Pace
+from pipeline.best.plan import Candidate
+from pipeline.best.pool import Pool
 from pipeline.best.standing import Standing
 from pipeline.best.time_limit import TimeLimit
 from pipeline.competition.run_files import fault_in
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
 from pipeline.config.run import GIVEN, RunConfig
-from pipeline.config.run_report import GivenUp, RunReport
+from pipeline.config.run_report import RunReport
 from pipeline.models.run_configuration import resolved
 from pipeline.scoring.ensembling import SMALLEST_WEIGHT
 
@@ -107,7 +108,8 @@ def race(
     if not work.standing.members:
         if work.is_interrupted:
             raise Stopped
-        first = work.given_up[0].why if work.given_up else "there was no candidate"
+        given_up = work.pool.given_up
+        first = given_up[0].why if given_up else "there was no candidate"
         raise TrainingError(
             "no model could be trained", where=f"preset {work.title}", hint=f"The first failure: {first}"
         )
@@ -116,7 +118,7 @@ def race(
 
 @dataclass
 class _Race:
-    """The state of one call: finished runs, tried candidates, time left."""
+    """The state of one call: candidates, the ensemble so far, and the time left."""
 
     store: FeatureStore
     stages: Stages
@@ -126,10 +128,6 @@ class _Race:
     clock: Callable[[], float]
     started: float
     n_cores: int
-    tried: set[str] = field(default_factory=set)  # labels
-    given_up: list[GivenUp] = field(default_factory=list)
-    tuned: list[Candidate] = field(default_factory=list)
-    tuned_kinds: set[str] = field(default_factory=set)  # tuning was tried, successful or not
     is_interrupted: bool = False
     is_first_due: bool = False  # the first candidate took too long: the baseline comes before it
     spent_before_s: float = 0.0
@@ -146,21 +144,14 @@ class _Race:
             *(spec.task, rows, columns, len(self.store.splits), n_classes, n_characters, is_absolute, len(spec.target)),
             n_cores=self.n_cores,
         )
-        self.pace = Pace()
-        self.missing = plan.missing_packages()
-        pretrained = plan.pretrained_models(spec.task)
-        found = plan.candidates_for(self.size, without=self.missing, pretrained=pretrained)
-        self.quick, self.floor = plan.stopgaps_for(self.size, without=self.missing)
-        self.candidates = plan.quick_first(found, self.quick, self.budget_s)
+        self.pool = Pool.of(self.size, self.budget_s)
         self.standing = Standing(self.store, self.title, self.stages.finish, self.smallest_weight)
         run = self.standing.run
         known = RunReport.read_or_none(run.report, otherwise="the ensemble is made again")
         self.known = None if known is None else known.ensemble
         self.is_intact = known is not None and not fault_in(run, known)
-        origins = {one.kind: one for one in self.candidates}
-        for kind, config in ({} if self.known is None else self.known.tuned).items():
-            if kind in origins:
-                self._take_tuned(origins[kind], resolved(config))
+        if self.known is not None:
+            self.pool.take_tuned_before({kind: resolved(config) for kind, config in self.known.tuned.items()})
 
     @property
     def title(self) -> str:
@@ -184,10 +175,7 @@ class _Race:
     def take_finished(self) -> None:
         """Take over finished runs of earlier calls, and their time."""
         recorded = {} if self.known is None else {one.run: one for one in self.known.looked_at}
-        versions = [one for candidate in (*self.candidates, *self.tuned) for one in candidate.versions]
-        further = plan.more_seeds(versions, {one.kind: 1.0 for one in versions}, self.pace)
-        known = {one.config.run_name: one for one in (*versions, *further, *self.quick, self.floor)}
-        for one in known.values():
+        for one in self.pool.by_run_name().values():
             run = self.store.run_of(one.config)
             report = RunReport.read_or_none(run.report, otherwise="the run is made again")
             if report is not None and not self.store.outdated(report) and not fault_in(run, report):
@@ -210,16 +198,13 @@ class _Race:
 
     def show_plan(self) -> None:
         """Print the candidates and their estimated times."""
-        size, lacking = self.size, " and ".join(self.missing)
+        size, lacking = self.size, " and ".join(self.pool.missing)
         there = f"; {lacking} of the extra `boosting` would add to it" if lacking else ""
         self.standing.say(
             f"plan for {self.minutes:.3g} minutes: {size.n_rows} rows x {size.n_columns} columns, "
             f"{size.n_folds} folds{there}"
         )
-        untried = self._untried(self.candidates)
-        has_probes = any(one.is_probe for one in untried)
-        times = plan.timetable(untried, self.pace, spent_s=self.spent_s(), budget_s=self.budget_s)
-        for line in plan.outline(untried) if has_probes else times:
+        for line in self.pool.outline(self.spent_s()):
             say(f"  {line}")
         if not self.is_short:
             say("  then tuning and further seeds of the runs with weight")
@@ -229,35 +214,29 @@ class _Race:
 
         Where none fits, the baseline comes first, then the quickest candidate: anything beats the baseline.
         """
-        by_kind, pool = self._weight_by_kind(), self.candidates
-        if any(one.is_probe for one in pool):
-            pool = [*pool, *plan.more_seeds(pool, by_kind, self.pace)]
-        untried = self._untried(plan.in_order(pool, self._weight_by_model(), by_kind, self.pace))
-        if fitting := self._first_fitting(untried):
+        pool = self.pool
+        untried = pool.in_order(self._weight_by_model(), self._weight_by_kind())
+        if fitting := pool.first_fitting(untried, self.left_for_next()):
             return fitting
         if self.has_nothing:
-            return self.floor
-        if all(member.kind == self.floor.kind for member in self.standing.members):
-            return min(untried, key=self.pace.estimate, default=None) if self.left() > 0 else None
+            return pool.floor
+        if all(member.kind == pool.floor.kind for member in self.standing.members):
+            return min(untried, key=pool.pace.estimate, default=None) if self.left() > 0 else None
         if self.is_short:
             return None
-        if not self.tuned_kinds:
+        if not pool.tuned_kinds:
             self._tune_next(TUNING_SHARE)
         while not self.is_interrupted:
-            if (fitting := self._first_single()) or not self._tune_next(LAST_TUNING_SHARE):
+            further = pool.singles_then_seeds(self._weight_by_kind())
+            fitting = pool.first_fitting(further, self.left_for_next())
+            if fitting or not self._tune_next(LAST_TUNING_SHARE):
                 return fitting
         return None
-
-    def _first_single(self) -> Candidate | None:
-        singles = [*self.candidates, *self.tuned]
-        return self._first_fitting(
-            self._untried([*singles, *plan.more_seeds(singles, self._weight_by_kind(), self.pace)])
-        )
 
     @property
     def has_nothing(self) -> bool:
         """Whether there is no submission yet and the baseline was not tried."""
-        return not self.standing.members and self.floor.label not in self.tried
+        return not self.standing.members and self.pool.floor.label not in self.pool.tried
 
     def left_for_next(self) -> float:
         """Seconds for the next candidate: the time left, or until the deadline of the first submission."""
@@ -266,22 +245,6 @@ class _Race:
         if self.is_first_due:
             return -math.inf
         return min(FIRST_BY_S, FIRST_BY_SHARE * self.budget_s) - (self.clock() - self.started)
-
-    def _untried(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        return [one for one in candidates if one.label not in self.tried]
-
-    def _first_fitting(self, candidates: Sequence[Candidate]) -> Candidate | None:
-        """The first candidate that fits into the time left, in its largest version that takes no undue part of it."""
-        left = self.left_for_next()
-        for candidate in candidates:
-            share = plan.PROBE_SHARE if candidate.is_probe else plan.LARGEST_SHARE
-            due = min(left, share * self.budget_s)
-            *larger, smallest = candidate.versions
-            limits = [(one, due) for one in larger] + [(smallest, left)]
-            for one, limit in limits:
-                if self.pace.safe_estimate(one) <= limit:
-                    return one
-        return None
 
     def _weight_by_kind(self) -> dict[str, float]:
         return self.standing.weight_by(lambda member: member.kind)
@@ -299,12 +262,11 @@ class _Race:
         """
         if self.is_interrupted or not self.standing.members:
             return False
-        seconds, weights = share * self.left(), self._weight_by_kind()
-        plain = [one for one in self.candidates if one not in self.quick and one.kind not in self.tuned_kinds]
-        chosen = plan.to_tune(plain, weights, self.pace, seconds)
+        seconds = share * self.left()
+        chosen = self.pool.to_tune(self._weight_by_kind(), seconds)
         if chosen is None:
             return False
-        self.tuned_kinds.add(chosen.kind)
+        self.pool.tuned_kinds.add(chosen.kind)
         self.standing.say(f"tuning {chosen.label} for {seconds:.0f} s; {self.left():.0f} s left")
         self.stop = threading.Event()
         try:
@@ -315,17 +277,14 @@ class _Race:
             self.is_interrupted = True
             return False
         if config is not None:
-            self._take_tuned(chosen, config)
+            self.pool.take_tuned(chosen, config)
         return True
-
-    def _take_tuned(self, origin: Candidate, config: RunConfig) -> None:
-        self.tuned_kinds.add(origin.kind)
-        self.tuned.append(plan.tuned_candidate(origin, config))
 
     def try_candidate(self, candidate: Candidate) -> bool:
         """Train it within its time limit; whether it finished."""
-        self.tried.add(candidate.label)
-        estimate = self.pace.estimate(candidate)
+        pool = self.pool
+        pool.tried.add(candidate.label)
+        estimate = pool.pace.estimate(candidate)
         limit = self._limit(candidate, estimate)
         self.standing.say(f"{candidate.label}, about {estimate:.0f} s; {max(0.0, self.left()):.0f} s left")
         timed = TimeLimit(limit, self.clock)
@@ -336,14 +295,13 @@ class _Race:
         except ENDED_EARLY:
             if timed.is_late and not self.is_interrupted:
                 if timed.whole_s is not None:  # improves the estimates of the others
-                    self.pace.measured(candidate, timed.whole_s)
+                    pool.pace.measured(candidate, timed.whole_s)
                 if self.has_nothing:  # it continues when there is a submission, after quicker candidates
-                    self.tried.discard(candidate.label)
-                    self.candidates = [*self.quick, *(one for one in self.candidates if one not in self.quick)]
+                    pool.put_off(candidate)
                     self.is_first_due = True
                     return False
                 self._give_up(candidate, f"it takes longer than {limit:.0f} s; a later call continues it")
-                self._offer_smaller(candidate)
+                pool.offer_smaller(candidate)
             else:
                 self.is_interrupted = True
             return False
@@ -361,52 +319,40 @@ class _Race:
 
     def _limit(self, candidate: Candidate, estimate: float) -> float:
         """Seconds after which a candidate is given up."""
-        if candidate is self.floor:
+        if candidate is self.pool.floor:
             return math.inf
         return min(self.left_for_next(), max(LEAST_LIMIT_S, MOST_OVER * estimate))
 
     def _give_up(self, candidate: Candidate, why: str) -> None:
-        self.given_up.append(GivenUp(candidate=candidate.label, why=why))
+        self.pool.give_up(candidate, why)
         self.standing.say(f"{candidate.label} is given up: {why}")
-
-    def _offer_smaller(self, candidate: Candidate) -> None:
-        """Let the next smaller version of a candidate that takes too long be tried."""
-        for at, one in enumerate(self.candidates):
-            if candidate.label == one.label and candidate in one.versions[:-1]:
-                first, *rest = one.versions[one.versions.index(candidate) + 1 :]
-                self.candidates[at] = replace(first, smaller=tuple(rest))
-                self.tried.discard(one.label)
 
     def _take(self, candidate: Candidate, run: RunFolder, elapsed_s: float | None = None) -> None:
         member = finished_run(self.store, run, label=candidate.label, kind=candidate.kind, elapsed_s=elapsed_s)
         self.standing.members.append(member)
-        self.tried.add(candidate.label)
-        # what is tuned or gets further seeds is the version that was trained
-        self.candidates = [candidate if one.label == candidate.label else one for one in self.candidates]
-        if candidate is not self.floor:  # too cheap to predict the time of a model
-            self.pace.measured(candidate, member.elapsed_s)
+        self.pool.is_trained(candidate, member.elapsed_s)
 
     def combine(self) -> None:
         """Choose the ensemble again."""
         begun = self.clock()
         self.standing.combine(
             round(self.spent_s(), 2),
-            given_up=self.given_up,
-            tuned={one.origin: one.config for one in self.tuned},
+            given_up=self.pool.given_up,
+            tuned={one.origin: one.config for one in self.pool.tuned},
             minutes=self.minutes,
         )
         self.combining_s = self.clock() - begun
 
     def conclude(self) -> Best:
         """Write the final submission and print its members and the time spent."""
-        standing = self.standing
+        standing, given_up = self.standing, self.pool.given_up
         if self.is_interrupted:
             standing.say("interrupted; this is the best so far, and the same command continues")
         submission = standing.conclude(is_interim=self.is_interrupted)
-        if self.given_up or self.known is None:
+        if given_up or self.known is None:
             report = RunReport.read(standing.run.report)
             assert report.ensemble is not None, "the ensemble's report is another run's"
-            ensemble = report.ensemble.updated(given_up=self.given_up, spent_s=round(self.spent_s(), 2))
+            ensemble = report.ensemble.updated(given_up=given_up, spent_s=round(self.spent_s(), 2))
             report.updated(ensemble=ensemble).write(standing.run.report)
         standing.say_where_time_went(self.spent_s())
         standing.say(f"{self.spent_s():.0f} s of {60 * self.minutes:.0f} s")

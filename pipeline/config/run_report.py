@@ -177,6 +177,7 @@ class LogOdds(Record):
 
     weights: list[float]  # of the members in their order, of any sign
     intercepts: list[float]  # of the classes
+    kinds: list[int]  # of the members; those with equal numbers are averaged as probabilities first
 
 
 class EnsembleReport(Record):
@@ -231,7 +232,7 @@ class RunReport(Artifact):
     WHAT: ClassVar[str] = "a run's report"
     REMEDY: ClassVar[str] = "Delete the folder {folder} and train the run again."
 
-    format: Literal[3] = 3
+    format: Literal[4] = 4
     run: str
     competition: str
     data: str

@@ -22,7 +22,7 @@ def combine(
     """Combine the predictions of an ensemble's members: by `log_odds` if it has them, else by their weights."""
     if log_odds is None:
         return blend(predictions, weights, metric)
-    return combined_log_odds(predictions, log_odds.weights, log_odds.intercepts)
+    return combined_log_odds(predictions, log_odds.weights, log_odds.intercepts, log_odds.kinds)
 
 
 def blend(predictions: Sequence[FloatArray], weights: Sequence[float], metric: Metric) -> FloatArray:

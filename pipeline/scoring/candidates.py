@@ -136,8 +136,8 @@ class Candidates:
 
     @cached_property
     def odds(self) -> FloatArray:
-        """(kinds, sampled rows, classes) log odds."""
-        return self.by_kind(log_odds(self.stack[:, self.sample]))
+        """(kinds, sampled rows, classes) log odds of the mean probabilities."""
+        return log_odds(self.by_kind(self.stack[:, self.sample]))
 
     def average(self, weights: FloatArray, rows: Mask | Rows) -> FloatArray:
         """The weighted average of the candidates, as `blend` makes it."""
@@ -153,7 +153,10 @@ class Candidates:
         else:
             used = np.flatnonzero(how.weights)
             combined = combined_log_odds(
-                [self.stack[i, rows] for i in used], how.weights[used].tolist(), how.intercepts.tolist()
+                [self.stack[i, rows] for i in used],
+                how.weights[used].tolist(),
+                how.intercepts.tolist(),
+                self.kind_of[used].tolist(),
             )
         return apply_adjustment(how.adjustment, combined)
 
@@ -174,7 +177,11 @@ class Candidates:
         order = [i for i in np.argsort(-shares, kind="stable") if shares[i] > 0]
         odds = None
         if how.intercepts is not None:
-            odds = LogOdds(weights=how.weights[order].tolist(), intercepts=how.intercepts.tolist())
+            odds = LogOdds(
+                weights=how.weights[order].tolist(),
+                intercepts=how.intercepts.tolist(),
+                kinds=self.kind_of[order].tolist(),
+            )
         return Selection(
             weights={self.names[i]: float(shares[i]) for i in order},
             score=self.metric(self.y, self.combined(how, every_row)),

@@ -450,6 +450,8 @@ def test_probes_come_first_and_what_follows_is_what_earned_weight() -> None:
         "extra_trees generated",
         "lightgbm generated",
     }
+    after_one = in_order(many, {}, {"generated quick": 0.01, "extra_trees generated": 0.4}, pace)
+    assert "lightgbm generated" in {one.label for one in after_one}  # its weight is the probe's
     small = candidates_for(SIZE)
     assert in_order(small, {"svm": 1.0}, {}, pace) == small
 
@@ -605,7 +607,7 @@ def test_log_odds_and_a_decision_reach_the_predictions_of_new_rows(
         0.8,
         0.8,
         members[0].oof,
-        LogOdds(weights=[1.4, -0.6], intercepts=[0.3, -0.3]),
+        LogOdds(weights=[1.4, -0.6], intercepts=[0.3, -0.3], kinds=[0, 1]),
         Adjustment(threshold=0.4),
     )
     choice = Choice("log odds, decided", selection, {"log odds, decided": 0.8}, 0.8)

@@ -296,7 +296,7 @@ def test_candidates_of_a_kind_share_a_weight(way: str) -> None:
     assert len(seeds) == 1
     members, shares = [oofs[one] for one in found.weights], list(found.weights.values())
     assert metric(target, combine(members, shares, metric, found.log_odds)) == pytest.approx(found.score)
-    if way == "linear":  # as if the mean of the kind were one candidate
+    if way in ("linear", "log odds"):  # as if the mean of the kind were one candidate
         mean = blend([oofs[one] for one in kinds], [0.2] * 5, metric)
         pooled = {one: oof for one, oof in oofs.items() if one not in kinds} | {"z: seeds": mean}
         as_one = Candidates.of(pooled, target, FOLDS, metric)

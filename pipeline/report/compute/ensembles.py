@@ -32,7 +32,10 @@ class Combination:
         """The prediction of some members; weights of an average are shares among them."""
         odds = self.log_odds
         if odds is not None:
-            odds = odds.updated(weights=[odds.weights[i] for i in kept])
+            odds = odds.updated(
+                weights=[odds.weights[i] for i in kept],
+                kinds=[odds.kinds[i] for i in kept],
+            )
         chosen, weights = [predictions[i] for i in kept], [self.weights[i] for i in kept]
         return apply_adjustment(self.adjustment, combine(chosen, weights, self.metric, odds))
 
