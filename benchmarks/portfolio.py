@@ -41,7 +41,10 @@ def study(competition: str, root: Path, n_folds: int, variants: list[str] | None
     store, _ = steps.with_features(Workspace(root, competition))
     rows, columns = store.train.shape
     size = plan.Size(store.spec.task, rows, columns, n_folds, len(store.classes), n_targets=len(store.spec.target))
-    names = variants or portfolio().order_for(store.spec.task, rows, columns, has_sentences=False)
+    is_absolute = store.metric.loss == "mae"
+    names = variants or portfolio().order_for(
+        store.spec.task, rows, columns, has_sentences=False, is_absolute=is_absolute
+    )
     for name in names:
         candidate = plan.candidate_of(name, size)
         wall, processor = time.monotonic(), time.process_time()

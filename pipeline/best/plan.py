@@ -153,7 +153,13 @@ def candidates_for(size: Size, *, without: Sequence[str] = (), pretrained: Seque
 
     Of the pretrained models, those that are named take part.
     """
-    names = portfolio().order_for(size.task, size.n_rows, size.n_columns, has_sentences=size.n_characters > 0)
+    names = portfolio().order_for(
+        size.task,
+        size.n_rows,
+        size.n_columns,
+        has_sentences=size.n_characters > 0,
+        is_absolute=size.is_absolute,
+    )
     models = {name: portfolio().variants[name].model for name in names}
     return [
         candidate_of(name, size)

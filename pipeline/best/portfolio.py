@@ -42,6 +42,7 @@ class Variant(Table):
     seeds: int = 1
     is_probe: bool = False
     follows: str | None = None  # only tried when this variant has much weight in the ensemble
+    is_absolute: bool = False  # only for metrics of absolute errors
     max_rows: int = MOST_ROWS
     columns_per_split: int | None = None  # of trees: at most so many are sampled, of a tree or a split
     cost: Cost
@@ -68,11 +69,14 @@ class Portfolio(Table):
     regimes: list[Regime]
     variants: dict[str, Variant]
 
-    def order_for(self, task: Task, n_rows: int, n_columns: int, *, has_sentences: bool) -> list[str]:
+    def order_for(
+        self, task: Task, n_rows: int, n_columns: int, *, has_sentences: bool, is_absolute: bool
+    ) -> list[str]:
         """The names of the variants to try on a table, in order."""
         regime = next(one for one in self.regimes if one.fits(task, n_rows, n_columns))
         names = [*(self.texts_first if has_sentences else ()), *regime.order]
-        return [name for name in names if n_rows <= self.variants[name].max_rows]
+        variants = [(name, self.variants[name]) for name in names]
+        return [name for name, one in variants if n_rows <= one.max_rows and one.is_absolute <= is_absolute]
 
 
 @cache

@@ -570,7 +570,7 @@ def test_the_regimes_name_variants_and_one_fits_every_table() -> None:
     assert {*named, *everything.texts_first, *plan.QUICK, plan.FLOOR} == everything.variants.keys()
     for task in ("regression", "binary", "multiclass"):
         for n_rows, n_columns in ((10, 1), (3_000, 10_000), (10_000_000, 1)):
-            assert everything.order_for(task, n_rows, n_columns, has_sentences=False)
+            assert everything.order_for(task, n_rows, n_columns, has_sentences=False, is_absolute=False)
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ from pipeline.models.arrays.learners import (
     leaves_for,
     lr_for,
 )
+from pipeline.models.arrays.target_bins import TargetBins
 
 ROWS_FOR_GPU = 20_000  # with fewer rows a GPU is slower than one core
 FEW_ROWS = 4_000  # up to here the number of rounds is averaged over all held-out parts
@@ -85,6 +86,13 @@ class BoostingParams(Table):
         default="auto",
         pattern="^(auto|mse|mae|huber)$",
         description="of regression; auto: what the metric asks for",
+    )
+    target_bins: int | None = bounded(
+        None,
+        ge=2,
+        le=1000,
+        usual="30 to 100",
+        description="of regression: learn in which of so many bins the target is; predict its median (mae) or mean",
     )
     rounds: int | None = bounded(
         None, ge=1, le=100_000, usual="100 to 5000", description="number of rounds; default: found on held-out rows"
@@ -141,9 +149,11 @@ class Boosting(ParamsLearner[BoostingParams]):
         """The model's bytes, its number of rounds and the gain of each column."""
         if not rows.is_regression and self.params.loss != "auto":
             raise SpecError(f"the loss {self.params.loss!r} is for regression", where="[params] loss")
-        library = imported(self.library)
+        library, bins = imported(self.library), self._target_bins(rows)
         try:
-            return self._fitted(library, rows, job)
+            if bins is None:
+                return self._fitted(library, rows, job)
+            return self._fitted(library, bins.rows(rows), job) | bins.arrays()
         except Exception as error:
             if not type(error).__module__.lstrip("_").startswith(self.library):
                 raise
@@ -179,7 +189,9 @@ class Boosting(ParamsLearner[BoostingParams]):
             return raw
         if raw.ndim == 1:
             raw = np.column_stack([np.zeros(len(raw)), raw])
-        return all_classes(softmax(raw), member["classes"], int(member["n_classes"]))
+        probability = all_classes(softmax(raw), member["classes"], int(member["n_classes"]))
+        bins = TargetBins.from_arrays(member)
+        return probability if bins is None else bins.value(probability)
 
     def importance(self, member: Arrays) -> FloatArray:
         """Sums of the splits' gains."""
@@ -188,9 +200,9 @@ class Boosting(ParamsLearner[BoostingParams]):
     def contributions(self, member: Arrays, x: NDArray[np.float32]) -> FloatArray | None:
         """(rows, columns + 1) what each column adds to the raw score, and last the score of no column (Tree SHAP).
 
-        None for more than two classes.
+        None for more than two classes, and for bins of a target.
         """
-        if len(member["classes"]) > 2:
+        if len(member["classes"]) > 2 or TargetBins.from_arrays(member) is not None:
             return None
         raw = zlib.decompress(member["model"].tobytes())
         return self._contributions(imported(self.library), raw, x, member["categories"])
@@ -215,6 +227,13 @@ class Boosting(ParamsLearner[BoostingParams]):
     def loss(self, rows: FitRows) -> str:
         """The loss of a regression; the metric's by default."""
         return rows.metric.loss if self.params.loss == "auto" else self.params.loss
+
+    def _target_bins(self, rows: FitRows) -> TargetBins | None:
+        if self.params.target_bins is None:
+            return None
+        if not rows.is_regression:
+            raise SpecError("bins of the target are for regression", where="[params] target_bins")
+        return TargetBins.of(rows.y, self.params.target_bins, is_median=self.loss(rows) == "mae")
 
     def _rounds(self, library: ModuleType, rows: FitRows, job: Job) -> int:
         """The mean best number of rounds over the held-out parts; for many rows, of the first part only."""
