@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +16,8 @@ from threadpoolctl import threadpool_limits
 from pipeline.base.cluster import Cluster
 from pipeline.base.fit_workers import HERE, Workers
 from pipeline.metrics import Task
+from pipeline.models.arrays import members
+from pipeline.models.arrays.lightgbm import LightGBM
 from pipeline.models.base import FitContext
 from pipeline.models.registry import MODELS
 from tests.models.conftest import PRETRAINED, make_problem, make_splits, quick
@@ -63,3 +67,16 @@ def test_a_fit_on_a_cluster_has_the_bits_of_one_here(name: str, task: Task, clus
     here, there = predictions(name, task, 2, 1), predictions(name, task, 2, 1, workers=cluster)
     for one, other in zip(here, there, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP")
+def test_threads_that_a_prediction_left_idle_end_before_members_are_fitted() -> None:
+    import lightgbm
+
+    pools = members._thread_pools(LightGBM)
+    x = np.random.default_rng(0).normal(size=(1000, 3))
+    booster = lightgbm.train({"num_threads": 4, "verbosity": -1}, lightgbm.Dataset(x, x[:, 0]), 2)
+    booster.predict(x, num_threads=4)
+    n_before = len(os.listdir("/proc/self/task"))
+    members._end_idle_threads(pools)
+    assert len(os.listdir("/proc/self/task")) <= n_before - 3
