@@ -155,7 +155,7 @@ def _thread_pools(learner_class: type[Learner]) -> ThreadpoolController:
 def _end_idle_threads(pools: ThreadpoolController) -> None:
     """End the threads that GNU's OpenMP keeps for the calling thread.
 
-    While it has more threads than there are cores, idle ones too, none of them spins: the threads of a fit of small rows
+    While it has more threads than there are cores, idle ones too, none of them spins: the threads of a fit of few rows
     would sleep and wake at every step, and take twice the time.
     """
     for library in pools.select(prefix="libgomp").lib_controllers:

@@ -16,32 +16,34 @@ from numpy.typing import NDArray
 from pipeline.base.arrays import FloatArray
 from pipeline.models.arrays.learners import Arrays, FitRows
 
-EDGES, MEANS, IS_MEDIAN = "bin_edges", "bin_means", "is_median"  # arrays of a member
+LOWS, HIGHS, MEANS, IS_MEDIAN = "bin_lows", "bin_highs", "bin_means", "is_median"  # arrays of a member
 ROWS_OF_BIN = 10  # fewest rows, on average
 
 
 @dataclass(frozen=True)
 class TargetBins:
-    """Intervals of the target with about equally many rows, closed on the left, and the last one on both sides."""
+    """Intervals of the target with about equally many rows, as long as values repeat little."""
 
-    edges: FloatArray  # (bins + 1,) targets of fit rows, ascending
-    means: FloatArray  # (bins,) of the targets in them
+    lows: FloatArray  # (bins,) the least target of the fit rows in each
+    highs: FloatArray  # (bins,) and the largest; a value that fills a bin is both
+    means: FloatArray  # (bins,)
     is_median: bool  # what is predicted; else the mean
 
     @classmethod
     def of(cls, y: FloatArray, n_bins: int, *, is_median: bool) -> TargetBins | None:
         """At most `n_bins` bins, fewer of few rows or values; None where there are not two."""
-        n_bins = max(2, min(n_bins, len(y) // ROWS_OF_BIN))
-        edges = np.unique(np.quantile(y, np.linspace(0.0, 1.0, n_bins + 1), method="lower"))
-        if len(edges) < 3:
+        n_bins, ordered = max(2, min(n_bins, len(y) // ROWS_OF_BIN)), np.sort(y)
+        lows = np.unique(np.quantile(y, np.arange(n_bins) / n_bins, method="lower"))
+        if len(lows) < 2:
             return None
-        found = cls(edges, np.zeros(len(edges) - 1), is_median)
+        found = cls(lows, lows, lows, is_median)
         codes = found.codes(y)
-        return replace(found, means=np.bincount(codes, weights=y) / np.bincount(codes))
+        highs = np.append(ordered[np.searchsorted(ordered, lows[1:]) - 1], ordered[-1])
+        return replace(found, highs=highs, means=np.bincount(codes, weights=y) / np.bincount(codes))
 
     def codes(self, y: FloatArray) -> NDArray[np.int64]:
         """(rows,) the bin of each target."""
-        return np.clip(np.searchsorted(self.edges, y, side="right") - 1, 0, len(self.edges) - 2)
+        return np.maximum(np.searchsorted(self.lows, y, side="right") - 1, 0)
 
     def rows(self, rows: FitRows) -> FitRows:
         """Rows whose target is the bin."""
@@ -49,12 +51,15 @@ class TargetBins:
 
     def arrays(self) -> Arrays:
         """What prediction needs."""
-        return {EDGES: self.edges, MEANS: self.means, IS_MEDIAN: np.array(self.is_median)}
+        arrays = {LOWS: self.lows, HIGHS: self.highs, MEANS: self.means}
+        return arrays | {IS_MEDIAN: np.array(self.is_median)}
 
     @classmethod
     def from_arrays(cls, member: Arrays) -> TargetBins | None:
         """What `arrays` returned; None for a member without bins."""
-        return cls(member[EDGES], member[MEANS], bool(member[IS_MEDIAN])) if EDGES in member else None
+        if LOWS not in member:
+            return None
+        return cls(member[LOWS], member[HIGHS], member[MEANS], bool(member[IS_MEDIAN]))
 
     def value(self, probability: FloatArray) -> FloatArray:
         """(rows, bins) probabilities -> (rows,) means or medians; targets are spread evenly within a bin."""
@@ -64,5 +69,4 @@ class TargetBins:
         below = np.cumsum(probability, axis=1)
         at = np.minimum((below < 0.5).sum(axis=1), len(self.means) - 1)
         share = (0.5 - (below[rows, at] - probability[rows, at])) / np.maximum(probability[rows, at], 1e-12)
-        low, high = self.edges[at], self.edges[at + 1]
-        return np.asarray(low + np.clip(share, 0.0, 1.0) * (high - low), dtype=np.float64)
+        return np.asarray(self.lows[at] + np.clip(share, 0.0, 1.0) * (self.highs - self.lows)[at], dtype=np.float64)
