@@ -33,7 +33,7 @@ FEWEST_TRIALS = 24  # trials that must fit for tuning to pay
 TUNED_COST = 1.5  # cost of a tuned configuration relative to its origin: tuned models are larger
 N_EXTRA_SEEDS = 6  # rounds of further seeds; the gain is gone long before
 MARGIN, ROUGH_MARGIN = 1.1, 1.4  # safety factors on times of what was timed before, and of what was not
-LARGEST_SHARE, PROBE_SHARE = 0.25, 0.08  # of the budget for one candidate or probe, if it has smaller versions
+LARGEST_SHARE, PROBE_SHARE = 0.2, 0.08  # of the budget for one candidate or probe, if it has smaller versions
 OF_PREDICTION = 0.1  # share of the time of a fit on all rows that their prediction takes, after a fit on a sample
 MINUTE_OF_CELLS = 10e6  # another minute for so many cells of the train table
 # what a candidate promises: for a start, and as shares of the ensemble weight of its model, its family, its other seeds

@@ -34,6 +34,7 @@ RESERVE_S = 1.5  # kept for the last ensemble and its file, or twice the time of
 RESERVE_SHARE = 0.02  # and this share of the budget for program start and exit
 MOST_OVER = 3.0  # a fit is given up after this many times its estimate, and at least half a minute
 LEAST_LIMIT_S = 30.0
+MOST_OF_BUDGET = 0.3  # share of the budget, after which one that takes longer than estimated is given up
 TRAINED_BY = 0.8  # share of that limit after which what can ends; predictions have the rest
 FIRST_BY_S, FIRST_BY_SHARE = 50.0, 0.38  # deadline of the first submission, at most this share of the budget
 TUNING_SHARE = 0.5  # of the time left when every candidate has been tried
@@ -321,7 +322,8 @@ class _Race:
         """Seconds after which a candidate is given up."""
         if candidate is self.pool.floor:
             return math.inf
-        return min(self.left_for_next(), max(LEAST_LIMIT_S, MOST_OVER * estimate))
+        most = max(estimate, MOST_OF_BUDGET * self.budget_s)
+        return min(self.left_for_next(), max(LEAST_LIMIT_S, min(MOST_OVER * estimate, most)))
 
     def _give_up(self, candidate: Candidate, why: str) -> None:
         self.pool.give_up(candidate, why)
