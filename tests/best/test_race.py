@@ -179,6 +179,15 @@ def test_too_little_time_for_enough_trials_is_not_spent_on_tuning(bench: Bench) 
 
 
 @pytest.mark.slow
+def test_a_wrong_estimate_costs_three_tenths_of_the_time_at_most(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    known, large = candidate("ridge", 10.0), candidate("random_forest", 100.0, "n_trees=10")
+    monkeypatch.setattr(plan, "candidates_for", lambda *_, **__: [known, large])
+    bench.seconds["random_forest"] = 100.0
+    bench(10.0)
+    assert bench.allowed[1] == pytest.approx(stage.TRAINED_BY * stage.MOST_OF_BUDGET * 600.0)
+
+
+@pytest.mark.slow
 def test_what_takes_longer_than_thought_slows_the_whole_plan(bench: Bench) -> None:
     bench.seconds = {model: 3.0 * seconds for model, seconds in bench.seconds.items()}
     bench(1.0)
