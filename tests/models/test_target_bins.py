@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.base.errors import SpecError
@@ -25,6 +25,7 @@ JOB = Job(seed=3, n_threads=1, device=torch.device("cpu"), stop=threading.Event(
 LIBRARIES: list[type[Any]] = [LightGBM, XGBoost, CatBoost]
 
 
+@example([0.0] * 4 + [-699050.8068518236] * 7, 2)
 @given(
     st.lists(st.floats(-1e6, 1e6, allow_subnormal=False) | st.integers(0, 3).map(float), min_size=1, max_size=200),
     st.integers(2, 40),

@@ -39,7 +39,8 @@ class TargetBins:
         found = cls(lows, lows, lows, is_median)
         codes = found.codes(y)
         highs = np.append(ordered[np.searchsorted(ordered, lows[1:]) - 1], ordered[-1])
-        return replace(found, highs=highs, means=np.bincount(codes, weights=y) / np.bincount(codes))
+        means = np.bincount(codes, weights=y) / np.bincount(codes)  # of equal values not exactly the value
+        return replace(found, highs=highs, means=np.clip(means, lows, highs))
 
     def codes(self, y: FloatArray) -> NDArray[np.int64]:
         """(rows,) the bin of each target."""
