@@ -97,7 +97,7 @@ class Pool:
             if kind in origins:
                 self.take_tuned(origins[kind], config)
 
-    def is_trained(self, candidate: Candidate, elapsed_s: float) -> None:
+    def take_trained(self, candidate: Candidate, elapsed_s: float) -> None:
         """Record a finished run and its time."""
         self.tried.add(candidate.label)
         # what is tuned or gets further seeds is the version that was trained

@@ -76,7 +76,7 @@ class Portfolio(Table):
         regime = next(one for one in self.regimes if one.fits(task, n_rows, n_columns))
         names = [*(self.texts_first if has_sentences else ()), *regime.order]
         variants = [(name, self.variants[name]) for name in names]
-        return [name for name, one in variants if n_rows <= one.max_rows and one.is_absolute <= is_absolute]
+        return [name for name, one in variants if n_rows <= one.max_rows and (is_absolute or not one.is_absolute)]
 
 
 @cache

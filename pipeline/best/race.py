@@ -332,7 +332,7 @@ class _Race:
     def _take(self, candidate: Candidate, run: RunFolder, elapsed_s: float | None = None) -> None:
         member = finished_run(self.store, run, label=candidate.label, kind=candidate.kind, elapsed_s=elapsed_s)
         self.standing.members.append(member)
-        self.pool.is_trained(candidate, member.elapsed_s)
+        self.pool.take_trained(candidate, member.elapsed_s)
 
     def combine(self) -> None:
         """Choose the ensemble again."""

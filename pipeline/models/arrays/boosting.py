@@ -42,10 +42,8 @@ ROWS_FOR_GPU = 20_000  # with fewer rows a GPU is slower than one core
 FEW_ROWS = 4_000  # up to here the number of rounds is averaged over all held-out parts
 MANY_ROWS, PARTS_OF_MANY = 20_000, 20  # with more rows, the model that found the number of rounds on one part is kept
 BINS = 255  # the libraries' own; exact to the eighth of a per cent of the rows
-FINE_BINS, ROWS_FOR_FINE_BINS = (
-    1023,
-    100_000,
-)  # with so few rows most scores gain, rounds take up to half as long again
+# with so few rows most scores gain, rounds take up to half as long again
+FINE_BINS, ROWS_FOR_FINE_BINS = 1023, 100_000
 EXTRA = "boosting"
 
 
