@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -38,7 +39,7 @@ OF_PREDICTION = 0.1  # share of the time of a fit on all rows that their predict
 MINUTE_OF_CELLS = 10e6  # another minute for so many cells of the train table
 # what a candidate promises: for a start, and as shares of the ensemble weight of its model, its family, its other seeds
 UNKNOWN, OF_FAILED, OF_MODEL, OF_FAMILY, OF_SEEDS = 0.02, 0.004, 0.5, 0.25, 0.3
-OF_NEXT = 0.5  # share of that for a variant of a model that is known by more than a probe
+OF_NEXT = 0.5  # factor for each variant of the same model that has weight and is no probe
 WEIGHT_TO_FOLLOW = 0.1  # of a probe in the ensemble, for what is only tried after its success
 
 FLOOR = "baseline"  # always finishes
@@ -183,12 +184,16 @@ def quick_first(candidates: Sequence[Candidate], quick: Sequence[Candidate], bud
 
 
 def in_order(
-    candidates: Sequence[Candidate], earned: Mapping[str, float], by_kind: Mapping[str, float], pace: Pace
+    candidates: Sequence[Candidate],
+    earned: Mapping[str, float],
+    by_kind: Mapping[str, float],
+    seconds_of: Callable[[Candidate], float],
 ) -> list[Candidate]:
     """Probes, and what stands before one, as they stand; what comes after by what its model promises for a second.
 
     `earned` is the ensemble weight of every model that was tried, `by_kind` of every kind of candidate. Further seeds
-    are candidates, too. A model of which more than a probe has weight promises less: its next variant is much like it.
+    are candidates, too. Each variant of a model with weight, probes apart, makes the next one promise less: it is much
+    like those.
     """
     candidates = [
         one
@@ -200,18 +205,17 @@ def in_order(
     for model, weight in earned.items():
         of_family[_family(model)] = of_family.get(_family(model), 0.0) + weight
     whole = [one for one in candidates if one.label == one.kind and not one.is_probe]
-    is_known = {one.config.model for one in whole if by_kind.get(one.kind)}
+    known = Counter(one.config.model for one in whole if by_kind.get(one.kind))
 
     def promise(one: Candidate) -> float:
         model = one.config.model
         worth = UNKNOWN if earned.get(model, 1.0) else OF_FAILED  # it was tried and has no weight
         worth += OF_MODEL * earned.get(model, 0.0) + OF_FAMILY * of_family.get(_family(model), 0.0)
-        if model in is_known:
-            worth *= OF_NEXT
+        worth *= OF_NEXT ** known[model]
         if one.label != one.kind:  # what an average gains by one more of n
             n = one.config.seed
             worth = OF_SEEDS * by_kind.get(one.kind, 0.0) * 2.0 / (n * (n + 1))
-        return float(worth / pace.estimate(one) ** 0.5)
+        return float(worth / seconds_of(one) ** 0.5)
 
     return [*candidates[:n_first], *sorted(candidates[n_first:], key=promise, reverse=True)]
 

@@ -57,28 +57,31 @@ class Pool:
             return plan.outline(untried)
         return plan.timetable(untried, self.pace, spent_s=spent_s, budget_s=self.budget_s)
 
-    def in_order(self, by_model: Weights, by_kind: Weights) -> list[Candidate]:
-        """The untried candidates; where probes decide also further seeds."""
+    def in_order(self, by_model: Weights, by_kind: Weights, left: float) -> list[Candidate]:
+        """The untried candidates; where probes decide also further seeds. `left`: seconds."""
+
+        def seconds_of(candidate: Candidate) -> float:
+            return self.pace.estimate(self._fitting_version(candidate, left) or candidate)
+
         pool = self.candidates
         if any(one.is_probe for one in pool):
             pool = [*pool, *plan.more_seeds(pool, by_kind, self.pace)]
-        return self._untried(plan.in_order(pool, by_model, by_kind, self.pace))
+        return self._untried(plan.in_order(pool, by_model, by_kind, seconds_of))
 
     def singles_then_seeds(self, by_kind: Weights) -> list[Candidate]:
         """The untried candidates, tuned ones after the others, and further seeds."""
         return self._untried([*self.singles, *plan.more_seeds(self.singles, by_kind, self.pace)])
 
     def first_fitting(self, candidates: Sequence[Candidate], left: float) -> Candidate | None:
-        """The first candidate that fits into the time left, in its largest version that takes no undue part of it."""
-        for candidate in candidates:
-            share = plan.PROBE_SHARE if candidate.is_probe else plan.LARGEST_SHARE
-            due = min(left, share * self.budget_s)
-            *larger, smallest = candidate.versions
-            limits = [(one, due) for one in larger] + [(smallest, left)]
-            for one, limit in limits:
-                if self.pace.safe_estimate(one) <= limit:
-                    return one
-        return None
+        """The first candidate of which a version fits into the time left: that version."""
+        return next(filter(None, (self._fitting_version(one, left) for one in candidates)), None)
+
+    def _fitting_version(self, candidate: Candidate, left: float) -> Candidate | None:
+        """Its largest version that fits into the time left and takes no undue part of it, as the smallest may."""
+        due = (plan.PROBE_SHARE if candidate.is_probe else plan.LARGEST_SHARE) * self.budget_s
+        *larger, smallest = candidate.versions
+        limits = [*((one, min(left, due)) for one in larger), (smallest, left)]
+        return next((one for one, limit in limits if self.pace.safe_estimate(one) <= limit), None)
 
     def to_tune(self, by_kind: Weights, seconds: float) -> Candidate | None:
         """The candidate of most weight that was not tuned and of which enough trials fit into `seconds`."""

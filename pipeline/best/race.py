@@ -216,8 +216,9 @@ class _Race:
         Where none fits, the baseline comes first, then the quickest candidate: anything beats the baseline.
         """
         pool = self.pool
-        untried = pool.in_order(self._weight_by_model(), self._weight_by_kind())
-        if fitting := pool.first_fitting(untried, self.left_for_next()):
+        left = self.left_for_next()
+        untried = pool.in_order(self._weight_by_model(), self._weight_by_kind(), left)
+        if fitting := pool.first_fitting(untried, left):
             return fitting
         if self.has_nothing:
             return pool.floor

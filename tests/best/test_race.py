@@ -32,6 +32,7 @@ from pipeline.best.plan import (
     quick_first,
     stopgaps_for,
 )
+from pipeline.best.pool import Pool
 from pipeline.best.portfolio import portfolio
 from pipeline.best.race import Best, race
 from pipeline.competition.workspace import RunFolder, Workspace
@@ -450,19 +451,19 @@ def test_probes_come_first_and_what_follows_is_what_earned_weight() -> None:
     for one in many:
         pace.measured(one, 10.0)
     for model, family in (("mlp", {"mlp"}), ("extra_trees", {"extra_trees", "random_forest"})):
-        ordered = in_order(many, {model: 1.0}, {"generated quick": 0.1}, pace)
+        ordered = in_order(many, {model: 1.0}, {"generated quick": 0.1}, pace.estimate)
         assert ordered[: len(probes)] == probes
         assert ordered[len(probes)].config.model == model
         n_kin = sum(one.config.model in family and not one.is_probe for one in many)
         assert {one.config.model for one in ordered[len(probes) : len(probes) + n_kin]} == family
-    assert {one.label for one in many} - {one.label for one in in_order(many, {}, {}, pace)} == {
+    assert {one.label for one in many} - {one.label for one in in_order(many, {}, {}, pace.estimate)} == {
         "extra_trees generated",
         "lightgbm generated",
     }
-    after_one = in_order(many, {}, {"generated quick": 0.01, "extra_trees generated": 0.4}, pace)
+    after_one = in_order(many, {}, {"generated quick": 0.01, "extra_trees generated": 0.4}, pace.estimate)
     assert "lightgbm generated" in {one.label for one in after_one}  # its weight is the probe's
     small = candidates_for(SIZE)
-    assert in_order(small, {"svm": 1.0}, {}, pace) == small
+    assert in_order(small, {"svm": 1.0}, {}, pace.estimate) == small
 
 
 def test_each_further_seed_promises_less_and_so_does_a_model_that_failed() -> None:
@@ -473,12 +474,39 @@ def test_each_further_seed_promises_less_and_so_does_a_model_that_failed() -> No
         pace.measured(one, one.reference_s)
     seeds = more_seeds(pool, {"mlp": 0.6, "ridge": 0.4}, pace)
     earned = {"mlp": 0.6, "ridge": 0.4, "extra_trees": 0.0}
-    ordered = [one.label for one in in_order([*pool, *seeds], earned, {"mlp": 0.6, "ridge": 0.4}, pace)]
+    ordered = [one.label for one in in_order([*pool, *seeds], earned, {"mlp": 0.6, "ridge": 0.4}, pace.estimate)]
     assert ordered[0] == "ridge"
     own = [label for label in ordered if label.startswith("mlp, seed")]
     assert own == [f"mlp, seed {number}" for number in range(1, 7)]
     assert ordered.index("mlp, seed 1") < ordered.index("lightgbm") < ordered.index("mlp, seed 6")
     assert ordered.index("lightgbm") < ordered.index("extra_trees")
+
+
+def test_every_variant_of_a_model_that_is_known_makes_the_next_promise_less() -> None:
+    boostings = [replace(candidate("lightgbm", 4.0), label=name, kind=name) for name in ("first", "second", "third")]
+    probe, other = replace(candidate("mlp", 1.0), is_probe=True), candidate("xgboost", 6.0)
+    pool = [probe, *boostings, other]
+
+    def next_one(*known: str) -> str:
+        shares = dict.fromkeys(known, 0.8 / len(known))
+        left = [one for one in pool if one.label not in known]
+        ordered = in_order(pool, {"lightgbm": 0.8}, shares, lambda one: one.reference_s)
+        return next(one.label for one in ordered if one in left and not one.is_probe)
+
+    assert next_one("first") == "second"
+    assert next_one("first", "second") == "xgboost"
+
+
+def test_what_a_candidate_promises_for_a_second_is_that_of_the_version_that_fits() -> None:
+    pool = Pool.of(Size("regression", 20_000, 30, 5), 300.0)
+    small = replace(candidate("random_forest", 4.0, "n_trees=3"), label="forest", kind="forest")
+    large = replace(candidate("random_forest", 400.0, "n_trees=300"), label="forest", kind="forest", smaller=(small,))
+    probe = replace(candidate("mlp", 1.0), is_probe=True)
+    pool.candidates = [probe, candidate("xgboost", 16.0), large]
+    by_model = {"lightgbm": 0.5, "extra_trees": 0.5}  # of the families of both
+    assert [one.label for one in pool.in_order(by_model, {}, 300.0)] == ["mlp", "forest", "xgboost"]
+    assert pool.first_fitting(pool.candidates[2:], 300.0) is small
+    assert pool.first_fitting(pool.candidates[2:], 3.0) is None
 
 
 def test_sentences_are_read_first_whatever_their_components_cost_other_models() -> None:
@@ -488,7 +516,7 @@ def test_sentences_are_read_first_whatever_their_components_cost_other_models() 
     quick = next(one for one in many if one.label == "lightgbm quick")
     wordless = plan.candidate_of("lightgbm quick", replace(size, n_characters=0))
     pace.measured(quick, wordless.reference_s + 8.0)  # seconds that learning the components took
-    ordered = in_order(many, {"lightgbm": 1.0}, {}, pace)
+    ordered = in_order(many, {"lightgbm": 1.0}, {}, pace.estimate)
     assert [one.label for one in ordered[:2]] == ["text_linear words", "text_linear"]
     assert pace.estimate(ordered[1]) < 30.0
     assert stopgaps_for(size)[1].reference_s < 2.0  # the floor reads no texts
