@@ -489,9 +489,8 @@ def test_every_variant_of_a_model_that_is_known_makes_the_next_promise_less() ->
 
     def next_one(*known: str) -> str:
         shares = dict.fromkeys(known, 0.8 / len(known))
-        left = [one for one in pool if one.label not in known]
         ordered = in_order(pool, {"lightgbm": 0.8}, shares, lambda one: one.reference_s)
-        return next(one.label for one in ordered if one in left and not one.is_probe)
+        return next(one.label for one in ordered if one.label not in known and not one.is_probe)
 
     assert next_one("first") == "second"
     assert next_one("first", "second") == "xgboost"
