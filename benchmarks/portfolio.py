@@ -14,7 +14,7 @@ from pathlib import Path
 
 from race import METRICS
 
-from pipeline.best import plan
+from pipeline.best.costs import Size, candidate_of
 from pipeline.best.portfolio import portfolio
 from pipeline.competition.workspace import Workspace
 from pipeline.models.base import FitContext
@@ -40,13 +40,13 @@ def study(competition: str, root: Path, n_folds: int, variants: list[str] | None
     steps.draft(root, competition, metric=METRICS[competition], is_overwriting=True)
     store, _ = steps.with_features(Workspace(root, competition))
     rows, columns = store.train.shape
-    size = plan.Size(store.spec.task, rows, columns, n_folds, len(store.classes), n_targets=len(store.spec.target))
+    size = Size(store.spec.task, rows, columns, n_folds, len(store.classes), n_targets=len(store.spec.target))
     is_absolute = store.metric.loss == "mae"
     names = variants or portfolio().order_for(
         store.spec.task, rows, columns, has_sentences=False, is_absolute=is_absolute
     )
     for name in names:
-        candidate = plan.candidate_of(name, size)
+        candidate = candidate_of(name, size)
         wall, processor = time.monotonic(), time.process_time()
         context = FitContext(n_workers=steps.fit_context().n_workers)
         found = cross_validate(candidate.config, store.problem, store.splits[:n_folds], context)

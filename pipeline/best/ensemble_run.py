@@ -68,7 +68,8 @@ def write_ensemble(
     metric, target, folds = store.metric, store.target, store.fold_of_row
     oofs = {member.name: member.oof for member in members}
     kinds = {member.name: member.label if member.kind == GIVEN else member.kind for member in members}
-    choice = choose_ensemble(oofs, target, folds, metric, smallest=smallest_weight, kinds=kinds)
+    models = {member.name: member.report.config.model for member in members}
+    choice = choose_ensemble(oofs, target, folds, metric, smallest=smallest_weight, kinds=kinds, groups=models)
     unpruned = choice
     if smallest_weight != SMALLEST_WEIGHT:
         unpruned = choose_ensemble(oofs, target, folds, metric, kinds=kinds)
@@ -161,6 +162,8 @@ def _ensemble_report(
         method=choice.method,
         nested_scores=choice.nested_scores,
         corrected_score=choice.corrected_score,
+        shares=None if choice.shares == weights else choice.shares,
+        lost_without=choice.lost_without,
         log_odds=choice.selection.log_odds,
         adjustment=choice.selection.adjustment,
         members=[by_name[name] for name in weights],

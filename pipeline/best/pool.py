@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.best import plan
-from pipeline.best.plan import Candidate, Pace, Size
+from pipeline.best.costs import Candidate, Pace, Size
 from pipeline.config.run import RunConfig
 from pipeline.config.run_report import GivenUp
 
@@ -57,7 +57,7 @@ class Pool:
             return plan.outline(untried)
         return plan.timetable(untried, self.pace, spent_s=spent_s, budget_s=self.budget_s)
 
-    def in_order(self, by_model: Weights, by_kind: Weights, left: float) -> list[Candidate]:
+    def in_order(self, earned: Weights, by_kind: Weights, left: float) -> list[Candidate]:
         """The untried candidates; where probes decide also further seeds. `left`: seconds."""
 
         def seconds_of(candidate: Candidate) -> float:
@@ -66,7 +66,7 @@ class Pool:
         pool = self.candidates
         if any(one.is_probe for one in pool):
             pool = [*pool, *plan.more_seeds(pool, by_kind, self.pace)]
-        return self._untried(plan.in_order(pool, by_model, by_kind, seconds_of))
+        return self._untried(plan.in_order(pool, earned, by_kind, seconds_of))
 
     def singles_then_seeds(self, by_kind: Weights) -> list[Candidate]:
         """The untried candidates, tuned ones after the others, and further seeds."""

@@ -17,15 +17,15 @@ from pipeline.base.errors import ClusterError, PipelineError, TrainingError
 from pipeline.base.interruption import ENDED_EARLY, Stopped, on_interrupt
 from pipeline.base.progress import say
 from pipeline.best import plan
+from pipeline.best.costs import REFERENCE_CORES, Candidate, Size
 from pipeline.best.ensemble_run import FinishedRun, finished_run
-from pipeline.best.plan import Candidate
 from pipeline.best.pool import Pool
 from pipeline.best.standing import Standing
 from pipeline.best.time_limit import TimeLimit
 from pipeline.competition.run_files import fault_in
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
-from pipeline.config.run import GIVEN, RunConfig
+from pipeline.config.run import RunConfig
 from pipeline.config.run_report import RunReport
 from pipeline.models.run_configuration import resolved
 from pipeline.scoring.ensembling import SMALLEST_WEIGHT
@@ -96,7 +96,7 @@ def race(
     is_short = minutes is None
     minutes = plan.short_minutes(*store.train.shape) if minutes is None else minutes
     started = clock() if started is None else started
-    cores = plan.REFERENCE_CORES if n_cores is None else n_cores
+    cores = REFERENCE_CORES if n_cores is None else n_cores
     work = _Race(store, stages, minutes, is_short, smallest_weight, clock, started, cores)
     work.standing.members.extend(given)
     work.take_finished()
@@ -141,7 +141,7 @@ class _Race:
         rows, columns = self.store.train.shape
         n_classes, is_absolute = len(self.store.classes), self.store.metric.loss == "mae"
         n_characters = plan.characters_of_sentences(self.store.train, self.store.manifest.roles)
-        self.size = plan.Size(
+        self.size = Size(
             *(spec.task, rows, columns, len(self.store.splits), n_classes, n_characters, is_absolute, len(spec.target)),
             n_cores=self.n_cores,
         )
@@ -193,7 +193,7 @@ class _Race:
             f"{len(members)} runs are finished, {self.spent_before_s:.0f} of {self.budget_s:.0f} s are spent"
         )
         if recorded.keys() == names and self.is_intact and self.known and self.known.prune == self.smallest_weight:
-            self.standing.weights = {one.run: one.weight for one in self.known.looked_at}
+            self.standing.take(self.known)
         else:
             self.combine()
 
@@ -217,7 +217,7 @@ class _Race:
         """
         pool = self.pool
         left = self.left_for_next()
-        untried = pool.in_order(self._weight_by_model(), self._weight_by_kind(), left)
+        untried = pool.in_order(self.standing.earned(), self._weight_by_kind(), left)
         if fitting := pool.first_fitting(untried, left):
             return fitting
         if self.has_nothing:
@@ -250,12 +250,6 @@ class _Race:
 
     def _weight_by_kind(self) -> dict[str, float]:
         return self.standing.weight_by(lambda member: member.kind)
-
-    def _weight_by_model(self) -> dict[str, float]:
-        """The weights of all models that were tried."""
-        tried = {member.report.config.model: 0.0 for member in self.standing.members}
-        by_model = tried | self.standing.weight_by(lambda member: member.report.config.model)
-        return {model: weight for model, weight in by_model.items() if model != GIVEN}
 
     def _tune_next(self, share: float) -> bool:
         """Tune the untuned candidate of most weight, if enough trials fit into `share` of the time left.

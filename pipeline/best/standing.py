@@ -14,7 +14,7 @@ from pipeline.base.progress import say
 from pipeline.best.ensemble_run import FinishedRun, ensemble_folder, write_ensemble
 from pipeline.competition.store import FeatureStore
 from pipeline.competition.workspace import RunFolder
-from pipeline.config.run import RunConfig
+from pipeline.config.run import GIVEN, RunConfig
 from pipeline.config.run_report import EnsembleReport, RunReport
 from pipeline.models.run_configuration import resolved
 from pipeline.scoring.data_check import known_trust, say_trust, trust_in
@@ -33,6 +33,8 @@ class Standing:
     smallest_weight: float
     members: list[FinishedRun] = field(default_factory=list)
     weights: dict[str, float] = field(default_factory=dict)  # run -> weight
+    shares: dict[str, float] = field(default_factory=dict)  # the same in the best ensemble; see EnsembleReport
+    lost_without: dict[str, float] = field(default_factory=dict)  # see EnsembleReport
     has_looked: bool = False
 
     def __post_init__(self) -> None:
@@ -43,12 +45,35 @@ class Standing:
         say(f"{self.title}: {text}")
 
     def weight_by(self, key_of: Callable[[FinishedRun], str]) -> dict[str, float]:
-        """The weights summed over the members with the same key."""
+        """The weights in the best ensemble, summed over the members with the same key.
+
+        Where one configuration is submitted alone, the others still are what an ensemble would be made of.
+        """
         total: dict[str, float] = {}
         for member in self.members:
-            if weight := self.weights.get(member.name):
+            if weight := self.shares.get(member.name):
                 total[key_of(member)] = total.get(key_of(member), 0.0) + weight
         return total
+
+    def take(self, ensemble: EnsembleReport) -> None:
+        """Take over what was chosen."""
+        self.weights = {one.run: one.weight for one in ensemble.members}
+        self.shares = ensemble.shares or self.weights
+        self.lost_without = ensemble.lost_without or {}
+
+    def earned(self) -> dict[str, float]:
+        """What each model that was tried earns: half its weight, half its share of what is lost without it.
+
+        A model can have much weight though others do its work as well, and little though nobody does. Without any
+        weight it earns nothing.
+        """
+        models = {member.report.config.model for member in self.members} - {GIVEN}
+        weights = self.weight_by(lambda member: member.report.config.model)
+        return dict.fromkeys(sorted(models), 0.0) | {
+            model: (weight + self.lost_without.get(model, 0.0)) / 2.0
+            for model, weight in weights.items()
+            if model != GIVEN
+        }
 
     def combine(self, spent_s: float, **of_the_race: Any) -> None:
         """Choose the ensemble of all finished runs; write it as a run, with its submission."""
@@ -57,7 +82,7 @@ class Standing:
         )
         ensemble = report.ensemble
         assert ensemble is not None, "write_ensemble reports its ensemble"
-        self.weights = {one.run: one.weight for one in ensemble.members}
+        self.take(ensemble)
         self.finish(report.config, self.run, True)
         self.say(
             f"{len(self.weights)} of {len(self.members)} runs have weight ({ensemble.method}): nested "
@@ -99,13 +124,15 @@ class Standing:
     def _say_why(self, ensemble: EnsembleReport) -> None:
         metric, single = self.store.spec.metric, ensemble.nested_scores.get("single")
         n_members = len(ensemble.members)
+        kinds = {member.kind for member in self.members if self.weights.get(member.name)}
         if single is None or len(self.members) < 2:
             return
-        if n_members == 1:
-            why = f"{ensemble.members[0].label} alone: no ensemble has a better nested {metric} than {single:.5f}"
+        if len(kinds) == 1:
+            (kind,), seeds = kinds, f" with {n_members} seeds" if n_members > 1 else ""
+            why = f"{kind}{seeds} alone: no ensemble has a better nested {metric} than {single:.5f}"
         else:
             why = (
                 f"an ensemble of {n_members} runs: nested {metric} {ensemble.nested_score:.5f}, "
-                f"the best single run {single:.5f}"
+                f"the best configuration alone {single:.5f}"
             )
         self.say(f"submits {why}")

@@ -187,6 +187,8 @@ class EnsembleReport(Record):
     method: str
     nested_scores: dict[str, Score]  # method -> score
     corrected_score: Score | None = None  # nested_score less what the choice of the method gains by luck
+    shares: dict[str, float] | None = None  # run -> weight in the best ensemble, if one configuration is better alone
+    lost_without: dict[str, float] | None = None  # model -> share of what the squared error grows by without its runs
     log_odds: LogOdds | None = None  # if set, the members' weights are shares of the amounts of its weights
     adjustment: Adjustment | None = None  # of the members' average
     members: list[MemberReport]

@@ -204,9 +204,13 @@ class Candidates:
 
     @cached_property
     def losses_by_fold(self) -> FloatArray:
-        """(candidates, folds) the losses of each candidate alone."""
+        """(kinds, folds) the losses of each kind alone."""
         masks = [self.folds == fold for fold in self.fold_numbers]
-        scores = [scores_of_stack(self.stack[:, rows], self.y[rows], self.metric.at(rows)) for rows in masks]
+        stacks = [self.by_kind(self.stack[:, rows]) for rows in masks]
+        scores = [
+            scores_of_stack(stack, self.y[rows], self.metric.at(rows))
+            for stack, rows in zip(stacks, masks, strict=True)
+        ]
         return self.metric.losses(np.stack(scores, axis=1))
 
 

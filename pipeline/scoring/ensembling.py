@@ -15,7 +15,7 @@ from pipeline.base.arrays import FloatArray
 from pipeline.competition.folds import NEVER_VALIDATED
 from pipeline.metrics import Metric
 from pipeline.scoring.candidates import Candidates, Fit, Mask, Oofs, Rows, Selection
-from pipeline.scoring.ways import SINGLE, best_on, decided, greedy, linear, single, ways
+from pipeline.scoring.ways import SINGLE, best_on, decided, greedy, linear, lost_without, single, ways
 from pipeline.scoring.weights import SMALLEST_WEIGHT
 
 __all__ = [
@@ -60,9 +60,11 @@ class Choice:
 
     method: str
     selection: Selection
+    shares: dict[str, float]  # name -> weight, if one kind alone is chosen that in the best ensemble
     nested_scores: dict[str, float]  # way -> score
     # every fold predicted in the way that the other folds choose: without what the choice of a way gains by luck
     corrected_score: float
+    lost_without: dict[str, float]  # group -> share of what the squared error grows by without it
 
 
 def choose_ensemble(
@@ -73,16 +75,18 @@ def choose_ensemble(
     *,
     smallest: float = SMALLEST_WEIGHT,
     kinds: Mapping[str, str] | None = None,
+    groups: Mapping[str, str] | None = None,
 ) -> Choice:
     """Choose the way to combine candidates by nested scores.
 
     Candidates of equal `kinds` (by name; without it each is a kind of its own), such as seeds of one configuration,
-    share a weight in equal parts: which seed is best is luck. `smallest` is that of a kind.
+    share a weight in equal parts: which seed is best is luck. `smallest` is that of a kind. `groups` (by name; without
+    it each kind is one) are those of `lost_without`.
 
     The first way is that of the loss nearest to the metric, which uses all errors and is nearly always as good or
     better; another one is chosen if its nested lead exceeds the standard error: choosing by the bare scores would be
     one more opportunity to overfit. The decision of classes is fitted again to the average by the same rule. What is
-    chosen is never worse than the best single candidate, which is itself chosen on the other folds.
+    chosen is never worse than the best kind of candidates alone, which is itself chosen on the other folds.
     """
     candidates = Candidates.of(oofs, target, fold_of_row, metric, kinds)
     fits = ways(candidates, smallest)
@@ -104,10 +108,13 @@ def choose_ensemble(
         nested[held] = table.nested[chosen(np.arange(len(every_fold)) != number)][held]
     table.add(SINGLE, single(candidates))
     scores = {way: candidates.metric(candidates.y, prediction) for way, prediction in table.nested.items()}
+    selection = of_all = candidates.selection(table.fits[method], table.nested[method])
     if metric.is_better(scores[SINGLE], scores[method]):
         method = min(scores, key=lambda way: float(metric.losses(scores[way])))
-    selection = candidates.selection(table.fits[method], table.nested[method])
-    return Choice(method, selection, scores, candidates.metric(candidates.y, nested))
+        selection = candidates.selection(table.fits[method], table.nested[method])
+    shares = (of_all if method == SINGLE else selection).weights
+    lost = lost_without(candidates, groups or kinds or {name: name for name in oofs})
+    return Choice(method, selection, shares, scores, candidates.metric(candidates.y, nested), lost)
 
 
 def best_by_fold(oofs: Oofs, target: FloatArray, fold_of_row: Rows, metric: Metric) -> dict[int, str]:

@@ -5,6 +5,7 @@ Knows candidates and what weighs them; must not know how a way is chosen.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -44,11 +45,7 @@ def ways(candidates: Candidates, smallest: float) -> dict[str, Fit]:
 
 
 def linear(candidates: Candidates, smallest: float) -> Fit:
-    errors, weight = candidates.errors, candidates.sampled_weight
-    if weight is not None:
-        errors = errors * np.sqrt(weight).reshape(-1, *[1] * (errors.ndim - 2))
-    folds = candidates.folds[candidates.sample]
-    products = {int(fold): products_of(errors[:, folds == fold]) for fold in candidates.fold_numbers}
+    products, folds = _products_by_fold(candidates), candidates.folds[candidates.sample]
 
     def fit(rows: Mask) -> Combination:
         used = np.unique(candidates.folds[rows])
@@ -58,6 +55,39 @@ def linear(candidates: Candidates, smallest: float) -> Fit:
         return Combination(candidates.spread(weights))
 
     return fit
+
+
+def lost_without(candidates: Candidates, group_of: Mapping[str, str]) -> dict[str, float]:
+    """What the squared error of the linear ensemble grows by without the candidates of each group, as shares of 1.
+
+    `group_of` gives a candidate's group by its name; a kind is in one group. Heavy candidates whose work others can do
+    have small shares.
+    """
+    total = np.sum([*_products_by_fold(candidates).values()], axis=0)
+    of_kind = dict(zip(candidates.kind_of.tolist(), (group_of[name] for name in candidates.names), strict=True))
+    groups = np.array([of_kind[kind] for kind in range(len(total))])
+    names = [str(name) for name in np.unique(groups)]
+
+    def error(is_kept: Mask) -> float:
+        some = total[np.ix_(is_kept, is_kept)]
+        weights = squared_error_weights(some, len(candidates.sample))
+        return float(weights @ some @ weights)
+
+    if len(names) == 1:
+        return {names[0]: 1.0}
+    least = error(np.ones(len(groups), dtype=bool))
+    grown = np.array([max(0.0, error(groups != name) - least) for name in names])
+    shares = grown / grown.sum() if grown.any() else np.full(len(names), 1.0 / len(names))
+    return dict(zip(names, shares.tolist(), strict=True))
+
+
+def _products_by_fold(candidates: Candidates) -> dict[int, FloatArray]:
+    """Fold -> (kinds, kinds) sums of products of errors."""
+    errors, weight = candidates.errors, candidates.sampled_weight
+    if weight is not None:
+        errors = errors * np.sqrt(weight).reshape(-1, *[1] * (errors.ndim - 2))
+    folds = candidates.folds[candidates.sample]
+    return {int(fold): products_of(errors[:, folds == fold]) for fold in candidates.fold_numbers}
 
 
 def absolute(candidates: Candidates, smallest: float) -> Fit:
@@ -130,17 +160,19 @@ def _remembered(fit: Fit) -> Fit:
 
 
 def single(candidates: Candidates) -> Fit:
-    """The best candidate alone."""
+    """The best kind of candidates alone."""
 
     def fit(rows: Mask) -> Combination:
         folds = np.isin(candidates.fold_numbers, candidates.folds[rows])
-        return Combination(np.eye(len(candidates.names))[best_on(candidates, folds)])
+        weights = np.zeros(len(candidates.losses_by_fold))
+        weights[best_on(candidates, folds)] = 1.0
+        return Combination(candidates.spread(weights))
 
     return fit
 
 
 def best_on(candidates: Candidates, folds: Mask) -> int:
-    """The candidate of the least mean loss on some folds, weighted by their rows; undefined scores are left out."""
+    """The kind of the least mean loss on some folds, weighted by their rows; undefined scores are left out."""
     losses = candidates.losses_by_fold[:, folds]
     is_defined = np.isfinite(losses).any(axis=0)
     if not is_defined.any():

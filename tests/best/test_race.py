@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -20,11 +21,9 @@ from pipeline.base.errors import ClusterError, PipelineError, TrainingError
 from pipeline.base.interruption import Stopped
 from pipeline.best import ensemble_run, plan
 from pipeline.best import race as stage
-from pipeline.best.ensemble_run import ensemble_folder, finished_run, write_ensemble
+from pipeline.best.costs import Candidate, Pace, Size, candidate_of
+from pipeline.best.ensemble_run import FinishedRun, ensemble_folder, finished_run, write_ensemble
 from pipeline.best.plan import (
-    Candidate,
-    Pace,
-    Size,
     candidates_for,
     characters_of_sentences,
     in_order,
@@ -35,9 +34,10 @@ from pipeline.best.plan import (
 from pipeline.best.pool import Pool
 from pipeline.best.portfolio import portfolio
 from pipeline.best.race import Best, race
+from pipeline.best.standing import Standing
 from pipeline.competition.workspace import RunFolder, Workspace
 from pipeline.config.records import Provenance
-from pipeline.config.run import RunConfig
+from pipeline.config.run import GIVEN, RunConfig
 from pipeline.config.run_report import Adjustment, LogOdds, RunReport, WithoutPrune
 from pipeline.metrics import METRICS
 from pipeline.models.base import FitContext
@@ -432,7 +432,7 @@ def test_a_pretrained_model_is_a_member_like_any_other(
     pytest.importorskip("tabicl", reason="the extra `foundation` is not installed")
     monkeypatch.setenv("PIPELINE_WEIGHTS", str(tmp_path / "weights"))
     write_weights("tabicl", tmp_path / "weights", is_regression=True)
-    quick = plan.candidate_of("tabicl quick", SIZE)
+    quick = candidate_of("tabicl quick", SIZE)
     monkeypatch.setattr(plan, "candidates_for", lambda *_, **__: [quick, SMALL[0]])
     bench.seconds |= {"tabicl": 1.0}
     bench(0.75, smallest_weight=0.0)
@@ -496,14 +496,38 @@ def test_every_variant_of_a_model_that_is_known_makes_the_next_promise_less() ->
     assert next_one("first", "second") == "xgboost"
 
 
+def test_what_follows_a_probe_promises_by_the_weight_of_the_probe_too() -> None:
+    probe, plain = replace(candidate("extra_trees", 1.0), is_probe=True), candidate("xgboost", 4.0)
+    follower = replace(candidate("lightgbm", 400.0), follows=probe.label)
+    pool = [probe, plain, follower]
+    for weight, expected in ((0.11, [plain, follower]), (0.8, [follower, plain])):
+        ordered = in_order(pool, {"extra_trees": 0.1}, {probe.kind: weight}, lambda one: one.reference_s)
+        assert ordered[1:] == expected
+
+
+def test_a_model_earns_by_its_weight_and_by_what_is_lost_without_it(toy: Toy) -> None:
+    assert toy.run("features").exit_code == 0
+    standing = Standing(toy.store(), "best", lambda *_: Path(), SMALLEST_WEIGHT)
+    of_models = [("mlp", "one"), ("mlp", "two"), ("ridge", "three"), ("svm", "four"), (GIVEN, "five")]
+    configs = {name: SimpleNamespace(model=model) for model, name in of_models}
+    standing.members = [
+        cast(FinishedRun, SimpleNamespace(name=name, report=SimpleNamespace(config=config)))
+        for name, config in configs.items()
+    ]
+    standing.weights = {"one": 1.0}  # it is submitted alone
+    standing.shares = {"one": 0.3, "two": 0.3, "three": 0.2, "five": 0.2}
+    standing.lost_without = {"mlp": 0.1, "ridge": 0.6, "svm": 0.1, GIVEN: 0.2}
+    assert standing.earned() == pytest.approx({"mlp": 0.35, "ridge": 0.4, "svm": 0.0})
+
+
 def test_what_a_candidate_promises_for_a_second_is_that_of_the_version_that_fits() -> None:
     pool = Pool.of(Size("regression", 20_000, 30, 5), 300.0)
     small = replace(candidate("random_forest", 4.0, "n_trees=3"), label="forest", kind="forest")
     large = replace(candidate("random_forest", 400.0, "n_trees=300"), label="forest", kind="forest", smaller=(small,))
     probe = replace(candidate("mlp", 1.0), is_probe=True)
     pool.candidates = [probe, candidate("xgboost", 16.0), large]
-    by_model = {"lightgbm": 0.5, "extra_trees": 0.5}  # of the families of both
-    assert [one.label for one in pool.in_order(by_model, {}, 300.0)] == ["mlp", "forest", "xgboost"]
+    earned = {"lightgbm": 0.5, "extra_trees": 0.5}  # of the families of both
+    assert [one.label for one in pool.in_order(earned, {}, 300.0)] == ["mlp", "forest", "xgboost"]
     assert pool.first_fitting(pool.candidates[2:], 300.0) is small
     assert pool.first_fitting(pool.candidates[2:], 3.0) is None
 
@@ -513,7 +537,7 @@ def test_sentences_are_read_first_whatever_their_components_cost_other_models() 
     many = quick_first(candidates_for(size), stopgaps_for(size)[0], 60.0)
     pace = Pace()
     quick = next(one for one in many if one.label == "lightgbm quick")
-    wordless = plan.candidate_of("lightgbm quick", replace(size, n_characters=0))
+    wordless = candidate_of("lightgbm quick", replace(size, n_characters=0))
     pace.measured(quick, wordless.reference_s + 8.0)  # seconds that learning the components took
     ordered = in_order(many, {"lightgbm": 1.0}, {}, pace.estimate)
     assert [one.label for one in ordered[:2]] == ["text_linear words", "text_linear"]
@@ -555,7 +579,7 @@ def test_a_version_that_takes_too_long_makes_place_for_a_smaller_one(
 
 
 def test_a_sample_of_the_rows_is_a_smaller_version_where_there_are_more_rows() -> None:
-    few, many, huge = (plan.candidate_of("lightgbm quick", Size("binary", n, 30, 5, 2)) for n in (10**5, 10**6, 10**7))
+    few, many, huge = (candidate_of("lightgbm quick", Size("binary", n, 30, 5, 2)) for n in (10**5, 10**6, 10**7))
     assert not few.smaller
     for one in (many, huge):
         (sampled,) = one.smaller
@@ -594,7 +618,7 @@ def test_every_configuration_of_the_portfolio_is_valid(name: str) -> None:
     variant = portfolio().variants[name]
     assert variant.seeds == 1 or MODELS[variant.model].is_seeded
     for task in ("regression", "multiclass"):
-        one = plan.candidate_of(name, Size(task, 5_000, 300, 5, 3))
+        one = candidate_of(name, Size(task, 5_000, 300, 5, 3))
         shares = [version.reference_s for version in one.versions]
         assert shares == sorted(shares, reverse=True)
         assert len({version.config.run_name for version in one.versions}) == len(one.versions)
@@ -646,7 +670,7 @@ def test_log_odds_and_a_decision_reach_the_predictions_of_new_rows(
         LogOdds(weights=[1.4, -0.6], intercepts=[0.3, -0.3], kinds=[0, 1]),
         Adjustment(threshold=0.4),
     )
-    choice = Choice("log odds, decided", selection, {"log odds, decided": 0.8}, 0.8)
+    choice = Choice("log odds, decided", selection, shares, {"log odds, decided": 0.8}, 0.8, {})
     monkeypatch.setattr(ensemble_run, "choose_ensemble", lambda *_, **__: choice)
     of_the_race: dict[str, Any] = {"given_up": [], "tuned": {}, "minutes": 1.0, "spent_s": 1.0}
     run = ensemble_folder(store)
@@ -664,9 +688,9 @@ def test_log_odds_and_a_decision_reach_the_predictions_of_new_rows(
 
 
 def test_the_plan_counts_the_cores_of_a_cluster() -> None:
-    here = plan.Size("regression", 1460, 79, 5)
+    here = Size("regression", 1460, 79, 5)
     seconds = {n: {one.kind: one.reference_s for one in plan.candidates_for(replace(here, n_cores=n))} for n in (2, 8)}
     assert seconds[8]["lightgbm"] < seconds[2]["lightgbm"]
     assert seconds[8]["mlp"] == seconds[2]["mlp"]  # its packs are cut for this machine
-    one_seed = plan.candidate_of("lasso", replace(here, n_cores=80))
-    assert one_seed.reference_s == pytest.approx(plan.candidate_of("lasso", here).reference_s * 2 / 5)  # five fits
+    one_seed = candidate_of("lasso", replace(here, n_cores=80))
+    assert one_seed.reference_s == pytest.approx(candidate_of("lasso", here).reference_s * 2 / 5)  # five fits

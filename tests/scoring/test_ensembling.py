@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.metrics import METRICS
-from pipeline.scoring import candidates, greedy, ways, weights
+from pipeline.scoring import candidates, ensembling, greedy, ways, weights
 from pipeline.scoring.blending import blend, combine
 from pipeline.scoring.candidates import Candidates, scores_of_stack
 from pipeline.scoring.ensembling import (
@@ -373,3 +373,48 @@ def test_what_choosing_a_way_gains_by_luck_is_told() -> None:
         choice = choose_ensemble(dict(zip("abcdef", raw, strict=True)), target, FOLDS, METRICS["accuracy"])
         gains.append(choice.selection.nested_score - choice.corrected_score)
     assert np.mean(gains) > 0
+
+
+@pytest.mark.parametrize("name", ["rmse", "accuracy"])
+def test_what_others_can_do_as_well_is_not_lost(name: str) -> None:
+    rng = np.random.default_rng(0)
+    if name == "rmse":
+        target = rng.normal(size=N_ROWS)
+        good, other = (target + rng.normal(0, spread, N_ROWS) for spread in (0.5, 0.7))
+        oofs = {"a1": good, "a2": good + 0.02 * rng.normal(size=N_ROWS), "b": good + 0.02 * rng.normal(size=N_ROWS)}
+        oofs["c"] = other
+    else:
+        probabilities, target = classes(3)
+        good, other = probabilities["m0"], probabilities["m1"]
+        oofs = {"a1": good, "a2": 0.98 * good + 0.02 / 3, "b": 0.96 * good + 0.04 / 3, "c": other}
+    groups = {"a1": "a", "a2": "a", "b": "b", "c": "c"}
+    choice = choose_ensemble(oofs, target, FOLDS, METRICS[name], groups=groups)
+    assert sum(choice.lost_without.values()) == pytest.approx(1.0)
+    assert choice.lost_without["c"] > 0.8
+    assert choose_ensemble({"a1": good}, target, FOLDS, METRICS[name], groups=groups).lost_without == {"a": 1.0}
+
+
+def test_a_lucky_seed_is_not_chosen_alone_but_its_kind() -> None:
+    rng = np.random.default_rng(0)
+    target = rng.normal(size=N_ROWS)
+    useless = {f"u{number}": rng.normal(0, 9.0, N_ROWS) for number in range(3)}
+    shared = target + rng.normal(0, 0.5, N_ROWS)
+    oofs = useless | {f"a{number}": shared + 0.02 * rng.normal(size=N_ROWS) for number in range(4)}
+    kinds = {name: name[0] for name in oofs}
+    single = ways.single(Candidates.of(oofs, target, FOLDS, METRICS["rmse"], kinds))
+    names = sorted(oofs)
+    assert dict(zip(names, single(np.ones(N_ROWS, dtype=bool)).weights, strict=True)) == dict.fromkeys(
+        names, 0.0
+    ) | dict.fromkeys([name for name in names if name[0] == "a"], 0.25)
+
+
+def test_what_an_ensemble_would_be_made_of_is_told_where_one_is_better_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    target = rng.normal(size=N_ROWS)
+    oofs = {"bad": rng.normal(0, 5.0, N_ROWS), "good": target + 0.1 * rng.normal(size=N_ROWS)}
+    equal = ways.Combination(np.array([0.5, 0.5]))
+    monkeypatch.setattr(ensembling, "ways", lambda *_: {"equal": lambda _: equal})
+    choice = choose_ensemble(oofs, target, FOLDS, METRICS["rmse"])
+    assert choice.method == "single"
+    assert choice.selection.weights == {"good": 1.0}
+    assert choice.shares == {"bad": 0.5, "good": 0.5}

@@ -13,6 +13,7 @@ import torch
 from pipeline.base import files
 from pipeline.base.errors import DataError
 from pipeline.best import plan
+from pipeline.best.costs import Candidate
 from pipeline.competition.workspace import Workspace
 from pipeline.config.run_report import RunReport
 from pipeline.models.base import FitContext
@@ -170,7 +171,7 @@ def test_the_race_weighs_a_member_and_says_that_new_rows_have_none(ready: Toy, m
     write(ready, of_oof=lambda frame: frame.assign(price=1.001 * frame["id"].map(true)))
     with ready.workspace.spec.open("a") as spec:
         spec.write('\n[[members]]\nfolder = "elsewhere"\nlabel = "by-hand"\n')
-    ridge = plan.Candidate("ridge", "ridge", load_run_config("fast", model="ridge"), 0.1)
+    ridge = Candidate("ridge", "ridge", load_run_config("fast", model="ridge"), 0.1)
     monkeypatch.setattr(plan, "candidates_for", lambda *_, **__: [ridge])
     best = make_best(ready.store(), FitContext(torch.device("cpu")), minutes=0.2)
     report = RunReport.read(best.run.report)
