@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import pandas as pd
 import torch
+from threadpoolctl import threadpool_limits
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.fit_workers import HERE, Workers
@@ -26,6 +27,8 @@ from pipeline.encoders.table import Encode, TableEncoder
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+PARTS_AT_ONCE = 2  # of an ensemble, on a cluster: one is prepared while another one is fitted
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,17 @@ class FitContext:
         """Cores for fits: all those of a cluster's workers, or `n_workers`."""
         return self.workers.n_cores or self.n_workers
 
-    def each(self, fit: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    def each(
+        self, fit: Callable[[Item], Result], items: Sequence[Item], *, at_most: int | None = None
+    ) -> Iterator[Result]:
         """Yield `fit(item)` of each item, in order; on a cluster, of several at once, for one may not fill it."""
-        if not self.workers.is_elsewhere:
+        if not self.workers.is_elsewhere or len(items) <= 1:
             yield from map(fit, items)
             return
-        with ThreadPoolExecutor(self.n_cores) as pool:
+        with (
+            threadpool_limits(1, user_api="blas"),  # fits that set it, and end in any order, leave it at that
+            ThreadPoolExecutor(min(self.n_cores, at_most or self.n_cores)) as pool,
+        ):
             futures = [pool.submit(fit, item) for item in items]
             try:
                 for future in futures:

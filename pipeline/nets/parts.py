@@ -32,7 +32,7 @@ News = list[tuple[int, list[HistoryRow]]]  # epochs with new history rows
 class _Part:
     """What a worker has done: the state it ends with, what it has to tell, and the result if the pack is done."""
 
-    state: bytes
+    state: bytes | None  # None if nobody needs it
     news: News
     to_prune: News
     result: tuple[Any, ...] | None
@@ -56,14 +56,15 @@ def train_in_parts(
     pack = (job.network, job.plan, job.members, job.score)
     pruned: Collection[int] = ()
     while True:
-        values = (n_threads, known, pruned, job.prune is not None)
+        values = (n_threads, known, pruned, job.prune is not None and job.may_prune, checkpoint is not None)
         part = workers.run(_train_part, [job.data, pack], *values, stop=stop)
         known, pruned = part.state, ()
-        if checkpoint is not None:
+        if checkpoint is not None and known is not None:
             with files.atomic_write(checkpoint) as file:
                 file.write(known)
         if job.prune is not None:
-            pruned = [member for epoch, rows in part.to_prune for member in job.prune(epoch, rows)]
+            news = part.to_prune if job.may_prune else [one for one in part.news if one[0] < job.plan.epochs]
+            pruned = [member for epoch, rows in news for member in job.prune(epoch, rows)]
         for epoch, rows in part.news:
             on_epoch(epoch, rows)
         if part.result is not None:
@@ -78,6 +79,7 @@ def _train_part(
     known: bytes | None,
     pruned: Collection[int],
     has_prune: bool,
+    has_checkpoint: bool,
     *,
     stop: threading.Event,
 ) -> _Part:
@@ -116,4 +118,4 @@ def _train_part(
         except Stopped:
             if stop.is_set():
                 raise
-        return _Part(state.read_bytes(), news, to_prune, result)
+        return _Part(state.read_bytes() if has_checkpoint or result is None else None, news, to_prune, result)

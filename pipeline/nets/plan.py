@@ -83,6 +83,7 @@ class PackJob:
     labels: Sequence[str]  # of the members, for messages
     score: Score
     prune: Prune | None = None
+    may_prune: bool = True  # else `prune` takes note of scores, and never names a member
 
     @property
     def n_visits(self) -> int:

@@ -26,7 +26,7 @@ from pipeline.config.run import RunConfig
 from pipeline.config.run_report import ClassificationReport, ClassReport
 from pipeline.config.types import Label
 from pipeline.metrics import Metric, Task
-from pipeline.models.base import EpochScores, FitContext, FittedModel
+from pipeline.models.base import PARTS_AT_ONCE, EpochScores, FitContext, FittedModel
 from pipeline.models.registry import make_model
 from pipeline.scoring.adjustment import Adjusted, adjust, apply_adjustment, has_threshold
 from pipeline.scoring.blending import blend
@@ -172,28 +172,33 @@ def cross_validate(
     """Fit every part of the configuration on every split; the checkpoints let an interrupted call go on.
 
     `seed_offset` is added to the parts' seeds; with a `title` a bar shows the progress. `on_scores` gets a part's
-    number and new scores. Raises SpecError, and TrainingError when a network diverges or a prediction is not finite,
-    ShareDone after a share of the fits.
+    number and new scores. On a cluster, a part is prepared while another one is fitted. Raises SpecError, and
+    TrainingError when a network diverges or a prediction is not finite, ShareDone after a share of the fits.
     """
     parts = [part for _, part in config.weighted_parts]
-    problems, fitted = [problem_of(part) for part in parts], []
+    problems, shares = [problem_of(part) for part in parts], [0.0] * len(parts)
+
     with progress_bar(title) if title is not None else nullcontext(None) as update:
-        for number, (part, problem) in enumerate(zip(parts, problems, strict=True)):
-            folder = context.checkpoints
+
+        def fit(number: int) -> FittedModel | None:
+            part, problem, folder = parts[number], problems[number], context.checkpoints
             of_part = replace(
                 context,
                 checkpoints=None if folder is None else part_folder(folder, number, len(parts)),
-                on_progress=_on_progress(
-                    number, len(parts), problem.metric.name, update, context.on_progress, on_scores
-                ),
+                on_progress=_on_progress(number, shares, problem.metric.name, update, context.on_progress, on_scores),
             )
             model = make_model(part.model, part.params, where=f"preset {config.preset}")
             seed = part.seed + seed_offset
             drawn = fit_splits(part, splits, seed)
+            fitted = None
             with suppress(ShareDone):  # then the parts that follow, before it is raised for all
-                fitted.append(model.fit(problem, drawn, seed=seed, n_seeds=part.seeds, context=of_part))
+                fitted = model.fit(problem, drawn, seed=seed, n_seeds=part.seeds, context=of_part)
+            shares[number] = 1.0
+            return fitted
+
+        fitted = [*context.each(fit, range(len(parts)), at_most=PARTS_AT_ONCE)]
     context.share.end()
-    return CVResult(config, problems, fitted, splits)
+    return CVResult(config, problems, [one for one in fitted if one is not None], splits)
 
 
 OnProgress = Callable[[float, Sequence[EpochScores]], None]
@@ -201,20 +206,24 @@ OnProgress = Callable[[float, Sequence[EpochScores]], None]
 
 def _on_progress(
     number: int,
-    n_parts: int,
+    shares: list[float],
     metric: str,
     update: Callable[[float, str], None] | None,
     passed_on: OnProgress | None,
     on_scores: Callable[[int, Sequence[EpochScores]], None] | None,
 ) -> OnProgress | None:
-    """What part `number` reports to: `update` of a bar and `passed_on`, as a share of all parts, and `on_scores`."""
+    """What part `number` reports to: `update` of a bar and `passed_on`, as a share of all parts, and `on_scores`.
+
+    `shares` are those of each part that are done.
+    """
     if update is None and passed_on is None and on_scores is None:
         return None
-    which = f"part {number + 1} of {n_parts}, " if n_parts > 1 else ""
+    which = f"part {number + 1} of {len(shares)}, " if len(shares) > 1 else ""
     latest: dict[int, dict[int, float]] = {}  # split -> seed -> valid score
 
     def on_progress(share: float, new: Sequence[EpochScores]) -> None:
-        done = (number + share) / n_parts
+        shares[number] = share
+        done = sum(shares) / len(shares)
         for line in new:
             latest.setdefault(line.split, {})[line.seed] = line.valid_score
         if update is not None:

@@ -23,7 +23,7 @@ from pipeline.config.records import Provenance
 from pipeline.config.run import FinalStrategy, RunConfig
 from pipeline.config.run_report import RunReport
 from pipeline.kaggle.submission import check_submission, make_submission
-from pipeline.models.base import FitContext
+from pipeline.models.base import PARTS_AT_ONCE, FitContext
 from pipeline.models.registry import make_model
 from pipeline.scoring.adjustment import apply_adjustment
 from pipeline.scoring.blending import combine
@@ -117,16 +117,19 @@ def _refit(
     """Train as many members as cross-validation on all train rows, store them, and predict the test rows."""
     every_row = Split(np.arange(len(store.train_rows)), np.arange(0))
     checkpoints = run.path / "final_checkpoints"
-    parts, predictions = config.weighted_parts, []
+    parts = [part for _, part in config.weighted_parts]
+    shares = [0.0] * len(parts)
     with progress_bar("final") as update:
-        for number, ((_, part), found) in enumerate(zip(parts, report.parts, strict=True)):
 
-            def on_progress(share: float, _: object, number: int = number) -> None:
-                update((number + share) / len(parts), "")
+        def prediction_of(number: int) -> FloatArray:
+            def on_progress(share: float, _: object) -> None:
+                shares[number] = share
+                update(sum(shares) / len(parts), "")
 
+            part, n_epochs = parts[number], report.parts[number].n_epochs
             problem = store.problem(part)
             model = make_model(part.model, part.params, where=f"preset {config.preset}")
-            model = model if found.n_epochs is None else model.with_epochs(found.n_epochs)
+            model = model if n_epochs is None else model.with_epochs(n_epochs)
             folder = part_folder(checkpoints, number, len(parts))
             fitted = model.fit(
                 problem,
@@ -135,9 +138,11 @@ def _refit(
                 n_seeds=part.seeds * len(store.splits),
                 context=replace(context, checkpoints=folder, on_progress=on_progress),
             )
-            predictions.append(fitted.predict(problem.test, [0]))
             fitted.save(part_folder(run.final_model, number, len(parts)))
-    prediction = combine(predictions, [weight for weight, _ in parts], store.metric, report.log_odds)
+            return fitted.predict(problem.test, [0])
+
+        predictions = [*context.each(prediction_of, range(len(parts)), at_most=PARTS_AT_ONCE)]
+    prediction = combine(predictions, [weight for weight, _ in config.weighted_parts], store.metric, report.log_odds)
     prediction = apply_adjustment(report.adjustment, prediction)
     files.write_parquet(run.path / "final_test.parquet", prediction_frame(store.test_rows["id"], prediction))
     shutil.rmtree(checkpoints, ignore_errors=True)

@@ -5,18 +5,17 @@ Knows studies and feature stores; knows nothing of files.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.base.errors import TrainingError
 from pipeline.base.progress import progress_bar, say
 from pipeline.competition.folds import Split, splits_of
 from pipeline.config.records import Confirmation, FoldsSeen
 from pipeline.config.run import RunConfig
 from pipeline.models.base import FitContext
-from pipeline.scoring.cross_validation import cross_validate
+from pipeline.scoring.together import cross_validate_together
 from pipeline.tuning.session import Tuning
 from pipeline.tuning.study import best_trials
 from pipeline.tuning.tuner import as_trial
@@ -53,20 +52,19 @@ def confirm(tuning: Tuning, context: FitContext) -> list[Confirmed]:
     if not fresh or not best:
         return []
     say(f"tune: scoring the default and the {len(best)} best trials on {len(fresh)} other fold assignments")
-    (default_score,) = _scores(tuning, DEFAULT_TUNED, base, [store.splits], context, first_seed=0)
-    scored = [(DEFAULT, base, default_score)]
-    scored += [(str(trial.number), tuning.config_of(trial), float(trial.value or 0.0)) for trial in best]
-    confirmed = []
+    configs = {DEFAULT: base} | {str(trial.number): tuning.config_of(trial) for trial in best}
     with progress_bar("confirm") as update:
-        found = context.each(lambda one: _scores(tuning, one[0], one[1], fresh, context, first_seed=1), scored)
-        for number, ((_, config, score), scores) in enumerate(zip(scored, found, strict=True), start=1):
-            confirmed.append(Confirmed(config, score, scores))
-            update(number / len(scored), "")
-    return confirmed
+        on_tuned = _scores(tuning, {DEFAULT_TUNED: base}, [store.splits], context, first_seed=0)
+        found = _scores(tuning, configs, fresh, context, first_seed=1, update=update)
+    tuned_scores = [on_tuned[DEFAULT_TUNED][0], *(float(trial.value or 0.0) for trial in best)]
+    return [Confirmed(configs[name], score, found[name]) for name, score in zip(configs, tuned_scores, strict=True)]
 
 
 def kept_confirmation(tuning: Tuning) -> list[Confirmed]:
-    """Return what `confirm` has found so far, in this call or earlier ones; [] without the default or any trial."""
+    """Return what `confirm` has found so far, in this call or earlier ones; [] without the default or any trial.
+
+    Trials that lack an assignment that the default has are left out.
+    """
     kept, trials = tuning.study.user_attrs, best_trials(tuning.study, tuning.metric, len(tuning.study.trials))
     if SCORES_OF + DEFAULT not in kept:
         return []
@@ -74,37 +72,45 @@ def kept_confirmation(tuning: Tuning) -> list[Confirmed]:
     of_trials = [
         Confirmed(tuning.config_of(trial), float(trial.value or 0.0), kept[f"{SCORES_OF}{trial.number}"])
         for trial in trials
-        if f"{SCORES_OF}{trial.number}" in kept
+        if len(kept.get(f"{SCORES_OF}{trial.number}", [])) == len(default.fresh_scores)
     ]
     return [default, *of_trials] if of_trials else []
 
 
 def _scores(
     tuning: Tuning,
-    name: str,
-    config: RunConfig,
+    configs: Mapping[str, RunConfig],
     assignments: Sequence[Sequence[Split]],
     context: FitContext,
     *,
     first_seed: int,
-) -> list[float]:
-    """Return the score on each fold assignment; the study keeps them, so that none is trained again."""
-    known: list[float] | None = tuning.study.user_attrs.get(SCORES_OF + name)
-    if known is None:
-        known = [
-            _score(tuning, config, splits, context, seed) for seed, splits in enumerate(assignments, start=first_seed)
-        ]
-        tuning.study.set_user_attr(SCORES_OF + name, known)
-    return known
+    update: Callable[[float, str], None] = lambda _, __: None,
+) -> dict[str, list[float]]:
+    """Return each configuration's score with one seed on each fold assignment; NaN where the network diverges.
 
+    The study keeps them by their names, so that none is trained again.
+    """
+    kept = tuning.study.user_attrs
+    scores = {name: list[float](kept.get(SCORES_OF + name, [])) for name in configs}
+    for number, splits in enumerate(assignments):
+        missing = [name for name in configs if len(scores[name]) <= number]
+        if not missing:
+            continue
 
-def _score(tuning: Tuning, config: RunConfig, splits: Sequence[Split], context: FitContext, seed_offset: int) -> float:
-    """Return the `cv_score` with one seed; NaN if the network diverges."""
-    try:
-        found = cross_validate(as_trial(config), tuning.store.problem, splits, context, seed_offset=seed_offset)
-    except TrainingError:
-        return float("nan")
-    return found.scores()[0]
+        def on_progress(share: float, _: object, number: int = number) -> None:
+            update((number + share) / len(assignments), "")
+
+        found = cross_validate_together(
+            [as_trial(configs[name]) for name in missing],
+            tuning.store.problem,
+            splits,
+            replace(context, on_progress=on_progress),
+            seed_offset=first_seed + number,
+        )
+        for name, one in zip(missing, found, strict=True):
+            scores[name].append(float("nan") if one is None else one.scores()[0])
+            tuning.study.set_user_attr(SCORES_OF + name, scores[name])
+    return scores
 
 
 def confirmed_choice(tuning: Tuning, confirmed: list[Confirmed]) -> tuple[RunConfig, float, Confirmation]:

@@ -5,20 +5,19 @@ Knows studies, features and out-of-fold predictions; knows nothing of commands o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optuna.trial import FrozenTrial
 
 from pipeline.base.arrays import FloatArray
-from pipeline.base.errors import TrainingError
 from pipeline.base.progress import progress_bar, say
 from pipeline.competition.folds import NEVER_VALIDATED
 from pipeline.config.records import EnsembleComparison
 from pipeline.config.run import RunConfig
 from pipeline.models.base import FitContext
 from pipeline.models.registry import entry_of
-from pipeline.scoring.cross_validation import cross_validate
 from pipeline.scoring.ensembling import Selection, best_by_fold, lead, nested_prediction_of_singles, select_greedily
+from pipeline.scoring.together import cross_validate_together
 from pipeline.tuning.session import Tuning
 from pipeline.tuning.study import best_trials
 from pipeline.tuning.tuner import OOF, as_trial, n_epochs
@@ -99,21 +98,11 @@ def _with_seeds(
 ) -> dict[str, FloatArray]:
     """Return the out-of-fold predictions of `n_seeds` seeds; a configuration that diverges is left out."""
 
-    def oof(config: RunConfig) -> FloatArray | None:
-        trial = as_trial(config, n_seeds=n_seeds)
-        try:
-            return cross_validate(trial, tuning.store.problem, tuning.store.splits, context).oof_prediction
-        except TrainingError:
-            return None
-
-    oofs: dict[str, FloatArray] = {}
+    trials = [as_trial(config, n_seeds=n_seeds) for config in configs.values()]
     with progress_bar("compare") as update:
-        found = context.each(oof, [*configs.values()])
-        for number, (name, prediction) in enumerate(zip(configs, found, strict=True), start=1):
-            if prediction is not None:
-                oofs[name] = prediction
-            update(number / len(configs), "")
-    return oofs
+        shown = replace(context, on_progress=lambda share, _: update(share, ""))
+        found = cross_validate_together(trials, tuning.store.problem, tuning.store.splits, shown)
+    return {name: one.oof_prediction for name, one in zip(configs, found, strict=True) if one is not None}
 
 
 def comparison(tuning: Tuning, ensemble: Ensemble) -> EnsembleComparison:

@@ -7,7 +7,6 @@ differ by their parameters alone.
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,12 +26,10 @@ from pipeline.config.run import RunConfig
 from pipeline.config.search_space import SpaceEntry
 from pipeline.metrics import Metric
 from pipeline.models.base import FitContext
-from pipeline.models.networks.fitted import FittedNeural
-from pipeline.models.networks.model import Failed, fit_many, tensors_for
-from pipeline.models.networks.params import NeuralParams
-from pipeline.models.networks.tensors import SplitTensors
-from pipeline.models.registry import complete_params, entry_of
-from pipeline.scoring.cross_validation import CVResult, cross_validate, fit_splits
+from pipeline.models.networks.model import Failed
+from pipeline.models.registry import entry_of
+from pipeline.scoring.cross_validation import CVResult, cross_validate
+from pipeline.scoring.together import Together
 from pipeline.tuning.ownership import Ownership, tell_if_mine
 from pipeline.tuning.pruning import note_fold_scores
 from pipeline.tuning.study import REASON, RUNGS, finished_trials, suggest, with_values
@@ -58,7 +55,7 @@ class Tuner:
     keep_oof: Callable[[int, FloatArray], str]  # trial number, out-of-fold prediction -> sha256 of the file
     sleep: Callable[[float], None] = time.sleep
     epochs_of: dict[int, int] = field(default_factory=dict)  # trial -> epochs that this process has trained
-    _tensors: dict[str, tuple[Problem, list[Split], SplitTensors]] = field(default_factory=dict)
+    _together: Together | None = None
 
     @property
     def member_epochs(self) -> int:
@@ -116,7 +113,7 @@ class Tuner:
                 with contextlib.suppress(UpdateFinishedTrialError):  # another process took the trial over
                     configs[trial.number] = self._proposed(trial)
             new = [trial for trial in trials if trial.number in configs and not self._is_known(trial)]
-            train = self._train_packed if entry_of(self.base.model).is_network else self._train_one_by_one
+            train = self._train_together if entry_of(self.base.model).is_network else self._train_one_by_one
             train(new, [configs[trial.number] for trial in new])
         except BaseException:
             self.ownership.give_back(trials)
@@ -149,44 +146,32 @@ class Tuner:
             else:
                 self._tell(trial, found)
 
-    def _train_packed(self, trials: Sequence[Trial], configs: Sequence[RunConfig]) -> None:
-        groups: dict[str, list[int]] = {}
-        params = [self._params(config) for config in configs]
-        for number, config in enumerate(configs):
-            groups.setdefault(_data_key(config, params[number]), []).append(number)
-        for key, numbers in groups.items():
-            problem, splits, tensors = self._data(key, configs[numbers[0]], params[numbers[0]])
+    def _train_together(self, trials: Sequence[Trial], configs: Sequence[RunConfig]) -> None:
+        def should_prune(number: int, epoch: int, fold_scores: list[float]) -> bool:
+            trial = trials[number]
+            self.epochs_of[trial.number] = epoch
+            try:
+                note_fold_scores(trial, epoch, fold_scores)
+                trial.report(float(np.mean(fold_scores)), epoch)
+            except UpdateFinishedTrialError:  # silent for too long: another process took the trial over
+                return True
+            return trial.should_prune()
 
-            def should_prune(
-                number: int, epoch: int, fold_scores: list[float], numbers: Sequence[int] = numbers
-            ) -> bool:
-                trial = trials[numbers[number]]
-                self.epochs_of[trial.number] = epoch
-                try:
-                    note_fold_scores(trial, epoch, fold_scores)
-                    trial.report(float(np.mean(fold_scores)), epoch)
-                except UpdateFinishedTrialError:  # silent for too long: another process took the trial over
-                    return True
-                return trial.should_prune()
-
-            fits = fit_many(
-                [params[number] for number in numbers],
-                problem,
-                splits,
-                tensors,
-                seed=self.base.seed,
-                n_seeds=1,
-                context=self.context,
-                should_prune=should_prune,
-            )
-            for number, fit in zip(numbers, fits, strict=True):
-                if isinstance(fit, FittedNeural):
-                    self.epochs_of[trials[number].number] = params[number].epochs
-                    self._tell(trials[number], CVResult(as_trial(configs[number]), [problem], [fit], self.splits))
-                elif isinstance(fit, Failed):
-                    self._tell_failure(trials[number], fit.reason)
-                else:
-                    tell_if_mine(self.study, trials[number], state=TrialState.PRUNED)
+        if self._together is None:
+            self._together = Together(self.problem_of, self.splits, self.context, self.base.seed)
+        fits = self._together.fit(
+            [as_trial(config, n_evaluations=RUNGS) for config in configs],
+            should_prune=should_prune,
+            may_prune=not isinstance(self.study.pruner, optuna.pruners.NopPruner),
+        )
+        for number, fit in fits:
+            if isinstance(fit, CVResult):
+                self.epochs_of[trials[number].number] = n_epochs(configs[number])
+                self._tell(trials[number], fit)
+            elif isinstance(fit, Failed):
+                self._tell_failure(trials[number], fit.reason)
+            else:
+                tell_if_mine(self.study, trials[number], state=TrialState.PRUNED)
 
     def _tell_failure(self, trial: Trial, reason: str) -> None:
         try:
@@ -207,37 +192,15 @@ class Tuner:
             return
         tell_if_mine(self.study, trial, values=score)
 
-    def _params(self, config: RunConfig) -> NeuralParams:
-        params = complete_params(config.model, config.params, where="search space")
-        assert isinstance(params, NeuralParams)
-        return params.model_copy(update={"evaluate_every": max(1, params.epochs // RUNGS), "patience": None})
-
-    def _data(self, key: str, config: RunConfig, params: NeuralParams) -> tuple[Problem, list[Split], SplitTensors]:
-        if key not in self._tensors:
-            if len(self._tensors) > 4:  # one entry per choice of feature steps; drop the oldest
-                self._tensors.pop(next(iter(self._tensors)))
-            problem = self.problem_of(config)
-            splits = fit_splits(config, self.splits, self.base.seed)
-            tensors = tensors_for(params, problem, splits, seed=self.base.seed, device=self.context.device)
-            self._tensors[key] = problem, splits, tensors
-        return self._tensors[key]
-
 
 def n_epochs(config: RunConfig) -> int:
     """Number of epochs that a trial of this configuration trains; 1 for a model without epochs."""
     return int(config.params.get("epochs", 1))
 
 
-def as_trial(config: RunConfig, *, n_seeds: int = 1) -> RunConfig:
+def as_trial(config: RunConfig, *, n_seeds: int = 1, n_evaluations: int = 1) -> RunConfig:
     """Return the configuration as trials use it: no curves, early stopping, calibration or threshold."""
     params = config.params
     if entry_of(config.model).is_network:
-        params = {**params, "evaluate_every": n_epochs(config), "patience": None}
+        params = {**params, "evaluate_every": max(1, n_epochs(config) // n_evaluations), "patience": None}
     return config.model_copy(update={"params": params, "seeds": n_seeds, "calibration": "none", "threshold": "half"})
-
-
-def _data_key(config: RunConfig, params: NeuralParams) -> str:
-    """Return a key that is equal for configurations that train on the same encoded tables."""
-    whole = config.model_dump(mode="json")
-    data = [whole[name] for name in ("features", "scope", "target_transform", "class_weights", "max_fit_rows")]
-    return json.dumps([*data, params.scales_target], sort_keys=True)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import optuna
 import psutil
 import pytest
 
@@ -43,6 +44,11 @@ def address(cluster: Cluster) -> str:
     return str(cluster._local.scheduler_address)
 
 
+def study_of(toy: Toy, model: str) -> optuna.Study:
+    log = optuna.storages.journal.JournalFileBackend(str(toy.workspace.tuning(model) / "study.log"))
+    return optuna.load_study(study_name=None, storage=optuna.storages.JournalStorage(log))
+
+
 def run_both(pair: tuple[Toy, Toy], cluster: Cluster, command: str, *options: str) -> None:
     here, there = pair
     for toy, where in ((here, ["--workers", "2", "--device", "cpu"]), (there, ["--cluster", address(cluster)])):
@@ -60,11 +66,28 @@ def test_a_submission_made_on_a_cluster_has_the_same_bytes(pair: tuple[Toy, Toy]
     assert here.only_run().history.read_bytes() == there.only_run().history.read_bytes()
 
 
+@pytest.mark.parametrize("final", ["average", "refit"])
+def test_the_parts_of_an_ensemble_are_fitted_at_once_and_leave_the_same_bytes(
+    pair: tuple[Toy, Toy], cluster: Cluster, tmp_path: Path, final: str
+) -> None:
+    models = ("ridge", "lightgbm", "random_forest", "kernel_ridge", "mlp")
+    parts = "".join(f'[[parts]]\nmodel = "{model}"\n' for model in models)
+    preset = tmp_path / "parts.toml"
+    preset.write_text(f'model = "mlp"\nfinal = "{final}"\n{parts}params = {{ epochs = 3, hidden_sizes = [8] }}\n')
+    run_both(pair, cluster, "final", "--no-report", "--preset", str(preset))
+    here, there = pair
+    assert here.submission().read_bytes() == there.submission().read_bytes()
+    assert here.only_run().oof.read_bytes() == there.only_run().oof.read_bytes()
+
+
 @pytest.mark.parametrize("model", OF_MODEL)
 def test_a_study_on_a_cluster_finds_the_same(pair: tuple[Toy, Toy], cluster: Cluster, model: str) -> None:
     run_both(pair, cluster, *TUNE, *OF_MODEL[model], "--model", model)
     here, there = [TuningResult.read(toy.workspace.tuning(model) / "best.json") for toy in pair]
     assert (here.config, here.cv_score) == (there.config, there.cv_score)
+    values = [[trial.intermediate_values for trial in study_of(toy, model).trials] for toy in pair]
+    assert values[0] == values[1]
+    assert all(values[0]) == (model == "mlp")  # at every rung, though nobody waits for an answer
 
 
 def test_trials_are_pruned_on_a_cluster(toy: Toy, cluster: Cluster) -> None:

@@ -206,7 +206,8 @@ def test_ctrl_c_while_the_ensemble_is_compared_keeps_the_confirmation(
     path = tuned.workspace.tuning("mlp") / "best.json"
     confirmed = TuningResult.read(path).confirmation
     assert confirmed is not None
-    monkeypatch.setattr(confirmation, "cross_validate", lambda *_, **__: pytest.fail("a score is known already"))
+    known = pytest.fail
+    monkeypatch.setattr(confirmation, "cross_validate_together", lambda *_, **__: known("a score is known already"))
     monkeypatch.setattr(stage, "ensemble_of_trials", lambda *_: None)
     assert tuned.run("tune", *TUNE, "--trials", "4", "--pruner", "none").exit_code == 0
     assert TuningResult.read(path).confirmation == confirmed

@@ -92,12 +92,13 @@ def fit_many(
     context: FitContext,
     stops_at_failure: bool = False,
     should_prune: ShouldPrune | None = None,
+    may_prune: bool = True,
 ) -> list[Fit]:
     """Train configurations x splits x seeds, in common packs where networks can share them.
 
     If a member's outputs are not finite, its configuration is `Failed`, or TrainingError is raised with
-    `stops_at_failure`. `should_prune` is called for a configuration after each evaluation of its members. Raises
-    SpecError.
+    `stops_at_failure`. `should_prune` is called for a configuration after each evaluation of its members; if it never
+    returns True, `may_prune` should be False: a cluster need not wait for its answers. Raises SpecError.
     """
     fits = [_Configuration(params, problem, splits, tensors, seed, n_seeds) for params in configurations]
     for fit in fits:
@@ -106,7 +107,7 @@ def fit_many(
     for group, numbers in enumerate(_groups(fits)):
         owners = [(number, member) for number in numbers for member in range(n_seeds * len(splits))]
         plan = fits[numbers[0]].params.plan(problem, stops_at_failure=stops_at_failure)
-        packs += _packs(f"group-{group}", fits, owners, plan, context, should_prune)
+        packs += _packs(f"group-{group}", fits, owners, plan, context, should_prune, may_prune)
 
     packs = [pack for number, pack in enumerate(packs) if context.share.has(number)]
 
@@ -239,6 +240,7 @@ def _packs(
     plan: Plan,
     context: FitContext,
     should_prune: ShouldPrune | None,
+    may_prune: bool,
 ) -> list[tuple[PackJob, Sequence[Owner]]]:
     """The members of a group of configurations, in packs that suit the device.
 
@@ -269,6 +271,7 @@ def _packs(
             members=[fits[number].member(member) for number, member in own],
             labels=[fits[number].label(member) for number, member in own],
             prune=None if should_prune is None else _prune(should_prune, own, n_splits),
+            may_prune=may_prune,
             score=_score(one.problem, [(fits[number].stored, member % n_splits) for number, member in own]),
         )
         packs.append((job, own))
