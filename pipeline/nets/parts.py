@@ -24,7 +24,8 @@ from pipeline.nets.plan import HistoryRow, Member, PackData, PackJob, Plan, Scor
 from pipeline.nets.settings import set_up_torch, torch_settings_restored
 from pipeline.nets.training import PackResult, train_pack
 
-PART_S = 5.0  # what a killed worker loses at most
+PART_S = 5.0  # what a killed worker loses at most, unless the state is large
+BYTES_PER_S, TRAVEL_SHARE = 1e8, 0.1  # of a state on its way, by a network of a gigabit; of the time of a part at most
 News = list[tuple[int, list[HistoryRow]]]  # epochs with new history rows
 
 
@@ -56,7 +57,14 @@ def train_in_parts(
     pack = (job.network, job.plan, job.members, job.score)
     pruned: Collection[int] = ()
     while True:
-        values = (n_threads, known, pruned, job.prune is not None and job.may_prune, checkpoint is not None)
+        values = (
+            _seconds_of_part(known),
+            n_threads,
+            known,
+            pruned,
+            job.prune is not None and job.may_prune,
+            checkpoint is not None,
+        )
         part = workers.run(_train_part, [job.data, pack], *values, stop=stop)
         known, pruned = part.state, ()
         if checkpoint is not None and known is not None:
@@ -72,9 +80,15 @@ def train_in_parts(
             return PackResult(torch.from_numpy(matrix), *others)
 
 
+def _seconds_of_part(known: bytes | None) -> float:
+    """How long a part trains: so long that sending its state there and back takes a small share of the time."""
+    return PART_S if known is None else max(PART_S, 2 * len(known) / BYTES_PER_S / TRAVEL_SHARE)
+
+
 def _train_part(
     data: PackData,
     pack: tuple[Network, Plan, Sequence[Member], Score],
+    seconds: float,
     n_threads: int,
     known: bytes | None,
     pruned: Collection[int],
@@ -86,7 +100,7 @@ def _train_part(
     """Continue a pack from the state `known` without the members `pruned`, on a worker."""
     network, plan, members, score = pack
     news, to_prune = News(), News()
-    until = time.monotonic() + PART_S
+    until = time.monotonic() + seconds
 
     def is_over() -> bool:
         return bool(to_prune) or time.monotonic() > until
