@@ -162,7 +162,7 @@ def test_the_ensemble_of_preset_best_on_two_gpus(toy: Toy, kaggle: Kaggle, monke
     runs = [store.workspace.run(path.parent.name) for path in sorted(store.workspace.runs.glob("*/report.json"))]
     members = [finished_run(store, run, label=run.name, kind=run.name) for run in runs]
     weights = {member.name: weight for member, weight in zip(members, (0.7, 0.3), strict=True)}
-    choice = Choice("linear", Selection(weights, 0.1, 0.1, members[0].oof), {"linear": 0.1}, 0.1)
+    choice = Choice("linear", Selection(weights, 0.1, 0.1, members[0].oof), weights, {"linear": 0.1}, 0.1, {})
     monkeypatch.setattr(ensemble_run, "choose_ensemble", lambda *_, **__: choice)
     of_the_race: dict[str, Any] = {"given_up": [], "tuned": {}, "minutes": 1.0, "spent_s": 1.0}
     ensemble = ensemble_folder(store)
