@@ -83,7 +83,7 @@ def speed(folder: Path, parts: Sequence[str], n_trials: int) -> Table:
     made, table = prepared(folder), Table("what", "one worker", "local:2", "ratio", "same bytes")
     commands = dict[str, list[list[str]]]()
     if "tune" in parts:
-        commands[f"tune, {n_trials} trials"] = [[*TUNE, "--trials", str(n_trials), "--set", "epochs=20"]]
+        commands[f"tune, {n_trials} trials"] = [[*TUNE, "--trials", str(n_trials)]]
     if "candidates" in parts:
         plan = made / "plan.toml"
         plan.write_text(PLAN)
