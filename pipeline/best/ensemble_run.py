@@ -110,7 +110,7 @@ def _write(store: FeatureStore, run: RunFolder, chosen: Sequence[FinishedRun], e
     metric, target, folds = store.metric, store.target, store.fold_of_row
     weights = [one.weight for one in ensemble.members]
     oof_prediction, test_prediction = (
-        apply_adjustment(ensemble.adjustment, combine(predictions, weights, metric, ensemble.log_odds))
+        apply_adjustment(ensemble.adjustment, combine(predictions, weights, metric, ensemble.rule))
         for predictions in ([one.oof for one in chosen], [one.test for one in chosen])
     )
     oof = oof_frame(store.train_rows["id"], folds, target, oof_prediction)
@@ -164,7 +164,7 @@ def _ensemble_report(
         corrected_score=choice.corrected_score,
         shares=None if choice.shares == weights else choice.shares,
         lost_without=choice.lost_without,
-        log_odds=choice.selection.log_odds,
+        rule=choice.selection.rule,
         adjustment=choice.selection.adjustment,
         members=[by_name[name] for name in weights],
         without_weight=[one for name, one in by_name.items() if name not in weights],

@@ -193,7 +193,7 @@ class _Race:
             f"{len(members)} runs are finished, {self.spent_before_s:.0f} of {self.budget_s:.0f} s are spent"
         )
         if recorded.keys() == names and self.is_intact and self.known and self.known.prune == self.smallest_weight:
-            self.standing.take(self.known)
+            self.standing.ensemble = self.known
         else:
             self.combine()
 

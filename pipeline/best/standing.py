@@ -32,9 +32,7 @@ class Standing:
     finish: Finish
     smallest_weight: float
     members: list[FinishedRun] = field(default_factory=list)
-    weights: dict[str, float] = field(default_factory=dict)  # run -> weight
-    shares: dict[str, float] = field(default_factory=dict)  # the same in the best ensemble; see EnsembleReport
-    lost_without: dict[str, float] = field(default_factory=dict)  # see EnsembleReport
+    ensemble: EnsembleReport | None = None  # what was chosen of them last
     has_looked: bool = False
 
     def __post_init__(self) -> None:
@@ -44,22 +42,22 @@ class Standing:
         """Print a message of the race."""
         say(f"{self.title}: {text}")
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """Run -> weight, of the members of the ensemble."""
+        return {} if self.ensemble is None else self.ensemble.weights
+
     def weight_by(self, key_of: Callable[[FinishedRun], str]) -> dict[str, float]:
         """The weights in the best ensemble, summed over the members with the same key.
 
         Where one configuration is submitted alone, the others still are what an ensemble would be made of.
         """
         total: dict[str, float] = {}
+        shares = (self.ensemble.shares if self.ensemble else None) or self.weights
         for member in self.members:
-            if weight := self.shares.get(member.name):
+            if weight := shares.get(member.name):
                 total[key_of(member)] = total.get(key_of(member), 0.0) + weight
         return total
-
-    def take(self, ensemble: EnsembleReport) -> None:
-        """Take over what was chosen."""
-        self.weights = {one.run: one.weight for one in ensemble.members}
-        self.shares = ensemble.shares or self.weights
-        self.lost_without = ensemble.lost_without or {}
 
     def earned(self) -> dict[str, float]:
         """What each model that was tried earns: half its weight, half its share of what is lost without it.
@@ -69,10 +67,9 @@ class Standing:
         """
         models = {member.report.config.model for member in self.members} - {GIVEN}
         weights = self.weight_by(lambda member: member.report.config.model)
+        lost = {} if self.ensemble is None else self.ensemble.lost_without or {}
         return dict.fromkeys(sorted(models), 0.0) | {
-            model: (weight + self.lost_without.get(model, 0.0)) / 2.0
-            for model, weight in weights.items()
-            if model != GIVEN
+            model: (weight + lost.get(model, 0.0)) / 2.0 for model, weight in weights.items() if model != GIVEN
         }
 
     def combine(self, spent_s: float, **of_the_race: Any) -> None:
@@ -82,7 +79,7 @@ class Standing:
         )
         ensemble = report.ensemble
         assert ensemble is not None, "write_ensemble reports its ensemble"
-        self.take(ensemble)
+        self.ensemble = ensemble
         self.finish(report.config, self.run, True)
         self.say(
             f"{len(self.weights)} of {len(self.members)} runs have weight ({ensemble.method}): nested "

@@ -180,6 +180,12 @@ class LogOdds(Record):
     kinds: list[int]  # of the members; those with equal numbers are averaged as probabilities first
 
 
+class Clipping(Record):
+    """Members of a weighted average that are drawn to the others where they are far from them."""
+
+    limits: list[float]  # of each target: how far from the members' weighted median, on the metric's scale
+
+
 class EnsembleReport(Record):
     """The runs in an ensemble, and how they were chosen."""
 
@@ -189,7 +195,8 @@ class EnsembleReport(Record):
     corrected_score: Score | None = None  # nested_score less what the choice of the method gains by luck
     shares: dict[str, float] | None = None  # run -> weight in the best ensemble, if one configuration is better alone
     lost_without: dict[str, float] | None = None  # model -> share of what the squared error grows by without its runs
-    log_odds: LogOdds | None = None  # if set, the members' weights are shares of the amounts of its weights
+    # how the members become one, if not by their weights alone, which for log odds are shares of the amounts of theirs
+    rule: LogOdds | Clipping | None = None
     adjustment: Adjustment | None = None  # of the members' average
     members: list[MemberReport]
     without_weight: list[MemberReport]
@@ -199,6 +206,11 @@ class EnsembleReport(Record):
     tuned: dict[str, RunConfig]  # kind of candidate -> the tuned configuration
     minutes: float
     spent_s: float
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Run -> weight, of the members."""
+        return {one.run: one.weight for one in self.members}
 
     @property
     def looked_at(self) -> list[MemberReport]:
@@ -267,9 +279,9 @@ class RunReport(Artifact):
         return None if self.classification is None else self.classification.adjustment
 
     @property
-    def log_odds(self) -> LogOdds | None:
-        """What combines the members of an ensemble of runs, if it is not a weighted average."""
-        return None if self.ensemble is None else self.ensemble.log_odds
+    def rule(self) -> LogOdds | Clipping | None:
+        """What combines the members of an ensemble of runs, if it is not a weighted average alone."""
+        return None if self.ensemble is None else self.ensemble.rule
 
     @property
     def undefined(self) -> list[str]:

@@ -11,18 +11,24 @@ import numpy as np
 
 from pipeline.base.arrays import FloatArray
 from pipeline.base.target_transforms import inverse_transform, transform_target
-from pipeline.config.run_report import LogOdds
+from pipeline.config.run_report import Clipping, LogOdds
 from pipeline.metrics import Metric
+from pipeline.scoring.clipping import clipped_average
 from pipeline.scoring.log_odds import combined_log_odds
 
 
 def combine(
-    predictions: Sequence[FloatArray], weights: Sequence[float], metric: Metric, log_odds: LogOdds | None
+    predictions: Sequence[FloatArray], weights: Sequence[float], metric: Metric, rule: LogOdds | Clipping | None
 ) -> FloatArray:
-    """Combine the predictions of an ensemble's members: by `log_odds` if it has them, else by their weights."""
-    if log_odds is None:
-        return blend(predictions, weights, metric)
-    return combined_log_odds(predictions, log_odds.weights, log_odds.intercepts, log_odds.kinds)
+    """Combine the predictions of an ensemble's members by its rule, or by their weights alone."""
+    if isinstance(rule, LogOdds):
+        return combined_log_odds(predictions, rule.weights, rule.intercepts, rule.kinds)
+    if rule is not None and len(predictions) > 1:
+        stack = np.stack([on_scale(one, metric) for one in predictions])
+        shares = np.array(weights, dtype=np.float64) / np.sum(weights)
+        limits = np.array(rule.limits).reshape(stack.shape[2:])
+        return inverse_transform(metric.scale, clipped_average(stack, shares, limits))
+    return blend(predictions, weights, metric)
 
 
 def blend(predictions: Sequence[FloatArray], weights: Sequence[float], metric: Metric) -> FloatArray:

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from pipeline.base.arrays import FloatArray
 from pipeline.base.target_transforms import inverse_transform, transform_target
 from pipeline.competition.folds import NEVER_VALIDATED
-from pipeline.config.run_report import Adjustment, LogOdds
+from pipeline.config.run_report import Adjustment, Clipping, LogOdds
 from pipeline.metrics import Metric, mean_of_targets
 from pipeline.scoring.adjustment import apply_adjustment
 from pipeline.scoring.blending import on_scale
+from pipeline.scoring.clipping import clipped_average
 from pipeline.scoring.cross_fitting import parts_of
 from pipeline.scoring.log_odds import combined_log_odds, log_odds
 
@@ -35,6 +36,7 @@ class Combination:
 
     weights: FloatArray  # (candidates,), of sum 1; with intercepts, weights of log odds
     intercepts: FloatArray | None = None  # (classes,)
+    limits: FloatArray | None = None  # () or (targets,) of clipped predictions, on the metric's scale
     adjustment: Adjustment | None = None  # of the result
 
 
@@ -49,7 +51,8 @@ class Selection:
     score: float  # on the rows the weights were chosen on: optimistic
     nested_score: float  # every fold predicted with weights chosen on the other folds
     nested_prediction: FloatArray = field(compare=False)  # NaN for rows without a fold
-    log_odds: LogOdds | None = None  # in the order of `weights`, which are shares of the amounts of its weights
+    # log odds are in the order of `weights`, which are shares of the amounts of theirs
+    rule: LogOdds | Clipping | None = None
     adjustment: Adjustment | None = None
 
 
@@ -148,10 +151,13 @@ class Candidates:
 
     def combined(self, how: Combination, rows: Mask | Rows) -> FloatArray:
         """The prediction of some rows."""
-        if how.intercepts is None:
+        used = np.flatnonzero(how.weights)
+        if how.limits is not None and len(used) > 1:
+            average = clipped_average(self.stack[used][:, rows], how.weights[used], how.limits)
+            combined = inverse_transform(self.metric.scale, average)
+        elif how.intercepts is None:
             combined = self.average(how.weights, rows)
         else:
-            used = np.flatnonzero(how.weights)
             combined = combined_log_odds(
                 [self.stack[i, rows] for i in used],
                 how.weights[used].tolist(),
@@ -175,9 +181,11 @@ class Candidates:
         how = fit(every_row)
         shares = how.weights if how.intercepts is None else np.abs(how.weights) / np.abs(how.weights).sum()
         order = [i for i in np.argsort(-shares, kind="stable") if shares[i] > 0]
-        odds = None
-        if how.intercepts is not None:
-            odds = LogOdds(
+        rule: LogOdds | Clipping | None = None
+        if how.limits is not None:
+            rule = Clipping(limits=how.limits.reshape(-1).tolist())
+        elif how.intercepts is not None:
+            rule = LogOdds(
                 weights=how.weights[order].tolist(),
                 intercepts=how.intercepts.tolist(),
                 kinds=self.kind_of[order].tolist(),
@@ -187,7 +195,7 @@ class Candidates:
             score=self.metric(self.y, self.combined(how, every_row)),
             nested_score=self.metric(self.y, nested),
             nested_prediction=self.whole(nested),
-            log_odds=odds,
+            rule=rule,
             adjustment=how.adjustment,
         )
 

@@ -15,7 +15,7 @@ import pandas as pd
 from pipeline.base.arrays import FloatArray
 from pipeline.config.artifact import Artifact, Record
 from pipeline.config.run import RunConfig
-from pipeline.config.run_report import Adjustment, LogOdds
+from pipeline.config.run_report import Adjustment, Clipping, LogOdds
 from pipeline.encoders.table import Encode
 from pipeline.metrics import metric_to_blend
 from pipeline.models.base import FittedModel
@@ -44,7 +44,7 @@ class SavedRun(Artifact):
     parts: list[SavedPart | None]  # None: a run of its own
     weights: list[float]
     metric: str
-    log_odds: LogOdds | None = None
+    rule: LogOdds | Clipping | None = None
     adjustment: Adjustment | None
 
 
@@ -69,13 +69,13 @@ class FittedRun:
     parts: list[FittedPart | FittedRun]
     weights: list[float]
     metric: str
-    log_odds: LogOdds | None
+    rule: LogOdds | Clipping | None
     adjustment: Adjustment | None
 
     def predict(self, features_of: FeaturesOf, encode: Encode, splits: Sequence[int] | None = None) -> FloatArray:
         """(rows,) or (rows, targets) values, or (rows, classes) probabilities; `splits` as for a part."""
         predictions = [part.predict(features_of, encode, splits) for part in self.parts]
-        combined = combine(predictions, self.weights, metric_to_blend(self.metric), self.log_odds)
+        combined = combine(predictions, self.weights, metric_to_blend(self.metric), self.rule)
         return apply_adjustment(self.adjustment, combined)
 
     def save(self, folder: Path) -> None:
@@ -92,7 +92,7 @@ class FittedRun:
             parts=parts,
             weights=self.weights,
             metric=self.metric,
-            log_odds=self.log_odds,
+            rule=self.rule,
             adjustment=self.adjustment,
         )
         saved.write(folder / FILE)
@@ -108,4 +108,4 @@ class FittedRun:
                 parts.append(cls.load(inside))
             else:
                 parts.append(FittedPart(part.config, entry_of(part.config.model).load(inside), part.n_splits))
-        return cls(parts, saved.weights, saved.metric, saved.log_odds, saved.adjustment)
+        return cls(parts, saved.weights, saved.metric, saved.rule, saved.adjustment)

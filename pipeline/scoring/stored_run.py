@@ -45,4 +45,4 @@ def load_run(store: FeatureStore, run: RunFolder, *, is_of_folds: bool = False) 
             fitted = entry_of(part.model).load(part_folder(folder, number, len(weighted)))
             parts.append(FittedPart(part, fitted, n_splits))
     weights = [weight for weight, _ in weighted]
-    return FittedRun(parts, weights, store.spec.metric, report.log_odds, report.adjustment)
+    return FittedRun(parts, weights, store.spec.metric, report.rule, report.adjustment)

@@ -11,8 +11,10 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.base.arrays import FloatArray
+from pipeline.scoring import clipping
 from pipeline.scoring.adjustment import fit_decision
-from pipeline.scoring.candidates import Candidates, Combination, Fit, Mask
+from pipeline.scoring.blending import on_scale
+from pipeline.scoring.candidates import MOST_ROWS, Candidates, Combination, Fit, Mask, Rows
 from pipeline.scoring.greedy import greedy_weights
 from pipeline.scoring.log_odds import log_odds_weights
 from pipeline.scoring.weights import (
@@ -23,10 +25,11 @@ from pipeline.scoring.weights import (
     squared_error_weights,
 )
 
-LINEAR, ABSOLUTE, LOG_LOSS, LOG_ODDS = "linear", "absolute", "log loss", "log odds"
+CLIPPED, LINEAR, ABSOLUTE, LOG_LOSS, LOG_ODDS = "clipped", "linear", "absolute", "log loss", "log odds"
 GREEDY, SINGLE = "greedy", "single"
 MOST_CLASSES = 100  # of log odds, which have an intercept for each
 GREEDY_ROWS = 10_000  # rows that greedy selection is scored on, sampled
+CLIPPED_ROUNDS = 2  # of weights, and of what is clipped by them
 
 
 def ways(candidates: Candidates, smallest: float) -> dict[str, Fit]:
@@ -34,6 +37,8 @@ def ways(candidates: Candidates, smallest: float) -> dict[str, Fit]:
     metric, found = candidates.metric, {LINEAR: linear(candidates, smallest)}
     if metric.reads == "value" and metric.loss == "mae":
         found = {ABSOLUTE: absolute(candidates, smallest)} | found
+    elif metric.reads == "value" and len(candidates.y) <= MOST_ROWS:  # of more, a few rows decide little
+        found = {CLIPPED: clipped(candidates, smallest)} | found
     if candidates.has_classes and not metric.is_slow:
         by_log_loss = {LOG_LOSS: log_loss(candidates, smallest)}
         found = by_log_loss | found if metric.reads == "probability" else found | by_log_loss
@@ -51,10 +56,42 @@ def linear(candidates: Candidates, smallest: float) -> Fit:
         used = np.unique(candidates.folds[rows])
         total = np.sum([products[int(fold)] for fold in used], axis=0)
         n_rows = int(np.isin(folds, used).sum())
-        weights = pruned(lambda kept: squared_error_weights(total[np.ix_(kept, kept)], n_rows), len(total), smallest)
-        return Combination(candidates.spread(weights))
+        return Combination(candidates.spread(_least_squares(total, n_rows, smallest)))
 
     return fit
+
+
+def clipped(candidates: Candidates, smallest: float) -> Fit:
+    """Linear weights of clipped predictions: each round clips by the weights of the one before it."""
+    by_errors = linear(candidates, smallest)
+
+    def fit(rows: Mask) -> Combination:
+        some = candidates.sampled(rows)
+        stack, weight = candidates.stack[:, some], _of(candidates.metric.weight, some)
+        weights, perfect = by_errors(rows).weights, on_scale(candidates.y[some], candidates.metric)
+        for _ in range(CLIPPED_ROUNDS):
+            near = clipping.clipped(stack, weights, clipping.limits_of(stack, weights))
+            products = _products(candidates.by_kind(near) - perfect, weight)
+            weights = candidates.spread(_least_squares(products, len(some), smallest))
+        return Combination(weights, limits=clipping.limits_of(stack, weights))
+
+    return fit
+
+
+def _least_squares(products: FloatArray, n_rows: int, smallest: float) -> FloatArray:
+    """(kinds,) the weights of the least squared error, from the products of the errors of `n_rows` rows."""
+
+    def of_kept(kept: Rows) -> FloatArray:
+        return squared_error_weights(products[np.ix_(kept, kept)], n_rows)
+
+    return pruned(of_kept, len(products), smallest)
+
+
+def _products(errors: FloatArray, weight: FloatArray | None) -> FloatArray:
+    """(kinds, kinds) sums of products of errors (kinds, rows, ...)."""
+    if weight is not None:
+        errors = errors * np.sqrt(weight).reshape(-1, *[1] * (errors.ndim - 2))
+    return products_of(errors)
 
 
 def lost_without(candidates: Candidates, group_of: Mapping[str, str]) -> dict[str, float]:
@@ -83,11 +120,9 @@ def lost_without(candidates: Candidates, group_of: Mapping[str, str]) -> dict[st
 
 def _products_by_fold(candidates: Candidates) -> dict[int, FloatArray]:
     """Fold -> (kinds, kinds) sums of products of errors."""
-    errors, weight = candidates.errors, candidates.sampled_weight
-    if weight is not None:
-        errors = errors * np.sqrt(weight).reshape(-1, *[1] * (errors.ndim - 2))
-    folds = candidates.folds[candidates.sample]
-    return {int(fold): products_of(errors[:, folds == fold]) for fold in candidates.fold_numbers}
+    errors, weight, folds = candidates.errors, candidates.sampled_weight, candidates.folds[candidates.sample]
+    of_folds = {int(fold): folds == fold for fold in candidates.fold_numbers}
+    return {fold: _products(errors[:, rows], _of(weight, rows)) for fold, rows in of_folds.items()}
 
 
 def absolute(candidates: Candidates, smallest: float) -> Fit:
@@ -142,7 +177,7 @@ def decided(candidates: Candidates, fit: Fit) -> Fit:
     return fit_both
 
 
-def _of(weight: FloatArray | None, some: Mask) -> FloatArray | None:
+def _of(weight: FloatArray | None, some: Mask | Rows) -> FloatArray | None:
     return None if weight is None else weight[some]
 
 

@@ -142,7 +142,7 @@ def _refit(
             return fitted.predict(problem.test, [0])
 
         predictions = [*context.each(prediction_of, range(len(parts)), at_most=PARTS_AT_ONCE)]
-    prediction = combine(predictions, [weight for weight, _ in config.weighted_parts], store.metric, report.log_odds)
+    prediction = combine(predictions, [weight for weight, _ in config.weighted_parts], store.metric, report.rule)
     prediction = apply_adjustment(report.adjustment, prediction)
     files.write_parquet(run.path / "final_test.parquet", prediction_frame(store.test_rows["id"], prediction))
     shutil.rmtree(checkpoints, ignore_errors=True)

@@ -38,7 +38,7 @@ from pipeline.best.standing import Standing
 from pipeline.competition.workspace import RunFolder, Workspace
 from pipeline.config.records import Provenance
 from pipeline.config.run import GIVEN, RunConfig
-from pipeline.config.run_report import Adjustment, LogOdds, RunReport, WithoutPrune
+from pipeline.config.run_report import Adjustment, EnsembleReport, LogOdds, RunReport, WithoutPrune
 from pipeline.metrics import METRICS
 from pipeline.models.base import FitContext
 from pipeline.models.registry import MODELS
@@ -514,9 +514,14 @@ def test_a_model_earns_by_its_weight_and_by_what_is_lost_without_it(toy: Toy) ->
         cast(FinishedRun, SimpleNamespace(name=name, report=SimpleNamespace(config=config)))
         for name, config in configs.items()
     ]
-    standing.weights = {"one": 1.0}  # it is submitted alone
-    standing.shares = {"one": 0.3, "two": 0.3, "three": 0.2, "five": 0.2}
-    standing.lost_without = {"mlp": 0.1, "ridge": 0.6, "svm": 0.1, GIVEN: 0.2}
+    standing.ensemble = cast(
+        EnsembleReport,
+        SimpleNamespace(
+            weights={"one": 1.0},  # it is submitted alone
+            shares={"one": 0.3, "two": 0.3, "three": 0.2, "five": 0.2},
+            lost_without={"mlp": 0.1, "ridge": 0.6, "svm": 0.1, GIVEN: 0.2},
+        ),
+    )
     assert standing.earned() == pytest.approx({"mlp": 0.35, "ridge": 0.4, "svm": 0.0})
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipeline.config.run_report import LogOdds
 from pipeline.metrics import METRICS
 from pipeline.scoring import candidates, ensembling, greedy, ways, weights
 from pipeline.scoring.blending import blend, combine
@@ -32,6 +33,12 @@ def prices(seed: int = 0, n_candidates: int = 12, noise: float = 0.3) -> tuple[O
     rng = np.random.default_rng(seed)
     target = np.exp(rng.normal(10, 0.5, N_ROWS))
     return {f"m{i}": target * np.exp(rng.normal(0, noise, N_ROWS)) for i in range(n_candidates)}, target
+
+
+def with_wild_rows(oofs: Oofs, target: NDArray[np.float64]) -> tuple[Oofs, NDArray[np.float64]]:
+    """One of the candidates predicts nonsense for a row in fifty."""
+    wild = np.where(np.arange(N_ROWS) % 50 == 7, 100.0, 1.0)
+    return {**oofs, "m0": oofs["m0"] * wild}, target
 
 
 def classes(n_classes: int, seed: int = 0) -> tuple[Oofs, NDArray[np.float64]]:
@@ -238,6 +245,7 @@ def imbalanced(seed: int = 0) -> tuple[Oofs, NDArray[np.float64]]:
 
 
 CASES = {
+    "clipped": ("rmsle", lambda: with_wild_rows(*prices(2, n_candidates=6))),
     "linear": ("rmse", prices),
     "absolute": ("mae", prices),
     "log loss": ("roc_auc", lambda: classes(2)),
@@ -282,7 +290,7 @@ def test_an_ensemble_predicts_as_it_is_told(way: str) -> None:
     found = all_of.selection(ways.ways(all_of, SMALLEST_WEIGHT)[way])
     assert sum(found.weights.values()) == pytest.approx(1.0)
     members, shares = [oofs[one] for one in found.weights], list(found.weights.values())
-    assert METRICS[name](target, combine(members, shares, METRICS[name], found.log_odds)) == pytest.approx(found.score)
+    assert METRICS[name](target, combine(members, shares, METRICS[name], found.rule)) == pytest.approx(found.score)
 
 
 @pytest.mark.parametrize("way", CASES)
@@ -295,7 +303,7 @@ def test_candidates_of_a_kind_share_a_weight(way: str) -> None:
     seeds = {found.weights.get(name, 0.0) for name in kinds}
     assert len(seeds) == 1
     members, shares = [oofs[one] for one in found.weights], list(found.weights.values())
-    assert metric(target, combine(members, shares, metric, found.log_odds)) == pytest.approx(found.score)
+    assert metric(target, combine(members, shares, metric, found.rule)) == pytest.approx(found.score)
     if way in ("linear", "log odds"):  # as if the mean of the kind were one candidate
         mean = blend([oofs[one] for one in kinds], [0.2] * 5, metric)
         pooled = {one: oof for one, oof in oofs.items() if one not in kinds} | {"z: seeds": mean}
@@ -339,8 +347,8 @@ def test_log_odds_mend_candidates_that_are_too_sure() -> None:
     too_sure = {name: oof**4 / (oof**4).sum(axis=1, keepdims=True) for name, oof in oofs.items()}
     choice = choose_ensemble(too_sure, target, FOLDS, METRICS["log_loss"])
     assert choice.method == "log odds"
-    assert choice.selection.log_odds is not None
-    assert sum(choice.selection.log_odds.weights) < 2.5  # eight sure voices count as little more than one
+    assert isinstance(choice.selection.rule, LogOdds)
+    assert sum(choice.selection.rule.weights) < 2.5  # eight sure voices count as little more than one
     assert choice.selection.nested_score < 0.9 * choice.nested_scores["log loss"]
 
 

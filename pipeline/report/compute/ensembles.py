@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.base.arrays import FloatArray
 from pipeline.competition.folds import FoldArray
-from pipeline.config.run_report import Adjustment, LogOdds
+from pipeline.config.run_report import Adjustment, Clipping, LogOdds
 from pipeline.metrics import Metric
 from pipeline.report.compute.comparison import paired_gains
 from pipeline.scoring.adjustment import apply_adjustment
@@ -25,19 +25,16 @@ class Combination:
 
     weights: Sequence[float]
     metric: Metric
-    log_odds: LogOdds | None = None
+    rule: LogOdds | Clipping | None = None
     adjustment: Adjustment | None = None
 
     def of(self, predictions: Sequence[FloatArray], kept: Sequence[int]) -> FloatArray:
         """The prediction of some members; weights of an average are shares among them."""
-        odds = self.log_odds
-        if odds is not None:
-            odds = odds.updated(
-                weights=[odds.weights[i] for i in kept],
-                kinds=[odds.kinds[i] for i in kept],
-            )
+        rule = self.rule
+        if isinstance(rule, LogOdds):
+            rule = rule.updated(weights=[rule.weights[i] for i in kept], kinds=[rule.kinds[i] for i in kept])
         chosen, weights = [predictions[i] for i in kept], [self.weights[i] for i in kept]
-        return apply_adjustment(self.adjustment, combine(chosen, weights, self.metric, odds))
+        return apply_adjustment(self.adjustment, combine(chosen, weights, self.metric, rule))
 
 
 def member_errors(prediction: FloatArray, target: FloatArray, metric: Metric) -> FloatArray:

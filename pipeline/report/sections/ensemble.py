@@ -144,7 +144,7 @@ def _combination(run: RunReport, n_members: int, weights: list[float], metric: M
     ensemble = run.ensemble
     if ensemble is None or n_members < len(ensemble.members):
         return Combination(weights, metric)
-    return Combination(weights, metric, ensemble.log_odds, ensemble.adjustment)
+    return Combination(weights, metric, ensemble.rule, ensemble.adjustment)
 
 
 def _for_the_time(
