@@ -1,4 +1,4 @@
-"""House Prices' own features: areas, ages, counts and quality scores that its columns imply row by row."""
+"""House Prices' own features: areas, ages, shares, grades and surroundings that its columns imply row by row."""
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ def add_features(frame: pd.DataFrame) -> pd.DataFrame:
 
     def quality(name: str) -> pd.Series:
         return frame[name].map(QUALITY).astype(float).fillna(0.0)
+
+    def among(name: str, *levels: str) -> pd.Series:
+        return frame[name].isin(levels).astype(float)
 
     porches = ["OpenPorchSF", "EnclosedPorch", "3SsnPorch", "ScreenPorch", "WoodDeckSF"]
     graded = ["ExterQual", "KitchenQual", "BsmtQual", "HeatingQC", "FireplaceQu", "GarageQual"]
@@ -38,6 +41,19 @@ def add_features(frame: pd.DataFrame) -> pd.DataFrame:
         "QualityTimesArea": number("OverallQual") * np.log1p(living + number("TotalBsmtSF")),
         "LogLotArea": np.log1p(number("LotArea")),
         "LogLivingArea": np.log1p(living),
+        "LogTotalArea": np.log1p(living + number("TotalBsmtSF")),
+        "FinishedArea": living + number("BsmtFinSF1") + number("BsmtFinSF2"),
+        "GoodBasement": number("BsmtFinSF1") * among("BsmtFinType1", "GLQ", "ALQ"),
+        "UnfinishedShare": number("BsmtUnfSF") / number("TotalBsmtSF").clip(lower=1.0),
+        "FirstFloorShare": number("1stFlrSF") / living.clip(lower=1.0),
+        "LivingPerLot": living / number("LotArea").clip(lower=1.0),
+        "GarageGrade": number("GarageCars") * quality("GarageQual"),
+        "KitchenGrade": quality("KitchenQual") * quality("ExterQual"),
+        "NearNuisance": among("Condition1", "Artery", "Feedr", "RRNn", "RRAn", "RRNe", "RRAe"),
+        "NearPark": among("Condition1", "PosN", "PosA"),
+        "IsCommercial": among("MSZoning", "C (all)"),
+        "IsAbnormal": among("SaleCondition", "Abnorml", "AdjLand", "Family"),
+        "SoldAt": number("YrSold") + number("MoSold") / 12.0,
         "AreaPerRoom": living / number("TotRmsAbvGrd").clip(lower=1.0),
     }
     return pd.concat([frame, pd.DataFrame(new, index=frame.index)], axis=1)
