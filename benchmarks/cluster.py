@@ -1,6 +1,7 @@
 """What a cluster of local Dask workers costs, gains and survives, over House Prices (the sample without real files).
 
-tune        one worker of this process against `--cluster local:2`: a tune of 40 trials
+tune        one worker of this process against `--cluster local:2`: a tune of 40 trials; two workers of this process
+            show what the machine gives without a cluster
 candidates  the same for candidates of preset best; the files that both leave are compared byte by byte
 overhead    1,000 tasks of 0.1 s on two workers, against 50 s
 kills       workers and the scheduler of a cluster of its own are killed while `tune` and `final` run; what they leave
@@ -37,7 +38,7 @@ from pipeline.base.fit_workers import n_waiting
 from pipeline.tuning.study import finished_trials
 
 REPOSITORY = Path(__file__).parents[1]
-HERE, CLUSTER = ["--workers", "1"], ["--cluster", "local:2"]
+HERE, BOTH, CLUSTER = ["--workers", "1"], ["--workers", "2"], ["--cluster", "local:2"]
 TUNE = ["tune", "--pruner", "none", "--no-report"]  # what is pruned depends on which trial is first at a rung
 CANDIDATES = [  # models of preset best's plan for House Prices, with their seeds
     *(("mlp", 4), ("lightgbm", 3), ("xgboost", 2), ("catboost", 2), ("extra_trees", 2), ("random_forest", 2)),
@@ -80,7 +81,7 @@ def prepared(folder: Path) -> Path:
 
 def speed(folder: Path, parts: Sequence[str], n_trials: int) -> Table:
     """Seconds of whole commands, their ratio, and whether they leave the same bytes."""
-    made, table = prepared(folder), Table("what", "one worker", "local:2", "ratio", "same bytes")
+    made, table = prepared(folder), Table(*("what", "one worker", "two", "ratio", "local:2", "ratio", "same bytes"))
     commands = dict[str, list[list[str]]]()
     if "tune" in parts:
         commands[f"tune, {n_trials} trials"] = [[*TUNE, "--trials", str(n_trials)]]
@@ -90,7 +91,7 @@ def speed(folder: Path, parts: Sequence[str], n_trials: int) -> Table:
         commands["candidates of best"] = [["final", "--no-report", "--preset", str(plan)]]
     for title, of_one in commands.items():
         seconds, files = list[float](), list[dict[str, str]]()
-        for number, where in enumerate((HERE, CLUSTER)):
+        for number, where in enumerate((HERE, BOTH, CLUSTER)):
             root = shutil.copytree(made, folder / f"{title}-{number}")
             seconds.append(0.0)
             for options in of_one:
@@ -98,8 +99,10 @@ def speed(folder: Path, parts: Sequence[str], n_trials: int) -> Table:
                 seconds[-1] += taken
                 print(f"{' '.join([*options, *where])}: {taken:.1f} s", file=sys.stderr, flush=True)
             files.append(left(root))
-        one, two = seconds
-        table.add_row(title, f"{one:.1f} s", f"{two:.1f} s", f"{one / two:.2f}x", str(files[0] == files[1]))
+        shown = [f"{seconds[0]:.1f} s"]
+        for taken in seconds[1:]:
+            shown += [f"{taken:.1f} s", f"{seconds[0] / taken:.2f}x"]
+        table.add_row(title, *shown, str(files[0] == files[2]))
     return table
 
 
