@@ -23,11 +23,13 @@ from pipeline.base.worker_versions import difference, own_versions, portable_ver
 CHECK_S = 0.2  # between two checks for a stop
 CONNECT_S = 10.0  # for the first connection
 MOST_KEPT, MOST_BYTES_KEPT = 32, 1 << 30  # objects that stay on the workers for further fits
-# Dask's samples of its threads and of the system, 100 and 50 a second, which take a twentieth of a worker's processor
-SELDOM = {
+# Of local workers. Dask's samples of threads and of the system, 100 and 50 a second, take a twentieth of a processor.
+# glibc's heap for a further thread holds 64 MB at most, so that large blocks would be given back after each step.
+SETTINGS: dict[str, Any] = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "5s",
+    "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,
 }
 LOCAL = re.compile(r"local:([1-9]\d{0,2})")
 ADDRESS = re.compile(r"(?:(?:tcp|tls|ws|wss|ucx)://)?(?!local:)([\w.-]+|\[[\da-fA-F:]+\]):\d+")
@@ -111,7 +113,7 @@ def started_cluster(address: str) -> Any:
             hint = "It is the address of a Dask scheduler, such as tcp://host:8786, or local:4 for four local workers."
             raise SpecError(f"{address!r} is not a cluster", where="--cluster", hint=hint)
         return None
-    dask.config.set(SELDOM)
+    dask.config.set(SETTINGS)
     return LocalCluster(
         n_workers=int(found[1]),
         threads_per_worker=1,
