@@ -35,7 +35,10 @@ def clipped_average(stack: FloatArray, weights: FloatArray, limits: FloatArray) 
 
 
 def _centre(stack: FloatArray, weights: FloatArray) -> FloatArray:
-    """(rows, ...) the weighted medians of the members: at least half of the weight is on either side, or there."""
+    """(rows, ...) the weighted medians of the members: at least half of the weight is on either side, or there.
+
+    Equal to numpy's weighted quantile (`inverted_cdf`), which takes ten times as long; a race asks after every model.
+    """
     heavy = np.flatnonzero(weights)
     of_row = np.moveaxis(stack[heavy], 0, -1)
     order = np.argsort(of_row, axis=-1, kind="stable")

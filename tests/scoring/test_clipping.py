@@ -39,6 +39,15 @@ def test_a_member_with_most_of_the_weight_is_never_clipped() -> None:
     np.testing.assert_array_equal(clipped(stack, weights, np.zeros(()))[0], stack[0])
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 6))
+def test_the_centre_is_the_weighted_median(seed: int, n: int) -> None:
+    stack, weights = members(n, seed), np.random.default_rng(seed).dirichlet(np.ones(n))
+    expected = np.quantile(stack, 0.5, axis=0, weights=weights, method="inverted_cdf")
+    for member in clipped(stack, weights, np.zeros(())):  # nothing may be away from the centre
+        np.testing.assert_array_equal(member, expected)
+
+
 def test_members_without_weight_decide_nothing() -> None:
     stack, weights = members(3), np.array([0.5, 0.5, 0.0])
     far = stack.copy()
